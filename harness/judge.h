@@ -1,0 +1,55 @@
+/* One small function turns what was measured into a verdict (reports/README.md, "When is a kernel
+ * right"): structure, hard gate, quality, lse. Bias warns. */
+#ifndef ATTEST_JUDGE_H
+#define ATTEST_JUDGE_H
+
+#include "deviation.h"
+
+/* In order of precedence when several apply: what happened to the process first, then what makes
+ * other numbers meaningless, then accuracy. */
+#define STATUSES(X)                                                                                \
+    X(PASS)                                                                                        \
+    X(REFUSED)                                                                                     \
+    X(CRASH)                                                                                       \
+    X(HANG)                                                                                        \
+    X(OOM)                                                                                         \
+    X(FAIL_OOB_WRITE)                                                                              \
+    X(FAIL_INPUT_CHANGED)                                                                          \
+    X(FAIL_UNWRITTEN)                                                                              \
+    X(FAIL_OOB_READ)                                                                               \
+    X(FAIL_NONDET)                                                                                 \
+    X(FAIL_NAN)                                                                                    \
+    X(FAIL_ACCURACY)                                                                               \
+    X(FAIL_LSE)                                                                                    \
+    X(UNSTABLE)                                                                                    \
+    X(INVALID_PHYSICS)
+
+enum status {
+#define X(name) STATUS_##name,
+    STATUSES(X)
+#undef X
+        STATUS_COUNT
+};
+
+const char *status_name(enum status status);
+/* 0, 1 or 3 as the program's exit code counts it. */
+int status_exit(enum status status);
+
+/* What the trial saw beside the numbers. */
+struct observation {
+    bool guard_broken, input_changed, poison_leaked, repeat_differed;
+    bool nondeterminism_declared;
+    char guard_where[64];
+    int32_t grade_promised; /* 'A', 'B', 'C' */
+};
+
+struct verdict {
+    enum status status;
+    char grade;         /* 'A', 'B', 'C' reached, 'F' none, '-' not judged */
+    bool bias_warning;
+    char reason[256];   /* one line: the gate, the number, the bound, the place */
+};
+
+struct verdict judge(const struct deviation *deviation, const struct observation *observation);
+
+#endif

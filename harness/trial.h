@@ -1,0 +1,37 @@
+/* One kernel on one problem: run it in a worker of its own, provoke it, measure, judge, time.
+ *
+ * 1. output filled with the unwritten NaN, guards set, inputs digested; everything that must not be
+ *    read holds NaN; launch; out is what is judged
+ * 2. the same with +Inf and with 6e4: bit-identical, or FAIL_OOB_READ
+ * 3. repeats (10 launches in all, fewer when one takes long): bit-identical, or FAIL_NONDET
+ * 4. guards and input digests after every launch: FAIL_OOB_WRITE, FAIL_INPUT_CHANGED
+ * 5. only when all is well: timing, cold and warm; afterwards the output once more, bitwise
+ * The parent holds the answer and the guards' contents; the worker sees inputs and outputs only. */
+#ifndef ATTEST_TRIAL_H
+#define ATTEST_TRIAL_H
+
+#include "plugin.h"
+#include "record.h"
+#include "../fixtures/fixture.h"
+
+struct trial_options {
+    const char *program;     /* the attest executable, for workers */
+    int threads;             /* for kernels and for judging; 0: all cores */
+    bool poison;             /* default true; false runs the fixture's data as they are */
+    int repeats;             /* default 10 */
+    double watchdog_seconds; /* one launch may take at most this; default 60 */
+    double repeat_seconds;   /* budget for poison and repeat launches of one row; default 2 */
+    bool time;
+    struct timing_plan plan;
+    const struct machine *machine; /* ceilings, for percentages and INVALID_PHYSICS; may be NULL */
+    int64_t memory_max; /* bytes a worker may allocate; 0: no limit of ours */
+};
+extern const struct trial_options trial_defaults;
+
+/* Fills `row` completely; a kernel's misbehaviour is a status, never a fault. The fixture's unread
+ * elements are overwritten (poison), its inputs otherwise stay as they were: where a kernel changed
+ * them they are restored from a copy or *fixture_spoilt is set and the caller must load anew. */
+bool trial_run(struct row *row, const struct plugin *plugin, struct fixture *fixture,
+               const struct trial_options *options, bool *fixture_spoilt, struct fault *fault);
+
+#endif

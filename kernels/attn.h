@@ -1,0 +1,205 @@
+/* The contract between attest and an attention kernel.
+ *
+ * A kernel is one shared library that exports one symbol, `attn_export`, of type `struct
+ * attn_kernel`. attest opens it with dlopen in a process of its own, offers it problems, and hands
+ * it tensors that attest allocated; the kernel links nothing of attest's and includes only this
+ * file (and, if it likes, attn_number.h). Compiles as C11, C17, C++17, C++20 and with nvcc.
+ *
+ * Words: B batch, Hq query heads, Hkv key/value heads (Hkv divides Hq; query head h reads key head
+ * h / (Hq / Hkv)), Sq query tokens, Skv key tokens, D head dim, P page size. Layouts are row-major,
+ * last index dense. Index letters: b h g i j d = batch, query head, kv head, query, key, element.
+ *
+ * What is computed, for every row (b, h, i) and over its visible keys j only:
+ *     logit_j = scale * q.k_j,  p = softmax(logit),  out = sum_j p_j v_j,  lse = log sum exp(logit)
+ * A row with no visible key has out = 0 and lse = -infinity. Nothing but a sequence's visible
+ * tokens may influence the result: padding, the tail of a last page, unused pages and unselected
+ * tokens may hold NaN. Rows of `out` and `lse` beyond a sequence's length may be left, zeroed or
+ * overwritten; kernels of this repository write zeros to both.
+ *
+ * The structures only ever grow at their end, into what is reserved now. A library built against
+ * an older attn.h still loads; a trait it has never heard of is a bit it did not set, and attest
+ * refuses such a problem on its behalf. */
+#ifndef ATTN_H
+#define ATTN_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define ATTN_ABI 1u
+
+/* Element types. ATTN_INPUT stands for "the dtype of q" where a kernel declares what it does. */
+enum attn_dtype {
+    ATTN_INPUT = 0,
+    ATTN_F32 = 1,
+    ATTN_F16 = 2, /* IEEE binary16 */
+    ATTN_BF16 = 3,
+    ATTN_I32 = 4,
+    ATTN_U8 = 5
+};
+
+enum attn_device { ATTN_CPU = 1, ATTN_CUDA = 2, ATTN_ASCEND = 3 };
+
+/* X(symbol, name, traits a problem of this variant always has) */
+#define ATTN_VARIANTS(X)                                                                           \
+    X(PREFILL, prefill, 0)                                                                         \
+    X(PREFILL_VARLEN, prefill_varlen, ATTN_RAGGED)                                                 \
+    X(DECODE, decode, 0)                                                                           \
+    X(DECODE_PAGED, decode_paged, ATTN_RAGGED | ATTN_PAGE)                                         \
+    X(SPARSE_DECODE, sparse_decode, ATTN_KEEP)                                                     \
+    X(SPARSE_DECODE_PAGED, sparse_decode_paged, ATTN_RAGGED | ATTN_PAGE | ATTN_KEEP)               \
+    X(MAGICPIG_DECODE_PAGED, magicpig_decode_paged,                                                \
+      ATTN_RAGGED | ATTN_PAGE | ATTN_KEEP | ATTN_MAGICPIG)
+
+enum attn_variant {
+#define ATTN_X(symbol, name, traits) ATTN_##symbol,
+    ATTN_VARIANTS(ATTN_X)
+#undef ATTN_X
+        ATTN_VARIANT_COUNT
+};
+
+/* What a problem asks beyond plain attention; a kernel declares those it implements.
+ *   gqa       Hkv < Hq
+ *   causal    query i sees key j iff j <= i + Skv - Sq (bottom-right), lengths taken per sequence
+ *   ragged    sequence b has fewer valid tokens than the tensor has room for
+ *   page      keys and values live in pages of P tokens, found through a table
+ *   keep      a row sees only the tokens on its list
+ *   magicpig  logit -= log u, the probability that the token was sampled by LSH:
+ *             c = q.k/(|q||k| + 1e-8) clamped to +-(1 - 1e-7), p = 1 - acos(c)/pi, x = p^K,
+ *             u = 1 - (1-x)^L - L x (1-x)^(L-1), at least 1e-10, evaluated as
+ *             -expm1((L-1) log1p(-x) + log1p((L-1) x)) because the textbook form cancels */
+enum attn_trait {
+    ATTN_GQA = 1 << 0,
+    ATTN_CAUSAL = 1 << 1,
+    ATTN_RAGGED = 1 << 2,
+    ATTN_PAGE = 1 << 3,
+    ATTN_KEEP = 1 << 4,
+    ATTN_MAGICPIG = 1 << 5
+};
+
+/* X(symbol, name): the tensors of a call. Absent ones have data == NULL.
+ *   q               [B, Hq, Sq, D]
+ *   k, v            [B, Hkv, Skv, D]                       without the trait page
+ *   kv_cache        [pages, 2, Hkv, P, D]                  page; 0 = keys, 1 = values
+ *   kv_page_indptr  [B + 1] i32                            page; sequence b owns entries
+ *   kv_page_indices [indptr[B]] i32                          indptr[b] .. indptr[b+1]-1 of these
+ *   kv_last_page_len[B] i32                                page; 1..P, 0 for an empty sequence
+ *   seq_lens        [B] i32                                ragged without page, for q and kv
+ *   sparse_ind      [B, Hq, Lmax] i32, padded with -1      keep; distinct tokens, in any order
+ *   sparse_nnz      [B, Hq] i32                            keep; how many of them
+ *   sparse_mask     [B, Hq, Skv] u8                        keep; the same choice as 0 and 1
+ *   lsh_k, lsh_l    [B, Hq] f32                            magicpig
+ *   out             [B, Hq, Sq, D], dtype of q             written by the kernel
+ *   lse             [B, Hq, Sq] f32, natural logarithm     written if the kernel says so
+ * Token t of sequence b in pages: page kv_page_indices[kv_page_indptr[b] + t / P], row t % P. */
+#define ATTN_SLOTS(X)                                                                              \
+    X(Q, q)                                                                                        \
+    X(K, k)                                                                                        \
+    X(V, v)                                                                                        \
+    X(KV_CACHE, kv_cache)                                                                          \
+    X(KV_PAGE_INDPTR, kv_page_indptr)                                                              \
+    X(KV_PAGE_INDICES, kv_page_indices)                                                            \
+    X(KV_LAST_PAGE_LEN, kv_last_page_len)                                                          \
+    X(SEQ_LENS, seq_lens)                                                                          \
+    X(SPARSE_IND, sparse_ind)                                                                      \
+    X(SPARSE_NNZ, sparse_nnz)                                                                      \
+    X(SPARSE_MASK, sparse_mask)                                                                    \
+    X(LSH_K, lsh_k)                                                                                \
+    X(LSH_L, lsh_l)                                                                                \
+    X(OUT, out)                                                                                    \
+    X(LSE, lse)
+
+enum attn_slot {
+#define ATTN_X(symbol, name) ATTN_##symbol,
+    ATTN_SLOTS(ATTN_X)
+#undef ATTN_X
+        ATTN_SLOT_COUNT,
+    ATTN_SLOT_ROOM = 32 /* the arrays below never change their length */
+};
+
+/* The sizes of a problem. `variant` is the family, `traits` what it asks on top. */
+struct attn_problem {
+    uint32_t abi;
+    int32_t variant; /* enum attn_variant */
+    int32_t dtype;   /* enum attn_dtype of q, k, v, out */
+    int32_t reserved0;
+    uint64_t traits; /* enum attn_trait, or-ed */
+    int64_t batch, q_heads, kv_heads, q_len, kv_len, head_dim;
+    int64_t page_size;    /* P; 0 without pages */
+    int64_t pages;        /* pages in kv_cache */
+    int64_t page_entries; /* entries of kv_page_indices */
+    int64_t kept_max;     /* Lmax, the room for one row's list; 0 without keep */
+    double scale;
+    int64_t reserved[16];
+};
+
+/* A view: it never owns `data`. shape and stride count elements, outermost first. `host` holds the
+ * same values in host memory for inputs, so that a kernel on a device may plan; NULL for outputs. */
+struct attn_tensor {
+    void *data;
+    const void *host;
+    int32_t dtype; /* enum attn_dtype */
+    int32_t rank;
+    int64_t shape[5];
+    int64_t stride[5];
+};
+
+struct attn_call {
+    uint32_t abi;
+    int32_t device_index; /* which GPU or NPU */
+    int32_t threads;      /* CPU: how many to use, at least 1 */
+    int32_t reserved0;
+    struct attn_tensor tensors[ATTN_SLOT_ROOM]; /* by enum attn_slot */
+    void *scratch;                              /* on the device, 256-byte aligned, contents
+                                                   undefined before every launch */
+    size_t scratch_bytes;
+    void *stream; /* cudaStream_t, aclrtStream; NULL on a CPU */
+    void *state;  /* the kernel's own, set by prepare, released by finish */
+    void *reserved[8];
+};
+
+enum attn_flag {
+    ATTN_WRITES_LSE = 1 << 0,
+    ATTN_NONDETERMINISTIC = 1 << 1 /* repeats of one call may differ in the last bits */
+};
+
+/* What a library exports. Functions that can fail return NULL when all is well and otherwise a
+ * text that lives as long as the library. */
+struct attn_kernel {
+    uint32_t abi;         /* ATTN_ABI */
+    uint32_t bytes;       /* sizeof(struct attn_kernel) when it was built */
+    int32_t device;       /* enum attn_device */
+    int32_t variant;      /* enum attn_variant */
+    const char *name;     /* the method: "flash"; the file is <variant>_<name>_r<revision> */
+    int32_t revision;     /* from 1 */
+    int32_t grade;        /* 'A', 'B' or 'C': the accuracy it promises (reports/README.md) */
+    const char *change;   /* one line: what this revision tries */
+    uint64_t traits;      /* enum attn_trait it implements */
+    uint32_t dtypes;      /* 1u << enum attn_dtype, or-ed */
+    int32_t p_dtype;      /* what P = softmax is rounded to before P V; ATTN_INPUT: as q */
+    uint32_t flags;       /* enum attn_flag */
+    int32_t head_dim_max; /* largest D */
+    /* A reason not to take a problem whose traits, dtype and D it declared; may be NULL. */
+    const char *(*refuse)(const struct attn_problem *problem);
+    size_t (*scratch_bytes)(const struct attn_problem *problem); /* NULL: none */
+    /* Once for a problem, timed apart from launch; may set call->state. Both may be NULL. */
+    const char *(*prepare)(const struct attn_problem *problem, struct attn_call *call);
+    void (*finish)(const struct attn_problem *problem, struct attn_call *call);
+    /* Computes out (and lse); on a device it enqueues on the stream. Allocates nothing. */
+    const char *(*launch)(const struct attn_problem *problem, const struct attn_call *call);
+    void *reserved[8];
+};
+
+#define ATTN_PUBLIC __attribute__((visibility("default")))
+
+/* The one symbol: ATTN_PUBLIC const struct attn_kernel attn_export = {...}; */
+extern ATTN_PUBLIC const struct attn_kernel attn_export;
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,29 @@
+/* What is exact about a problem: types only, filled by the oracle, stored in a fixture's /answer,
+ * read by the judge. All values are f64 and never rounded to the kernel's type. */
+#ifndef ATTEST_ANSWER_H
+#define ATTEST_ANSWER_H
+
+#include <stdint.h>
+
+struct answer {
+    int64_t batch, q_heads, head_dim;
+    int64_t row_count; /* query rows computed of each (b, h) */
+    int64_t *rows;     /* [row_count] their indices i, ascending; 0..q_len-1 when all were computed */
+
+    double *out;       /* [batch, q_heads, row_count, head_dim]  o = sum p v; 0 where no key is seen
+                          and in rows beyond the sequence's length */
+    double *p_abs_v;   /* the same shape: A = sum p |v| */
+    double *p_rms_v;   /* the same shape: R = sqrt(sum p^2 v^2) */
+    double *lse;       /* [batch, q_heads, row_count], natural; -infinity where no key is seen */
+    double *logit_abs; /* the same shape: S = max over visible keys of scale * sum |q||k|, plus what
+                          a rule adds for its own first-order error; 0 where no key is seen */
+
+    double kept_ratio; /* kept tokens / valid tokens; 1 for dense problems */
+    double kept_mass;  /* mean share of the dense softmax mass that lies on kept tokens, from plain
+                          logits; 1 for dense problems, NaN where it was not computed */
+    char oracle[64];   /* "oracle 1", bumped when answers may change in more than the last bits */
+    char blas[128];    /* OpenBLAS' own description: version, core type */
+    char cpu[128];
+};
+
+#endif

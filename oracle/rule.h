@@ -1,0 +1,127 @@
+/* A trait is one file in rules/, and this is what such a file says: which tensors the trait needs,
+ * what a legal one looks like, how one is drawn, which keys a row sees, where a token is stored,
+ * and how a logit changes. The oracle, the generator, the loader and the poisoner ask the
+ * functions at the end, which consult every rule whose trait the problem has; none of them knows a
+ * trait by name. */
+#ifndef ATTEST_RULE_H
+#define ATTEST_RULE_H
+
+#include "fault.h"
+#include "../kernels/attn.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* A problem and its tensors by enum attn_slot, `data` in host memory. Owns nothing. */
+struct rule_view {
+    const struct attn_problem *problem;
+    const struct attn_tensor *tensors;
+};
+
+/* The sizes a shape is made of. */
+enum rule_size {
+    SIZE_2 = 1,
+    SIZE_BATCH,
+    SIZE_BATCH_1, /* B + 1 */
+    SIZE_Q_HEADS,
+    SIZE_KV_HEADS,
+    SIZE_Q_LEN,
+    SIZE_KV_LEN,
+    SIZE_HEAD_DIM,
+    SIZE_PAGE,
+    SIZE_PAGES,
+    SIZE_PAGE_ENTRIES,
+    SIZE_KEPT_MAX
+};
+
+struct rule_tensor {
+    enum attn_slot slot;
+    enum attn_dtype dtype; /* ATTN_INPUT: the problem's */
+    int rank;
+    enum rule_size shape[5];
+};
+
+/* Random bits as a pure function of (seed, tensor, index): the caller's generator. */
+struct rule_random {
+    uint32_t (*word)(const struct rule_random *random, enum attn_slot tensor, uint64_t index);
+    uint64_t seed;
+};
+
+/* What a problem line says about the tables to draw. `lens` is the caller's, [B]: given, or filled
+ * by the rule `ragged` when lens_given is false. */
+struct rule_draw {
+    struct rule_random random;
+    int64_t *lens;
+    bool lens_given;
+    double keep_probability; /* each token of a sequence, per query head; 0: use keep_count */
+    int64_t keep_count;      /* exactly this many tokens (or all, if there are fewer) */
+    bool pages_ordered;      /* identity page table, no unused pages */
+    bool pages_shared;       /* sequences share pages: page n of b is page n of b - 1 wherever both
+                                are full, for every odd b */
+};
+
+/* One logit on its way through the rules. */
+struct rule_logit {
+    double value;       /* scale * q.k, then what the rules make of it */
+    double dot;         /* q.k */
+    double q_norm, k_norm; /* |q|, |k|, Euclidean; filled iff the rule asks (needs_norms) */
+    double slope_error; /* added by rules: their first-order f32 error, in logits; joins S, see
+                           accuracy gate 2: (8 S + 8) u32 */
+};
+
+/* The tokens a row sees: list[0..count), or 0..count-1 when list is NULL. */
+struct rule_keys {
+    int64_t count;
+    const int32_t *list;
+};
+
+struct rule {
+    uint64_t trait;
+    const char *name;    /* as in ATTN_TRAITS' comment and on command lines */
+    const char *meaning; /* one line for `attest list traits` */
+    const char *words;   /* how a problem line asks for it: "causal", "page64", ... */
+    const struct rule_tensor *tensors; /* ends with rank 0; NULL: none */
+    bool needs_norms;
+    /* Each NULL where the trait has nothing to say. */
+    int64_t (*q_len)(const struct rule_view *view, int64_t b);  /* valid query tokens */
+    int64_t (*kv_len)(const struct rule_view *view, int64_t b); /* valid key tokens */
+    int64_t (*key_end)(const struct rule_view *view, int64_t b, int64_t i, int64_t end);
+    void (*keys)(const struct rule_view *view, int64_t b, int64_t h, struct rule_keys *keys);
+    void (*logit)(const struct rule_view *view, int64_t b, int64_t h, struct rule_logit *logit);
+    /* Every number in the trait's tensors, before anyone follows one. */
+    bool (*check)(const struct rule_view *view, struct fault *fault);
+    /* Sets the sizes that depend on the draw (pages, page_entries, kept_max, kv_len). */
+    void (*size)(struct attn_problem *problem, const struct rule_draw *draw);
+    /* Fills the trait's tensors, allocated to those sizes. */
+    void (*draw)(const struct rule_view *view, const struct rule_draw *draw);
+};
+
+/* All rules, in the order in which they are consulted; ends with NULL. */
+extern const struct rule *const rules[];
+
+/* The shape and dtype of `slot` in `problem`; rank 0 if the problem has no such tensor. Covers
+ * q, k, v, out and lse too. sparse_mask is optional in a file and never part of a generated
+ * fixture; it is described here all the same. */
+struct rule_tensor rules_tensor(const struct attn_problem *problem, enum attn_slot slot);
+int64_t rules_size(const struct attn_problem *problem, enum rule_size size);
+
+/* The trait set that goes with the sizes and traits given: sets problem->variant and the trait gqa.
+ * Refuses combinations that are none of the seven variants (design: q_len = 1 and no causal is
+ * decode; ragged without page is prefill_varlen and needs q_len = kv_len). */
+bool rules_variant(struct attn_problem *problem, struct fault *fault);
+
+int64_t rules_q_len(const struct rule_view *view, int64_t b);
+int64_t rules_kv_len(const struct rule_view *view, int64_t b);
+struct rule_keys rules_keys(const struct rule_view *view, int64_t b, int64_t h, int64_t i);
+bool rules_check(const struct rule_view *view, struct fault *fault);
+
+/* The row of D elements that holds token t of sequence b for kv head g: a key (value = false) or a
+ * value. In elements of the problem's dtype; t must be below rules_kv_len. */
+const void *rules_row(const struct rule_view *view, int64_t b, int64_t g, int64_t t, bool value);
+/* The same place as an index, for maps: which row of k, v or kv_cache counted in rows of D. */
+int64_t rules_row_index(const struct rule_view *view, int64_t b, int64_t g, int64_t t, bool value);
+
+bool rules_need_norms(const struct attn_problem *problem);
+void rules_logit(const struct rule_view *view, int64_t b, int64_t h, struct rule_logit *logit);
+
+#endif
