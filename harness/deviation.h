@@ -20,25 +20,25 @@ struct deviation_place {
 struct deviation {
     int64_t elements; /* judged elements of out */
     int64_t nan_count, inf_count, unwritten_count;
-    int64_t structure_count;  /* where NaN or a signed Inf is and the answer has none, or the reverse */
+    int64_t structure_count;  /* NaN or a signed Inf where the answer has none, or the reverse */
     int64_t empty_row_count;  /* rows that see no key */
     int64_t empty_row_wrong;  /* ... whose out is not exactly 0 or whose lse is not -infinity */
     double max_ref, max_out;  /* max |o|, max |got| over finite values */
     double max_abs, mean_abs; /* |got - o| */
     struct deviation_place worst; /* the element with the largest |got - o| / tau (or a structure
                                      mismatch, or an unwritten one) */
-    double t_max;             /* max |got - o| / tau */
-    double rho;               /* rms(got - o) / rms(model) */
-    double rho_block;         /* the same over the worst (head, block of 128 queries) */
+    double t_max;                 /* max |got - o| / tau */
+    double rho;                   /* rms(got - o) / rms(model) */
+    double rho_block;             /* the same over the worst (head, block of 128 queries) */
     int64_t rho_block_b, rho_block_h, rho_block_i;
-    double bias;              /* mean(sign(o)(got - o)) / rms(model) */
+    double bias;                         /* mean(sign(o)(got - o)) / rms(model) */
     double ulp_median, ulp_p99, ulp_max; /* |got - o| in ulp of o in the output type */
-    double cosine, rms_relative; /* rms(got - o) / rms(o) */
-    double mere, mare;        /* mean and max of |got - o| / (|o| + 1e-7) */
-    double rho_std16;         /* rms(got - o) / rms of the textbook 16-bit kernel; NaN if not known */
+    double cosine, rms_relative;         /* rms(got - o) / rms(o) */
+    double mere, mare;                   /* mean and max of |got - o| / (|o| + 1e-7) */
+    double rho_std16; /* rms(got - o) / rms of the textbook 16-bit kernel; NaN if not known */
     bool lse_judged;
-    int64_t lse_wrong;        /* rows beyond the bound */
-    double lse_max;           /* max |got - lse| / bound */
+    int64_t lse_wrong; /* rows beyond the bound */
+    double lse_max;    /* max |got - lse| / bound */
     struct deviation_place lse_worst;
     int64_t pad_rows, pad_left, pad_zeroed, pad_overwritten; /* rows beyond a sequence's length */
 };

@@ -45,9 +45,9 @@ struct observation {
 
 struct verdict {
     enum status status;
-    char grade;         /* 'A', 'B', 'C' reached, 'F' none, '-' not judged */
+    char grade; /* 'A', 'B', 'C' reached, 'F' none, '-' not judged */
     bool bias_warning;
-    char reason[256];   /* one line: the gate, the number, the bound, the place */
+    char reason[256]; /* one line: the gate, the number, the bound, the place */
 };
 
 struct verdict judge(const struct deviation *deviation, const struct observation *observation);

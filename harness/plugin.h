@@ -11,9 +11,9 @@
 
 /* What a library says of itself, copied out of it. */
 struct plugin {
-    char id[96];     /* "cpu/decode_flash_r1" */
-    char path[4096]; /* of the .so */
-    char digest[40]; /* XXH3-128 of the file */
+    char id[96];               /* "cpu/decode_flash_r1" */
+    char path[4096];           /* of the .so */
+    char digest[40];           /* XXH3-128 of the file */
     struct attn_kernel kernel; /* function pointers are not valid in the parent */
     char name[64], change[256];
 };
@@ -30,8 +30,8 @@ bool plugin_scan(struct plugin_list *list, const char *program, const char *dire
                  const char *const *globs, int64_t glob_count, struct fault *fault);
 void plugin_list_free(struct plugin_list *list);
 
-/* Why this kernel is not given this problem -- undeclared device, variant, trait, dtype, head dim --
- * or NULL; its own refuse() is asked in the worker. The text is static or in `reason`. */
+/* Why this kernel is not given this problem -- undeclared device, variant, trait, dtype, head dim
+ * -- or NULL; its own refuse() is asked in the worker. The text is static or in `reason`. */
 const char *plugin_refusal(const struct attn_kernel *kernel, const struct attn_problem *problem,
                            char reason[256]);
 

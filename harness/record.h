@@ -33,8 +33,8 @@ struct row {
     /* time */
     struct timing cold, warm;
     double prepare_us;
-    double flops, bytes; /* what the problem needs at least: visible pairs, each byte once */
-    double tflops, gbs;  /* from the warm median; gbs from the cold one where there is one */
+    double flops, bytes;    /* what the problem needs at least: visible pairs, each byte once */
+    double tflops, gbs;     /* from the warm median; gbs from the cold one where there is one */
     double ceiling_percent; /* max of tflops over the GEMM ceiling and gbs over the read ceiling */
     char ceiling[8];        /* "flops" or "bytes": which one it was */
     double seconds;         /* wall time that the row took, all included */
@@ -47,7 +47,7 @@ struct machine {
     int64_t cores;
     double memory_bytes;
     double dgemm_flops, sgemm_flops, fma_flops, read_bytes_s, copy_bytes_s; /* 0: not probed */
-    char device[32]; /* "cpu" */
+    char device[32];                                                        /* "cpu" */
 };
 
 enum row_type { ROW_TEXT, ROW_INTEGER, ROW_REAL };

@@ -24,7 +24,7 @@ struct trial_options {
     bool time;
     struct timing_plan plan;
     const struct machine *machine; /* ceilings, for percentages and INVALID_PHYSICS; may be NULL */
-    int64_t memory_max; /* bytes a worker may allocate; 0: no limit of ours */
+    int64_t memory_max;            /* bytes a worker may allocate; 0: no limit of ours */
 };
 extern const struct trial_options trial_defaults;
 

@@ -137,7 +137,8 @@ struct attn_problem {
 };
 
 /* A view: it never owns `data`. shape and stride count elements, outermost first. `host` holds the
- * same values in host memory for inputs, so that a kernel on a device may plan; NULL for outputs. */
+ * same values in host memory for inputs, so that a kernel on a device may plan; NULL for outputs.
+ */
 struct attn_tensor {
     void *data;
     const void *host;

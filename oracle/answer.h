@@ -8,7 +8,7 @@
 struct answer {
     int64_t batch, q_heads, head_dim;
     int64_t row_count; /* query rows computed of each (b, h) */
-    int64_t *rows;     /* [row_count] their indices i, ascending; 0..q_len-1 when all were computed */
+    int64_t *rows; /* [row_count] their indices i, ascending; 0..q_len-1 when all were computed */
 
     double *out;       /* [batch, q_heads, row_count, head_dim]  o = sum p v; 0 where no key is seen
                           and in rows beyond the sequence's length */

@@ -10,9 +10,9 @@
 
 enum fault_code {
     FAULT_NONE = 0,
-    FAULT_INPUT = 4,    /* usage, or a file or line that is not as it must be */
-    FAULT_NOTHING = 5,  /* nothing selected, or not comparable */
-    FAULT_OURS = 70     /* the machine or we failed: out of memory, disk full, a broken invariant */
+    FAULT_INPUT = 4,   /* usage, or a file or line that is not as it must be */
+    FAULT_NOTHING = 5, /* nothing selected, or not comparable */
+    FAULT_OURS = 70    /* the machine or we failed: out of memory, disk full, a broken invariant */
 };
 
 struct fault {

@@ -23,7 +23,7 @@ struct oracle_cost {
 bool oracle_answer(struct answer *answer, const struct rule_view *view, int64_t rows, int threads,
                    struct oracle_cost *cost, struct fault *fault);
 
-/* The same from the definition: a plain loop over visible keys, __float128 sums, expq/logq. Slow;
+/* The same from the definition: a plain loop over visible keys, long double throughout. Slow;
  * the second opinion of the tests and of `attest oracle --definition`. */
 bool definition_answer(struct answer *answer, const struct rule_view *view, int64_t rows,
                        int threads, struct fault *fault);

@@ -62,11 +62,11 @@ struct rule_draw {
 
 /* One logit on its way through the rules. */
 struct rule_logit {
-    double value;       /* scale * q.k, then what the rules make of it */
-    double dot;         /* q.k */
+    double value;          /* scale * q.k, then what the rules make of it */
+    double dot;            /* q.k */
     double q_norm, k_norm; /* |q|, |k|, Euclidean; filled iff the rule asks (needs_norms) */
-    double slope_error; /* added by rules: their first-order f32 error, in logits; joins S, see
-                           accuracy gate 2: (8 S + 8) u32 */
+    double slope_error;    /* added by rules: their first-order f32 error, in logits; joins S, see
+                              accuracy gate 2: (8 S + 8) u32 */
 };
 
 /* The tokens a row sees: list[0..count), or 0..count-1 when list is NULL. */
@@ -77,9 +77,9 @@ struct rule_keys {
 
 struct rule {
     uint64_t trait;
-    const char *name;    /* as in ATTN_TRAITS' comment and on command lines */
-    const char *meaning; /* one line for `attest list traits` */
-    const char *words;   /* how a problem line asks for it: "causal", "page64", ... */
+    const char *name;                  /* as in ATTN_TRAITS' comment and on command lines */
+    const char *meaning;               /* one line for `attest list traits` */
+    const char *words;                 /* how a problem line asks for it: "causal", "page64", ... */
     const struct rule_tensor *tensors; /* ends with rank 0; NULL: none */
     bool needs_norms;
     /* Each NULL where the trait has nothing to say. */

@@ -1,0 +1,99 @@
+/* attest: the verbs, their help, and the two verbs people do not call: `worker` runs a kernel,
+ * `load` reads a stranger's file, each in a process of its own. */
+#include "verb.h"
+#include "worker.h"
+#include "../fixtures/fixture.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const struct verb *const verbs[] = {
+    &verb_make,  &verb_run,   &verb_list, &verb_oracle,   &verb_compare, &verb_report,
+    &verb_merge, &verb_probe, &verb_fuzz, &verb_selftest, &verb_doctor,
+};
+enum { VERB_COUNT = sizeof verbs / sizeof verbs[0] };
+
+static const char introduction[] =
+    "attest finds out whether an attention kernel is right and how fast it is: it runs kernels for "
+    "CPUs, GPUs and NPUs against stored problems with exact answers, and compares revisions.";
+
+static const char exits[] =
+    "Exit status: 0 all well, 1 wrong result, 2 regression, 3 crash or hang, 4 usage or input, "
+    "5 nothing selected or not comparable, 70 our bug.";
+
+static void print_help(FILE *to) {
+    fprintf(to, "usage: attest VERB [ARGUMENT...]\n\n%s\n\n", introduction);
+    for (int n = 0; n < VERB_COUNT; n++)
+        fprintf(to, "  %-9s %-42s %s\n", verbs[n]->name, verbs[n]->arguments, verbs[n]->summary);
+    fprintf(to, "\n`attest VERB --help` tells more. %s\n", exits);
+}
+
+/* roff wants a backslash before a leading dot, quote or any hyphen that is not one. */
+static void print_roff(const char *text) {
+    for (; *text; text++) {
+        if (*text == '\v') {
+            fputs("\n.PP\n", stdout);
+        } else if (*text == '\\' || *text == '-') {
+            printf("\\%c", *text);
+        } else {
+            putchar(*text);
+        }
+    }
+}
+
+static void print_man(void) {
+    printf(".TH ATTEST 1 \"\" \"attest " ATTEST_VERSION "\"\n.SH NAME\nattest \\- correctness and "
+           "speed of attention kernels\n.SH SYNOPSIS\n.B attest\n.I VERB\n[\\fIARGUMENT\\fR...]\n"
+           ".SH DESCRIPTION\n");
+    print_roff(introduction);
+    printf("\n.SH VERBS\n");
+    for (int n = 0; n < VERB_COUNT; n++) {
+        const struct verb *verb = verbs[n];
+        printf(".SS attest %s \\fI", verb->name);
+        print_roff(verb->arguments);
+        printf("\\fR\n");
+        print_roff(verb->summary);
+        printf(".\n");
+        if (verb->argp->doc != NULL) {
+            printf(".PP\n");
+            print_roff(verb->argp->doc);
+            printf("\n");
+        }
+        for (const struct argp_option *option = verb->argp->options;
+             option != NULL && option->name != NULL; option++) {
+            printf(".TP\n");
+            if (option->key > ' ' && option->key < 127) printf("\\fB\\-%c\\fR, ", option->key);
+            printf("\\fB\\-\\-");
+            print_roff(option->name);
+            printf("\\fR");
+            if (option->arg != NULL) printf("=\\fI%s\\fR", option->arg);
+            printf("\n");
+            print_roff(option->doc);
+            printf("\n");
+        }
+    }
+    printf(".SH EXIT STATUS\n");
+    print_roff(exits);
+    printf("\n");
+}
+
+int main(int argc, char **argv) {
+    const char *name = argc > 1 ? argv[1] : "";
+    if (!strcmp(name, "worker")) return worker_main(argc - 1, argv + 1);
+    if (!strcmp(name, "load")) return fixture_child(argc - 1, argv + 1);
+    for (int n = 0; n < VERB_COUNT; n++) {
+        if (!strcmp(name, verbs[n]->name)) return verbs[n]->run(argc - 1, argv + 1);
+    }
+    if (!strcmp(name, "--version")) {
+        puts("attest " ATTEST_VERSION);
+    } else if (!strcmp(name, "--man")) {
+        print_man();
+    } else if (!strcmp(name, "--help") || !strcmp(name, "help") || !strcmp(name, "-h")) {
+        print_help(stdout);
+    } else {
+        if (*name) fprintf(stderr, "attest: unknown verb '%s'\n", name);
+        print_help(stderr);
+        return FAULT_INPUT;
+    }
+    return 0;
+}

@@ -1,0 +1,34 @@
+/* A verb of the program: one file each, listed in main.c. --help and the man page are both made
+ * from what is here, so neither can say what the other does not. */
+#ifndef ATTEST_VERB_H
+#define ATTEST_VERB_H
+
+#include "../oracle/fault.h"
+
+#include <argp.h>
+
+struct verb {
+    const char *name;
+    const char *arguments;             /* "SUITE|LINE..." */
+    const char *summary;               /* one line */
+    const struct argp *argp;           /* options and long text; NULL for hidden verbs */
+    int (*run)(int argc, char **argv); /* argv[0] is the verb; returns the exit status */
+};
+
+extern const struct verb verb_make, verb_run, verb_list, verb_oracle, verb_compare, verb_report,
+    verb_merge, verb_fuzz, verb_selftest, verb_doctor, verb_probe;
+
+/* Exit statuses (fault.h has 4, 5 and 70). */
+enum { EXIT_WRONG_RESULT = 1, EXIT_REGRESSION = 2, EXIT_CRASH = 3 };
+
+/* Prints "attest: ..." on stderr and returns the exit status. */
+int verb_fault(const struct fault *fault);
+/* The path of the attest executable: $ATTEST_PROGRAM, else /proc/self/exe. */
+const char *verb_program(void);
+/* Where suites, kernels and runs are: $ATTEST_SUITES, $ATTEST_KERNELS, $ATTEST_RUNS, else what the
+ * build tree or the installation says. */
+const char *verb_suites(void);
+const char *verb_kernels(void);
+const char *verb_runs(void);
+
+#endif
