@@ -12,7 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* A problem and its tensors by enum attn_slot, `data` in host memory. Owns nothing. */
+/* A problem and its tensors by enum attn_slot, `data` in host memory, dense. Owns nothing. */
 struct rule_view {
     const struct attn_problem *problem;
     const struct attn_tensor *tensors;
@@ -81,16 +81,20 @@ struct rule {
     const char *meaning;               /* one line for `attest list traits` */
     const char *words;                 /* how a problem line asks for it: "causal", "page64", ... */
     const struct rule_tensor *tensors; /* ends with rank 0; NULL: none */
+    uint32_t hides; /* 1u << slot, or-ed: tensors of earlier rules that this trait does without */
     bool needs_norms;
-    /* Each NULL where the trait has nothing to say. */
+    /* Each NULL where the trait has nothing to say. Of several traits that give a length, or a
+     * place, the last decides. */
     int64_t (*q_len)(const struct rule_view *view, int64_t b);  /* valid query tokens */
     int64_t (*kv_len)(const struct rule_view *view, int64_t b); /* valid key tokens */
     int64_t (*key_end)(const struct rule_view *view, int64_t b, int64_t i, int64_t end);
     void (*keys)(const struct rule_view *view, int64_t b, int64_t h, struct rule_keys *keys);
+    /* rules_row_index, for a trait that stores tokens its own way. */
+    int64_t (*row_index)(const struct rule_view *view, int64_t b, int64_t g, int64_t t, bool value);
     void (*logit)(const struct rule_view *view, int64_t b, int64_t h, struct rule_logit *logit);
     /* Every number in the trait's tensors, before anyone follows one. */
     bool (*check)(const struct rule_view *view, struct fault *fault);
-    /* Sets the sizes that depend on the draw (pages, page_entries, kept_max, kv_len). */
+    /* Sets the sizes that depend on the draw (pages, page_entries, kept_max; ragged: lens). */
     void (*size)(struct attn_problem *problem, const struct rule_draw *draw);
     /* Fills the trait's tensors, allocated to those sizes. */
     void (*draw)(const struct rule_view *view, const struct rule_draw *draw);
@@ -123,5 +127,19 @@ int64_t rules_row_index(const struct rule_view *view, int64_t b, int64_t g, int6
 
 bool rules_need_norms(const struct attn_problem *problem);
 void rules_logit(const struct rule_view *view, int64_t b, int64_t h, struct rule_logit *logit);
+
+/* For the files in rules/. */
+
+extern const struct rule rule_gqa, rule_causal, rule_ragged, rule_page, rule_keep, rule_magicpig;
+
+/* The valid tokens of sequence b while tables are being drawn. */
+int64_t rule_draw_len(const struct attn_problem *problem, const struct rule_draw *draw, int64_t b);
+/* Uniform in 0..range-1 (range below 2^32): the top of a 32 x 32 bit product, integers only. */
+int64_t rule_below(const struct rule_random *random, enum attn_slot tensor, uint64_t index,
+                   int64_t range);
+/* `count` distinct numbers of 0..range-1, every subset and order as likely as any other; uses the
+ * words stream << 32 | 0..range+count-1 of `tensor`. */
+void rule_choose(const struct rule_random *random, enum attn_slot tensor, uint64_t stream,
+                 int64_t range, int64_t count, int32_t *chosen);
 
 #endif

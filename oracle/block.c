@@ -1,0 +1,382 @@
+/* One block: its rows by 512 keys at a time, with running maxima and sums (the online softmax), so
+ * that what a thread holds does not grow with the lengths.
+ *
+ * Four sums a row: p, p v beside p |v| (one product with [v, |v|]), and p^2 v^2; and the maximum of
+ * |q||k|, a product of its own. A row with a list is a block by itself and gathers what it lists.
+ *
+ * NaN and infinity: a product would carry them from a key that some rows do not see into those rows
+ * (0 * NaN). A block that meets one among the tokens it gathers is done again row by row, by plain
+ * loops over exactly the keys that the row sees. */
+#include "blas.h"
+#include "block.h"
+#include "bulk.h"
+
+#include <math.h>
+#include <string.h>
+
+/* What has been summed for each row of a block over the keys so far; p is relative to exp(max). */
+struct sums {
+    double *max, *p, *logit_abs; /* [rows] */
+    double *pv;                  /* [rows, 2 D]: p v, then p |v| */
+    double *pv_square;           /* [rows, D] */
+};
+
+/* ---- Memory ---- */
+
+static int64_t padded(int64_t doubles) {
+    return (doubles + 7) / 8 * 8;
+}
+
+int64_t block_sums_doubles(int64_t rows, int64_t D) {
+    return padded(rows * (3 + 3 * D));
+}
+
+static struct sums sums_at(double *memory, int64_t rows, int64_t D) {
+    return (struct sums){
+        .max = memory,
+        .p = memory + rows,
+        .logit_abs = memory + 2 * rows,
+        .pv = memory + 3 * rows,
+        .pv_square = memory + (3 + 2 * D) * rows,
+    };
+}
+
+/* Lays a space out in `memory`, or only measures it if that is NULL; returns its size in doubles.
+ * Parts begin at multiples of 64 bytes. */
+int64_t space_lay(struct space *space, double *memory, int64_t rows, int64_t D) {
+    const int64_t keys = BLOCK_KEYS;
+    const struct {
+        double **part;
+        int64_t doubles;
+    } parts[] = {
+        {&space->q, rows * D},
+        {&space->q_abs, rows * D},
+        {&space->q_norm, rows},
+        {&space->k, keys * D},
+        {&space->k_abs, keys * D},
+        {&space->k_norm, keys},
+        {&space->v, keys * 2 * D},
+        {&space->v_square, keys * D},
+        {&space->score, rows * keys},
+        {&space->other, rows * keys},
+        {&space->sums, block_sums_doubles(rows, D)},
+    };
+    int64_t at = 0;
+    space->memory = memory;
+    for (size_t n = 0; n < sizeof parts / sizeof *parts; n++) {
+        if (memory) *parts[n].part = memory + at;
+        at += padded(parts[n].doubles);
+    }
+    return at;
+}
+
+/* ---- Rows ---- */
+
+/* Row r of a block: of those that read (b, g), queries outermost, so that the rows of a causal
+ * block see about as many keys. */
+struct place {
+    int64_t h, i;       /* query head and query */
+    int64_t answer_row; /* in rows of the answer */
+};
+
+static struct place place_of(const struct job *job, const struct block *block, int64_t r) {
+    const struct answer *answer = job->answer;
+    const int64_t n = (block->first + r) / job->group;
+    const int64_t h = block->g * job->group + (block->first + r) % job->group;
+    return (struct place){
+        .h = h,
+        .i = answer->rows[n],
+        .answer_row = (block->b * answer->q_heads + h) * answer->row_count + n,
+    };
+}
+
+struct rule_keys block_keys(const struct job *job, const struct block *block, int64_t r) {
+    const struct place place = place_of(job, block, r);
+    return rules_keys(job->view, block->b, place.h, place.i);
+}
+
+static bool widen_q(const struct job *job, int64_t b, struct place place, double *q,
+                    double *q_abs) {
+    const struct attn_problem *problem = job->view->problem;
+    const int64_t row = (b * problem->q_heads + place.h) * problem->q_len + place.i;
+    const int64_t row_bytes = job->D * (problem->dtype == ATTN_F32 ? 4 : 2);
+    return bulk_widen(q, q_abs, NULL,
+                      (const char *)job->view->tensors[ATTN_Q].data + row * row_bytes,
+                      (enum attn_dtype)problem->dtype, job->D);
+}
+
+static bool widen_k(const struct job *job, int64_t b, int64_t g, int64_t t, double *k,
+                    double *k_abs) {
+    return bulk_widen(k, k_abs, NULL, rules_row(job->view, b, g, t, false),
+                      (enum attn_dtype)job->view->problem->dtype, job->D);
+}
+
+static bool widen_v(const struct job *job, int64_t b, int64_t g, int64_t t, double *v,
+                    double *v_square) {
+    return bulk_widen(v, v + job->D, v_square, rules_row(job->view, b, g, t, true),
+                      (enum attn_dtype)job->view->problem->dtype, job->D);
+}
+
+static double norm(const double *x, int64_t D) {
+    double sum = 0;
+    for (int64_t d = 0; d < D; d++) sum += x[d] * x[d];
+    return sqrt(sum);
+}
+
+static bool gather_q(const struct job *job, struct space *space, const struct block *block) {
+    const int64_t D = job->D;
+    bool finite = true;
+    for (int64_t r = 0; r < block->rows; r++) {
+        finite &=
+            widen_q(job, block->b, place_of(job, block, r), space->q + r * D, space->q_abs + r * D);
+    }
+    return finite;
+}
+
+static bool gather_k(const struct job *job, struct space *space, int64_t b, int64_t g,
+                     const int32_t *list, int64_t first, int64_t count) {
+    const int64_t D = job->D;
+    bool finite = true;
+    for (int64_t j = 0; j < count; j++) {
+        const int64_t t = list ? list[first + j] : first + j;
+        finite &= widen_k(job, b, g, t, space->k + j * D, space->k_abs + j * D);
+    }
+    return finite;
+}
+
+static bool gather_v(const struct job *job, struct space *space, int64_t b, int64_t g,
+                     const int32_t *list, int64_t first, int64_t count) {
+    const int64_t D = job->D;
+    bool finite = true;
+    for (int64_t j = 0; j < count; j++) {
+        const int64_t t = list ? list[first + j] : first + j;
+        finite &= widen_v(job, b, g, t, space->v + j * 2 * D, space->v_square + j * D);
+    }
+    return finite;
+}
+
+/* ---- Products, counted ---- */
+
+static void multiply(struct space *space, double *out, double factor, const double *a,
+                     const double *b, int64_t rows, int64_t columns, int64_t depth) {
+    space->flops += 2.0 * (double)rows * (double)columns * (double)depth;
+    blas_multiply(out, factor, a, b, rows, columns, depth);
+}
+
+static void multiply_add(struct space *space, double *out, const double *a, const double *b,
+                         int64_t rows, int64_t columns, int64_t depth) {
+    space->flops += 2.0 * (double)rows * (double)columns * (double)depth;
+    blas_multiply_add(out, a, b, rows, columns, depth);
+}
+
+/* ---- One range of a block ---- */
+
+/* Takes row r's logits and |q||k| of `count` keys, of which it sees the first `seen`, into its
+ * sums, and leaves p and p^2 in their place, 0 where it does not see the key. */
+static void absorb(const struct job *job, struct space *space, const struct sums *sums,
+                   const struct block *block, int64_t r, int64_t seen, int64_t count) {
+    const int64_t D = job->D;
+    double *score = space->score + r * count, *other = space->other + r * count;
+    memset(score + seen, 0, (size_t)(count - seen) * sizeof *score);
+    memset(other + seen, 0, (size_t)(count - seen) * sizeof *other);
+    if (seen == 0) return;
+
+    for (int64_t j = 0; job->norms && j < seen; j++) {
+        struct rule_logit logit = {.value = job->view->problem->scale * score[j],
+                                   .dot = score[j],
+                                   .q_norm = space->q_norm[r],
+                                   .k_norm = space->k_norm[j]};
+        rules_logit(job->view, block->b, place_of(job, block, r).h, &logit);
+        score[j] = logit.value;
+        other[j] += logit.slope_error;
+    }
+    sums->logit_abs[r] = fmax(sums->logit_abs[r], bulk_max(other, seen));
+    const double max = bulk_max(score, seen);
+    if (max > sums->max[r]) {
+        const double factor = exp(sums->max[r] - max);
+        for (int64_t d = 0; d < 2 * D; d++) sums->pv[r * 2 * D + d] *= factor;
+        for (int64_t d = 0; d < D; d++) sums->pv_square[r * D + d] *= factor * factor;
+        sums->p[r] *= factor;
+        sums->max[r] = max;
+    }
+    sums->p[r] += bulk_exp_sum(score, other, seen, sums->max[r]);
+}
+
+static double *sums_memory(const struct job *job, const struct space *space,
+                           const struct block *block, int range) {
+    return block->range_sums ? block->range_sums + range * block_sums_doubles(block->rows, job->D)
+                             : space->sums;
+}
+
+/* False when NaN or infinity came up. */
+static bool sum_range(const struct job *job, struct space *space, const struct block *block,
+                      int range) {
+    const int64_t D = job->D, rows = block->rows;
+    const double scale = job->view->problem->scale;
+    const int32_t *list = block_keys(job, block, 0).list; /* of a block of one row, or NULL */
+    double *memory = sums_memory(job, space, block, range);
+    const struct sums sums = sums_at(memory, rows, D);
+    int64_t end = (range + 1) * block->range_keys;
+    if (end > block->keys) end = block->keys;
+
+    memset(memory, 0, (size_t)block_sums_doubles(rows, D) * sizeof *memory);
+    for (int64_t r = 0; r < rows; r++) sums.max[r] = -INFINITY;
+    if (!gather_q(job, space, block) || !isfinite(scale)) return false;
+    for (int64_t r = 0; job->norms && r < rows; r++) space->q_norm[r] = norm(space->q + r * D, D);
+    for (int64_t first = range * block->range_keys; first < end; first += BLOCK_KEYS) {
+        const int64_t count = end - first < BLOCK_KEYS ? end - first : BLOCK_KEYS;
+        if (!gather_k(job, space, block->b, block->g, list, first, count) ||
+            !gather_v(job, space, block->b, block->g, list, first, count))
+            return false;
+        for (int64_t j = 0; job->norms && j < count; j++)
+            space->k_norm[j] = norm(space->k + j * D, D);
+        multiply(space, space->other, fabs(scale), space->q_abs, space->k_abs, rows, count, D);
+        multiply(space, space->score, job->norms ? 1 : scale, space->q, space->k, rows, count, D);
+        for (int64_t r = 0; r < rows; r++) {
+            int64_t seen = block_keys(job, block, r).count - first;
+            seen = seen < 0 ? 0 : seen < count ? seen : count;
+            absorb(job, space, &sums, block, r, seen, count);
+        }
+        multiply_add(space, sums.pv, space->score, space->v, rows, 2 * D, count);
+        multiply_add(space, sums.pv_square, space->other, space->v_square, rows, D, count);
+    }
+    return true;
+}
+
+void block_sum(const struct job *job, struct space *space, struct block *block, int range) {
+    if (!sum_range(job, space, block, range)) atomic_store(&block->special, true);
+}
+
+/* ---- The answer of a block ---- */
+
+static void merge_row(const struct job *job, const struct space *space, const struct block *block,
+                      int64_t r) {
+    const int64_t D = job->D, at = place_of(job, block, r).answer_row;
+    double *out = job->answer->out + at * D;
+    double *p_abs_v = job->answer->p_abs_v + at * D, *p_rms_v = job->answer->p_rms_v + at * D;
+    double max = -INFINITY, p = 0, logit_abs = 0;
+    for (int range = 0; range < block->ranges; range++) {
+        const struct sums sums = sums_at(sums_memory(job, space, block, range), block->rows, D);
+        max = fmax(max, sums.max[r]);
+        logit_abs = fmax(logit_abs, sums.logit_abs[r]);
+    }
+    if (max == -INFINITY) return; /* sees no key: the answer is there already */
+    for (int range = 0; range < block->ranges; range++) {
+        const struct sums sums = sums_at(sums_memory(job, space, block, range), block->rows, D);
+        const double factor = exp(sums.max[r] - max);
+        p += factor * sums.p[r];
+        for (int64_t d = 0; d < D; d++) {
+            out[d] += factor * sums.pv[r * 2 * D + d];
+            p_abs_v[d] += factor * sums.pv[r * 2 * D + D + d];
+            p_rms_v[d] += factor * factor * sums.pv_square[r * D + d];
+        }
+    }
+    for (int64_t d = 0; d < D; d++) {
+        out[d] /= p;
+        p_abs_v[d] /= p;
+        p_rms_v[d] = sqrt(p_rms_v[d]) / p;
+    }
+    job->answer->lse[at] = max + log(p);
+    job->answer->logit_abs[at] = logit_abs;
+}
+
+/* The larger, and NaN once there is one. */
+static double max_or_nan(double a, double b) {
+    return isnan(a) || a >= b ? a : b;
+}
+
+/* One row from plain loops: the maximum in a first pass, the sums in a second. */
+static void special_row(const struct job *job, struct space *space, const struct block *block,
+                        int64_t r) {
+    const int64_t D = job->D, b = block->b, g = block->g;
+    const struct place place = place_of(job, block, r);
+    const struct rule_keys keys = block_keys(job, block, r);
+    const double scale = job->view->problem->scale;
+    double *out = job->answer->out + place.answer_row * D;
+    double *p_abs_v = job->answer->p_abs_v + place.answer_row * D;
+    double *p_rms_v = job->answer->p_rms_v + place.answer_row * D;
+    double max = -INFINITY, logit_abs = 0, p_sum = 0;
+
+    widen_q(job, b, place, space->q, space->q_abs);
+    for (int pass = 0; pass < 2 && keys.count > 0; pass++)
+        for (int64_t j = 0; j < keys.count; j++) {
+            const int64_t t = keys.list ? keys.list[j] : j;
+            double dot = 0, absolute = 0;
+            widen_k(job, b, g, t, space->k, space->k_abs);
+            for (int64_t d = 0; d < D; d++) {
+                dot += space->q[d] * space->k[d];
+                absolute += space->q_abs[d] * space->k_abs[d];
+            }
+            struct rule_logit logit = {.value = scale * dot, .dot = dot};
+            if (job->norms) {
+                logit.q_norm = norm(space->q, D);
+                logit.k_norm = norm(space->k, D);
+                rules_logit(job->view, b, place.h, &logit);
+            }
+            if (pass == 0) {
+                max = max_or_nan(max, logit.value);
+                logit_abs = max_or_nan(logit_abs, fabs(scale) * absolute + logit.slope_error);
+                continue;
+            }
+            const double p = exp(logit.value - max);
+            widen_v(job, b, g, t, space->v, space->v_square);
+            p_sum += p;
+            for (int64_t d = 0; d < D; d++) {
+                out[d] += p * space->v[d];
+                p_abs_v[d] += p * space->v[D + d];
+                p_rms_v[d] += p * p * space->v_square[d];
+            }
+        }
+    if (keys.count == 0) return;
+    for (int64_t d = 0; d < D; d++) {
+        out[d] /= p_sum;
+        p_abs_v[d] /= p_sum;
+        p_rms_v[d] = sqrt(p_rms_v[d]) / p_sum;
+    }
+    job->answer->lse[place.answer_row] = max + log(p_sum);
+    job->answer->logit_abs[place.answer_row] = logit_abs;
+}
+
+void block_finish(const struct job *job, struct space *space, const struct block *block) {
+    for (int64_t r = 0; r < block->rows; r++)
+        if (atomic_load(&block->special))
+            special_row(job, space, block, r);
+        else
+            merge_row(job, space, block, r);
+}
+
+/* ---- The share of the softmax that a list keeps ---- */
+
+/* lse[0..rows) of plain logits over the listed keys, or over the first `count`. */
+static void plain_lse(const struct job *job, struct space *space, const struct block *block,
+                      const double *q, int64_t rows, struct rule_keys keys, double *lse) {
+    const struct sums sums = sums_at(space->sums, rows, job->D);
+    for (int64_t r = 0; r < rows; r++) {
+        sums.max[r] = -INFINITY;
+        sums.p[r] = 0;
+    }
+    for (int64_t first = 0; first < keys.count; first += BLOCK_KEYS) {
+        const int64_t left = keys.count - first, count = left < BLOCK_KEYS ? left : BLOCK_KEYS;
+        gather_k(job, space, block->b, block->g, keys.list, first, count);
+        multiply(space, space->score, job->view->problem->scale, q, space->k, rows, count, job->D);
+        for (int64_t r = 0; r < rows; r++) {
+            const double max = fmax(sums.max[r], bulk_max(space->score + r * count, count));
+            sums.p[r] *= exp(sums.max[r] - max);
+            sums.p[r] += bulk_exp_sum(space->score + r * count, space->other, count, max);
+            sums.max[r] = max;
+        }
+    }
+    for (int64_t r = 0; r < rows; r++)
+        lse[r] = keys.count ? sums.max[r] + log(sums.p[r]) : -INFINITY;
+}
+
+void block_mass(const struct job *job, struct space *space, const struct block *block,
+                int64_t tokens, double *mass) {
+    gather_q(job, space, block);
+    plain_lse(job, space, block, space->q, block->rows, (struct rule_keys){.count = tokens}, mass);
+    for (int64_t r = 0; r < block->rows; r++) {
+        double kept;
+        plain_lse(job, space, block, space->q + r * job->D, 1, block_keys(job, block, r), &kept);
+        mass[r] = exp(kept - mass[r]);
+    }
+}

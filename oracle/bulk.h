@@ -1,0 +1,27 @@
+/* The oracle's inner loops, written so that the compiler makes vectors of them, in three versions
+ * of which the loader picks one for the machine (BULK). */
+#ifndef ATTEST_BULK_H
+#define ATTEST_BULK_H
+
+#include "../kernels/attn.h"
+
+#include <stdbool.h>
+
+#if defined(__x86_64__) && defined(__GLIBC__)
+#define BULK __attribute__((target_clones("default", "avx2", "avx512f")))
+#else
+#define BULK
+#endif
+
+/* value[0..n) = source as f64, magnitude = |value|, square = value^2 (magnitude and square may be
+ * NULL). False if any value is NaN or infinite. */
+bool bulk_widen(double *value, double *magnitude, double *square, const void *source,
+                enum attn_dtype dtype, int64_t n);
+
+/* x = exp(x - shift), square = x^2; returns the sum of x. */
+double bulk_exp_sum(double *x, double *square, int64_t n, double shift);
+
+/* The largest of x, -infinity if n is 0. No NaN. */
+double bulk_max(const double *x, int64_t n);
+
+#endif

@@ -1,0 +1,217 @@
+/* Attention from its definition: for each row a loop over its visible keys, in long double (64 bits
+ * of precision on x86-64), nothing blocked, nothing rescaled, no library but libm. It shares with
+ * oracle.c only what the rules say about who sees whom and where a token lies; logits, MagicPIG's
+ * correction and all sums are written again, so that the two agree only when both are right. */
+#define _GNU_SOURCE
+#include "oracle.h"
+#include "../kernels/attn_number.h"
+
+#include <math.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+struct worker {
+    const struct rule_view *view;
+    struct answer *answer;
+    double *mass;           /* [B, Hq] */
+    atomic_llong *row_next; /* (b, h) not yet taken */
+    long double *memory;    /* [6 D + kv_len] */
+    pthread_t thread;
+};
+
+/* What a row is made of. */
+struct row {
+    int64_t b, h, i, g;
+    const long double *q;
+};
+
+static void read_row(long double *row, const void *source, int32_t dtype, int64_t D) {
+    for (int64_t d = 0; d < D; d++)
+        row[d] = dtype == ATTN_F16    ? (long double)attn_f16_to_f64(((const uint16_t *)source)[d])
+                 : dtype == ATTN_BF16 ? (long double)attn_bf16_to_f64(((const uint16_t *)source)[d])
+                                      : (long double)((const float *)source)[d];
+}
+
+static long double dot(const long double *x, const long double *y, int64_t D) {
+    long double sum = 0;
+    for (int64_t d = 0; d < D; d++) sum += x[d] * y[d];
+    return sum;
+}
+
+/* Keeps NaN, which fmaxl would drop. */
+static long double larger(long double a, long double b) {
+    return isnan(a) || isnan(b) ? NAN : a > b ? a : b;
+}
+
+/* log u, and in *slope |d log u / d c|. */
+static long double magicpig_log_u(long double q_k, long double q_norm, long double k_norm,
+                                  long double K, long double L, long double *slope) {
+    const long double pi = acosl(-1);
+    long double c = q_k / (q_norm * k_norm + 1e-8L);
+    if (c > 1 - 1e-7L) c = 1 - 1e-7L;
+    if (c < -(1 - 1e-7L)) c = -(1 - 1e-7L);
+    const long double p = 1 - acosl(c) / pi;
+    const long double x = powl(p, K);
+    long double u = -expm1l((L - 1) * log1pl(-x) + log1pl((L - 1) * x));
+    if (u < 1e-10L) u = 1e-10L;
+    const long double du_dx = L * (L - 1) * x * powl(1 - x, L - 2);
+    const long double dx_dc = K * powl(p, K - 1) / (pi * sqrtl(1 - c * c));
+    *slope = du_dx * dx_dc / u;
+    return logl(u);
+}
+
+/* The logit of key t; in *size what it adds to S. `k` is scratch. */
+static long double logit_of(const struct rule_view *view, const struct row *row, int64_t t,
+                            long double *k, long double *size) {
+    const struct attn_problem *problem = view->problem;
+    const int64_t D = problem->head_dim;
+    read_row(k, rules_row(view, row->b, row->g, t, false), problem->dtype, D);
+    const long double q_k = dot(row->q, k, D);
+    long double logit = problem->scale * q_k;
+    *size = 0;
+    for (int64_t d = 0; d < D; d++) *size += fabsl(problem->scale * row->q[d] * k[d]);
+    if (problem->traits & ATTN_MAGICPIG) {
+        const int64_t at = row->b * problem->q_heads + row->h;
+        long double slope;
+        logit -= magicpig_log_u(q_k, sqrtl(dot(row->q, row->q, D)), sqrtl(dot(k, k, D)),
+                                ((const float *)view->tensors[ATTN_LSH_K].data)[at],
+                                ((const float *)view->tensors[ATTN_LSH_L].data)[at], &slope);
+        *size += slope;
+    }
+    return logit;
+}
+
+static void define_row(struct worker *worker, int64_t b, int64_t h, int64_t n) {
+    const struct rule_view *view = worker->view;
+    struct answer *answer = worker->answer;
+    const struct attn_problem *problem = view->problem;
+    const int64_t D = problem->head_dim, i = answer->rows[n];
+    const struct rule_keys keys = rules_keys(view, b, h, i);
+    const int64_t at = (b * problem->q_heads + h) * answer->row_count + n;
+    long double *q = worker->memory, *k = q + D, *v = k + D;
+    long double *out = v + D, *absolute = out + D, *square = absolute + D, *logit = square + D;
+    if (keys.count == 0) return;
+
+    const struct row row = {
+        .b = b, .h = h, .i = i, .g = h / (problem->q_heads / problem->kv_heads), .q = q};
+    const int64_t q_row = (b * problem->q_heads + h) * problem->q_len + i;
+    const int64_t row_bytes = D * (problem->dtype == ATTN_F32 ? 4 : 2);
+    read_row(q, (const char *)view->tensors[ATTN_Q].data + q_row * row_bytes, problem->dtype, D);
+
+    long double max = -INFINITY, size_max = 0, sum = 0;
+    for (int64_t j = 0; j < keys.count; j++) {
+        long double size;
+        logit[j] = logit_of(view, &row, keys.list ? keys.list[j] : j, k, &size);
+        max = larger(max, logit[j]);
+        size_max = larger(size_max, size);
+    }
+    for (int64_t j = 0; j < keys.count; j++) sum += expl(logit[j] - max);
+    for (int64_t d = 0; d < D; d++) out[d] = absolute[d] = square[d] = 0;
+    for (int64_t j = 0; j < keys.count; j++) {
+        const long double p = expl(logit[j] - max) / sum;
+        read_row(v, rules_row(view, b, row.g, keys.list ? keys.list[j] : j, true), problem->dtype,
+                 D);
+        for (int64_t d = 0; d < D; d++) {
+            out[d] += p * v[d];
+            absolute[d] += p * fabsl(v[d]);
+            square[d] += p * v[d] * p * v[d];
+        }
+    }
+    for (int64_t d = 0; d < D; d++) {
+        answer->out[at * D + d] = (double)out[d];
+        answer->p_abs_v[at * D + d] = (double)absolute[d];
+        answer->p_rms_v[at * D + d] = (double)sqrtl(square[d]);
+    }
+    answer->lse[at] = (double)(max + logl(sum));
+    answer->logit_abs[at] = (double)size_max;
+}
+
+/* The share of the plain softmax over all valid tokens that lies on those that row 0 sees. */
+static double mass_of(struct worker *worker, int64_t b, int64_t h) {
+    const struct attn_problem *problem = worker->view->problem;
+    struct attn_problem plain = *problem;
+    plain.traits &= ~(uint64_t)ATTN_MAGICPIG;
+    const struct rule_view view = {.problem = &plain, .tensors = worker->view->tensors};
+    const int64_t D = problem->head_dim, tokens = rules_kv_len(&view, b);
+    const struct rule_keys keys = rules_keys(&view, b, h, 0);
+    long double *q = worker->memory, *k = q + D, *logit = q + 6 * D, size;
+    const struct row row = {
+        .b = b, .h = h, .g = h / (problem->q_heads / problem->kv_heads), .q = q};
+    const int64_t row_bytes = D * (problem->dtype == ATTN_F32 ? 4 : 2);
+    read_row(q, (const char *)view.tensors[ATTN_Q].data + (b * problem->q_heads + h) * row_bytes,
+             problem->dtype, D);
+
+    long double max = -INFINITY, all = 0, kept = 0;
+    for (int64_t t = 0; t < tokens; t++) {
+        logit[t] = logit_of(&view, &row, t, k, &size);
+        max = larger(max, logit[t]);
+    }
+    for (int64_t t = 0; t < tokens; t++) all += expl(logit[t] - max);
+    for (int64_t j = 0; j < keys.count; j++) kept += expl(logit[keys.list[j]] - max);
+    return (double)(kept / all);
+}
+
+static void *work(void *argument) {
+    struct worker *worker = argument;
+    const struct attn_problem *problem = worker->view->problem;
+    const int64_t heads = problem->batch * problem->q_heads;
+    for (long long at; (at = atomic_fetch_add(worker->row_next, 1)) < heads;) {
+        const int64_t b = at / problem->q_heads, h = at % problem->q_heads;
+        for (int64_t n = 0; n < worker->answer->row_count; n++) define_row(worker, b, h, n);
+        if (problem->traits & ATTN_KEEP && rules_kv_len(worker->view, b) > 0)
+            worker->mass[at] = mass_of(worker, b, h);
+    }
+    return NULL;
+}
+
+static void summarise(const struct rule_view *view, struct answer *answer, const double *mass) {
+    const struct attn_problem *problem = view->problem;
+    long double kept = 0, valid = 0, mass_sum = 0;
+    int64_t rows = 0;
+    for (int64_t row = 0; row < problem->batch * problem->q_heads; row++) {
+        const int64_t b = row / problem->q_heads, tokens = rules_kv_len(view, b);
+        kept += (long double)rules_keys(view, b, row % problem->q_heads, 0).count;
+        valid += (long double)tokens;
+        mass_sum += mass[row];
+        rows += tokens > 0;
+    }
+    answer->kept_ratio = valid > 0 ? (double)(kept / valid) : 1;
+    answer->kept_mass = rows ? (double)(mass_sum / (long double)rows) : 1;
+}
+
+bool definition_answer(struct answer *answer, const struct rule_view *view, int64_t rows,
+                       int threads, struct fault *fault) {
+    const struct attn_problem *problem = view->problem;
+    if (!answer_alloc(answer, problem, rows, fault)) return false;
+    snprintf(answer->oracle, sizeof answer->oracle, "definition 1");
+
+    if (threads < 1) threads = (int)sysconf(_SC_NPROCESSORS_ONLN);
+    const size_t memory = (size_t)(6 * problem->head_dim + problem->kv_len);
+    double *mass = calloc((size_t)(problem->batch * problem->q_heads), sizeof *mass);
+    struct worker *workers = calloc((size_t)threads, sizeof *workers);
+    atomic_llong row_next;
+    atomic_init(&row_next, 0);
+    bool ready = mass && workers;
+    for (int n = 0; ready && n < threads; n++) {
+        workers[n] =
+            (struct worker){.view = view, .answer = answer, .mass = mass, .row_next = &row_next};
+        workers[n].memory = calloc(memory, sizeof *workers[n].memory);
+        ready = workers[n].memory != NULL;
+    }
+    int started = 1; /* this thread is the first worker */
+    while (ready && started < threads &&
+           pthread_create(&workers[started].thread, NULL, work, &workers[started]) == 0)
+        started++;
+    if (ready) work(&workers[0]);
+    for (int n = 1; n < started; n++) pthread_join(workers[n].thread, NULL);
+
+    if (ready && problem->traits & ATTN_KEEP) summarise(view, answer, mass);
+    for (int n = 0; workers && n < threads; n++) free(workers[n].memory);
+    free(workers);
+    free(mass);
+    if (ready) return true;
+    answer_free(answer);
+    return fault_set(fault, FAULT_OURS, "out of memory for the definition's rows");
+}

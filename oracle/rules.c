@@ -1,0 +1,222 @@
+/* The one place that walks the rules. Everything a problem means beyond plain attention is asked
+ * here, and answered by the files in rules/ whose trait the problem has; this file knows the
+ * tensors that every problem has, and nothing of any trait. */
+#include "rule.h"
+
+#include <inttypes.h>
+#include <stddef.h>
+
+const struct rule *const rules[] = {&rule_gqa,  &rule_causal,   &rule_ragged, &rule_page,
+                                    &rule_keep, &rule_magicpig, NULL};
+
+static const struct rule_tensor plain_tensors[] = {
+    {ATTN_Q, ATTN_INPUT, 4, {SIZE_BATCH, SIZE_Q_HEADS, SIZE_Q_LEN, SIZE_HEAD_DIM}},
+    {ATTN_K, ATTN_INPUT, 4, {SIZE_BATCH, SIZE_KV_HEADS, SIZE_KV_LEN, SIZE_HEAD_DIM}},
+    {ATTN_V, ATTN_INPUT, 4, {SIZE_BATCH, SIZE_KV_HEADS, SIZE_KV_LEN, SIZE_HEAD_DIM}},
+    {ATTN_OUT, ATTN_INPUT, 4, {SIZE_BATCH, SIZE_Q_HEADS, SIZE_Q_LEN, SIZE_HEAD_DIM}},
+    {ATTN_LSE, ATTN_F32, 3, {SIZE_BATCH, SIZE_Q_HEADS, SIZE_Q_LEN}},
+    {.rank = 0}};
+
+static const char *const slot_names[] = {
+#define ATTN_X(symbol, name) #name,
+    ATTN_SLOTS(ATTN_X)
+#undef ATTN_X
+};
+
+static bool applies(const struct rule *rule, const struct attn_problem *problem) {
+    return (problem->traits & rule->trait) != 0;
+}
+
+int64_t rules_size(const struct attn_problem *problem, enum rule_size size) {
+    static const size_t at[] = {
+        [SIZE_BATCH] = offsetof(struct attn_problem, batch),
+        [SIZE_Q_HEADS] = offsetof(struct attn_problem, q_heads),
+        [SIZE_KV_HEADS] = offsetof(struct attn_problem, kv_heads),
+        [SIZE_Q_LEN] = offsetof(struct attn_problem, q_len),
+        [SIZE_KV_LEN] = offsetof(struct attn_problem, kv_len),
+        [SIZE_HEAD_DIM] = offsetof(struct attn_problem, head_dim),
+        [SIZE_PAGE] = offsetof(struct attn_problem, page_size),
+        [SIZE_PAGES] = offsetof(struct attn_problem, pages),
+        [SIZE_PAGE_ENTRIES] = offsetof(struct attn_problem, page_entries),
+        [SIZE_KEPT_MAX] = offsetof(struct attn_problem, kept_max),
+    };
+    if (size == SIZE_2) return 2;
+    if (size == SIZE_BATCH_1) return problem->batch + 1;
+    return *(const int64_t *)((const char *)problem + at[size]);
+}
+
+static const struct rule_tensor *find(const struct rule_tensor *tensors, enum attn_slot slot) {
+    for (; tensors && tensors->rank; tensors++)
+        if (tensors->slot == slot) return tensors;
+    return NULL;
+}
+
+struct rule_tensor rules_tensor(const struct attn_problem *problem, enum attn_slot slot) {
+    const struct rule_tensor *found = find(plain_tensors, slot);
+    for (int r = 0; rules[r]; r++) {
+        if (!applies(rules[r], problem)) continue;
+        const struct rule_tensor *own = find(rules[r]->tensors, slot);
+        if (own) found = own;
+        if (rules[r]->hides & 1u << slot) found = NULL;
+    }
+    struct rule_tensor tensor = found ? *found : (struct rule_tensor){.slot = slot};
+    if (found && tensor.dtype == ATTN_INPUT) tensor.dtype = (enum attn_dtype)problem->dtype;
+    return tensor;
+}
+
+bool rules_variant(struct attn_problem *problem, struct fault *fault) {
+    static const struct {
+        const char *name;
+        uint64_t traits;
+    } variants[] = {
+#define ATTN_X(symbol, name, traits) {#name, traits},
+        ATTN_VARIANTS(ATTN_X)
+#undef ATTN_X
+    };
+    const bool prompt = problem->q_len > 1 || problem->traits & ATTN_CAUSAL;
+    const uint64_t asked = problem->traits & ~(uint64_t)(ATTN_GQA | ATTN_CAUSAL);
+    const uint64_t of_page = ATTN_RAGGED | ATTN_PAGE;
+
+    if (problem->kv_heads < 1 || problem->q_heads % problem->kv_heads != 0)
+        return fault_set(fault, FAULT_INPUT,
+                         "%" PRId64 " key/value heads do not divide %" PRId64 " query heads",
+                         problem->kv_heads, problem->q_heads);
+    if (asked & ATTN_PAGE && !(asked & ATTN_RAGGED))
+        return fault_set(fault, FAULT_INPUT,
+                         "pages need the length of each sequence (lens, ragged)");
+    if (asked & ATTN_MAGICPIG && (asked & (of_page | ATTN_KEEP)) != (of_page | ATTN_KEEP))
+        return fault_set(fault, FAULT_INPUT, "magicpig needs page and keep");
+    if (asked & ATTN_KEEP && asked & ATTN_RAGGED && !(asked & ATTN_PAGE))
+        return fault_set(fault, FAULT_INPUT, "keep with lengths needs page");
+    if (asked & (ATTN_PAGE | ATTN_KEEP) && prompt)
+        return fault_set(fault, FAULT_INPUT,
+                         "page and keep are for one query token (q1) without causal");
+    if (asked == ATTN_RAGGED && problem->q_len != problem->kv_len)
+        return fault_set(fault, FAULT_INPUT,
+                         "lengths without page need q and kv alike, not %" PRId64 " and %" PRId64,
+                         problem->q_len, problem->kv_len);
+    for (int32_t v = 0; v < ATTN_VARIANT_COUNT; v++)
+        if (asked == variants[v].traits && (asked || v == (prompt ? ATTN_PREFILL : ATTN_DECODE))) {
+            problem->variant = v;
+            problem->traits &= ~(uint64_t)ATTN_GQA;
+            if (problem->kv_heads < problem->q_heads) problem->traits |= ATTN_GQA;
+            return true;
+        }
+    return fault_set(fault, FAULT_INPUT, "unknown traits 0x%" PRIx64, asked);
+}
+
+int64_t rules_q_len(const struct rule_view *view, int64_t b) {
+    int64_t length = view->problem->q_len;
+    for (int r = 0; rules[r]; r++)
+        if (rules[r]->q_len && applies(rules[r], view->problem)) length = rules[r]->q_len(view, b);
+    return length;
+}
+
+int64_t rules_kv_len(const struct rule_view *view, int64_t b) {
+    int64_t length = view->problem->kv_len;
+    for (int r = 0; rules[r]; r++)
+        if (rules[r]->kv_len && applies(rules[r], view->problem))
+            length = rules[r]->kv_len(view, b);
+    return length;
+}
+
+struct rule_keys rules_keys(const struct rule_view *view, int64_t b, int64_t h, int64_t i) {
+    struct rule_keys keys = {.count = 0, .list = NULL};
+    if (i >= rules_q_len(view, b)) return keys;
+    keys.count = rules_kv_len(view, b);
+    for (int r = 0; rules[r]; r++) {
+        if (!applies(rules[r], view->problem)) continue;
+        if (rules[r]->key_end) keys.count = rules[r]->key_end(view, b, i, keys.count);
+        if (rules[r]->keys) rules[r]->keys(view, b, h, &keys);
+    }
+    return keys;
+}
+
+int64_t rules_row_index(const struct rule_view *view, int64_t b, int64_t g, int64_t t, bool value) {
+    for (int r = 0; rules[r]; r++)
+        if (rules[r]->row_index && applies(rules[r], view->problem))
+            return rules[r]->row_index(view, b, g, t, value);
+    return (b * view->problem->kv_heads + g) * view->problem->kv_len + t;
+}
+
+const void *rules_row(const struct rule_view *view, int64_t b, int64_t g, int64_t t, bool value) {
+    const struct attn_tensor *cache = &view->tensors[ATTN_KV_CACHE];
+    const struct attn_tensor *tensor =
+        cache->data ? cache : &view->tensors[value ? ATTN_V : ATTN_K];
+    const int64_t element_bytes = view->problem->dtype == ATTN_F32 ? 4 : 2;
+    return (const char *)tensor->data +
+           rules_row_index(view, b, g, t, value) * view->problem->head_dim * element_bytes;
+}
+
+/* Presence, dtype and shape, so that a rule may follow its numbers. */
+static bool check_tensor(const struct rule_view *view, enum attn_slot slot, struct fault *fault) {
+    const struct rule_tensor expected = rules_tensor(view->problem, slot);
+    const struct attn_tensor *tensor = &view->tensors[slot];
+    if (!tensor->data) {
+        if (expected.rank == 0 || slot == ATTN_SPARSE_MASK) return true;
+        return fault_set(fault, FAULT_INPUT, "dataset '%s' is missing", slot_names[slot]);
+    }
+    if (expected.rank == 0)
+        return fault_set(fault, FAULT_INPUT, "dataset '%s' is not part of this problem",
+                         slot_names[slot]);
+    if (tensor->dtype != (int32_t)expected.dtype || tensor->rank != expected.rank)
+        return fault_set(fault, FAULT_INPUT, "dataset '%s' has dtype %d and rank %d, not %d and %d",
+                         slot_names[slot], (int)tensor->dtype, (int)tensor->rank,
+                         (int)expected.dtype, expected.rank);
+    for (int r = 0; r < expected.rank; r++) {
+        const int64_t size = rules_size(view->problem, expected.shape[r]);
+        if (tensor->shape[r] != size)
+            return fault_set(fault, FAULT_INPUT,
+                             "dimension %d of dataset '%s' is %" PRId64 ", not %" PRId64, r,
+                             slot_names[slot], tensor->shape[r], size);
+    }
+    return true;
+}
+
+bool rules_check(const struct rule_view *view, struct fault *fault) {
+    const int64_t tokens = view->problem->kv_len;
+    if (tokens < 0 || tokens > INT32_MAX)
+        return fault_set(fault, FAULT_INPUT, "%" PRId64 " key tokens: expected at most 2^31 - 1",
+                         tokens);
+    for (int slot = 0; slot < ATTN_OUT; slot++)
+        if (!check_tensor(view, (enum attn_slot)slot, fault)) return false;
+    for (int r = 0; rules[r]; r++)
+        if (rules[r]->check && applies(rules[r], view->problem) && !rules[r]->check(view, fault))
+            return false;
+    return true;
+}
+
+bool rules_need_norms(const struct attn_problem *problem) {
+    for (int r = 0; rules[r]; r++)
+        if (rules[r]->needs_norms && applies(rules[r], problem)) return true;
+    return false;
+}
+
+void rules_logit(const struct rule_view *view, int64_t b, int64_t h, struct rule_logit *logit) {
+    for (int r = 0; rules[r]; r++)
+        if (rules[r]->logit && applies(rules[r], view->problem)) rules[r]->logit(view, b, h, logit);
+}
+
+int64_t rule_draw_len(const struct attn_problem *problem, const struct rule_draw *draw, int64_t b) {
+    return problem->traits & ATTN_RAGGED ? draw->lens[b] : problem->kv_len;
+}
+
+int64_t rule_below(const struct rule_random *random, enum attn_slot tensor, uint64_t index,
+                   int64_t range) {
+    return (int64_t)((uint64_t)random->word(random, tensor, index) * (uint64_t)range >> 32);
+}
+
+void rule_choose(const struct rule_random *random, enum attn_slot tensor, uint64_t stream,
+                 int64_t range, int64_t count, int32_t *chosen) {
+    const uint64_t first = stream << 32;
+    int64_t taken = 0; /* ascending: n is taken with probability (count - taken) / (range - n) */
+    for (int64_t n = 0; taken < count; n++)
+        if (rule_below(random, tensor, first | (uint64_t)n, range - n) < count - taken)
+            chosen[taken++] = (int32_t)n;
+    for (int64_t n = count - 1; n > 0; n--) {
+        const int64_t other = rule_below(random, tensor, first | (uint64_t)(range + n), n + 1);
+        const int32_t swapped = chosen[n];
+        chosen[n] = chosen[other];
+        chosen[other] = swapped;
+    }
+}
