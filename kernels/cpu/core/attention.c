@@ -1,0 +1,261 @@
+/* Divides a problem into tasks, runs them on threads, and writes their results.
+ *
+ * A task is a block of rows of one kv head by a stretch of the keys. Stretches are one unless there
+ * are too few blocks to occupy a machine; then the partial results wait in scratch and are put
+ * together in a second pass. All of this follows from the problem and the lengths, so the bits do
+ * not depend on the number of threads. */
+#include "attention.h"
+
+#include <math.h>
+#include <omp.h>
+#include <string.h>
+
+enum {
+    FLAT_AT_MOST = 8,    /* rows of a kv head that are still few */
+    TASKS_WANTED = 256,  /* enough for the largest machines to share out evenly */
+    KEYS_WORTH = 1024,   /* fewer keys are not worth a task, */
+    WORK_WORTH = 1 << 20 /* and fewer products q k not a thread: they take it some 20 us */
+};
+
+/* How a problem is divided, and where in scratch things are. */
+struct division {
+    const struct isa *isa;
+    void (*method)(const struct task *task);
+    int64_t group, rows; /* query heads and rows of a kv head */
+    int64_t row_block, row_blocks, splits;
+    int64_t keys;   /* the most that a row can see */
+    int64_t blocks; /* of rows, over all heads; a task is one of these and one split */
+    /* Scratch: masks, partial results, then for each thread a workspace and a result. */
+    size_t partial_at, threads_at, result_at, thread_bytes;
+};
+
+static size_t align(size_t bytes) {
+    return (bytes + 255) / 256 * 256;
+}
+
+static int64_t ceil_div(int64_t a, int64_t b) {
+    return (a + b - 1) / b;
+}
+
+static struct division divide(const struct attn_problem *problem, const struct lookup *lookup,
+                              enum method method) {
+    struct division d = {.isa = choose_isa(), .splits = 1};
+    d.group = problem->q_heads / problem->kv_heads;
+    d.rows = d.group * problem->q_len;
+    d.keys = lookup->sees == SEES_LIST ? problem->kept_max : problem->kv_len;
+    size_t workspace;
+    if (method == NAIVE) {
+        d.method = d.isa->naive;
+        d.row_block = 1;
+        workspace = sizeof(float) * (size_t)d.keys;
+    } else if (lookup->sees != SEES_ALL || d.rows <= FLAT_AT_MOST) {
+        d.method = d.isa->flat;
+        d.row_block = lookup->sees == SEES_LIST ? 1 : FLAT_ROWS;
+        workspace = d.isa->flat_workspace(problem->head_dim);
+    } else {
+        d.method = d.isa->tall;
+        d.row_block = d.isa->tall_rows;
+        workspace = d.isa->tall_workspace(problem->head_dim);
+    }
+    d.row_blocks = ceil_div(d.rows, d.row_block);
+    d.blocks = problem->batch * problem->kv_heads * d.row_blocks;
+    if (method == FLASH && d.blocks > 0 && d.blocks < TASKS_WANTED) {
+        const int64_t worth = d.keys / KEYS_WORTH, wanted = ceil_div(TASKS_WANTED, d.blocks);
+        d.splits = worth < 1 ? 1 : worth < wanted ? worth : wanted;
+    }
+    const size_t row_bytes = sizeof(float) * (size_t)(problem->head_dim + 2);
+    const size_t rows = (size_t)(problem->batch * problem->kv_heads * d.rows);
+    if (lookup->sees == SEES_MASK) d.partial_at = align(rows * (size_t)problem->kv_len);
+    d.threads_at = d.partial_at;
+    if (d.splits > 1)
+        d.threads_at += align((size_t)(d.blocks * d.splits * d.row_block) * row_bytes);
+    d.result_at = align(workspace);
+    d.thread_bytes = d.result_at + align((size_t)d.row_block * row_bytes);
+    return d;
+}
+
+size_t attention_scratch_bytes(const struct attn_problem *problem, const struct lookup *lookup,
+                               enum method method) {
+    const struct division d = divide(problem, lookup, method);
+    return d.threads_at + d.thread_bytes * (size_t)omp_get_num_procs();
+}
+
+/* Writes row r of the group; `out` NULL for one beyond the sequence. */
+static void write_row(const struct task *task, const struct isa *isa, int64_t r, float max,
+                      float sum, const float *out) {
+    const int64_t h = task->g * task->group + r % task->group, i = r / task->group;
+    const int64_t head_dim = task->problem->head_dim;
+    const struct attn_tensor *lse = &task->call->tensors[ATTN_LSE];
+    void *row = tensor_at(&task->call->tensors[ATTN_OUT], task->b, h, i);
+    float log_sum = 0; /* of rows beyond the sequence */
+    if (out) log_sum = sum == 0 ? -INFINITY : (float)((double)task->softmax_scale * max + log(sum));
+    if (out && sum != 0)
+        isa->narrow(row, out, head_dim, task->problem->dtype);
+    else
+        memset(row, 0, (size_t)head_dim * dtype_bytes(task->problem->dtype));
+    if (lse->data)
+        ((float *)lse->data)[task->b * lse->stride[0] + h * lse->stride[1] + i * lse->stride[2]] =
+            log_sum;
+}
+
+/* One call, as its threads share it. */
+struct run {
+    const struct attn_problem *problem;
+    const struct attn_call *call;
+    const struct lookup *lookup;
+    struct division division;
+    char *scratch;
+};
+
+/* Block n: its rows that are in the sequence, and the keys that any of them sees. Blocks of a head
+ * follow one another, those with most keys first. */
+static struct task task_of(const struct run *run, int64_t n) {
+    const struct attn_problem *problem = run->problem;
+    const struct division *d = &run->division;
+    const struct attn_tensor *tensors = run->call->tensors;
+    const int64_t block = d->row_blocks - 1 - n % d->row_blocks;
+    const int64_t kv_heads = problem->kv_heads, head = n / d->row_blocks;
+    struct task task = {.problem = problem, .call = run->call, .place = run->lookup->place};
+    task.b = head / kv_heads;
+    task.g = head % kv_heads;
+    task.group = d->group;
+    task.row = block * d->row_block;
+    task.rows = d->rows - task.row < d->row_block ? d->rows - task.row : d->row_block;
+
+    const int64_t queries = run->lookup->queries(run->call, task.b);
+    const int64_t valid = queries * d->group - task.row;
+    task.rows = valid < 0 ? 0 : valid < task.rows ? valid : task.rows;
+    task.key_end = run->lookup->tokens(run->call, task.b);
+    task.causal = problem->traits & ATTN_CAUSAL;
+    task.diagonal = task.key_end - queries;
+    task.magicpig = problem->traits & ATTN_MAGICPIG;
+    task.softmax_scale = task.magicpig ? 1.0f : fabsf((float)problem->scale);
+    task.query_sign = !task.magicpig && problem->scale < 0 ? -1.0f : 1.0f;
+
+    const int64_t h = task.g * d->group + task.row % d->group;
+    if (run->lookup->sees == SEES_LIST) {
+        const struct attn_tensor *list = &tensors[ATTN_SPARSE_IND],
+                                 *nnz = &tensors[ATTN_SPARSE_NNZ];
+        task.list = (const int32_t *)list->data + task.b * list->stride[0] + h * list->stride[1];
+        task.key_end = ((const int32_t *)nnz->data)[task.b * nnz->stride[0] + h * nnz->stride[1]];
+    } else if (run->lookup->sees == SEES_MASK) {
+        task.mask_stride = problem->kv_len;
+        task.mask = (const uint8_t *)run->scratch +
+                    (task.b * problem->q_heads + task.g * d->group) * task.mask_stride;
+    }
+    if (task.causal && task.rows > 0) {
+        const int64_t end = (task.row + task.rows - 1) / d->group + task.diagonal + 1;
+        task.key_end = end < 0 ? 0 : end < task.key_end ? end : task.key_end;
+    }
+    return task;
+}
+
+/* Where split s of block n leaves its result: of every row max and sum, then out. */
+static void place_result(const struct run *run, struct task *task, int64_t n, int64_t s,
+                         char *room) {
+    const struct division *d = &run->division;
+    const int64_t width = run->problem->head_dim + 2;
+    float *at = (float *)(room + d->result_at);
+    if (d->splits > 1)
+        at = (float *)(run->scratch + d->partial_at) + (n * d->splits + s) * d->row_block * width;
+    task->max = at;
+    task->sum = at + d->row_block;
+    task->out = at + 2 * d->row_block;
+}
+
+static void write_block(const struct run *run, const struct task *task) {
+    const int64_t head_dim = run->problem->head_dim;
+    for (int64_t r = 0; r < task->rows; r++)
+        write_row(task, run->division.isa, task->row + r, task->max[r], task->sum[r],
+                  task->out + r * head_dim);
+    int64_t end = task->row + run->division.row_block;
+    end = end < run->division.rows ? end : run->division.rows;
+    for (int64_t r = task->row + task->rows; r < end; r++)
+        write_row(task, run->division.isa, r, 0, 0, NULL);
+}
+
+static void do_split(const struct run *run, int64_t n, int64_t s, char *room) {
+    struct task task = task_of(run, n);
+    const int64_t splits = run->division.splits;
+    place_result(run, &task, n, s, room);
+    task.workspace = room;
+    if (splits > 1) {
+        const int64_t stretch = ceil_div(ceil_div(task.key_end, splits), KEY_BLOCK) * KEY_BLOCK;
+        const int64_t end = (s + 1) * stretch;
+        task.key = s * stretch;
+        task.key_end = end < task.key_end ? end : task.key_end;
+    }
+    if (task.rows > 0) run->division.method(&task);
+    if (splits == 1) write_block(run, &task);
+}
+
+/* Adds up the splits of block n, in double and in order, into the first of them. */
+static void combine(const struct run *run, int64_t n) {
+    const int64_t head_dim = run->problem->head_dim;
+    struct task whole = task_of(run, n);
+    place_result(run, &whole, n, 0, NULL);
+    for (int64_t r = 0; r < whole.rows; r++) {
+        struct task part = whole;
+        float max = -INFINITY;
+        for (int64_t s = 0; s < run->division.splits; s++) {
+            place_result(run, &part, n, s, NULL);
+            max = part.max[r] > max ? part.max[r] : max;
+        }
+        double sum = 0, out[HEAD_DIM_MAX] = {0};
+        for (int64_t s = 0; s < run->division.splits; s++) {
+            place_result(run, &part, n, s, NULL);
+            if (part.sum[r] == 0) continue;
+            const double weight =
+                part.sum[r] * exp((double)whole.softmax_scale * ((double)part.max[r] - max));
+            sum += weight;
+            for (int64_t d = 0; d < head_dim; d++) out[d] += weight * part.out[r * head_dim + d];
+        }
+        whole.max[r] = max;
+        whole.sum[r] = (float)sum;
+        for (int64_t d = 0; d < head_dim; d++) whole.out[r * head_dim + d] = (float)(out[d] / sum);
+    }
+    write_block(run, &whole);
+}
+
+/* The lists as a mask [B][Hq][kv_len]: 1 where a token is on it. */
+static void make_mask(const struct run *run, int64_t row) {
+    const struct attn_tensor *list = &run->call->tensors[ATTN_SPARSE_IND];
+    const struct attn_tensor *nnz = &run->call->tensors[ATTN_SPARSE_NNZ];
+    const int64_t b = row / run->problem->q_heads, h = row % run->problem->q_heads;
+    const int32_t *tokens = (const int32_t *)list->data + b * list->stride[0] + h * list->stride[1];
+    const int64_t count = ((const int32_t *)nnz->data)[b * nnz->stride[0] + h * nnz->stride[1]];
+    char *mask = run->scratch + row * run->problem->kv_len;
+    memset(mask, 0, (size_t)run->problem->kv_len);
+    for (int64_t n = 0; n < count; n++) mask[tokens[n]] = 1;
+}
+
+const char *attention_launch(const struct attn_problem *problem, const struct attn_call *call,
+                             const struct lookup *lookup, enum method method) {
+    const struct run run = {
+        problem, call, lookup, divide(problem, lookup, method), call->scratch,
+    };
+    const struct division *d = &run.division;
+    if (d->blocks == 0) return NULL;
+    if (call->scratch_bytes < d->threads_at + d->thread_bytes) return "scratch is too small";
+    const size_t room = (call->scratch_bytes - d->threads_at) / d->thread_bytes;
+    const int64_t worth = 1 + d->blocks * d->row_block * d->keys * problem->head_dim / WORK_WORTH;
+    int threads = (size_t)call->threads < room ? call->threads : (int)room;
+    threads = worth < threads ? (int)worth : threads;
+    for (int64_t b = 0; b < problem->batch; b++)
+        if (lookup->tokens(call, b) > problem->kv_len) return "a sequence is longer than kv_len";
+    const int64_t masks = lookup->sees == SEES_MASK ? problem->batch * problem->q_heads : 0;
+#pragma omp parallel num_threads(threads)
+    {
+        char *mine = run.scratch + d->threads_at + (size_t)omp_get_thread_num() * d->thread_bytes;
+#pragma omp for
+        for (int64_t n = 0; n < masks; n++) make_mask(&run, n);
+#pragma omp for schedule(dynamic)
+        for (int64_t n = 0; n < d->blocks * d->splits; n++)
+            do_split(&run, n / d->splits, n % d->splits, mine);
+        if (d->splits > 1) {
+#pragma omp for schedule(dynamic)
+            for (int64_t n = 0; n < d->blocks; n++) combine(&run, n);
+        }
+    }
+    return NULL;
+}

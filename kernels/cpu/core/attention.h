@@ -1,0 +1,115 @@
+/* What the kernels of this folder share. A kernel file says how its variant finds keys (struct
+ * lookup) and which method runs; the methods are
+ *   naive    one row at a time, as a textbook has it
+ *   flash    blocks of keys, online softmax; threads over heads, row blocks and key splits
+ * and either may go over a row's list of tokens, or over all tokens under a mask made of the list.
+ *
+ * The arithmetic is in isa_*.c, compiled once for every instruction set; choose.c picks one. The
+ * division of work depends on the problem and the lengths alone, never on the number of threads or
+ * on time, so a call gives the same bits on any number of threads. */
+#ifndef ATTN_CPU_ATTENTION_H
+#define ATTN_CPU_ATTENTION_H
+
+#include "../../attn.h"
+
+#include <stdbool.h>
+
+enum {
+    HEAD_DIM_MAX = 256,
+    KEY_BLOCK = 64 /* keys that are looked up, scored and added together */
+};
+
+/* The storage of `count` tokens of kv head g of sequence b: those on `list`, or, where it is NULL,
+ * first, first + 1, ... */
+typedef void place_fn(const struct attn_call *call, int64_t b, int64_t g, const int32_t *list,
+                      int64_t first, int64_t count, const void **keys, const void **values);
+
+/* How a variant finds what a row sees. */
+struct lookup {
+    int64_t (*queries)(const struct attn_call *call, int64_t b); /* valid query tokens */
+    int64_t (*tokens)(const struct attn_call *call, int64_t b);  /* valid key tokens */
+    place_fn *place;
+    enum { SEES_ALL, SEES_LIST, SEES_MASK } sees;
+};
+
+int64_t lookup_all_queries(const struct attn_call *call, int64_t b);
+int64_t lookup_all_tokens(const struct attn_call *call, int64_t b);
+int64_t lookup_lens(const struct attn_call *call, int64_t b);
+int64_t lookup_page_tokens(const struct attn_call *call, int64_t b);
+place_fn lookup_dense;
+place_fn lookup_paged;
+
+/* Some rows of one kv head and some of the keys they see. Row r of a group of query heads is query
+ * r / group of its head r % group. */
+struct task {
+    const struct attn_problem *problem;
+    const struct attn_call *call;
+    place_fn *place;
+    int64_t b, g, group;
+    int64_t row, rows;    /* first row, how many */
+    int64_t key, key_end; /* positions: on the list if there is one, else tokens */
+    const int32_t *list;  /* the tokens of the row, which is then the only one; NULL: all tokens */
+    const uint8_t *mask;  /* [head of the group][mask_stride], 1 where a token is seen; or NULL */
+    int64_t mask_stride;
+    bool causal; /* row r sees the positions up to r / group + diagonal */
+    int64_t diagonal;
+    bool magicpig;
+    /* logit = softmax_scale * query_sign * q.k; with MagicPIG both are 1, and logits go where
+     * products went. softmax_scale >= 0: the largest product has the largest logit. */
+    float softmax_scale, query_sign;
+    /* The result: with c = softmax_scale, max of logit / c, sum of exp(logit - c max), and
+     * [rows][head_dim] of the weighted mean of v. Of rows that see none of the keys -infinity, 0
+     * and anything. */
+    float *max, *sum, *out;
+    void *workspace; /* 64-byte aligned */
+};
+
+/* Whether row r of the group sees position n. */
+static inline bool task_sees(const struct task *task, int64_t r, int64_t n) {
+    return task->mask ? task->mask[r % task->group * task->mask_stride + n]
+                      : !task->causal || n <= r / task->group + task->diagonal;
+}
+
+/* The arithmetic, for one instruction set: methods that do a task. Workspaces are in bytes. */
+struct isa {
+    const char *name;
+    int64_t tall_rows; /* the most rows of a task */
+    void (*tall)(const struct task *task);
+    size_t (*tall_workspace)(int64_t head_dim);
+    void (*flat)(const struct task *task);
+    size_t (*flat_workspace)(int64_t head_dim);
+    void (*naive)(const struct task *task); /* one row; its workspace is a float a key */
+    /* Values rounded to dtype. */
+    void (*narrow)(void *row, const float *values, int64_t count, int32_t dtype);
+};
+enum { FLAT_ROWS = 16 }; /* the most rows of a task for flat */
+
+extern const struct isa isa_portable;
+#if defined(__x86_64__)
+extern const struct isa isa_avx2, isa_avx512;
+#endif
+
+/* The best instruction set this CPU has, or the one the environment variable ATTN_CPU_ISA names. */
+const struct isa *choose_isa(void);
+
+/* MagicPIG's correction; see attn.h. What it needs of row r of the group, and the logit of a token
+ * with this q.k and |k|^2. */
+struct magicpig {
+    double scale, query_norm, k, l;
+};
+struct magicpig magicpig_row(const struct task *task, int64_t r, const float *query);
+float magicpig_logit(const struct magicpig *row, float dot, float key_square);
+
+size_t dtype_bytes(int32_t dtype);
+/* Element (x, y, z, 0) of a tensor of rank 4, (x, y, z) of rank 3. */
+void *tensor_at(const struct attn_tensor *tensor, int64_t x, int64_t y, int64_t z);
+
+enum method { NAIVE, FLASH };
+
+/* attn_kernel's functions, less what the variant and method fix. */
+size_t attention_scratch_bytes(const struct attn_problem *problem, const struct lookup *lookup,
+                               enum method method);
+const char *attention_launch(const struct attn_problem *problem, const struct attn_call *call,
+                             const struct lookup *lookup, enum method method);
+
+#endif

@@ -1,0 +1,156 @@
+/* Vectors of the instruction set a file is being compiled for (ATTN_ISA): GCC's vector extensions,
+ * with intrinsics only where the language has no word, to widen f16.
+ *
+ *   WIDTH  floats in a vector
+ *   STEP   rows of the left operand that a register tile of the matrix products takes
+ *   TILE   vectors of the right operand it takes: STEP * TILE accumulators, TILE operands and a
+ *          broadcast fill the 32 registers of AVX-512 and the 16 of AVX2 and SSE2 */
+#ifndef ATTN_CPU_ISA_H
+#define ATTN_CPU_ISA_H
+
+#include "attention.h"
+#include "../../attn_number.h"
+
+#include <math.h>
+#include <string.h>
+
+#if defined(ATTN_ISA_avx512)
+#include <immintrin.h>
+enum { WIDTH = 16, STEP = 8, TILE = 3 };
+#elif defined(ATTN_ISA_avx2)
+#include <immintrin.h>
+enum { WIDTH = 8, STEP = 4, TILE = 3 };
+#else
+enum { WIDTH = 4, STEP = 4, TILE = 2 };
+#endif
+enum { LANES = TILE * WIDTH, TALL_TILES = 4 };
+
+#define ATTN_JOIN_(a, b) a##b
+#define ATTN_JOIN(a, b) ATTN_JOIN_(a, b)
+#define ISA_NAME(stem) ATTN_JOIN(stem, ATTN_ISA)
+/* Inlined so that its constant arguments unroll its loops. */
+#define TEMPLATE static inline __attribute__((always_inline))
+/* for (i = 0; i < count; i++), unrolled so that arrays of accumulators become registers. */
+#if defined(__clang__)
+#define UNROLL(i, count) _Pragma("unroll") for (int i = 0; i < (count); i++)
+#else
+#define UNROLL(i, count) _Pragma("GCC unroll 16") for (int i = 0; i < (count); i++)
+#endif
+
+typedef float floats __attribute__((vector_size(WIDTH * 4)));
+typedef int32_t ints __attribute__((vector_size(WIDTH * 4)));
+typedef uint32_t words __attribute__((vector_size(WIDTH * 4)));
+typedef uint16_t halves __attribute__((vector_size(WIDTH * 2)));
+
+void ISA_NAME(tall_)(const struct task *task);
+void ISA_NAME(flat_)(const struct task *task);
+void ISA_NAME(naive_)(const struct task *task);
+size_t ISA_NAME(tall_workspace_)(int64_t head_dim);
+size_t ISA_NAME(flat_workspace_)(int64_t head_dim);
+
+TEMPLATE floats splat(float value) {
+    return value - (floats){0};
+}
+
+TEMPLATE floats load(const float *from) {
+    floats value;
+    memcpy(&value, from, sizeof value);
+    return value;
+}
+
+TEMPLATE void store(float *to, floats value) {
+    memcpy(to, &value, sizeof value);
+}
+
+/* Where `condition` has ones a, elsewhere b. */
+TEMPLATE floats choose(ints condition, floats a, floats b) {
+    return (floats)((condition & (ints)a) | (~condition & (ints)b));
+}
+
+/* a > b ? a : b: b where either is NaN. */
+TEMPLATE floats larger(floats a, floats b) {
+#if defined(ATTN_ISA_avx512)
+    return (floats)_mm512_max_ps((__m512)a, (__m512)b);
+#elif defined(ATTN_ISA_avx2)
+    return (floats)_mm256_max_ps((__m256)a, (__m256)b);
+#else
+    return choose(a > b, a, b);
+#endif
+}
+
+TEMPLATE floats load_f16(const uint16_t *from) {
+#if defined(ATTN_ISA_avx512)
+    return (floats)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)from));
+#elif defined(ATTN_ISA_avx2)
+    return (floats)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)from));
+#else
+    floats value;
+    for (int n = 0; n < WIDTH; n++) value[n] = attn_f16_to_f32(from[n]);
+    return value;
+#endif
+}
+
+TEMPLATE floats load_bf16(const uint16_t *from) {
+    halves value;
+    memcpy(&value, from, sizeof value);
+    return (floats)(__builtin_convertvector(value, words) << 16);
+}
+
+/* WIDTH elements of a row of dtype, from element `at` on. */
+TEMPLATE floats load_row(const void *row, int64_t at, int32_t dtype) {
+    return dtype == ATTN_F32   ? load((const float *)row + at)
+           : dtype == ATTN_F16 ? load_f16((const uint16_t *)row + at)
+                               : load_bf16((const uint16_t *)row + at);
+}
+
+/* exp(x) for x <= 0, within 1 unit in the last place, and 0 below -87.7; NaN stays NaN. x = n ln 2
+ * + r with |r| <= ln 2 / 2, n by adding 1.5 * 2^23, ln 2 in two parts of which the first times n is
+ * exact, and a polynomial for e^r. At -88, where smaller x are moved, n is -127 and 2^n is made of
+ * an exponent field of 0: zero. */
+TEMPLATE floats exp_nonpositive(floats x) {
+    x = larger(splat(-88.0f), x);
+    const floats shifted = x * 0x1.715476p0f + 0x1.8p23f;
+    const floats n = shifted - 0x1.8p23f;
+    const floats r = (x - n * 0x1.62e4p-1f) - n * 0x1.7f7d1cp-20f;
+    floats y = splat(0x1.6d117cp-10f);
+    y = y * r + 0x1.120be2p-7f;
+    y = y * r + 0x1.555518p-5f;
+    y = y * r + 0x1.5554dcp-3f;
+    y = y * r + 0x1.000000p-1f;
+    y = y * (r * r) + r;
+    return (y + 1.0f) * (floats)((((words)shifted) << 23) + 0x3f800000u);
+}
+
+/* A row of dtype as f32, with zeros up to `padded` elements. */
+TEMPLATE void widen_row(float *to, const void *row, int64_t count, int64_t padded, int32_t dtype) {
+    int64_t e = 0;
+    for (; e + WIDTH <= count; e += WIDTH) store(to + e, load_row(row, e, dtype));
+    for (; e < count; e++)
+        to[e] = dtype == ATTN_F32   ? ((const float *)row)[e]
+                : dtype == ATTN_F16 ? attn_f16_to_f32(((const uint16_t *)row)[e])
+                                    : attn_bf16_to_f32(((const uint16_t *)row)[e]);
+    for (; e < padded; e++) to[e] = 0;
+}
+
+/* The same for `row_count` rows, `padded` elements apart. */
+static inline void widen_rows(float *to, const void *const *rows, int64_t row_count, int64_t count,
+                              int64_t padded, int32_t dtype) {
+    for (int64_t n = 0; n < row_count; n++, to += padded) {
+        if (dtype == ATTN_F32)
+            widen_row(to, rows[n], count, padded, ATTN_F32);
+        else if (dtype == ATTN_F16)
+            widen_row(to, rows[n], count, padded, ATTN_F16);
+        else
+            widen_row(to, rows[n], count, padded, ATTN_BF16);
+    }
+}
+
+/* Query row r of the group, widened, with zeros up to `padded` elements. */
+static inline void widen_query(float *to, const struct task *task, int64_t r, int64_t padded) {
+    const int64_t head = task->g * task->group + r % task->group;
+    const void *row = tensor_at(&task->call->tensors[ATTN_Q], task->b, head, r / task->group);
+    widen_rows(to, &row, 1, task->problem->head_dim, padded, task->problem->dtype);
+    for (int64_t d = 0; d < padded; d++) to[d] *= task->query_sign;
+}
+
+#endif

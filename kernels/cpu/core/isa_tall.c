@@ -1,0 +1,202 @@
+/* Flash attention for many rows. The rows lie across the lanes: queries and outputs are held
+ * transposed, so that scores of 64 keys, their maximum, exponentials and sums are all vertical
+ * operations, keys and values are read in their own layout, one element broadcast at a time, and
+ * nothing but the queries is ever transposed.
+ *
+ *     S^T[key][row]   = sum over d    K[key][d] Q^T[d][row]
+ *     O^T[d][row]    += sum over keys V[key][d] P^T[key][row]
+ *
+ * A task takes up to TALL_TILES tiles of TILE vectors of rows; each block of 64 keys is widened to
+ * f32 once and used by all of them. For D = 128 and AVX-512 a tile's queries are 24 KiB and its
+ * scores 12 KiB, which share L1; the key and value block and the other tiles wait in L2. */
+#include "isa.h"
+
+struct tile {
+    int64_t row, rows; /* of the group; fewer than LANES in the last tile */
+    float *query;      /* [head_dim][LANES] */
+    float *out;        /* [depth][LANES] */
+    floats max[TILE], sum[TILE];
+    int64_t seen_all, seen_any; /* keys of the block that every row, and that any row sees */
+    ints limit[TILE];           /* and each row, where those two differ */
+};
+
+struct block {
+    float *keys, *values;    /* [KEY_BLOCK][depth] */
+    float *scores;           /* [KEY_BLOCK][LANES] */
+    int64_t head_dim, depth; /* D, and D rounded up to STEP */
+    float scale;
+};
+
+TEMPLATE void score(int vectors, const struct block *block, const struct tile *tile) {
+    for (int64_t j = 0; j < tile->seen_any; j += STEP) {
+        const float *key = block->keys + j * block->depth;
+        floats acc[STEP][TILE] = {0};
+        for (int64_t d = 0; d < block->head_dim; d++) {
+            floats query[TILE];
+            UNROLL(n, vectors) query[n] = load(tile->query + d * LANES + n * WIDTH);
+            UNROLL(u, STEP) {
+                const floats element = splat(key[u * block->depth + d]);
+                UNROLL(n, vectors) acc[u][n] += element * query[n];
+            }
+        }
+        UNROLL(u, STEP)
+        UNROLL(n, vectors) store(block->scores + (j + u) * LANES + n * WIDTH, acc[u][n]);
+    }
+}
+
+/* Turns scores into exponentials; says by what the earlier sums shrink. */
+TEMPLATE void soften(int vectors, const struct block *block, struct tile *tile, floats *shrink) {
+    const floats none = splat(-INFINITY);
+    floats max[TILE], origin[TILE], sum[TILE];
+    UNROLL(n, vectors) max[n] = tile->max[n];
+    for (int64_t j = 0; j < tile->seen_all; j++) UNROLL(n, vectors)
+    max[n] = larger(load(block->scores + j * LANES + n * WIDTH), max[n]);
+    for (int64_t j = tile->seen_all; j < tile->seen_any; j++) UNROLL(n, vectors) {
+            float *score = block->scores + j * LANES + n * WIDTH;
+            const floats seen = choose(tile->limit[n] > (int32_t)j, load(score), none);
+            store(score, seen);
+            max[n] = larger(seen, max[n]);
+        }
+    UNROLL(n, vectors) {
+        /* A lane that has seen nothing yet: any finite origin will do. */
+        origin[n] = choose(max[n] == none, (floats){0}, max[n]);
+        shrink[n] = exp_nonpositive((tile->max[n] - origin[n]) * block->scale);
+        sum[n] = (floats){0};
+    }
+    for (int64_t j = 0; j < tile->seen_any; j++) UNROLL(n, vectors) {
+            float *score = block->scores + j * LANES + n * WIDTH;
+            const floats p = exp_nonpositive((load(score) - origin[n]) * block->scale);
+            store(score, p);
+            sum[n] += p;
+        }
+    UNROLL(n, vectors) {
+        tile->max[n] = max[n];
+        tile->sum[n] = tile->sum[n] * shrink[n] + sum[n];
+    }
+}
+
+/* A value may be NaN in a key that some of the lanes do not see: those select, as 0 * NaN = NaN. */
+TEMPLATE void add_values(int vectors, const struct block *block, const struct tile *tile,
+                         const floats *shrink) {
+    for (int64_t d = 0; d < block->depth; d += STEP) {
+        floats acc[STEP][TILE] = {0};
+        for (int64_t j = 0; j < tile->seen_all; j++) {
+            const float *value = block->values + j * block->depth + d;
+            floats p[TILE];
+            UNROLL(n, vectors) p[n] = load(block->scores + j * LANES + n * WIDTH);
+            UNROLL(u, STEP) {
+                const floats element = splat(value[u]);
+                UNROLL(n, vectors) acc[u][n] += element * p[n];
+            }
+        }
+        for (int64_t j = tile->seen_all; j < tile->seen_any; j++) {
+            const float *value = block->values + j * block->depth + d;
+            UNROLL(n, vectors) {
+                const floats p = load(block->scores + j * LANES + n * WIDTH);
+                UNROLL(u, STEP)
+                acc[u][n] =
+                    choose(tile->limit[n] > (int32_t)j, acc[u][n] + value[u] * p, acc[u][n]);
+            }
+        }
+        UNROLL(u, STEP) UNROLL(n, vectors) {
+            float *out = tile->out + (d + u) * LANES + n * WIDTH;
+            store(out, load(out) * shrink[n] + acc[u][n]);
+        }
+    }
+}
+
+TEMPLATE void advance(int vectors, const struct block *block, struct tile *tile) {
+    floats shrink[TILE];
+    score(vectors, block, tile);
+    soften(vectors, block, tile, shrink);
+    add_values(vectors, block, tile, shrink);
+}
+
+/* Row r sees this many of the `count` keys that start at position `key`. */
+static int64_t seen(const struct task *task, int64_t r, int64_t key, int64_t count) {
+    if (!task->causal) return count;
+    const int64_t end = r / task->group + task->diagonal + 1 - key;
+    return end < 0 ? 0 : end > count ? count : end;
+}
+
+static void limit_lanes(struct tile *tile, const struct task *task, int64_t key, int64_t count) {
+    const int64_t last = tile->row + tile->rows - 1;
+    tile->seen_all = seen(task, tile->row, key, count);
+    tile->seen_any = seen(task, last, key, count);
+    if (tile->seen_all == tile->seen_any) return;
+    for (int64_t lane = 0; lane < LANES; lane++) {
+        const int64_t r = tile->row + lane < last ? tile->row + lane : last;
+        tile->limit[lane / WIDTH][lane % WIDTH] = (int32_t)seen(task, r, key, count);
+    }
+}
+
+/* Leaves the tile's result, its rows again row by row. */
+static void finish(const struct task *task, struct tile *tile) {
+    const int64_t head_dim = task->problem->head_dim, first = tile->row - task->row;
+    for (int64_t d = 0; d < head_dim; d++) UNROLL(n, TILE) {
+            float *out = tile->out + d * LANES + n * WIDTH;
+            store(out, load(out) / tile->sum[n]);
+        }
+    for (int64_t lane = 0; lane < tile->rows; lane++) {
+        task->max[first + lane] = tile->max[lane / WIDTH][lane % WIDTH];
+        task->sum[first + lane] = tile->sum[lane / WIDTH][lane % WIDTH];
+        for (int64_t d = 0; d < head_dim; d++)
+            task->out[(first + lane) * head_dim + d] = tile->out[d * LANES + lane];
+    }
+}
+
+static int64_t round_up(int64_t head_dim) {
+    return (head_dim + STEP - 1) / STEP * STEP;
+}
+
+size_t ISA_NAME(tall_workspace_)(int64_t head_dim) {
+    const int64_t depth = round_up(head_dim);
+    return sizeof(float) *
+           (size_t)(KEY_BLOCK * (LANES + 2 * depth) + TALL_TILES * 2 * depth * LANES);
+}
+
+void ISA_NAME(tall_)(const struct task *task) {
+    const int64_t head_dim = task->problem->head_dim, depth = round_up(head_dim);
+    const int64_t tiles = (task->rows + LANES - 1) / LANES;
+    float *room = task->workspace;
+    struct tile tile[TALL_TILES];
+    struct block block = {.head_dim = head_dim, .depth = depth, .scale = task->softmax_scale};
+    block.scores = room, room += KEY_BLOCK * LANES;
+    block.keys = room, room += KEY_BLOCK * depth;
+    block.values = room, room += KEY_BLOCK * depth;
+    for (int64_t t = 0; t < tiles; t++) {
+        const int64_t left = task->rows - t * LANES;
+        tile[t] = (struct tile){.row = task->row + t * LANES, .rows = left < LANES ? left : LANES};
+        tile[t].query = room, room += depth * LANES;
+        tile[t].out = room, room += depth * LANES;
+        for (int n = 0; n < TILE; n++) tile[t].max[n] = splat(-INFINITY);
+        memset(tile[t].query, 0, sizeof(float) * (size_t)(depth * LANES));
+        memset(tile[t].out, 0, sizeof(float) * (size_t)(depth * LANES));
+    }
+    for (int64_t r = 0; r < task->rows; r++) {
+        float row[HEAD_DIM_MAX];
+        widen_query(row, task, task->row + r, head_dim);
+        for (int64_t d = 0; d < head_dim; d++)
+            tile[r / LANES].query[d * LANES + r % LANES] = row[d];
+    }
+
+    for (int64_t key = task->key; key < task->key_end; key += KEY_BLOCK) {
+        const int64_t count = task->key_end - key < KEY_BLOCK ? task->key_end - key : KEY_BLOCK;
+        const void *keys[KEY_BLOCK], *values[KEY_BLOCK];
+        task->place(task->call, task->b, task->g, task->list, key, count, keys, values);
+        widen_rows(block.keys, keys, count, head_dim, depth, task->problem->dtype);
+        widen_rows(block.values, values, count, head_dim, depth, task->problem->dtype);
+        for (int64_t t = 0; t < tiles; t++) {
+            limit_lanes(&tile[t], task, key, count);
+            if (tile[t].seen_any == 0) continue;
+            if (tile[t].rows > 2 * WIDTH)
+                advance(TILE, &block, &tile[t]);
+            else if (tile[t].rows > WIDTH)
+                advance(2, &block, &tile[t]);
+            else
+                advance(1, &block, &tile[t]);
+        }
+    }
+
+    for (int64_t t = 0; t < tiles; t++) finish(task, &tile[t]);
+}

@@ -1,0 +1,65 @@
+/* Where tokens are stored: the one place that knows layouts, page tables and lengths. */
+#include "attention.h"
+
+size_t dtype_bytes(int32_t dtype) {
+    return dtype == ATTN_F32 ? 4 : 2;
+}
+
+void *tensor_at(const struct attn_tensor *tensor, int64_t x, int64_t y, int64_t z) {
+    const int64_t element = x * tensor->stride[0] + y * tensor->stride[1] + z * tensor->stride[2];
+    return (char *)tensor->data + element * (int64_t)dtype_bytes(tensor->dtype);
+}
+
+int64_t lookup_all_queries(const struct attn_call *call, int64_t b) {
+    (void)b;
+    return call->tensors[ATTN_Q].shape[2];
+}
+
+int64_t lookup_all_tokens(const struct attn_call *call, int64_t b) {
+    (void)b;
+    return call->tensors[ATTN_K].shape[2];
+}
+
+int64_t lookup_lens(const struct attn_call *call, int64_t b) {
+    return ((const int32_t *)call->tensors[ATTN_SEQ_LENS].data)[b];
+}
+
+int64_t lookup_page_tokens(const struct attn_call *call, int64_t b) {
+    const int32_t *indptr = call->tensors[ATTN_KV_PAGE_INDPTR].data;
+    const int32_t *last = call->tensors[ATTN_KV_LAST_PAGE_LEN].data;
+    const int64_t pages = indptr[b + 1] - indptr[b];
+    return pages > 0 ? (pages - 1) * call->tensors[ATTN_KV_CACHE].shape[3] + last[b] : 0;
+}
+
+void lookup_dense(const struct attn_call *call, int64_t b, int64_t g, const int32_t *list,
+                  int64_t first, int64_t count, const void **keys, const void **values) {
+    const struct attn_tensor *k = &call->tensors[ATTN_K], *v = &call->tensors[ATTN_V];
+    const char *key = tensor_at(k, b, g, 0), *value = tensor_at(v, b, g, 0);
+    const int64_t bytes = (int64_t)dtype_bytes(k->dtype);
+    const int64_t key_step = k->stride[2] * bytes, value_step = v->stride[2] * bytes;
+    for (int64_t n = 0; n < count; n++) {
+        const int64_t token = list ? list[first + n] : first + n;
+        keys[n] = key + token * key_step;
+        values[n] = value + token * value_step;
+    }
+}
+
+void lookup_paged(const struct attn_call *call, int64_t b, int64_t g, const int32_t *list,
+                  int64_t first, int64_t count, const void **keys, const void **values) {
+    const struct attn_tensor *cache = &call->tensors[ATTN_KV_CACHE];
+    const int32_t *indptr = call->tensors[ATTN_KV_PAGE_INDPTR].data;
+    const int32_t *table = (const int32_t *)call->tensors[ATTN_KV_PAGE_INDICES].data + indptr[b];
+    const int64_t bytes = (int64_t)dtype_bytes(cache->dtype), page_size = cache->shape[3];
+    const int64_t page_step = cache->stride[0] * bytes, row_step = cache->stride[3] * bytes;
+    const int64_t value_step = cache->stride[1] * bytes;
+    const char *base = (const char *)cache->data + g * cache->stride[2] * bytes;
+    for (int64_t n = 0; n < count; n++) {
+        /* 32 bits: a division by a 64-bit number takes twice as long, and this is one a key. */
+        const uint32_t token = (uint32_t)(list ? list[first + n] : first + n);
+        const uint32_t page = token / (uint32_t)page_size;
+        const uint32_t row = token - page * (uint32_t)page_size;
+        const char *key = base + table[page] * page_step + row * row_step;
+        keys[n] = key;
+        values[n] = key + value_step;
+    }
+}

@@ -1,0 +1,35 @@
+/* magicpig_decode_paged, flash. */
+#include "core/attention.h"
+
+static const struct lookup lookup = {
+    .queries = lookup_all_queries,
+    .tokens = lookup_page_tokens,
+    .place = lookup_paged,
+    .sees = SEES_LIST,
+};
+
+static size_t scratch_bytes(const struct attn_problem *problem) {
+    return attention_scratch_bytes(problem, &lookup, FLASH);
+}
+
+static const char *launch(const struct attn_problem *problem, const struct attn_call *call) {
+    return attention_launch(problem, call, &lookup, FLASH);
+}
+
+ATTN_PUBLIC const struct attn_kernel attn_export = {
+    .abi = ATTN_ABI,
+    .bytes = sizeof(struct attn_kernel),
+    .device = ATTN_CPU,
+    .variant = ATTN_MAGICPIG_DECODE_PAGED,
+    .name = "flash",
+    .revision = 1,
+    .grade = 'A',
+    .change = "first",
+    .traits = ATTN_GQA | ATTN_RAGGED | ATTN_PAGE | ATTN_KEEP | ATTN_MAGICPIG,
+    .dtypes = 1u << ATTN_F32 | 1u << ATTN_F16 | 1u << ATTN_BF16,
+    .p_dtype = ATTN_F32,
+    .flags = ATTN_WRITES_LSE,
+    .head_dim_max = HEAD_DIM_MAX,
+    .scratch_bytes = scratch_bytes,
+    .launch = launch,
+};
