@@ -39,6 +39,7 @@ int status_exit(enum status status);
 struct observation {
     bool guard_broken, input_changed, poison_leaked, repeat_differed;
     bool nondeterminism_declared;
+    bool exact_expected; /* the data are `exact`: every element must be the answer rounded once */
     char guard_where[64];
     int32_t grade_promised; /* 'A', 'B', 'C' */
 };

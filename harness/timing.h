@@ -5,10 +5,14 @@
 #include <stdint.h>
 
 struct timing {
-    int64_t n; /* samples; 0: not timed */
-    double min_us, q1_us, median_us, q3_us, max_us;
-    double ci_low_us, ci_high_us; /* 95 % of the median, distribution-free (order statistics) */
-    char stop[12];                /* "ci", "plateau" or "cap": why sampling ended */
+    int64_t n;                                      /* samples; 0: not timed */
+    double min_us, q1_us, median_us, q3_us, max_us; /* quantiles: linear between the two nearest
+                                                       samples, at (n - 1) p from the smallest
+                                                       (numpy's and R's default, type 7) */
+    /* 95 % of the median whatever the distribution: two order statistics, the innermost pair whose
+     * binomial coverage is at least that. Fewer than 6 samples cannot give it: min and max. */
+    double ci_low_us, ci_high_us;
+    char stop[12]; /* "ci", "plateau" or "cap": why sampling ended */
 };
 
 struct timing_plan {
@@ -19,7 +23,12 @@ struct timing_plan {
 
 /* Sorts `samples_us` in place. */
 void timing_summarise(struct timing *timing, double *samples_us, int64_t n);
-/* True when the n samples so far suffice; says why in stop[12]. Called by the worker after each. */
+/* True when the n samples so far suffice; says why in stop[12]. Called by the worker after each.
+ *   cap      samples_max samples or total_ms_max milliseconds
+ *   ci       half the width of the interval is at most ci_target of the median
+ *   plateau  twice the samples have not made the interval a tenth narrower (chance alone would
+ *            make it 0.71 times as wide): the machine drifts, more samples do not help
+ * ci and plateau are looked at from samples_min samples on, each time there are an eighth more. */
 int timing_enough(const double *samples_us, int64_t n, double total_ms,
                   const struct timing_plan *plan, char stop[12]);
 

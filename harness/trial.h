@@ -2,9 +2,11 @@
  *
  * 1. output filled with the unwritten NaN, guards set, inputs digested; everything that must not be
  *    read holds NaN; launch; out is what is judged
- * 2. the same with +Inf and with 6e4: bit-identical, or FAIL_OOB_READ
- * 3. repeats (10 launches in all, fewer when one takes long): bit-identical, or FAIL_NONDET
- * 4. guards and input digests after every launch: FAIL_OOB_WRITE, FAIL_INPUT_CHANGED
+ * 2. repeats (10 launches in all, fewer when one takes long): bit-identical, or FAIL_NONDET; and
+ *    one launch with V negated, which must not return what the call before it did
+ * 3. the same with 6e4 and with +Inf in what must not be read: bit-identical, or FAIL_OOB_READ
+ * 4. guards after every launch, input digests after each of these phases: FAIL_OOB_WRITE,
+ *    FAIL_INPUT_CHANGED
  * 5. only when all is well: timing, cold and warm; afterwards the output once more, bitwise
  * The parent holds the answer and the guards' contents; the worker sees inputs and outputs only. */
 #ifndef ATTEST_TRIAL_H
@@ -23,6 +25,7 @@ struct trial_options {
     double repeat_seconds;   /* budget for poison and repeat launches of one row; default 2 */
     bool time;
     struct timing_plan plan;
+    const char *file;              /* the fixture's path where it was named by it; may be NULL */
     const struct machine *machine; /* ceilings, for percentages and INVALID_PHYSICS; may be NULL */
     int64_t memory_max;            /* bytes a worker may allocate; 0: no limit of ours */
 };
@@ -33,5 +36,8 @@ extern const struct trial_options trial_defaults;
  * them they are restored from a copy or *fixture_spoilt is set and the caller must load anew. */
 bool trial_run(struct row *row, const struct plugin *plugin, struct fixture *fixture,
                const struct trial_options *options, bool *fixture_spoilt, struct fault *fault);
+/* Only who and what: for a row that cannot be run. */
+void trial_describe(struct row *row, const struct plugin *plugin, const struct fixture *fixture,
+                    const struct trial_options *options);
 
 #endif

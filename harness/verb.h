@@ -30,5 +30,7 @@ const char *verb_program(void);
 const char *verb_suites(void);
 const char *verb_kernels(void);
 const char *verb_runs(void);
+/* The kernels of `attest selftest`: $ATTEST_PLANTED, else likewise. */
+const char *verb_planted(void);
 
 #endif

@@ -1,0 +1,102 @@
+/* Decode kernels that are odd in how they behave as libraries and processes, not in what they
+ * compute: what the tests of plugin.c, worker.c and trial.c run. One library each, compiled from
+ * this file with ODD_KIND; all answer with zeros where they answer at all. */
+#include "../../kernels/attn.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+enum odd {
+    CHATTY,         /* prints to standard output, also while it is loaded */
+    DIES_LOADING,   /* aborts in a constructor */
+    MISNAMED,       /* says that it is revision 2 */
+    NEWER,          /* was built for a contract that this program does not know */
+    NAMELESS,       /* has no name */
+    REFUSES,        /* takes no problem */
+    FAILS,          /* its launch returns a reason */
+    EXITS,          /* its launch ends the process in good order */
+    ORPHANS,        /* its launch leaves a child behind that keeps the pipes open, then dies */
+    NO_MEMORY,      /* its launch says that there is no memory */
+    SCRATCH_HUGE,   /* asks for more scratch than there is */
+    SCRATCH_AFTER,  /* writes one byte after its scratch */
+    SCRATCH_BEFORE, /* ... before it */
+    SCRATCH_ZERO,   /* wants its scratch to be zeroed */
+    HOARDS,         /* allocates until it gets no more */
+    BABBLES,        /* answers in the worker's place */
+};
+
+#define ODD_STRING(x) #x
+#define ODD_NAME(x) ODD_STRING(x)
+static const enum odd kind = ODD_KIND;
+
+__attribute__((constructor)) static void loaded(void) {
+    if (kind == CHATTY) puts("{\"ok\": false, \"what\": \"error\", \"text\": \"a kernel talks\"}");
+    if (kind == DIES_LOADING) abort();
+}
+
+static const char *refuse(const struct attn_problem *problem) {
+    (void)problem;
+    return kind == REFUSES ? "not on a Sunday" : NULL;
+}
+
+static size_t scratch_bytes(const struct attn_problem *problem) {
+    (void)problem;
+    return kind == SCRATCH_HUGE ? (size_t)1 << 60 : 1000;
+}
+
+static const char *launch(const struct attn_problem *problem, const struct attn_call *call) {
+    unsigned char *scratch = call->scratch;
+    size_t bytes = sizeof(float);
+    if (problem->dtype != ATTN_F32) bytes = 2;
+    memset(call->tensors[ATTN_OUT].data, 0,
+           (size_t)(problem->batch * problem->q_heads * problem->head_dim) * bytes);
+    switch (kind) {
+    case CHATTY: puts("hello"), fflush(stdout); return NULL;
+    case FAILS: return "the moon is full";
+    case EXITS: exit(0);
+    case ORPHANS:
+        if (fork() == 0) pause();
+        abort();
+    case NO_MEMORY: return "Out of memory on the device";
+    case SCRATCH_AFTER: scratch[call->scratch_bytes] = 1; return NULL;
+    case SCRATCH_BEFORE: scratch[-1] = 1; return NULL;
+    case SCRATCH_ZERO: /* 0 / 0 where it is not */
+        for (size_t n = 0; n < call->scratch_bytes; n++) {
+            if (scratch[n] != 0) memset(call->tensors[ATTN_OUT].data, 0x7e, 2);
+        }
+        return NULL;
+    case HOARDS:
+        for (int n = 0; n < 1 << 16; n++) {
+            void *block = malloc((size_t)1 << 20);
+            if (block == NULL) return "out of memory for a block";
+            memset(block, 1, (size_t)1 << 20);
+        }
+        return NULL;
+    case BABBLES: /* all files it could have found */
+        for (int file = 3; file < 128; file++) {
+            if (write(file, "x\n", 2) < 0) continue;
+        }
+        return NULL;
+    default: return NULL;
+    }
+}
+
+ATTN_PUBLIC const struct attn_kernel attn_export = {
+    .abi = kind == NEWER ? ATTN_ABI + 1 : ATTN_ABI,
+    .bytes = sizeof(struct attn_kernel),
+    .device = ATTN_CPU,
+    .variant = ATTN_DECODE,
+    .name = kind == NAMELESS ? NULL : ODD_NAME(ODD_FILE),
+    .revision = kind == MISNAMED ? 2 : 1,
+    .grade = 'A',
+    .change = "odd",
+    .traits = ATTN_GQA,
+    .dtypes = 1u << ATTN_F16 | 1u << ATTN_F32,
+    .head_dim_max = 64,
+    .refuse = refuse,
+    .scratch_bytes = scratch_bytes,
+    .launch = launch,
+};

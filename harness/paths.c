@@ -1,0 +1,67 @@
+/* Where things are: what the environment says, else the build tree this program was built in, else
+ * the places it was installed to, which are found from the program's own place so that an
+ * installation can be moved. */
+#include "verb.h"
+
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+int verb_fault(const struct fault *fault) {
+    fprintf(stderr, "attest: %s\n", fault->text);
+    return fault->code;
+}
+
+const char *verb_program(void) {
+    static char path[PATH_MAX];
+    const char *given = getenv("ATTEST_PROGRAM");
+    if (given != NULL && *given != '\0') return given;
+    if (path[0] == '\0') {
+        const ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
+        path[length > 0 ? length : 0] = '\0';
+    }
+    return path;
+}
+
+static bool in_build_tree(const char *program) {
+    const size_t length = strlen(ATTEST_BINARY_DIR);
+    return strncmp(program, ATTEST_BINARY_DIR, length) == 0 && program[length] == '/';
+}
+
+/* `installed` is relative to the program's folder. */
+static const char *place(const char *variable, const char *built, const char *installed,
+                         char path[PATH_MAX]) {
+    const char *given = getenv(variable), *program = verb_program();
+    if (given != NULL && *given != '\0') return given;
+    if (in_build_tree(program)) return built;
+    const char *slash = strrchr(program, '/');
+    const int folder = slash != NULL ? (int)(slash - program) : 0;
+    snprintf(path, PATH_MAX, "%.*s/%s", folder, program, installed);
+    return path;
+}
+
+const char *verb_suites(void) {
+    static char path[PATH_MAX];
+    return place("ATTEST_SUITES", ATTEST_SOURCE_DIR "/fixtures/suites",
+                 ATTEST_INSTALLED_DATA "/attest/suites", path);
+}
+
+const char *verb_kernels(void) {
+    static char path[PATH_MAX];
+    return place("ATTEST_KERNELS", ATTEST_BINARY_DIR "/kernels",
+                 ATTEST_INSTALLED_LIB "/attest/kernels", path);
+}
+
+const char *verb_planted(void) {
+    static char path[PATH_MAX];
+    return place("ATTEST_PLANTED", ATTEST_BINARY_DIR "/planted",
+                 ATTEST_INSTALLED_LIB "/attest/planted", path);
+}
+
+/* An installed program leaves runs where the user is. */
+const char *verb_runs(void) {
+    const char *given = getenv("ATTEST_RUNS");
+    if (given != NULL && *given != '\0') return given;
+    return in_build_tree(verb_program()) ? ATTEST_SOURCE_DIR "/reports/runs" : "attest-runs";
+}

@@ -1,0 +1,265 @@
+/* Rows and the machine as JSON lines. What a field is called, its unit and what it means stand in
+ * two tables, and everything that reads or writes a field goes through them. */
+#include "record.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define SIZE_OF(type, member) sizeof(((struct type *)NULL)->member)
+#define FIELD(kind, type, name, member, unit, meaning)                                             \
+    {name, unit, meaning, kind, offsetof(struct type, member), SIZE_OF(type, member)}
+#define TEXT(name, meaning) FIELD(ROW_TEXT, row, #name, name, "", meaning)
+#define INTEGER(name, unit, meaning) FIELD(ROW_INTEGER, row, #name, name, unit, meaning)
+#define REAL(name, unit, meaning) FIELD(ROW_REAL, row, #name, name, unit, meaning)
+#define COUNTED(name, meaning) FIELD(ROW_INTEGER, row, #name, deviation.name, "", meaning)
+#define MEASURED(name, unit, meaning) FIELD(ROW_REAL, row, #name, deviation.name, unit, meaning)
+#define PLACE(prefix, member, what)                                                                \
+    FIELD(ROW_INTEGER, row, prefix "_b", deviation.member.b, "", what ": sequence; -1: none"),     \
+        FIELD(ROW_INTEGER, row, prefix "_h", deviation.member.h, "", what ": query head"),         \
+        FIELD(ROW_INTEGER, row, prefix "_i", deviation.member.i, "", what ": query"),              \
+        FIELD(ROW_INTEGER, row, prefix "_d", deviation.member.d, "", what ": element"),            \
+        FIELD(ROW_REAL, row, prefix "_got", deviation.member.got, "", what ": the kernel's"),      \
+        FIELD(ROW_REAL, row, prefix "_expected", deviation.member.expected, "",                    \
+              what ": the answer"),                                                                \
+        FIELD(ROW_REAL, row, prefix "_tolerance", deviation.member.tolerance, "",                  \
+              what ": how far apart they may be")
+#define TIMES(mode, what)                                                                          \
+    FIELD(ROW_INTEGER, row, #mode "_n", mode.n, "", "samples, " what "; 0: not timed"),            \
+        FIELD(ROW_REAL, row, #mode "_min_us", mode.min_us, "us", "fastest launch, " what),         \
+        FIELD(ROW_REAL, row, #mode "_q1_us", mode.q1_us, "us", "lower quartile, " what),           \
+        FIELD(ROW_REAL, row, #mode "_median_us", mode.median_us, "us", "median, " what),           \
+        FIELD(ROW_REAL, row, #mode "_q3_us", mode.q3_us, "us", "upper quartile, " what),           \
+        FIELD(ROW_REAL, row, #mode "_max_us", mode.max_us, "us", "slowest launch, " what),         \
+        FIELD(ROW_REAL, row, #mode "_ci_low_us", mode.ci_low_us, "us",                             \
+              "95 % interval of the median, lower end, " what),                                    \
+        FIELD(ROW_REAL, row, #mode "_ci_high_us", mode.ci_high_us, "us",                           \
+              "95 % interval of the median, upper end, " what),                                    \
+        FIELD(ROW_TEXT, row, #mode "_stop", mode.stop, "",                                         \
+              "why sampling ended, " what ": ci, plateau or cap")
+
+const struct row_field row_fields[] = {
+    TEXT(kernel, "device/variant_method_rN"),
+    TEXT(device, "cpu, cuda, ascend; anchor for a row that is computed, not run"),
+    TEXT(variant, "prefill, decode_paged, ..."),
+    TEXT(method, "the kernel's name without variant and revision"),
+    INTEGER(revision, "", "the kernel's revision"),
+    TEXT(change, "what this revision tries, in the kernel's words"),
+    TEXT(library_digest, "XXH3-128 of the shared library"),
+    TEXT(line, "the problem"),
+    TEXT(file, "the fixture's path where it was named with -f"),
+    TEXT(fixture_digest, "XXH3-128 over the digests of all tensors"),
+    TEXT(dtype, "element type of q, k, v and out"),
+    INTEGER(batch, "", "B, sequences"),
+    INTEGER(q_heads, "", "Hq, query heads"),
+    INTEGER(kv_heads, "", "Hkv, key and value heads"),
+    INTEGER(q_len, "tokens", "Sq, room for query tokens"),
+    INTEGER(kv_len, "tokens", "Skv, room for key tokens, or the longest sequence"),
+    INTEGER(head_dim, "", "D"),
+    INTEGER(page_size, "tokens", "P; 0 without pages"),
+    INTEGER(pages, "", "pages in kv_cache"),
+    TEXT(status, "PASS, FAIL_..., CRASH, HANG, OOM, REFUSED, UNSTABLE, INVALID_PHYSICS"),
+    TEXT(reason, "why it is not PASS: the gate, the number, the bound, the place"),
+    TEXT(grade, "accuracy grade reached: A, B, C, F none, - not judged"),
+    INTEGER(bias_warning, "", "1: |bias| is above 0.3"),
+    TEXT(repeat, "the command that repeats a row that did not pass"),
+    COUNTED(elements, "elements of out that were judged"),
+    REAL(nan_ratio, "1", "share of judged elements that are NaN"),
+    REAL(inf_ratio, "1", "share that is infinite"),
+    REAL(unwritten_ratio, "1", "share that the kernel never wrote"),
+    REAL(kept_ratio, "1", "kept tokens / valid tokens; 1 for dense problems"),
+    REAL(kept_mass, "1", "share of the dense softmax mass on kept tokens; null: not computed"),
+    COUNTED(nan_count, "judged elements that are NaN"),
+    COUNTED(inf_count, "judged elements that are infinite"),
+    COUNTED(unwritten_count, "judged elements that were never written"),
+    COUNTED(structure_count, "NaN or infinity where the answer has none, or the reverse"),
+    COUNTED(empty_row_count, "rows that see no key"),
+    COUNTED(empty_row_wrong, "of these, rows whose out is not 0 or whose lse is not -infinity"),
+    COUNTED(inexact_count, "elements that are not o rounded once where exact arithmetic would be"),
+    MEASURED(max_ref, "", "max |o|, o the unrounded answer"),
+    MEASURED(max_out, "", "max |got| over finite values"),
+    MEASURED(max_abs, "", "max |got - o|"),
+    MEASURED(mean_abs, "", "mean |got - o|"),
+    MEASURED(rms_abs, "", "rms(got - o)"),
+    PLACE("worst", worst, "worst element"),
+    MEASURED(t_max, "1", "max |got - o| / tau; above 1 fails"),
+    MEASURED(rho, "1", "rms(got - o) / rms(model), whole tensor"),
+    MEASURED(rho_chance, "1", "what chance may multiply rho with, small samples"),
+    MEASURED(rho_block, "1", "the same over the worst (head, 128 queries); decides the grade"),
+    MEASURED(rho_block_chance, "1", "what chance may multiply it with there"),
+    COUNTED(rho_block_b, "where that block is: sequence"),
+    COUNTED(rho_block_h, "query head"),
+    COUNTED(rho_block_i, "first query"),
+    MEASURED(bias, "1", "mean(sign(o)(got - o)) / rms(model)"),
+    MEASURED(ulp_median, "ulp", "median |got - o| in ulp of o, output type"),
+    MEASURED(ulp_p99, "ulp", "99th percentile"),
+    MEASURED(ulp_max, "ulp", "maximum"),
+    MEASURED(cosine, "1", "cosine of got and o"),
+    MEASURED(rms_relative, "1", "rms(got - o) / rms(o)"),
+    MEASURED(mere, "1", "mean |got - o| / (|o| + 1e-7)"),
+    MEASURED(mare, "1", "maximum of the same"),
+    MEASURED(rho_std16, "1", "rms(got - o) / rms of the textbook 16-bit kernel; null: not known"),
+    COUNTED(lse_wrong, "rows whose lse is beyond its bound"),
+    MEASURED(lse_max, "1", "max |got - lse| / bound; null: the kernel writes none"),
+    PLACE("lse_worst", lse_worst, "worst lse"),
+    COUNTED(pad_rows, "rows beyond a sequence's length; not judged"),
+    COUNTED(pad_left, "of these, rows the kernel left alone"),
+    COUNTED(pad_zeroed, "rows it zeroed"),
+    COUNTED(pad_overwritten, "rows it overwrote"),
+    TIMES(cold, "caches emptied before each launch"),
+    TIMES(warm, "one launch after the other"),
+    REAL(prepare_us, "us", "the kernel's prepare, once"),
+    REAL(flops, "", "what the problem needs: 4 D for each visible (query, key)"),
+    REAL(bytes, "B", "what must move at least: each visible row once, queries, output, tables"),
+    REAL(tflops, "TFLOP/s", "flops over the warm median"),
+    REAL(gbs, "GB/s", "bytes over the cold median, or the warm one where there is no cold"),
+    REAL(ceiling_percent, "%", "of the nearer of the two measured ceilings"),
+    TEXT(ceiling, "which one: flops (a GEMM of the machine's BLAS) or bytes (its read rate)"),
+    REAL(seconds, "s", "wall time of the row, all included"),
+    {NULL, NULL, NULL, ROW_TEXT, 0, 0},
+};
+
+#define MACHINE_TEXT(name, meaning) FIELD(ROW_TEXT, machine, #name, name, "", meaning)
+#define MACHINE_REAL(name, unit, meaning) FIELD(ROW_REAL, machine, #name, name, unit, meaning)
+
+const struct row_field machine_fields[] = {
+    MACHINE_TEXT(time, "start of the run, UTC"),
+    MACHINE_TEXT(host, "name of the host"),
+    MACHINE_TEXT(device, "cpu, or the accelerator's name"),
+    MACHINE_TEXT(commit, "of the tree this program was built from"),
+    FIELD(ROW_INTEGER, machine, "dirty", dirty, "", "1: that tree had changes"),
+    MACHINE_TEXT(command, "the command line"),
+    MACHINE_TEXT(cpu, "CPU model"),
+    FIELD(ROW_INTEGER, machine, "cores", cores, "", "cores this process may use"),
+    MACHINE_TEXT(isa, "the vector instruction sets among those that matter here"),
+    MACHINE_REAL(memory_bytes, "B", "memory of the machine"),
+    MACHINE_TEXT(os, "distribution and kernel"),
+    MACHINE_TEXT(compiler, "that built this program"),
+    MACHINE_TEXT(blas, "OpenBLAS' description of itself"),
+    MACHINE_TEXT(hdf5, "HDF5 version"),
+    MACHINE_REAL(dgemm_flops, "FLOP/s", "1024^3 dgemm, all cores; 0: not measured"),
+    MACHINE_REAL(sgemm_flops, "FLOP/s", "1024^3 sgemm, all cores"),
+    MACHINE_REAL(fma_flops, "FLOP/s", "f32 multiply-adds in registers, all cores"),
+    MACHINE_REAL(read_bytes_s, "B/s", "reading memory, all cores"),
+    MACHINE_REAL(copy_bytes_s, "B/s", "copying memory, read and written bytes, all cores"),
+    {NULL, NULL, NULL, ROW_TEXT, 0, 0},
+};
+
+static json_t *fields_to_json(const struct row_field *fields, const void *from) {
+    json_t *json = json_object();
+    for (const struct row_field *field = fields; field->name != NULL; field++) {
+        const void *at = (const char *)from + field->offset;
+        json_t *value = NULL;
+        switch (field->type) {
+        case ROW_TEXT: value = json_string(at); break;
+        case ROW_INTEGER: value = json_integer(*(const int64_t *)at); break;
+        case ROW_REAL: value = json_real(*(const double *)at); break; /* NULL if not finite */
+        }
+        json_object_set_new(json, field->name, value != NULL ? value : json_null());
+    }
+    return json;
+}
+
+/* Members that are missing or null are "", 0 and NaN: a run written by an older program reads. */
+static void fields_from_json(const struct row_field *fields, void *to, const json_t *json) {
+    for (const struct row_field *field = fields; field->name != NULL; field++) {
+        const json_t *value = json_object_get(json, field->name);
+        void *at = (char *)to + field->offset;
+        switch (field->type) {
+        case ROW_TEXT: {
+            const char *text = json_string_value(value);
+            snprintf(at, field->bytes, "%s", text != NULL ? text : "");
+            break;
+        }
+        case ROW_INTEGER: *(int64_t *)at = json_integer_value(value); break;
+        case ROW_REAL: *(double *)at = json_is_number(value) ? json_number_value(value) : NAN;
+        }
+    }
+}
+
+json_t *row_to_json(const struct row *row) {
+    return fields_to_json(row_fields, row);
+}
+
+bool row_from_json(struct row *row, const json_t *json) {
+    *row = (struct row){0};
+    fields_from_json(row_fields, row, json);
+    row->deviation.lse_judged = !isnan(row->deviation.lse_max);
+    return row->kernel[0] != '\0' && row->line[0] != '\0' && row->status[0] != '\0';
+}
+
+json_t *machine_to_json(const struct machine *machine) {
+    json_t *json = fields_to_json(machine_fields, machine);
+    json_object_set_new(json, "format", json_string("attest-run"));
+    json_object_set_new(json, "version", json_integer(1));
+    return json;
+}
+
+static bool machine_from_json(struct machine *machine, const json_t *json) {
+    const char *format = json_string_value(json_object_get(json, "format"));
+    if (format == NULL || strcmp(format, "attest-run") != 0) return false;
+    fields_from_json(machine_fields, machine, json);
+    return true;
+}
+
+static FILE *run_open(char path_used[4096], const char *path, struct fault *fault) {
+    struct stat status;
+    const bool folder = stat(path, &status) == 0 && S_ISDIR(status.st_mode);
+    snprintf(path_used, 4096, "%s%s", path, folder ? "/run.jsonl" : "");
+    FILE *file = fopen(path_used, "re");
+    if (file == NULL)
+        fault_set(fault, FAULT_INPUT, "cannot open run '%s': %s", path_used, strerror(errno));
+    return file;
+}
+
+static bool run_add(struct run *run, const json_t *json, struct fault *fault) {
+    if ((run->count & (run->count + 1)) == 0) { /* 0, 1, 3, 7, ...: room doubles */
+        struct row *rows =
+            realloc(run->rows, (size_t)(2 * run->count + 1) * sizeof *run->rows);
+        if (rows == NULL) return fault_set(fault, FAULT_OURS, "out of memory for a run's rows");
+        run->rows = rows;
+    }
+    if (row_from_json(&run->rows[run->count], json)) {
+        run->count++;
+    } else {
+        run->torn++;
+    }
+    return true;
+}
+
+bool run_read(struct run *run, const char *path, struct fault *fault) {
+    char path_used[4096];
+    *run = (struct run){0};
+    FILE *file = run_open(path_used, path, fault);
+    if (file == NULL) return false;
+    char *line = NULL;
+    size_t room = 0;
+    bool well = true, headed = false;
+    for (ssize_t bytes; well && (bytes = getline(&line, &room, file)) > 0;) {
+        json_t *json = line[bytes - 1] == '\n' ? json_loadb(line, (size_t)bytes, 0, NULL) : NULL;
+        if (json == NULL) {
+            run->torn++;
+        } else if (!headed) {
+            headed = machine_from_json(&run->machine, json);
+            if (!headed)
+                well = fault_set(fault, FAULT_INPUT, "'%s' does not begin as a run does",
+                                 path_used);
+        } else {
+            well = run_add(run, json, fault);
+        }
+        json_decref(json);
+    }
+    free(line);
+    fclose(file);
+    if (well && !headed)
+        well = fault_set(fault, FAULT_INPUT, "run '%s' holds nothing", path_used);
+    if (!well) run_free(run);
+    return well;
+}
+
+void run_free(struct run *run) {
+    free(run->rows);
+    *run = (struct run){0};
+}

@@ -1,0 +1,301 @@
+/* The program itself: runs that are interrupted, killed, resumed, divided. */
+#include "record.h"
+#include "verb.h"
+
+#include <criterion/criterion.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define LINES                                                                                      \
+    "f16-b2-hq4-hkv2-kv100-d64-normal-seed1", "f32-b1-hq2-kv33-d32-normal-seed1",                  \
+        "bf16-b2-hq4-hkv4-kv64-d64-uniform-seed2",                                                 \
+        "f16-b2-hq4-hkv2-kv100-d64-page16-lens100,37-normal-seed1",                                \
+        "f32-b1-hq2-q32-kv32-d32-causal-normal-seed1"
+enum { LINE_COUNT = 5, ROWS = 10 /* each has a naive and a flash kernel */ };
+
+struct call {
+    const char *arguments[24];
+    int files_out; /* what becomes its standard output and error; -1: nothing */
+};
+
+static void temporary(char folder[64]) {
+    snprintf(folder, 64, "/tmp/attest-test-XXXXXX");
+    cr_assert(mkdtemp(folder) != NULL);
+}
+
+static void discard(const char *folder) {
+    char path[4096];
+    snprintf(path, sizeof path, "%s/run.jsonl", folder);
+    unlink(path);
+    rmdir(folder);
+}
+
+/* Starts `attest run --no-probe --no-time naive and flash kernels, LINES, ...`. */
+static pid_t start(const char *const *more, int out) {
+    const char *arguments[40] = {"attest",     "run",           "--no-probe", "--no-time",
+                                 "cpu/*_naive_r1", "cpu/*_flash_r1", LINES};
+    int count = 6 + LINE_COUNT;
+    for (; *more != NULL; more++) arguments[count++] = *more;
+    const pid_t pid = fork();
+    if (pid == 0) {
+        const int null = open("/dev/null", O_RDWR);
+        dup2(null, STDIN_FILENO);
+        dup2(out >= 0 ? out : null, STDOUT_FILENO);
+        dup2(out >= 0 ? out : null, STDERR_FILENO);
+        execv(verb_program(), (char **)arguments);
+        _exit(127);
+    }
+    cr_assert(pid > 0);
+    return pid;
+}
+
+static int finish(pid_t pid) {
+    int status = 0;
+    cr_assert(waitpid(pid, &status, 0) == pid);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
+}
+
+static struct run read_run(const char *folder) {
+    struct run run;
+    struct fault fault = {0};
+    cr_assert(run_read(&run, folder, &fault), "%s", fault.text);
+    return run;
+}
+
+static void pause_ms(long ms) {
+    nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000}, NULL);
+}
+
+/* Waits until the run in `folder` has so many rows. */
+static void await_rows(const char *folder, int64_t rows) {
+    for (int tries = 0; tries < 4000; tries++, pause_ms(5)) {
+        struct run run;
+        struct fault fault = {0};
+        if (!run_read(&run, folder, &fault)) continue;
+        const bool enough = run.count >= rows;
+        run_free(&run);
+        if (enough) return;
+    }
+    cr_assert(false, "'%s' does not fill", folder);
+}
+
+static bool same_row(const struct row *a, const struct row *b) {
+    return !strcmp(a->kernel, b->kernel) && !strcmp(a->line, b->line);
+}
+
+static void assert_complete(const char *folder) {
+    struct run run = read_run(folder);
+    cr_assert(run.count == ROWS && run.torn == 0, "%lld rows, %lld torn", (long long)run.count,
+              (long long)run.torn);
+    for (int64_t n = 0; n < run.count; n++) {
+        cr_assert(!strcmp(run.rows[n].status, "PASS"), "%s: %s", run.rows[n].kernel,
+                  run.rows[n].reason);
+        for (int64_t m = 0; m < n; m++) cr_assert(!same_row(&run.rows[n], &run.rows[m]));
+    }
+    run_free(&run);
+}
+
+/* Processes that map `name` as their program and are called `worker`: ours are told by the folder
+ * in their parent's command line, which is gone; so by their working directory. */
+static int workers_in(const char *folder) {
+    int count = 0;
+    DIR *processes = opendir("/proc");
+    cr_assert(processes != NULL);
+    for (const struct dirent *entry; (entry = readdir(processes)) != NULL;) {
+        char path[300], target[4096], command[64] = "";
+        snprintf(path, sizeof path, "/proc/%s/cwd", entry->d_name);
+        const ssize_t length = readlink(path, target, sizeof target - 1);
+        if (length < 0) continue;
+        target[length] = '\0';
+        snprintf(path, sizeof path, "/proc/%s/cmdline", entry->d_name);
+        const int file = open(path, O_RDONLY);
+        if (file < 0) continue;
+        const ssize_t bytes = read(file, command, sizeof command);
+        close(file);
+        if (bytes > 0 && !strcmp(target, folder)) { count++; fprintf(stderr, "DBG %s %.*s %s\n", entry->d_name, (int)bytes, command, command + strlen(command) + 1); }
+    }
+    closedir(processes);
+    return count;
+}
+
+Test(run, rows_are_on_disk_and_the_exit_status_is_0_when_all_is_well) {
+    char folder[64];
+    temporary(folder);
+    cr_assert(finish(start((const char *[]){"--out", folder, NULL}, -1)) == 0);
+    assert_complete(folder);
+    discard(folder);
+}
+
+Test(run, killed_it_leaves_a_readable_run_and_no_worker_and_can_be_resumed) {
+    char folder[64], home[64];
+    temporary(folder);
+    temporary(home);
+    cr_assert(chdir(home) == 0);
+    const pid_t pid = start((const char *[]){"--out", folder, NULL}, -1);
+    await_rows(folder, 3);
+    kill(pid, SIGKILL);
+    cr_assert(finish(pid) == 1000 + SIGKILL);
+    for (int tries = 0; tries < 200 && workers_in(home) > 1; tries++) pause_ms(10);
+    cr_assert(workers_in(home) <= 1, "%d processes", workers_in(home)); /* this one */
+
+    struct run run = read_run(folder);
+    cr_assert(run.count >= 3 && run.count < ROWS && run.torn <= 1);
+    char first[4096];
+    snprintf(first, sizeof first, "%s %.17g", run.rows[0].kernel, run.rows[0].seconds);
+    run_free(&run);
+
+    cr_assert(finish(start((const char *[]){"--resume", folder, NULL}, -1)) == 0);
+    assert_complete(folder);
+    run = read_run(folder);
+    char still[4096];
+    snprintf(still, sizeof still, "%s %.17g", run.rows[0].kernel, run.rows[0].seconds);
+    cr_assert(!strcmp(first, still)); /* kept, not run again */
+    run_free(&run);
+    cr_assert(chdir("/") == 0);
+    rmdir(home);
+    discard(folder);
+}
+
+Test(run, interrupted_it_says_where_the_run_is_and_how_to_go_on) {
+    char folder[64], text[16384] = "";
+    int pair[2];
+    temporary(folder);
+    cr_assert(pipe(pair) == 0);
+    const pid_t pid = start((const char *[]){"--out", folder, NULL}, pair[1]);
+    close(pair[1]);
+    await_rows(folder, 2);
+    kill(pid, SIGINT);
+    size_t used = 0;
+    for (ssize_t n; (n = read(pair[0], text + used, sizeof text - 1 - used)) > 0;)
+        used += (size_t)n;
+    close(pair[0]);
+    cr_assert(finish(pid) == 130);
+    cr_assert(strstr(text, "interrupted; what is done is in") != NULL, "%s", text);
+    cr_assert(strstr(text, "--resume") != NULL && strstr(text, folder) != NULL, "%s", text);
+    struct run run = read_run(folder);
+    cr_assert(run.count >= 2 && run.count < ROWS && run.torn == 0);
+    run_free(&run);
+    cr_assert(finish(start((const char *[]){"--resume", folder, NULL}, -1)) == 0);
+    assert_complete(folder);
+    discard(folder);
+}
+
+Test(run, shards_are_disjoint_and_together_everything) {
+    enum { SHARDS = 3 };
+    bool seen[ROWS] = {false};
+    char whole[64];
+    int64_t rows = 0;
+    temporary(whole);
+    cr_assert(finish(start((const char *[]){"--out", whole, NULL}, -1)) == 0);
+    struct run all = read_run(whole);
+    cr_assert(all.count == ROWS);
+    for (int shard = 1; shard <= SHARDS; shard++) {
+        char folder[64], part[16];
+        temporary(folder);
+        snprintf(part, sizeof part, "%d/%d", shard, SHARDS);
+        cr_assert(finish(start((const char *[]){"--out", folder, "--shard", part, NULL}, -1)) % 5 ==
+                  0); /* 5: a part may be empty */
+        struct run run = read_run(folder);
+        rows += run.count;
+        for (int64_t n = 0; n < run.count; n++) {
+            for (int64_t m = 0; m < all.count; m++) {
+                if (!same_row(&run.rows[n], &all.rows[m])) continue;
+                cr_assert(!seen[m]);
+                seen[m] = true;
+            }
+        }
+        run_free(&run);
+        discard(folder);
+    }
+    cr_assert(rows == ROWS);
+    for (int m = 0; m < ROWS; m++) cr_assert(seen[m], "%s", all.rows[m].line);
+    run_free(&all);
+    discard(whole);
+}
+
+Test(run, json_rows_go_to_standard_output) {
+    char folder[64], line[65536];
+    FILE *out = tmpfile();
+    int rows = 0;
+    cr_assert(out != NULL);
+    temporary(folder);
+    const char *more[] = {"--out", folder, "--json", NULL};
+    cr_assert(finish(start(more, fileno(out))) == 0);
+    rewind(out);
+    while (fgets(line, sizeof line, out) != NULL) {
+        json_t *json = json_loads(line, 0, NULL); /* the summary, on standard error, is none */
+        struct row row;
+        if (json == NULL) continue;
+        cr_assert(row_from_json(&row, json));
+        rows++;
+        json_decref(json);
+    }
+    cr_assert(rows == ROWS);
+    fclose(out);
+    discard(folder);
+}
+
+static int status_of_run(const char *const *arguments) {
+    const pid_t pid = fork();
+    if (pid == 0) {
+        const int null = open("/dev/null", O_RDWR);
+        dup2(null, STDOUT_FILENO);
+        dup2(null, STDERR_FILENO);
+        execv(verb_program(), (char **)arguments);
+        _exit(127);
+    }
+    return finish(pid);
+}
+
+Test(run, the_exit_status_is_that_of_the_worst_row) {
+    static const char line[] = "f16-b1-hq2-kv64-d64-normal-seed1";
+    static const struct {
+        const char *kernel;
+        int status;
+    } expected[] = {{"odd/cpu/decode_refuses_r1.so", 0},
+                    {"odd/cpu/decode_scratch_after_r1.so", 1},
+                    {"odd/cpu/decode_exits_r1.so", 3},
+                    {"kernels/cpu/decode_nothing_r1.so", 4}};
+    for (size_t n = 0; n < sizeof expected / sizeof expected[0]; n++) {
+        char folder[64], path[4400];
+        temporary(folder);
+        snprintf(path, sizeof path, "%s/../%s", verb_kernels(), expected[n].kernel);
+        const char *arguments[] = {"attest",    "run",   path,   line, "--no-probe",
+                                   "--no-time", "--out", folder, NULL};
+        const int status = status_of_run(arguments);
+        cr_assert(status == expected[n].status, "%s: %d", expected[n].kernel, status);
+        discard(folder);
+    }
+}
+
+Test(run, what_selects_nothing_or_is_not_understood_says_so) {
+    static const struct {
+        const char *arguments[6];
+        int status;
+    } expected[] = {
+        {{"attest", "run", "no_such_kernel"}, FAULT_NOTHING},
+        {{"attest", "run", "kv>100000000"}, FAULT_NOTHING},
+        {{"attest", "run", "colour=red"}, FAULT_INPUT},
+        {{"attest", "run", "f16-b1-nonsense"}, FAULT_INPUT},
+        {{"attest", "run", "--shard", "4/3"}, FAULT_INPUT},
+        {{"attest", "run", "-s", "no-such-suite"}, FAULT_INPUT},
+        {{"attest", "run", "--no-such-option"}, FAULT_INPUT},
+        {{"attest", "run", "--no-probe", "-f", "/nowhere.h5"}, FAULT_INPUT},
+    };
+    char runs[64];
+    temporary(runs);
+    setenv("ATTEST_RUNS", runs, 1);
+    for (size_t n = 0; n < sizeof expected / sizeof expected[0]; n++) {
+        const int status = status_of_run(expected[n].arguments);
+        cr_assert(status == expected[n].status, "%s: %d", expected[n].arguments[2], status);
+    }
+    char command[128]; /* the last one got as far as making a run */
+    snprintf(command, sizeof command, "rm -r %s", runs);
+    cr_assert(system(command) == 0);
+}

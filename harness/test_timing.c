@@ -1,0 +1,117 @@
+/* Order statistics against hand-computed and published numbers. */
+#include "timing.h"
+
+#include <criterion/criterion.h>
+#include <math.h>
+#include <string.h>
+
+/* 1, 2, ..., n, out of order, so that a value is its own rank. */
+static struct timing ranks(int64_t n) {
+    static double samples[4096];
+    struct timing timing = {0};
+    for (int64_t i = 0; i < n; i++) samples[i] = (double)((i * 7919) % n + 1);
+    timing_summarise(&timing, samples, n);
+    return timing;
+}
+
+/* Conover, Practical Nonparametric Statistics; also e.g. NIST's tables of ranks for the median. */
+Test(timing, interval_of_the_median_has_the_published_ranks) {
+    static const struct {
+        int64_t n, low, high;
+    } table[] = {{6, 1, 6},    {7, 1, 7},    {8, 1, 8},     {9, 2, 8},       {10, 2, 9},
+                 {11, 2, 10},  {12, 3, 10},  {15, 4, 12},   {20, 6, 15},     {25, 8, 18},
+                 {30, 10, 21}, {50, 18, 33}, {100, 40, 61}, {1000, 469, 532}};
+    for (size_t n = 0; n < sizeof table / sizeof table[0]; n++) {
+        const struct timing timing = ranks(table[n].n);
+        cr_assert(timing.ci_low_us == (double)table[n].low, "n = %lld: %g", (long long)table[n].n,
+                  timing.ci_low_us);
+        cr_assert(timing.ci_high_us == (double)table[n].high, "n = %lld: %g", (long long)table[n].n,
+                  timing.ci_high_us);
+    }
+}
+
+Test(timing, too_few_samples_for_95_percent_give_their_whole_range) {
+    for (int64_t n = 1; n < 6; n++) {
+        const struct timing timing = ranks(n);
+        cr_assert(timing.ci_low_us == 1 && timing.ci_high_us == (double)n, "n = %lld",
+                  (long long)n);
+    }
+}
+
+Test(timing, quartiles_lie_linearly_between_samples) {
+    double samples[] = {40, 15, 20, 35, 50}; /* numpy.percentile: 20, 35, 40 */
+    double even[] = {4, 1, 3, 2};            /* 1.75, 2.5, 3.25 */
+    struct timing timing = {0};
+    timing_summarise(&timing, samples, 5);
+    cr_assert(timing.q1_us == 20 && timing.median_us == 35 && timing.q3_us == 40);
+    cr_assert(timing.n == 5 && timing.min_us == 15 && timing.max_us == 50);
+    timing_summarise(&timing, even, 4);
+    cr_assert(timing.q1_us == 1.75 && timing.median_us == 2.5 && timing.q3_us == 3.25);
+}
+
+Test(timing, nothing_measured_is_n_0) {
+    struct timing timing = {0};
+    timing_summarise(&timing, NULL, 0);
+    cr_assert(timing.n == 0);
+}
+
+static const struct timing_plan plan = {
+    .samples_min = 20, .samples_max = 3000, .total_ms_max = 1e9, .ci_target = 0.005};
+
+/* Takes samples from `draw` until it is enough; returns how many that were. */
+static int64_t sample(double (*draw)(int64_t n), char stop[12]) {
+    static double samples[4096];
+    for (int64_t n = 0; n < 4096;) {
+        samples[n] = draw(n);
+        n++;
+        if (timing_enough(samples, n, 0, &plan, stop)) return n;
+    }
+    return 0;
+}
+
+static double uniform(int64_t n) {
+    return (double)((uint64_t)(n + 1) * 0x9e3779b97f4a7c15u >> 11) * 0x1p-53;
+}
+
+static double steady(int64_t n) {
+    return 100 + 0.5 * uniform(n);
+}
+
+static double noisy(int64_t n) {
+    return 100 + 20 * uniform(n);
+}
+
+/* Slower and slower: the interval never narrows. */
+static double drifting(int64_t n) {
+    return 100 + (double)n * 0.5;
+}
+
+Test(timing, steady_samples_end_at_the_first_look) {
+    char stop[12];
+    cr_assert(sample(steady, stop) == plan.samples_min);
+    cr_assert(!strcmp(stop, "ci"));
+}
+
+Test(timing, noisy_samples_go_on_until_the_interval_is_narrow) {
+    char stop[12];
+    const int64_t n = sample(noisy, stop);
+    cr_assert(n > 2 * plan.samples_min && n < plan.samples_max, "%lld", (long long)n);
+    cr_assert(!strcmp(stop, "ci"), "%s", stop);
+}
+
+Test(timing, a_drifting_machine_is_a_plateau) {
+    char stop[12];
+    cr_assert(sample(drifting, stop) < 100);
+    cr_assert(!strcmp(stop, "plateau"), "%s", stop);
+}
+
+Test(timing, the_cap_is_in_samples_and_in_time) {
+    char stop[12] = "";
+    const double samples[] = {1, 2, 3};
+    const struct timing_plan tight = {
+        .samples_min = 2, .samples_max = 3, .total_ms_max = 50, .ci_target = 0.005};
+    cr_assert(!timing_enough(samples, 2, 10, &tight, stop));
+    cr_assert(timing_enough(samples, 3, 10, &tight, stop) && !strcmp(stop, "cap"));
+    stop[0] = '\0';
+    cr_assert(timing_enough(samples, 1, 50, &tight, stop) && !strcmp(stop, "cap"));
+}

@@ -1,0 +1,89 @@
+/* Order statistics. Timings are skewed and have outliers, so nothing here assumes a distribution:
+ * the median, quartiles, and an interval for the median from the binomial distribution of how many
+ * samples fall below it. */
+#include "timing.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const double coverage = 0.95;
+static const double plateau_ratio = 0.9;
+
+static int ascending(const void *a, const void *b) {
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double quantile(const double *sorted, int64_t n, double p) {
+    const double at = (double)(n - 1) * p;
+    const int64_t low = (int64_t)at, high = low + 1 < n ? low + 1 : low;
+    return sorted[low] + (at - (double)low) * (sorted[high] - sorted[low]);
+}
+
+/* The largest rank l, from 1, for which the l-th smallest and the l-th largest of n samples enclose
+ * the median with at least `coverage`: the median lies there iff l <= K <= n - l of them are below
+ * it, K binomial with p = 1/2. Adds up the probabilities of K from the middle outwards. */
+static int64_t interval_rank(int64_t n) {
+    int64_t k = n / 2;
+    double p = exp(lgamma((double)n + 1) - lgamma((double)k + 1) - lgamma((double)(n - k) + 1) -
+                   (double)n * log(2));
+    double inside = n % 2 == 0 ? p : 2 * p;
+    while (inside < coverage && k > 0) {
+        p *= (double)k / (double)(n - k + 1);
+        inside += 2 * p;
+        k--;
+    }
+    return k < 1 ? 1 : k;
+}
+
+void timing_summarise(struct timing *timing, double *samples_us, int64_t n) {
+    timing->n = n;
+    if (n == 0) return;
+    qsort(samples_us, (size_t)n, sizeof *samples_us, ascending);
+    const int64_t rank = interval_rank(n);
+    timing->min_us = samples_us[0];
+    timing->q1_us = quantile(samples_us, n, 0.25);
+    timing->median_us = quantile(samples_us, n, 0.5);
+    timing->q3_us = quantile(samples_us, n, 0.75);
+    timing->max_us = samples_us[n - 1];
+    timing->ci_low_us = samples_us[rank - 1];
+    timing->ci_high_us = samples_us[n - rank];
+}
+
+/* Half the width of the interval over the median. */
+static double relative_width(const double *samples_us, int64_t n, double *sorted) {
+    struct timing timing;
+    memcpy(sorted, samples_us, (size_t)n * sizeof *sorted);
+    timing_summarise(&timing, sorted, n);
+    return (timing.ci_high_us - timing.ci_low_us) / 2 / timing.median_us;
+}
+
+/* samples_min, and then an eighth more each time: sorting at each of these costs little. */
+static int is_checkpoint(int64_t n, int64_t samples_min) {
+    int64_t at = samples_min < 1 ? 1 : samples_min;
+    while (at < n) at += at / 8 + 1;
+    return at == n;
+}
+
+int timing_enough(const double *samples_us, int64_t n, double total_ms,
+                  const struct timing_plan *plan, char stop[12]) {
+    if (n >= plan->samples_max || total_ms >= plan->total_ms_max) {
+        strcpy(stop, "cap");
+        return 1;
+    }
+    if (!is_checkpoint(n, plan->samples_min)) return 0;
+    double *sorted = malloc((size_t)n * sizeof *sorted);
+    if (sorted == NULL) return 0; /* the cap will end it */
+    const double width = relative_width(samples_us, n, sorted);
+    const char *why = NULL;
+    if (width <= plan->ci_target) {
+        why = "ci";
+    } else if (n / 2 >= plan->samples_min &&
+               width > plateau_ratio * relative_width(samples_us, n / 2, sorted)) {
+        why = "plateau";
+    }
+    free(sorted);
+    if (why != NULL) strcpy(stop, why);
+    return why != NULL;
+}

@@ -1,0 +1,585 @@
+/* The course of one row. Each step asks the worker for something and looks at what it did; the
+ * first that ends the matter sets the verdict, and what would follow is skipped. */
+#define _GNU_SOURCE
+#include "trial.h"
+#include "client.h"
+#include "device.h"
+#include "machine.h"
+#include "outputs.h"
+#include "probe.h"
+#include "protocol.h"
+#include "verb.h"
+#include "work.h"
+
+#include <math.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <xxhash.h>
+
+enum {
+    INPUTS_FILE = 3, /* as the worker has them open */
+    OUTPUTS_FILE = 4,
+    STALE_BYTES_MAX = 64 << 20, /* fixtures that the check for stale results is run on */
+    LAUNCHES_MAX = 256
+};
+
+/* A longer launch is timed by the launches that checked it: what a first launch pays once is
+ * nothing beside it, and no row should take minutes. */
+static const double slow_us = 1e6;
+
+/* So much faster than a ceiling a kernel may seem before it is accused of magic. */
+static const double physics_margin = 1.25;
+
+/* Timing is unstable when the middle half of the samples spreads over more than this share of the
+ * median although sampling went on to its cap. */
+static const double unstable_spread = 0.5;
+
+const struct trial_options trial_defaults = {
+    .poison = true,
+    .repeats = 10,
+    .watchdog_seconds = 60,
+    .repeat_seconds = 2,
+    .time = true,
+    .plan = {.samples_min = 5, .samples_max = 2000, .total_ms_max = 300, .ci_target = 0.005},
+};
+
+struct trial {
+    const struct plugin *plugin;
+    const struct trial_options *options;
+    struct fixture *fixture;
+    struct row *row;
+    struct rule_view view;
+    struct client client;
+    struct outputs outputs;
+    unsigned char *first; /* out and lse of the first launch */
+    int threads;
+    bool writes_lse, nondeterministic;
+    struct observation seen;
+    bool stale;
+    struct verdict verdict;
+    double launches_us[LAUNCHES_MAX];
+    int64_t launches;
+    double start_s;
+};
+
+static double now_s(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
+
+/* Ends the row; returns false so that a step can say so and leave. */
+__attribute__((format(printf, 3, 4))) static bool end(struct trial *trial, enum status status,
+                                                      const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    trial->verdict.status = status;
+    vsnprintf(trial->verdict.reason, sizeof trial->verdict.reason, format, arguments);
+    va_end(arguments);
+    return false;
+}
+
+/* Asks the worker. False when the row is at its end: it died, hung, or said no. */
+static bool ask(struct trial *trial, json_t *request, double seconds, json_t **reply) {
+    char during[16];
+    snprintf(during, sizeof during, "%s", json_string_value(json_object_get(request, "op")));
+    json_t *answer = client_ask(&trial->client, request, seconds);
+    if (answer == NULL) {
+        if (trial->client.end == CLIENT_HUNG)
+            return end(trial, STATUS_HANG, "%s in %s", trial->client.how, during);
+        if (trial->client.signal == SIGKILL) /* not ours: that would have been a hang */
+            return end(trial, STATUS_OOM, "killed in %s, most likely for its memory", during);
+        return end(trial, STATUS_CRASH, "%s in %s", trial->client.how, during);
+    }
+    if (json_is_true(json_object_get(answer, "ok"))) {
+        *reply = answer;
+        return true;
+    }
+    const char *what = json_string_value(json_object_get(answer, "what"));
+    const char *text = json_string_value(json_object_get(answer, "text"));
+    if (text == NULL) text = "no reason given";
+    if (what != NULL && !strcmp(what, "refused")) {
+        end(trial, STATUS_REFUSED, "%s", text);
+    } else if (what != NULL && !strcmp(what, "oom")) {
+        end(trial, STATUS_OOM, "%s", text);
+    } else {
+        end(trial, STATUS_CRASH, "%s failed: %s", during, text);
+    }
+    json_decref(answer);
+    return false;
+}
+
+/* ... where the answer holds nothing but "ok". */
+static bool tell(struct trial *trial, const char *op, double seconds) {
+    json_t *reply;
+    if (!ask(trial, json_pack("{s:s}", "op", op), seconds, &reply)) return false;
+    json_decref(reply);
+    return true;
+}
+
+static bool load(struct trial *trial) {
+    json_t *reply, *request = json_pack(
+        "{s:s, s:s, s:o, s:i, s:i, s:I}", "op", "load", "library", trial->plugin->path, "problem",
+        problem_to_json(trial->view.problem), "threads", trial->threads, "device_index", 0,
+        "memory_max", (json_int_t)trial->options->memory_max);
+    if (!ask(trial, request, trial->options->watchdog_seconds, &reply)) return false;
+    json_decref(reply);
+    return true;
+}
+
+static void add_tensor(json_t *tensors, enum attn_slot slot, const struct attn_tensor *tensor,
+                       int memory, size_t offset) {
+    json_t *json = tensor_to_json(tensor);
+    json_object_set_new(json, "slot", json_string(slot_name(slot)));
+    json_object_set_new(json, "memory", json_integer(memory));
+    json_object_set_new(json, "offset", json_integer((json_int_t)offset));
+    json_object_set_new(json, "output", json_boolean(memory == 1));
+    json_array_append_new(tensors, json);
+}
+
+static struct attn_tensor dense_tensor(const struct attn_problem *problem, enum attn_slot slot) {
+    const struct rule_tensor shape = rules_tensor(problem, slot);
+    struct attn_tensor tensor = {.dtype = shape.dtype == ATTN_INPUT ? problem->dtype
+                                                                    : (int32_t)shape.dtype,
+                                 .rank = shape.rank};
+    int64_t stride = 1;
+    for (int n = shape.rank - 1; n >= 0; n--) {
+        tensor.shape[n] = rules_size(problem, shape.shape[n]);
+        tensor.stride[n] = stride;
+        stride *= tensor.shape[n];
+    }
+    return tensor;
+}
+
+static bool map(struct trial *trial) {
+    const struct fixture *fixture = trial->fixture;
+    const struct outputs *outputs = &trial->outputs;
+    json_t *tensors = json_array();
+    for (int slot = 0; slot < ATTN_OUT; slot++) {
+        if (fixture->tensors[slot].data != NULL)
+            add_tensor(tensors, (enum attn_slot)slot, &fixture->tensors[slot], 0,
+                       (size_t)fixture_offset(fixture, (enum attn_slot)slot));
+    }
+    const struct attn_tensor out = dense_tensor(trial->view.problem, ATTN_OUT);
+    const struct attn_tensor lse = dense_tensor(trial->view.problem, ATTN_LSE);
+    add_tensor(tensors, ATTN_OUT, &out, 1, outputs->out_at);
+    add_tensor(tensors, ATTN_LSE, &lse, 1, outputs->lse_at);
+    json_t *reply, *request = json_pack(
+        "{s:s, s:[{s:i, s:I}, {s:i, s:I}], s:o}", "op", "map", "memories", "file", INPUTS_FILE,
+        "bytes", (json_int_t)fixture->memory_bytes, "file", OUTPUTS_FILE, "bytes",
+        (json_int_t)outputs->bytes, "tensors", tensors);
+    if (!ask(trial, request, trial->options->watchdog_seconds, &reply)) return false;
+    json_decref(reply);
+    return true;
+}
+
+static bool prepare(struct trial *trial) {
+    json_t *reply;
+    if (!ask(trial, json_pack("{s:s}", "op", "prepare"), trial->options->watchdog_seconds, &reply))
+        return false;
+    trial->row->prepare_us = json_number_value(json_object_get(reply, "us"));
+    json_decref(reply);
+    return true;
+}
+
+static bool finish(struct trial *trial) {
+    return tell(trial, "finish", trial->options->watchdog_seconds);
+}
+
+static void break_guard(struct trial *trial, const char *format, const char *where) {
+    if (trial->seen.guard_broken) return; /* the first says most */
+    trial->seen.guard_broken = true;
+    snprintf(trial->seen.guard_where, sizeof trial->seen.guard_where, format, where);
+}
+
+static void look_at_scratch(struct trial *trial, const json_t *reply) {
+    const char *state = json_string_value(json_object_get(reply, "scratch"));
+    if (state != NULL && strcmp(state, "intact") != 0) break_guard(trial, "%s scratch", state);
+}
+
+/* One launch into filled outputs, and a look at the guards around them. */
+static bool launch(struct trial *trial) {
+    outputs_fill(&trial->outputs, (enum attn_dtype)trial->view.problem->dtype);
+    json_t *reply;
+    if (!ask(trial, json_pack("{s:s}", "op", "launch"), trial->options->watchdog_seconds, &reply))
+        return false;
+    if (trial->launches < LAUNCHES_MAX)
+        trial->launches_us[trial->launches++] = json_number_value(json_object_get(reply, "us"));
+    look_at_scratch(trial, reply);
+    json_decref(reply);
+    const char *where = outputs_guard_broken(&trial->outputs);
+    if (where != NULL) break_guard(trial, "%s", where);
+    return true;
+}
+
+static bool same_as_first(const struct trial *trial) {
+    return outputs_equal(&trial->outputs, trial->first, &trial->view, trial->writes_lse);
+}
+
+/* Whether there is time for one more launch of those that are worth a part of the budget. */
+static bool affordable(const struct trial *trial, double part) {
+    const double last_s = trial->launches_us[trial->launches - 1] * 1e-6;
+    return now_s() - trial->start_s + last_s <= part * trial->options->repeat_seconds;
+}
+
+static uint64_t digest_inputs(const struct fixture *fixture) {
+    uint64_t digest = 0;
+    for (int slot = 0; slot < ATTN_OUT; slot++) {
+        const struct attn_tensor *tensor = &fixture->tensors[slot];
+        if (tensor->data != NULL)
+            digest = XXH3_64bits_withSeed(tensor->data, (size_t)tensor_bytes(tensor), digest);
+    }
+    return digest;
+}
+
+/* Turns the sign of every value, those hidden too: exact, its own inverse, and an output that does
+ * not change with it was not computed from it. */
+static void negate_values(struct fixture *fixture) {
+    const bool paged = fixture->tensors[ATTN_KV_CACHE].data != NULL;
+    const struct attn_tensor *tensor = &fixture->tensors[paged ? ATTN_KV_CACHE : ATTN_V];
+    const bool wide = tensor->dtype == ATTN_F32;
+    const int64_t elements = tensor_bytes(tensor) / (wide ? 4 : 2);
+    const int64_t half = paged ? tensor->stride[1] : elements; /* keys, values, keys, values, ... */
+    for (int64_t at = paged ? half : 0; at < elements; at += 2 * half) {
+        if (wide) {
+            uint32_t *bits = (uint32_t *)tensor->data + at;
+            for (int64_t n = 0; n < half; n++) bits[n] ^= 0x80000000u;
+        } else {
+            uint16_t *bits = (uint16_t *)tensor->data + at;
+            for (int64_t n = 0; n < half; n++) bits[n] ^= 0x8000u;
+        }
+    }
+}
+
+/* Prepares anew: a kernel may do so with the values. */
+static bool look_for_stale(struct trial *trial) {
+    if (trial->fixture->memory_bytes > STALE_BYTES_MAX || !affordable(trial, 0.75)) return true;
+    if (!finish(trial)) return false;
+    negate_values(trial->fixture);
+    const bool ran = prepare(trial) && launch(trial);
+    negate_values(trial->fixture);
+    if (ran && outputs_row_kept(&trial->outputs, trial->first, &trial->view)) trial->stale = true;
+    return ran;
+}
+
+/* Launches again what should come out the same. */
+static bool repeat(struct trial *trial) {
+    for (int n = 1; n < trial->options->repeats && affordable(trial, 0.5); n++) {
+        if (!launch(trial)) return false;
+        if (!same_as_first(trial)) trial->seen.repeat_differed = true;
+    }
+    return true;
+}
+
+static struct verdict judge_output(const struct trial *trial, struct deviation *deviation,
+                                   const unsigned char *out, const unsigned char *lse,
+                                   const struct observation *seen) {
+    deviation_measure(deviation, &trial->view, &trial->fixture->answer, out,
+                      trial->writes_lse ? (const float *)lse : NULL,
+                      (enum attn_dtype)trial->plugin->kernel.p_dtype, trial->threads);
+    return judge(deviation, seen);
+}
+
+/* What the output of the first launch is worth, going by its numbers alone. */
+static struct verdict judge_first(const struct trial *trial, struct deviation *deviation,
+                                  const struct observation *seen) {
+    return judge_output(trial, deviation, trial->first, trial->first + trial->outputs.out_bytes,
+                        seen);
+}
+
+/* Another poison gave another output. A kernel whose outputs differ by themselves has leaked only
+ * if this one is wrong where the first was right. */
+static bool look_for_leak(struct trial *trial) {
+    if (same_as_first(trial)) return true;
+    if (!trial->nondeterministic && !trial->seen.repeat_differed) {
+        if (!launch(trial)) return false;
+        if (!same_as_first(trial)) {
+            trial->seen.poison_leaked = true;
+            return true;
+        }
+        trial->seen.repeat_differed = true; /* the poison is the same, and the output is not */
+        return true;
+    }
+    struct deviation deviation;
+    const struct observation nothing = {.grade_promised = trial->plugin->kernel.grade};
+    const struct verdict first = judge_first(trial, &deviation, &nothing);
+    const unsigned char *memory = trial->outputs.memory;
+    const struct verdict now = judge_output(trial, &deviation, memory + trial->outputs.out_at,
+                                            memory + trial->outputs.lse_at, &nothing);
+    trial->seen.poison_leaked = first.status == STATUS_PASS && now.status != STATUS_PASS;
+    return true;
+}
+
+static void look_at_inputs(struct trial *trial, enum poison poison, uint64_t digest) {
+    char where[64];
+    if (poison != POISON_NONE && !fixture_guards_intact(trial->fixture, poison, where))
+        break_guard(trial, "%s", where);
+    if (digest_inputs(trial->fixture) != digest) trial->seen.input_changed = true;
+}
+
+/* Everything under one poison; `first` phase of the row: also repeats. */
+static bool phase(struct trial *trial, enum poison poison, bool first) {
+    const uint64_t digest = digest_inputs(trial->fixture);
+    bool well = prepare(trial) && launch(trial);
+    if (well && first) {
+        outputs_copy(&trial->outputs, trial->first);
+        well = repeat(trial) && look_for_stale(trial);
+    } else if (well) {
+        well = look_for_leak(trial);
+    }
+    well = well && finish(trial);
+    look_at_inputs(trial, poison, digest); /* also of a kernel that died: they are used again */
+    return well;
+}
+
+/* NaN first: what is judged saw the worst. 6e4 before infinity, because a kernel that hides NaN
+ * behind a product with 0 hides infinity there too. A problem that hides nothing but guards gets
+ * the others only where launches are short. */
+static bool provoke(struct trial *trial) {
+    static const enum poison poisons[] = {POISON_NAN, POISON_BIG, POISON_INF};
+    if (!trial->options->poison) return phase(trial, POISON_NONE, true);
+    for (int n = 0; n < 3 && !trial->seen.guard_broken && !trial->seen.input_changed; n++) {
+        const int64_t hidden = fixture_poison(trial->fixture, poisons[n], trial->threads);
+        if (n > 0 && !affordable(trial, 1) && !(n == 1 && hidden > 0)) break;
+        if (!phase(trial, poisons[n], n == 0)) return false;
+    }
+    return true;
+}
+
+static bool sample(struct trial *trial, bool cold, struct timing *timing) {
+    struct timing_plan plan = trial->options->plan;
+    const double launch_ms = trial->launches_us[trial->launches - 1] * 1e-3;
+    if (plan.total_ms_max < (double)plan.samples_min * launch_ms)
+        plan.total_ms_max = (double)plan.samples_min * launch_ms;
+    json_t *reply, *request = json_pack(
+        "{s:s, s:b, s:I, s:I, s:f, s:f}", "op", "time", "cold", cold, "samples_min",
+        (json_int_t)plan.samples_min, "samples_max", (json_int_t)plan.samples_max, "total_ms_max",
+        plan.total_ms_max, "ci_target", plan.ci_target);
+    const double seconds = 2 * trial->options->watchdog_seconds + plan.total_ms_max * 2e-3;
+    if (!ask(trial, request, seconds, &reply)) return false;
+    const json_t *list = json_object_get(reply, "samples_us");
+    const char *stop = json_string_value(json_object_get(reply, "stop"));
+    const size_t count = json_array_size(list);
+    double *samples = malloc((count + 1) * sizeof *samples);
+    for (size_t n = 0; samples != NULL && n < count; n++)
+        samples[n] = json_number_value(json_array_get(list, n));
+    if (samples != NULL) timing_summarise(timing, samples, (int64_t)count);
+    snprintf(timing->stop, sizeof timing->stop, "%s", stop != NULL ? stop : "");
+    free(samples);
+    look_at_scratch(trial, reply);
+    json_decref(reply);
+    return true;
+}
+
+/* Times, and looks once more at everything: what came out while nobody compared. */
+static bool take_time(struct trial *trial) {
+    struct row *row = trial->row;
+    if (trial->launches_us[trial->launches - 1] > slow_us) {
+        timing_summarise(&row->warm, trial->launches_us, trial->launches);
+        snprintf(row->warm.stop, sizeof row->warm.stop, "cap");
+        return true;
+    }
+    const uint64_t digest = digest_inputs(trial->fixture);
+    if (!prepare(trial) || !sample(trial, true, &row->cold) || !sample(trial, false, &row->warm) ||
+        !launch(trial) || !finish(trial))
+        return false;
+    if (!same_as_first(trial)) trial->seen.repeat_differed = true;
+    look_at_inputs(trial, POISON_NONE, digest);
+    return true;
+}
+
+static void rate(struct trial *trial) {
+    struct row *row = trial->row;
+    const struct machine *machine = trial->options->machine;
+    if (row->warm.n == 0) return;
+    const struct timing *for_bytes = row->cold.n > 0 ? &row->cold : &row->warm;
+    row->tflops = row->flops / row->warm.median_us * 1e-6;
+    row->gbs = row->bytes / for_bytes->median_us * 1e-3;
+    if (machine == NULL || machine->sgemm_flops <= 0 || machine->read_bytes_s <= 0) return;
+    const double of_flops = 100 * row->tflops * 1e12 / machine->sgemm_flops;
+    const double of_bytes = 100 * row->gbs * 1e9 / machine->read_bytes_s;
+    row->ceiling_percent = of_flops > of_bytes ? of_flops : of_bytes;
+    snprintf(row->ceiling, sizeof row->ceiling, "%s", of_flops > of_bytes ? "flops" : "bytes");
+}
+
+/* Says in what a row is faster than the machine, if it is. Dot products of bfloat16 double what f32
+ * multiply-adds reach; traffic is bounded by memory only where caches cannot hold it. */
+static bool beyond(const struct row *row, const struct machine *machine, const char *dtype,
+                   char text[128]) {
+    const bool doubled = strcmp(dtype, "f32") != 0 && strstr(machine->isa, "bf16") != NULL;
+    const double flops = machine->fma_flops * (doubled ? 2 : 1);
+    if (flops > 0 && row->tflops * 1e12 > physics_margin * flops) {
+        snprintf(text, 128, "%.3g TFLOP/s, the machine has %.3g", row->tflops, flops * 1e-12);
+        return true;
+    }
+    if (machine->read_bytes_s > 0 && row->cold.n > 0 &&
+        row->bytes > 8 * (double)machine_cache_bytes() &&
+        row->gbs * 1e9 > physics_margin * machine->read_bytes_s) {
+        snprintf(text, 128, "%.3g GB/s, the machine reads %.3g", row->gbs,
+                 machine->read_bytes_s * 1e-9);
+        return true;
+    }
+    return false;
+}
+
+/* Ceilings may have been measured while somebody else used the machine: before accusing a kernel
+ * they are measured again, under what it ran under itself. */
+static void doubt_speed(struct trial *trial) {
+    const struct machine *machine = trial->options->machine;
+    char text[128];
+    if (machine == NULL || !beyond(trial->row, machine, trial->row->dtype, text)) return;
+    struct machine now = *machine;
+    probe_measure(&now, trial->threads, 2);
+    now.fma_flops = fmax(now.fma_flops, machine->fma_flops);
+    now.read_bytes_s = fmax(now.read_bytes_s, machine->read_bytes_s);
+    if (beyond(trial->row, &now, trial->row->dtype, text))
+        end(trial, STATUS_INVALID_PHYSICS, "%s", text);
+}
+
+static void doubt_spread(struct trial *trial) {
+    const struct timing *warm = &trial->row->warm;
+    if (!strcmp(warm->stop, "cap") && warm->n >= trial->options->plan.samples_min &&
+        warm->q3_us - warm->q1_us > unstable_spread * warm->median_us)
+        end(trial, STATUS_UNSTABLE, "half of %lld launches took %.3g to %.3g us",
+            (long long)warm->n, warm->q1_us, warm->q3_us);
+}
+
+static void judge_row(struct trial *trial) {
+    trial->verdict = judge_first(trial, &trial->row->deviation, &trial->seen);
+    if (trial->stale && (trial->verdict.status == STATUS_PASS ||
+                         trial->verdict.status > STATUS_FAIL_NONDET)) {
+        end(trial, STATUS_FAIL_NONDET, "returned the previous call's output: V changed its sign, "
+                                       "out did not");
+    }
+}
+
+/* The middle: a worker that has the kernel and the memory, until the row's end. */
+static void run(struct trial *trial) {
+    if (!load(trial) || !map(trial) || !provoke(trial)) return;
+    judge_row(trial);
+    if (trial->verdict.status != STATUS_PASS || !trial->options->time) return;
+    if (!take_time(trial)) return;
+    trial->verdict = judge(&trial->row->deviation, &trial->seen);
+    if (trial->verdict.status != STATUS_PASS) return;
+    rate(trial);
+    doubt_spread(trial);
+    doubt_speed(trial);
+}
+
+void trial_describe(struct row *row, const struct plugin *plugin, const struct fixture *fixture,
+                    const struct trial_options *options) {
+    const struct attn_problem *problem = &fixture->problem.attn;
+    const struct answer *answer = &fixture->answer;
+    *row = (struct row){
+        .revision = plugin->kernel.revision,
+        .batch = problem->batch,
+        .q_heads = problem->q_heads,
+        .kv_heads = problem->kv_heads,
+        .q_len = problem->q_len,
+        .kv_len = problem->kv_len,
+        .head_dim = problem->head_dim,
+        .page_size = problem->page_size,
+        .pages = problem->pages,
+        .deviation = {.worst = {.b = -1, .h = -1, .i = -1, .d = -1},
+                      .lse_worst = {.b = -1, .h = -1, .i = -1, .d = -1}},
+    };
+    for (const struct row_field *field = row_fields; field->name != NULL; field++) {
+        if (field->type == ROW_REAL) *(double *)((char *)row + field->offset) = NAN; /* until known */
+    }
+    if (answer->rows != NULL) {
+        row->kept_ratio = answer->kept_ratio;
+        row->kept_mass = answer->kept_mass;
+    }
+    snprintf(row->kernel, sizeof row->kernel, "%s", plugin->id);
+    snprintf(row->device, sizeof row->device, "%s",
+             device_name((enum attn_device)plugin->kernel.device));
+    snprintf(row->variant, sizeof row->variant, "%s",
+             variant_name((enum attn_variant)problem->variant));
+    snprintf(row->method, sizeof row->method, "%s", plugin->name);
+    snprintf(row->change, sizeof row->change, "%s", plugin->change);
+    snprintf(row->library_digest, sizeof row->library_digest, "%s", plugin->digest);
+    snprintf(row->line, sizeof row->line, "%s", fixture->line);
+    snprintf(row->file, sizeof row->file, "%s", options->file != NULL ? options->file : "");
+    snprintf(row->fixture_digest, sizeof row->fixture_digest, "%s", fixture->digest);
+    snprintf(row->dtype, sizeof row->dtype, "%s", dtype_name((enum attn_dtype)problem->dtype));
+}
+
+static void describe_repeat(struct row *row, const struct plugin *plugin,
+                            const struct trial_options *options) {
+    const bool by_id = plugin->found && getenv("ATTEST_KERNELS") == NULL;
+    int used = snprintf(row->repeat, sizeof row->repeat, "attest run '%s'",
+                        by_id ? plugin->id : plugin->path);
+    used += snprintf(row->repeat + used, sizeof row->repeat - (size_t)used,
+                     row->file[0] ? " -f '%s'" : " %s", row->file[0] ? row->file : row->line);
+    if (options->threads > 0 && (size_t)used < sizeof row->repeat)
+        used += snprintf(row->repeat + used, sizeof row->repeat - (size_t)used, " --threads %d",
+                         options->threads);
+    if (!options->poison && (size_t)used < sizeof row->repeat)
+        snprintf(row->repeat + used, sizeof row->repeat - (size_t)used, " --no-poison");
+}
+
+static void conclude(struct trial *trial) {
+    struct row *row = trial->row;
+    const struct verdict *verdict = &trial->verdict;
+    const double elements = (double)row->deviation.elements; /* 0: the ratios are unknown */
+    row->nan_ratio = (double)row->deviation.nan_count / elements;
+    row->inf_ratio = (double)row->deviation.inf_count / elements;
+    row->unwritten_ratio = (double)row->deviation.unwritten_count / elements;
+    if (!row->deviation.lse_judged) row->deviation.lse_max = NAN;
+    row->bias_warning = verdict->bias_warning;
+    snprintf(row->status, sizeof row->status, "%s", status_name(verdict->status));
+    snprintf(row->reason, sizeof row->reason, "%s", verdict->reason);
+    snprintf(row->grade, sizeof row->grade, "%c", verdict->grade);
+    if (verdict->status != STATUS_PASS && verdict->status != STATUS_REFUSED)
+        describe_repeat(row, trial->plugin, trial->options);
+    row->seconds = now_s() - trial->start_s;
+}
+
+bool trial_run(struct row *row, const struct plugin *plugin, struct fixture *fixture,
+               const struct trial_options *options, bool *fixture_spoilt, struct fault *fault) {
+    struct trial trial = {
+        .plugin = plugin,
+        .options = options,
+        .fixture = fixture,
+        .row = row,
+        .view = fixture_view(fixture),
+        .threads = options->threads > 0 ? options->threads : machine_cores(),
+        .writes_lse = plugin->kernel.flags & ATTN_WRITES_LSE,
+        .nondeterministic = plugin->kernel.flags & ATTN_NONDETERMINISTIC,
+        .seen = {.nondeterminism_declared = plugin->kernel.flags & ATTN_NONDETERMINISTIC,
+                 .exact_expected = fixture->problem.data == DATA_EXACT,
+                 .grade_promised = plugin->kernel.grade},
+        .verdict = {.grade = '-'},
+        .start_s = now_s(),
+    };
+    *fixture_spoilt = false;
+    trial_describe(row, plugin, fixture, options);
+    char reason[256];
+    const char *refusal = plugin_refusal(&plugin->kernel, trial.view.problem, reason);
+    if (refusal != NULL) {
+        end(&trial, STATUS_REFUSED, "%s", refusal);
+        conclude(&trial);
+        return true;
+    }
+    struct work work;
+    if (!work_count(&work, &trial.view, fault) ||
+        !outputs_allocate(&trial.outputs, trial.view.problem, fault))
+        return false;
+    row->flops = work.flops;
+    row->bytes = work.bytes;
+    outputs_guard(&trial.outputs);
+    trial.first = malloc(trial.outputs.out_bytes + trial.outputs.lse_bytes + 1);
+    const int files[] = {fixture->memory_file, trial.outputs.file};
+    const bool started = trial.first != NULL
+                             ? client_start(&trial.client, options->program, files, 2, fault)
+                             : fault_set(fault, FAULT_OURS, "out of memory for an output");
+    if (started) run(&trial);
+    client_stop(&trial.client);
+    *fixture_spoilt = trial.seen.input_changed;
+    if (started) conclude(&trial);
+    outputs_free(&trial.outputs);
+    free(trial.first);
+    return started;
+}

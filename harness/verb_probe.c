@@ -1,0 +1,73 @@
+/* attest probe: the machine's ceilings, as every run measures them at its start, but longer. */
+#include "machine.h"
+#include "probe.h"
+#include "verb.h"
+
+#include <stdlib.h>
+
+struct arguments {
+    bool json;
+    int threads;
+    double seconds;
+    int argc;
+    char **argv;
+};
+
+static const struct argp_option options[] = {
+    {"json", 'j', NULL, 0, "Print one JSON object instead of a table", 0},
+    {"threads", 't', "N", 0, "Threads; default: all cores", 0},
+    {"seconds", 's', "S", 0, "About how long to measure; default 5", 0},
+    {0},
+};
+
+static error_t parse(int key, char *text, struct argp_state *state) {
+    struct arguments *arguments = state->input;
+    switch (key) {
+    case 'j': arguments->json = true; return 0;
+    case 't': arguments->threads = atoi(text); return 0;
+    case 's': arguments->seconds = strtod(text, NULL); return 0;
+    case ARGP_KEY_ARG: argp_error(state, "unexpected argument '%s'", text); return EINVAL;
+    default: return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static const struct argp argp = {
+    .options = options,
+    .parser = parse,
+    .doc = "Measures what this machine can do: products of OpenBLAS, multiply-adds, reading and "
+           "copying memory.",
+};
+
+static int probe_run(int argc, char **argv) {
+    struct arguments arguments = {.seconds = 5};
+    argp_err_exit_status = FAULT_INPUT;
+    argp_parse(&argp, argc, argv, 0, NULL, &arguments);
+    struct machine machine;
+    machine_describe(&machine, argc, argv);
+    probe_measure(&machine, arguments.threads, arguments.seconds);
+    if (arguments.json) {
+        json_t *json = machine_to_json(&machine);
+        json_dumpf(json, stdout, JSON_INDENT(2));
+        putchar('\n');
+        json_decref(json);
+        return 0;
+    }
+    printf("cpu       %s, %lld cores, %s\n", machine.cpu, (long long)machine.cores, machine.isa);
+    printf("caches    %.0f MiB last level, memory %.1f GiB\n",
+           (double)machine_cache_bytes() / 1048576, machine.memory_bytes / 1073741824);
+    printf("blas      %s\n", machine.blas);
+    printf("dgemm     %8.1f GFLOP/s  1024^3\n", machine.dgemm_flops * 1e-9);
+    printf("sgemm     %8.1f GFLOP/s  1024^3\n", machine.sgemm_flops * 1e-9);
+    printf("fma f32   %8.1f GFLOP/s  in registers\n", machine.fma_flops * 1e-9);
+    printf("read      %8.1f GB/s\n", machine.read_bytes_s * 1e-9);
+    printf("copy      %8.1f GB/s     read and written\n", machine.copy_bytes_s * 1e-9);
+    return 0;
+}
+
+const struct verb verb_probe = {
+    .name = "probe",
+    .arguments = "",
+    .summary = "the machine's ceilings",
+    .argp = &argp,
+    .run = probe_run,
+};
