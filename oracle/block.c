@@ -1,8 +1,12 @@
-/* One block: its rows by 512 keys at a time, with running maxima and sums (the online softmax), so
+/* One block: its rows by 256 keys at a time, with running maxima and sums (the online softmax), so
  * that what a thread holds does not grow with the lengths.
  *
  * Four sums a row: p, p v beside p |v| (one product with [v, |v|]), and p^2 v^2; and the maximum of
  * |q||k|, a product of its own. A row with a list is a block by itself and gathers what it lists.
+ *
+ * Logits are taken relative to that of the first key, as scale q.(k - k_first), for a softmax does
+ * not mind and differences are exact where keys are alike: logits near -2e5 would otherwise be off
+ * by 1e-11 before exp sees them. Not so where a rule wants the logit itself.
  *
  * NaN and infinity: a product would carry them from a key that some rows do not see into those rows
  * (0 * NaN). A block that meets one among the tokens it gathers is done again row by row, by plain
@@ -49,17 +53,12 @@ int64_t space_lay(struct space *space, double *memory, int64_t rows, int64_t D) 
         double **part;
         int64_t doubles;
     } parts[] = {
-        {&space->q, rows * D},
-        {&space->q_abs, rows * D},
-        {&space->q_norm, rows},
-        {&space->k, keys * D},
-        {&space->k_abs, keys * D},
-        {&space->k_norm, keys},
-        {&space->v, keys * 2 * D},
-        {&space->v_square, keys * D},
-        {&space->score, rows * keys},
-        {&space->other, rows * keys},
-        {&space->sums, block_sums_doubles(rows, D)},
+        {&space->q, rows * D},        {&space->q_abs, rows * D},
+        {&space->q_norm, rows},       {&space->k, keys * D},
+        {&space->k_abs, keys * D},    {&space->k_norm, keys},
+        {&space->k_first, D},         {&space->v, keys * 2 * D},
+        {&space->v_square, keys * D}, {&space->score, rows * keys},
+        {&space->other, rows * keys}, {&space->sums, block_sums_doubles(rows, D)},
     };
     int64_t at = 0;
     space->memory = memory;
@@ -133,13 +132,17 @@ static bool gather_q(const struct job *job, struct space *space, const struct bl
     return finite;
 }
 
+static int64_t token(const int32_t *list, int64_t j) {
+    return list ? list[j] : j;
+}
+
 static bool gather_k(const struct job *job, struct space *space, int64_t b, int64_t g,
                      const int32_t *list, int64_t first, int64_t count) {
     const int64_t D = job->D;
     bool finite = true;
     for (int64_t j = 0; j < count; j++) {
-        const int64_t t = list ? list[first + j] : first + j;
-        finite &= widen_k(job, b, g, t, space->k + j * D, space->k_abs + j * D);
+        double *k = space->k + j * D;
+        finite &= widen_k(job, b, g, token(list, first + j), k, space->k_abs + j * D);
     }
     return finite;
 }
@@ -149,8 +152,8 @@ static bool gather_v(const struct job *job, struct space *space, int64_t b, int6
     const int64_t D = job->D;
     bool finite = true;
     for (int64_t j = 0; j < count; j++) {
-        const int64_t t = list ? list[first + j] : first + j;
-        finite &= widen_v(job, b, g, t, space->v + j * 2 * D, space->v_square + j * D);
+        finite &= widen_v(job, b, g, token(list, first + j), space->v + j * 2 * D,
+                          space->v_square + j * D);
     }
     return finite;
 }
@@ -223,13 +226,17 @@ static bool sum_range(const struct job *job, struct space *space, const struct b
     for (int64_t r = 0; r < rows; r++) sums.max[r] = -INFINITY;
     if (!gather_q(job, space, block) || !isfinite(scale)) return false;
     for (int64_t r = 0; job->norms && r < rows; r++) space->q_norm[r] = norm(space->q + r * D, D);
+    if (block->keys) widen_k(job, block->b, block->g, token(list, 0), space->k_first, NULL);
     for (int64_t first = range * block->range_keys; first < end; first += BLOCK_KEYS) {
         const int64_t count = end - first < BLOCK_KEYS ? end - first : BLOCK_KEYS;
         if (!gather_k(job, space, block->b, block->g, list, first, count) ||
             !gather_v(job, space, block->b, block->g, list, first, count))
             return false;
-        for (int64_t j = 0; job->norms && j < count; j++)
-            space->k_norm[j] = norm(space->k + j * D, D);
+        for (int64_t j = 0; j < count; j++)
+            if (job->norms)
+                space->k_norm[j] = norm(space->k + j * D, D);
+            else
+                bulk_subtract(space->k + j * D, space->k_first, D);
         multiply(space, space->other, fabs(scale), space->q_abs, space->k_abs, rows, count, D);
         multiply(space, space->score, job->norms ? 1 : scale, space->q, space->k, rows, count, D);
         for (int64_t r = 0; r < rows; r++) {
@@ -249,7 +256,18 @@ void block_sum(const struct job *job, struct space *space, struct block *block, 
 
 /* ---- The answer of a block ---- */
 
-static void merge_row(const struct job *job, const struct space *space, const struct block *block,
+/* What row r's logits were taken relative to. */
+static double first_logit(const struct job *job, struct space *space, const struct block *block,
+                          int64_t r) {
+    double sum = 0;
+    if (job->norms) return 0;
+    widen_q(job, block->b, place_of(job, block, r), space->q, NULL);
+    widen_k(job, block->b, block->g, token(block_keys(job, block, r).list, 0), space->k, NULL);
+    for (int64_t d = 0; d < job->D; d++) sum += space->q[d] * space->k[d];
+    return job->view->problem->scale * sum;
+}
+
+static void merge_row(const struct job *job, struct space *space, const struct block *block,
                       int64_t r) {
     const int64_t D = job->D, at = place_of(job, block, r).answer_row;
     double *out = job->answer->out + at * D;
@@ -276,7 +294,7 @@ static void merge_row(const struct job *job, const struct space *space, const st
         p_abs_v[d] /= p;
         p_rms_v[d] = sqrt(p_rms_v[d]) / p;
     }
-    job->answer->lse[at] = max + log(p);
+    job->answer->lse[at] = first_logit(job, space, block, r) + max + log(p);
     job->answer->logit_abs[at] = logit_abs;
 }
 
@@ -300,7 +318,7 @@ static void special_row(const struct job *job, struct space *space, const struct
     widen_q(job, b, place, space->q, space->q_abs);
     for (int pass = 0; pass < 2 && keys.count > 0; pass++)
         for (int64_t j = 0; j < keys.count; j++) {
-            const int64_t t = keys.list ? keys.list[j] : j;
+            const int64_t t = token(keys.list, j);
             double dot = 0, absolute = 0;
             widen_k(job, b, g, t, space->k, space->k_abs);
             for (int64_t d = 0; d < D; d++) {

@@ -1,5 +1,6 @@
 /* The oracle's inner loops, written so that the compiler makes vectors of them, in three versions
- * of which the loader picks one for the machine (BULK). */
+ * of which the loader picks one for the machine. BULK marks static functions only: clang 14 gives a
+ * cloned function's symbol a name that other files do not find. */
 #ifndef ATTEST_BULK_H
 #define ATTEST_BULK_H
 
@@ -17,6 +18,9 @@
  * NULL). False if any value is NaN or infinite. */
 bool bulk_widen(double *value, double *magnitude, double *square, const void *source,
                 enum attn_dtype dtype, int64_t n);
+
+/* x -= y */
+void bulk_subtract(double *x, const double *y, int64_t n);
 
 /* x = exp(x - shift), square = x^2; returns the sum of x. */
 double bulk_exp_sum(double *x, double *square, int64_t n, double shift);

@@ -2,7 +2,6 @@
  * of precision on x86-64), nothing blocked, nothing rescaled, no library but libm. It shares with
  * oracle.c only what the rules say about who sees whom and where a token lies; logits, MagicPIG's
  * correction and all sums are written again, so that the two agree only when both are right. */
-#define _GNU_SOURCE
 #include "oracle.h"
 #include "../kernels/attn_number.h"
 

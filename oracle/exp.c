@@ -42,12 +42,12 @@ static inline double exp_one(double x) {
            attn_f64_from_bits((attn_f64_bits(rest) + 1023) << 52);
 }
 
-BULK void oracle_exp(double *x, int64_t n) {
+BULK static void exp_all(double *x, int64_t n) {
     for (int64_t j = 0; j < n; j++) x[j] = exp_one(x[j]);
 }
 
 /* Sixteen partial sums, always combined in the same order. */
-BULK double bulk_exp_sum(double *restrict x, double *restrict square, int64_t n, double shift) {
+BULK static double exp_sum(double *restrict x, double *restrict square, int64_t n, double shift) {
     double lane[16] = {0};
     int64_t j = 0;
     for (; j + 16 <= n; j += 16)
@@ -66,7 +66,7 @@ BULK double bulk_exp_sum(double *restrict x, double *restrict square, int64_t n,
     return lane[0];
 }
 
-BULK double bulk_max(const double *x, int64_t n) {
+BULK static double max(const double *x, int64_t n) {
     double lane[16];
     int64_t j = 0;
     for (int l = 0; l < 16; l++) lane[l] = -INFINITY;
@@ -75,4 +75,16 @@ BULK double bulk_max(const double *x, int64_t n) {
     for (; j < n; j++) lane[0] = x[j] > lane[0] ? x[j] : lane[0];
     for (int l = 1; l < 16; l++) lane[0] = lane[l] > lane[0] ? lane[l] : lane[0];
     return lane[0];
+}
+
+void oracle_exp(double *x, int64_t n) {
+    exp_all(x, n);
+}
+
+double bulk_exp_sum(double *x, double *square, int64_t n, double shift) {
+    return exp_sum(x, square, n, shift);
+}
+
+double bulk_max(const double *x, int64_t n) {
+    return max(x, n);
 }

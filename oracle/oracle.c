@@ -18,7 +18,6 @@
 #include <time.h>
 
 enum {
-    BLOCK_ROWS = 256,
     UNITS_WANTED = 128,     /* enough to keep many cores busy to the end */
     RANGE_KEYS_MIN = 2048,  /* below, merging costs more than it spreads */
     RANGE_BYTES = 32 << 20, /* all ranges' sums together */

@@ -1,10 +1,11 @@
 /* Exact attention on a CPU, in double, through OpenBLAS' dgemm.
  *
- * One worker thread takes one (sequence, kv head) at a time with BLAS on one thread, so the bits do
- * not depend on the thread count. Rows that share keys are blocked: the scores held at once are a
- * block of rows by a block of keys, never Sq x Skv. Only visible keys are gathered, so what a
- * problem forbids to read is not even multiplied by zero. Working memory beyond inputs and answer:
- * at most 64 MB a thread. */
+ * Query rows that share keys are blocked: the scores held at once are a block of rows by a block of
+ * keys, never Sq x Skv. Threads take blocks, or ranges of a block's keys, with BLAS on one thread;
+ * how the work is cut depends on the problem alone, so the bits do not depend on the thread count.
+ * Only visible keys are gathered, so what a problem forbids to read is not even multiplied by zero
+ * (except for kept_mass, which asks about it). Working memory beyond inputs and answer: at most
+ * 64 MB a thread; 4 MB for a prefill with D = 128. */
 #ifndef ATTEST_ORACLE_H
 #define ATTEST_ORACLE_H
 
@@ -13,7 +14,8 @@
 
 struct oracle_cost {
     double seconds;
-    double product_flops; /* of the matrix products: 2 m n k each, masked blocks not counted */
+    double product_flops; /* of the matrix products: 2 m n k each; keys that no row of a block
+                             sees are not multiplied */
     int64_t memory_bytes; /* the most that one thread held at once */
 };
 
@@ -34,7 +36,8 @@ bool answer_alloc(struct answer *answer, const struct attn_problem *problem, int
 void answer_free(struct answer *answer);
 
 /* exp(x) for x in f64, n values, in place; relative error at most 2^-51 for x in [-745, 709] (the
- * test's bound), 0 below, exp(-infinity) = 0, NaN stays NaN. */
+ * test's bound; one in the last place where the result is subnormal), 0 below -746, infinity from
+ * 710, NaN stays NaN. */
 void oracle_exp(double *x, int64_t n);
 
 /* Ceilings of this machine, FLOP/s: an n^3 product on all cores, median of several. */

@@ -65,11 +65,8 @@ struct rule_tensor rules_tensor(const struct attn_problem *problem, enum attn_sl
 }
 
 bool rules_variant(struct attn_problem *problem, struct fault *fault) {
-    static const struct {
-        const char *name;
-        uint64_t traits;
-    } variants[] = {
-#define ATTN_X(symbol, name, traits) {#name, traits},
+    static const uint64_t variants[] = {
+#define ATTN_X(symbol, name, traits) traits,
         ATTN_VARIANTS(ATTN_X)
 #undef ATTN_X
     };
@@ -96,7 +93,7 @@ bool rules_variant(struct attn_problem *problem, struct fault *fault) {
                          "lengths without page need q and kv alike, not %" PRId64 " and %" PRId64,
                          problem->q_len, problem->kv_len);
     for (int32_t v = 0; v < ATTN_VARIANT_COUNT; v++)
-        if (asked == variants[v].traits && (asked || v == (prompt ? ATTN_PREFILL : ATTN_DECODE))) {
+        if (asked == variants[v] && (asked || v == (prompt ? ATTN_PREFILL : ATTN_DECODE))) {
             problem->variant = v;
             problem->traits &= ~(uint64_t)ATTN_GQA;
             if (problem->kv_heads < problem->q_heads) problem->traits |= ATTN_GQA;

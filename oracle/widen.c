@@ -53,3 +53,11 @@ bool bulk_widen(double *value, double *magnitude, double *square, const void *so
     if (square) squares(square, value, n);
     return all_finite(value, n);
 }
+
+BULK static void subtract(double *restrict x, const double *restrict y, int64_t n) {
+    for (int64_t d = 0; d < n; d++) x[d] -= y[d];
+}
+
+void bulk_subtract(double *x, const double *y, int64_t n) {
+    subtract(x, y, n);
+}

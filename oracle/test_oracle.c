@@ -1,0 +1,100 @@
+/* The oracle against the definition, on every line of the suites for correctness. */
+#include "oracle.h"
+#include "../fixtures/fixture.h"
+
+#include <criterion/criterion.h>
+#include <math.h>
+
+static double worst(double so_far, double difference, double unit) {
+    const double relative = difference == 0 ? 0 : difference / unit;
+    return isnan(so_far) || relative <= so_far ? so_far : relative;
+}
+
+/* 0 where both are the same NaN or infinity; infinity where only one is. */
+static double distance(double x, double y) {
+    if (isfinite(x) && isfinite(y)) return fabs(x - y);
+    return (isnan(x) && isnan(y)) || x == y ? 0 : INFINITY;
+}
+
+struct distances {
+    double out, p_abs_v, p_rms_v; /* relative to A */
+    double lse, logit_abs;        /* relative to 1 + |lse|, and to itself */
+};
+
+static struct distances compare(const struct answer *x, const struct answer *y) {
+    struct distances d = {0};
+    const int64_t rows = x->batch * x->q_heads * x->row_count;
+    for (int64_t e = 0; e < rows * x->head_dim; e++) {
+        const double A = isfinite(y->p_abs_v[e]) ? y->p_abs_v[e] : 1;
+        d.out = worst(d.out, distance(x->out[e], y->out[e]), A);
+        d.p_abs_v = worst(d.p_abs_v, distance(x->p_abs_v[e], y->p_abs_v[e]), A);
+        d.p_rms_v = worst(d.p_rms_v, distance(x->p_rms_v[e], y->p_rms_v[e]), A);
+    }
+    for (int64_t row = 0; row < rows; row++) {
+        const double lse = isfinite(y->lse[row]) ? 1 + fabs(y->lse[row]) : 1;
+        d.lse = worst(d.lse, distance(x->lse[row], y->lse[row]), lse);
+        const double size = isfinite(y->logit_abs[row]) ? y->logit_abs[row] : 1;
+        d.logit_abs = worst(d.logit_abs, distance(x->logit_abs[row], y->logit_abs[row]), size);
+    }
+    return d;
+}
+
+static void expect_agreement(const char *line) {
+    struct fault fault = {0};
+    struct problem problem;
+    struct fixture fixture = {0};
+    struct answer oracle = {0}, definition = {0};
+    cr_assert(problem_parse(&problem, line, &fault), "%s: %s", line, fault.text);
+    cr_assert(fixture_generate(&fixture, &problem, 1, &fault), "%s: %s", line, fault.text);
+    const struct rule_view view = fixture_view(&fixture);
+    cr_assert(rules_check(&view, &fault), "%s: %s", line, fault.text);
+    cr_assert(oracle_answer(&oracle, &view, problem.rows, 2, NULL, &fault), "%s", fault.text);
+    cr_assert(definition_answer(&definition, &view, problem.rows, 2, &fault), "%s", fault.text);
+
+    const struct distances d = compare(&oracle, &definition);
+    cr_expect(d.out <= 1e-12 && d.p_abs_v <= 1e-12 && d.p_rms_v <= 1e-12,
+              "%s: out %.2g, p_abs_v %.2g, p_rms_v %.2g of A", line, d.out, d.p_abs_v, d.p_rms_v);
+    cr_expect(d.lse <= 1e-12, "%s: lse %.2g", line, d.lse);
+    /* Where c is near -1, d log u / d c has lost half its digits before it is computed. */
+    cr_expect(d.logit_abs <= 1e-9, "%s: logit_abs %.2g", line, d.logit_abs);
+    cr_expect(distance(oracle.kept_ratio, definition.kept_ratio) <= 1e-12, "%s", line);
+    if (isfinite(definition.kept_mass))
+        cr_expect(distance(oracle.kept_mass, definition.kept_mass) <= 1e-9, "%s: mass %g, not %g",
+                  line, oracle.kept_mass, definition.kept_mass);
+    answer_free(&oracle);
+    answer_free(&definition);
+    fixture_free(&fixture);
+}
+
+static void expect_agreement_on(const char *name) {
+    struct fault fault = {0};
+    struct suite suite = {0};
+    cr_assert(suite_read(&suite, SUITES, name, &fault), "%s", fault.text);
+    cr_assert(suite.count > 0);
+    for (int64_t n = 0; n < suite.count; n++) expect_agreement(suite.lines[n]);
+    suite_free(&suite);
+}
+
+Test(oracle, agrees_with_the_definition_on_the_smoke_suite) {
+    expect_agreement_on("smoke");
+}
+
+Test(oracle, agrees_with_the_definition_on_the_edge_suite) {
+    expect_agreement_on("edge");
+}
+
+/* Several ranges of keys a block, several blocks a head, ends inside both. */
+Test(oracle, agrees_with_the_definition_where_work_is_cut) {
+    static const char *const lines[] = {
+        "f16-b1-hq2-hkv1-kv9000-d32",
+        "f32-b1-hq4-hkv1-q130-kv2600-d16-causal",
+        "bf16-b1-hq3-hkv1-q600-kv600-d24-causal",
+        "f16-b2-hq2-hkv1-q300-kv300-d16-lens300,257-causal",
+        "f16-b2-hq2-hkv1-kv9000-d32-page64-lens9000,4097",
+        "f16-b1-hq2-hkv1-kv9000-d32-keep5000",
+        "f16-b2-hq2-hkv1-kv7000-d32-page64-lens7000,5-keep0.7-magicpig",
+        "f16-b1-hq2-hkv1-q500-kv700-d16-causal-rows7",
+        "f16-b1-hq2-hkv1-q500-kv700-d16-rows1",
+    };
+    for (size_t n = 0; n < sizeof lines / sizeof *lines; n++) expect_agreement(lines[n]);
+}
