@@ -82,7 +82,8 @@ bool client_start(struct client *client, const char *program, const int *files, 
     client->process = pidfd_open(pid, 0);
     json_t *hello = client_ask(client, json_pack("{s:s}", "op", "hello"), 30);
     if (hello == NULL)
-        return fault_set(fault, FAULT_OURS, "'%s worker' does not answer: %s", program, client->how);
+        return fault_set(fault, FAULT_OURS, "'%s worker' does not answer: %s", program,
+                         client->how);
     const json_int_t protocol = json_integer_value(json_object_get(hello, "protocol"));
     json_decref(hello);
     if (protocol == PROTOCOL_VERSION) return true;
@@ -166,8 +167,8 @@ static bool receive(struct client *client) {
         client->line = line;
         client->room = room;
     }
-    const ssize_t n = recv(client->socket, client->line + client->used,
-                           client->room - client->used, MSG_DONTWAIT);
+    const ssize_t n = recv(client->socket, client->line + client->used, client->room - client->used,
+                           MSG_DONTWAIT);
     if (n > 0) client->used += (size_t)n;
     return n > 0 || (n < 0 && (errno == EINTR || errno == EAGAIN));
 }

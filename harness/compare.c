@@ -264,7 +264,7 @@ static bool add_pair(struct comparison *comparison, int64_t *room, struct compar
 static const struct row **unpaired(const struct join *join, const struct row_set *set,
                                    const char *glob, bool is_before, int64_t *count) {
     const struct row_set *other = is_before ? join->after : join->before;
-    const struct row **rows = calloc((size_t)set->count + 1, sizeof *rows);
+    const struct row **rows = calloc((size_t)set->count + 1, sizeof(const struct row *));
     *count = 0;
     for (int64_t n = 0; rows != NULL && n < set->count; n++) {
         const struct row *row = set->places[n].row;

@@ -32,12 +32,16 @@ static const double bin_least = 0x1p-20;
 
 static const double u32 = 0x1p-24;
 
-/* rms of a relative rounding error, in units of u^2: 1/3 (uniform) times E[1/m^2] of a mantissa m
- * that is uniform in the logarithm, 3 / (8 ln 2). */
+/* The mean square of a relative rounding error, in units of u^2: 1/3 (uniform) times E[1/m^2] of a
+ * mantissa m that is uniform in the logarithm, 3 / (8 ln 2). */
 static const double rounding_variance = 0.18;
 
-/* Errors of logits in units of u32 (S + 1): a dot product of 256 terms of one sign, summed in
- * order, has 3.7; of random signs 0.4. */
+/* What f32 adds to the model. Three f32 kernels -- the textbook, a flash kernel with plain sums,
+ * one with eight partial sums -- were judged 26,961 times (D 1 to 256, 1 to 131,072 keys, eleven
+ * kinds of data): with these constants rho was at most 1.06 rho_chance, and t_max 0.84.
+ *
+ * Errors of logits, in units of u32 (S + 1): a dot product of D terms of one sign, summed in order,
+ * has 0.4 sqrt(D / 3), which is 3.7 for D = 256; of random signs a tenth of that. */
 static const double logit_slope = 2.5;
 
 /* The square of a plain sum's error, in units of n u32^2 times its size squared: 0.18 for a partial
@@ -95,7 +99,7 @@ struct unit {
     int64_t pad_rows, pad_left, pad_zeroed, pad_overwritten;
     int64_t compared;                       /* elements that the sums are over */
     double error, error2, toward, relative; /* |e|, e^2, sign(o) e, |e| / (|o| + 1e-7) */
-    double model2, spread;                  /* model^2, and half its variance: sum_row */
+    double model2, spread;                  /* model^2, and half its variance: sum_elements */
     double ref2, out2, product;
     double max_ref, max_out, max_error, max_relative, max_ulp;
     struct deviation_place worst, lse_worst;

@@ -1,3 +1,4 @@
+/* Loading is asking: a driver that cannot be loaded could not be used either. */
 #include "driver.h"
 
 #include <dlfcn.h>

@@ -139,9 +139,9 @@ static void draw(struct text *text, struct dice *dice) {
     add(text, "-%s", data_words[data]);
     if (data < DATA_PEAKED && one_in(dice, 2)) add(text, "%s", PICK(dice, numbers));
     if (one_in(dice, 4)) add(text, "-poison%s", PICK(dice, poisons));
-    if (is_prefill && q_len > 2 && one_in(dice, 8))
-        add(text, "-rows%lld", (long long)(1 + below(dice, q_len)));
-    add(text, "-seed%lld", (long long)(1 + below(dice, 1000000)));
+    const int64_t rows = 1 + below(dice, q_len), seed = 1 + below(dice, 1000000);
+    if (is_prefill && q_len > 2 && one_in(dice, 8)) add(text, "-rows%lld", (long long)rows);
+    add(text, "-seed%lld", (long long)seed);
 }
 
 void fuzz_line(char line[PROBLEM_LINE_BYTES], uint64_t seed, uint64_t number) {

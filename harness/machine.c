@@ -46,13 +46,13 @@ int64_t machine_cache_bytes(void) {
                      index);
             first_line(path, text, sizeof text);
             char *unit;
-            const int64_t size = strtoll(text, &unit, 10) << (*unit == 'K'   ? 10
-                                                              : *unit == 'M' ? 20
-                                                                             : 0);
+            int64_t size = strtoll(text, &unit, 10);
+            if (*unit == 'K') size <<= 10;
+            if (*unit == 'M') size <<= 20;
             if (size <= 0) continue;
             /* one cache for all CPUs of its list, which the first of them stands for */
-            snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%d/cache/index%d/shared_cpu_list",
-                     cpu, index);
+            snprintf(path, sizeof path,
+                     "/sys/devices/system/cpu/cpu%d/cache/index%d/shared_cpu_list", cpu, index);
             first_line(path, text, sizeof text);
             const long first = strtol(text, NULL, 10);
             if (first >= 0 && first < CPUS_MAX && !seen[first]) known += size;
@@ -148,8 +148,10 @@ static bool git(char *const arguments[], char *text, size_t bytes) {
     size_t used = 0;
     for (ssize_t n = 1; pid > 0 && n > 0;) {
         n = read(pair[0], text + used, bytes - 1 - used);
-        if (n < 0 && errno == EINTR) n = 1;
-        else if (n > 0) used += (size_t)n;
+        if (n < 0 && errno == EINTR)
+            n = 1;
+        else if (n > 0)
+            used += (size_t)n;
     }
     text[used] = '\0';
     close(pair[0]);
@@ -162,8 +164,7 @@ static bool git(char *const arguments[], char *text, size_t bytes) {
 static void describe_commit(struct machine *machine) {
     char changes[64];
     char *const head[] = {"git", "-C", ATTEST_SOURCE_DIR, "rev-parse", "HEAD", NULL};
-    char *const status[] = {"git",         "-C", ATTEST_SOURCE_DIR, "status",
-                            "--porcelain", "-uno", NULL};
+    char *const status[] = {"git", "-C", ATTEST_SOURCE_DIR, "status", "--porcelain", "-uno", NULL};
     if (!git(head, machine->commit, sizeof machine->commit))
         snprintf(machine->commit, sizeof machine->commit, "attest-" ATTEST_VERSION);
     machine->commit[strcspn(machine->commit, "\n")] = '\0';

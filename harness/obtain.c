@@ -140,8 +140,8 @@ bool obtain_line(struct fixture *fixture, const char *line, const struct obtain_
     if (!options->uncached && !options->again &&
         load_cached(fixture, canonical, path, options, report)) {
         report->cached = answer_fits(fixture, problem.rows);
-        obtained = report->cached ||
-                   answer_and_store(fixture, path, problem.rows, options, report, fault);
+        obtained =
+            report->cached || answer_and_store(fixture, path, problem.rows, options, report, fault);
     } else {
         obtained = make(fixture, &problem, path, options, report, fault);
     }

@@ -17,8 +17,8 @@ struct obtain_options {
     int threads;         /* 0: all cores */
     bool uncached;       /* neither read nor write the cache (fuzz) */
     bool again;          /* make it, or its answer, anew although it is there */
-    bool must_store;     /* not to be able to write is a fault (make, oracle), not a warning (run) */
-    int64_t rows;        /* obtain_file: query rows of each head to answer; 0: what the line says */
+    bool must_store; /* not to be able to write is a fault (make, oracle), not a warning (run) */
+    int64_t rows;    /* obtain_file: query rows of each head to answer; 0: what the line says */
     struct obtain_report *report; /* may be NULL */
 };
 

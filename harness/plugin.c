@@ -132,8 +132,8 @@ static const char *understand(struct plugin *plugin, const json_t *reply, char r
         snprintf(reason, 512, "it says it is '%s'; a kernel's file is named so", expected);
         return reason;
     }
-    snprintf(plugin->id, sizeof plugin->id, "%s/%s",
-             device_name((enum attn_device)kernel->device), stem);
+    snprintf(plugin->id, sizeof plugin->id, "%s/%s", device_name((enum attn_device)kernel->device),
+             stem);
     return NULL;
 }
 
@@ -149,9 +149,9 @@ static bool describe(struct plugin *plugin, struct client *client, const char *p
         client_stop(client);
         if (!client_start(client, program, NULL, 0, fault)) return false;
     }
-    json_t *reply = client_ask(
-        client, json_pack("{s:s, s:s}", "op", "describe", "library", plugin->path),
-        DESCRIBE_SECONDS);
+    json_t *reply =
+        client_ask(client, json_pack("{s:s, s:s}", "op", "describe", "library", plugin->path),
+                   DESCRIBE_SECONDS);
     if (reply == NULL) {
         snprintf(reason, sizeof reason, "loading it ended the process: %s", client->how);
     } else if (!digest_file(plugin->path, plugin->digest, &trouble)) {

@@ -24,10 +24,10 @@ struct plugin_list {
     struct plugin *plugins;
 };
 
-/* Every library in `directory` (folders joined by ':') and its device folders whose id matches one of
- * `globs` (all when glob_count is 0; a glob without '/' matches the file's name alone; a path to an
- * .so names that library). In order of id. A library that cannot be described, or whose file is not
- * called <variant>_<name>_r<revision>, is a line on stderr, not the end. */
+/* Every library in `directory` (folders joined by ':') and its device folders whose id matches one
+ * of `globs` (all when glob_count is 0; a glob without '/' matches the file's name alone; a path to
+ * an .so names that library). In order of id. A library that cannot be described, or whose file is
+ * not called <variant>_<name>_r<revision>, is a line on stderr, not the end. */
 bool plugin_scan(struct plugin_list *list, const char *program, const char *directory,
                  const char *const *globs, int64_t glob_count, struct fault *fault);
 void plugin_list_free(struct plugin_list *list);

@@ -34,7 +34,7 @@ static double now_s(void) {
             for (int c = 0; c < CHAINS; c++) chain[c] = chain[c] * by + add;                       \
         for (int c = 0; c < CHAINS; c++) sum += chain[c];                                          \
         __asm__ volatile("" : : "r"(&sum) : "memory"); /* all lanes of it are wanted */            \
-        return 2.0 * (lanes) * CHAINS * FMA_STEPS;                                                 \
+        return 2.0 * (lanes)*CHAINS * FMA_STEPS;                                                   \
     }
 
 FMA_LOOP(fma_portable, , 4)

@@ -19,21 +19,23 @@ static const struct name variants[] = {
 #undef ATTN_X
         {NULL, 0}};
 
-static const struct name dtypes[] = {{"input", ATTN_INPUT}, {"f32", ATTN_F32}, {"f16", ATTN_F16},
-                                     {"bf16", ATTN_BF16},   {"i32", ATTN_I32}, {"u8", ATTN_U8},
-                                     {NULL, 0}};
+static const struct name dtypes[] = {
+    {"input", ATTN_INPUT}, {"f32", ATTN_F32}, {"f16", ATTN_F16}, {"bf16", ATTN_BF16},
+    {"i32", ATTN_I32},     {"u8", ATTN_U8},   {NULL, 0}};
 
 static const struct name dtype_bits[] = {
     {"f32", 1u << ATTN_F32}, {"f16", 1u << ATTN_F16}, {"bf16", 1u << ATTN_BF16}, {NULL, 0}};
 
-static const struct name traits[] = {{"gqa", ATTN_GQA},       {"causal", ATTN_CAUSAL},
-                                     {"ragged", ATTN_RAGGED}, {"page", ATTN_PAGE},
-                                     {"keep", ATTN_KEEP},     {"magicpig", ATTN_MAGICPIG},
+static const struct name traits[] = {{"gqa", ATTN_GQA},
+                                     {"causal", ATTN_CAUSAL},
+                                     {"ragged", ATTN_RAGGED},
+                                     {"page", ATTN_PAGE},
+                                     {"keep", ATTN_KEEP},
+                                     {"magicpig", ATTN_MAGICPIG},
                                      {NULL, 0}};
 
-static const struct name flags[] = {{"writes_lse", ATTN_WRITES_LSE},
-                                    {"nondeterministic", ATTN_NONDETERMINISTIC},
-                                    {NULL, 0}};
+static const struct name flags[] = {
+    {"writes_lse", ATTN_WRITES_LSE}, {"nondeterministic", ATTN_NONDETERMINISTIC}, {NULL, 0}};
 
 /* Members of which there is nothing to say but their number. */
 static const struct {

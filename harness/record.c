@@ -10,7 +10,7 @@
 
 #define SIZE_OF(type, member) sizeof(((struct type *)NULL)->member)
 #define FIELD(kind, type, name, member, unit, meaning)                                             \
-    {name, unit, meaning, kind, offsetof(struct type, member), SIZE_OF(type, member)}
+    { name, unit, meaning, kind, offsetof(struct type, member), SIZE_OF(type, member) }
 #define TEXT(name, meaning) FIELD(ROW_TEXT, row, #name, name, "", meaning)
 #define INTEGER(name, unit, meaning) FIELD(ROW_INTEGER, row, #name, name, unit, meaning)
 #define REAL(name, unit, meaning) FIELD(ROW_REAL, row, #name, name, unit, meaning)
@@ -153,9 +153,15 @@ static json_t *fields_to_json(const struct row_field *fields, const void *from) 
         const void *at = (const char *)from + field->offset;
         json_t *value = NULL;
         switch (field->type) {
-        case ROW_TEXT: value = json_string(at); break;
-        case ROW_INTEGER: value = json_integer(*(const int64_t *)at); break;
-        case ROW_REAL: value = json_real(*(const double *)at); break; /* NULL if not finite */
+        case ROW_TEXT:
+            value = json_string(at);
+            break;
+        case ROW_INTEGER:
+            value = json_integer(*(const int64_t *)at);
+            break;
+        case ROW_REAL:
+            value = json_real(*(const double *)at);
+            break; /* NULL if not finite */
         }
         json_object_set_new(json, field->name, value != NULL ? value : json_null());
     }
@@ -173,8 +179,11 @@ static void fields_from_json(const struct row_field *fields, void *to, const jso
             snprintf(at, field->bytes, "%s", text != NULL ? text : "");
             break;
         }
-        case ROW_INTEGER: *(int64_t *)at = json_integer_value(value); break;
-        case ROW_REAL: *(double *)at = json_is_number(value) ? json_number_value(value) : NAN;
+        case ROW_INTEGER:
+            *(int64_t *)at = json_integer_value(value);
+            break;
+        case ROW_REAL:
+            *(double *)at = json_is_number(value) ? json_number_value(value) : NAN;
         }
     }
 }
@@ -216,8 +225,7 @@ static FILE *run_open(char path_used[4096], const char *path, struct fault *faul
 
 static bool run_add(struct run *run, const json_t *json, struct fault *fault) {
     if ((run->count & (run->count + 1)) == 0) { /* 0, 1, 3, 7, ...: room doubles */
-        struct row *rows =
-            realloc(run->rows, (size_t)(2 * run->count + 1) * sizeof *run->rows);
+        struct row *rows = realloc(run->rows, (size_t)(2 * run->count + 1) * sizeof *run->rows);
         if (rows == NULL) return fault_set(fault, FAULT_OURS, "out of memory for a run's rows");
         run->rows = rows;
     }
@@ -244,8 +252,8 @@ bool run_read(struct run *run, const char *path, struct fault *fault) {
         } else if (!headed) {
             headed = machine_from_json(&run->machine, json);
             if (!headed)
-                well = fault_set(fault, FAULT_INPUT, "'%s' does not begin as a run does",
-                                 path_used);
+                well =
+                    fault_set(fault, FAULT_INPUT, "'%s' does not begin as a run does", path_used);
         } else {
             well = run_add(run, json, fault);
         }
@@ -253,8 +261,7 @@ bool run_read(struct run *run, const char *path, struct fault *fault) {
     }
     free(line);
     fclose(file);
-    if (well && !headed)
-        well = fault_set(fault, FAULT_INPUT, "run '%s' holds nothing", path_used);
+    if (well && !headed) well = fault_set(fault, FAULT_INPUT, "run '%s' holds nothing", path_used);
     if (!well) run_free(run);
     return well;
 }

@@ -140,7 +140,6 @@ NUMBER_CELL(lse, row->deviation.lse_judged ? row->deviation.lse_max : NAN)
 NUMBER_CELL(max_ref, row->deviation.max_ref)
 NUMBER_CELL(max_out, row->deviation.max_out)
 NUMBER_CELL(max_abs, row->deviation.max_abs)
-NUMBER_CELL(cosine, row->deviation.cosine)
 
 static void cell_nan(FILE *to, const struct shown *shown) {
     const struct row *row = shown->row;
@@ -212,7 +211,6 @@ static const struct column accuracy_columns[] = {
     {"max abs ref", cell_max_ref},
     {"max abs out", cell_max_out},
     {"max abs diff", cell_max_abs},
-    {"cosine", cell_cosine},
     {NULL, NULL},
 };
 static const struct column speed_columns[] = {
@@ -252,7 +250,7 @@ static void print_table(FILE *to, const struct column *columns, const struct sho
 static void print_machine(FILE *to, const struct run *run) {
     const struct machine *machine = &run->machine;
     fputs("| machine | |\n|---|---|\n", to);
-    fprintf(to, "| made | %s on %s, commit %s%s |\n| command | `", machine->time, machine->host,
+    fprintf(to, "| made | %s on %s, commit %.12s%s |\n| command | `", machine->time, machine->host,
             machine->commit[0] ? machine->commit : "unknown", machine->dirty ? " (dirty)" : "");
     print_cell(to, machine->command);
     fprintf(to, "` |\n| CPU | %s, %lld cores, %s, ", machine->cpu, (long long)machine->cores,
@@ -290,7 +288,7 @@ static bool is_taken(const struct row *row) {
 static void print_counts(FILE *to, const struct view *view, const struct run *run) {
     int64_t counts[STATUS_COUNT + 1] = {0};
     for (int64_t n = 0; n < view->count; n++) counts[status_of(view->shown[n].row)]++;
-    fprintf(to, "\n**%lld rows**", (long long)view->count);
+    fprintf(to, "\n**%lld row%s**", (long long)view->count, view->count == 1 ? "" : "s");
     const char *separator = ": ";
     for (int status = 0; status <= STATUS_COUNT; status++) {
         if (counts[status] == 0) continue;

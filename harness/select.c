@@ -65,8 +65,8 @@ bool select_parse(struct select_word *word, const char *argument, struct fault *
         if (!strncmp(argument + length, operators[n], strlen(operators[n]))) op = operators[n];
     }
     if (op == NULL)
-        return fault_set(fault, FAULT_INPUT, "'%s' has none of the operators = != < <= > >=",
-                         argument);
+        return fault_set(fault, FAULT_INPUT,
+                         "'%s' has none of the operators = != < <= > >=", argument);
     const char *value = argument + length + strlen(op);
     if (length >= sizeof word->field || strlen(value) >= sizeof word->value || *value == '\0')
         return fault_set(fault, FAULT_INPUT, "'%s' is not FIELD%sVALUE", argument, op);
@@ -101,10 +101,14 @@ static bool holds(const struct select_word *word, const struct problem *problem)
     const double value = strtod(word->value, NULL);
     const bool equal = number == value, or_equal = word->operator[1] == '=';
     switch (word->operator[0]) {
-    case '<': return number < value || (or_equal && equal);
-    case '>': return number > value || (or_equal && equal);
-    case '!': return !equal;
-    default: return equal;
+    case '<':
+        return number < value || (or_equal && equal);
+    case '>':
+        return number > value || (or_equal && equal);
+    case '!':
+        return !equal;
+    default:
+        return equal;
     }
 }
 

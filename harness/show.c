@@ -1,5 +1,6 @@
 /* Lines and the bar. */
 #include "show.h"
+#include "compare.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -15,8 +16,8 @@ static double now_s(void) {
 
 static bool wants_colour(void) {
     const char *no_colour = getenv("NO_COLOR"), *terminal = getenv("TERM");
-    return isatty(STDOUT_FILENO) && (no_colour == NULL || *no_colour == '\0') &&
-           terminal != NULL && strcmp(terminal, "dumb") != 0;
+    return isatty(STDOUT_FILENO) && (no_colour == NULL || *no_colour == '\0') && terminal != NULL &&
+           strcmp(terminal, "dumb") != 0;
 }
 
 static int width(void) {
@@ -56,19 +57,15 @@ void show_step(struct show *show, const char *step) {
     draw_bar(show);
 }
 
-static enum status status_of(const struct row *row) {
-    for (int status = 0; status < STATUS_COUNT; status++) {
-        if (!strcmp(row->status, status_name((enum status)status))) return (enum status)status;
-    }
-    return STATUS_CRASH;
-}
-
 static const char *colour_of(enum status status) {
     switch (status) {
-    case STATUS_PASS: return "\033[32m";
+    case STATUS_PASS:
+        return "\033[32m";
     case STATUS_REFUSED:
-    case STATUS_UNSTABLE: return "\033[33m";
-    default: return "\033[31m";
+    case STATUS_UNSTABLE:
+        return "\033[33m";
+    default:
+        return "\033[31m";
     }
 }
 
@@ -90,7 +87,7 @@ static void print_line(const struct show *show, const struct row *row, enum stat
 void show_row(struct show *show, const struct row *row) {
     const enum status status = status_of(row);
     show->done++;
-    show->counts[status]++;
+    if (status < STATUS_COUNT) show->counts[status]++;
     erase_bar(show);
     if (show->json) {
         json_t *json = row_to_json(row);

@@ -1,7 +1,9 @@
+#define _GNU_SOURCE /* nftw */
 #include "compare.h"
 #include "verb.h"
 
 #include <criterion/criterion.h>
+#include <ftw.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -268,10 +270,13 @@ static void make_folder(void) {
     stdout = fopen("/dev/null", "w");
 }
 
+static int remove_one(const char *name, const struct stat *status, int flag, struct FTW *walk) {
+    (void)status, (void)flag, (void)walk;
+    return remove(name);
+}
+
 static void remove_folder(void) {
-    char command[128];
-    snprintf(command, sizeof command, "rm -rf '%s'", folder);
-    cr_assert(system(command) == 0);
+    cr_assert(nftw(folder, remove_one, 8, FTW_DEPTH | FTW_PHYS) == 0);
 }
 
 static void write_run(const char *name, const char *command, const struct row *rows,
@@ -316,8 +321,8 @@ static struct run read_back(const char *name) {
     return run;
 }
 
-Test(verbs, compare_exits_2_on_a_regression_and_5_when_nothing_joins, .init = make_folder,
-     .fini = remove_folder) {
+Test(verbs, compare_exits_2_on_a_regression_and_5_when_nothing_joins) {
+    make_folder();
     const struct row fast = row_of("cpu/decode_flash_r1", "line", 100);
     const struct row slow = row_of("cpu/decode_flash_r2", "line", 200);
     const struct row both[] = {fast, slow};
@@ -331,9 +336,11 @@ Test(verbs, compare_exits_2_on_a_regression_and_5_when_nothing_joins, .init = ma
     cr_assert(CALL(verb_compare, "compare", "@c", "--kernels", "*_r1", "*_r2") == EXIT_REGRESSION);
     cr_assert(CALL(verb_compare, "compare", "@c", "--json", "--kernels", "*_r2", "*_r1") == 0);
     cr_assert(CALL(verb_compare, "compare", "@missing", "@a") == FAULT_INPUT);
+    remove_folder();
 }
 
-Test(verbs, merge_joins_shards_and_the_last_row_wins, .init = make_folder, .fini = remove_folder) {
+Test(verbs, merge_joins_shards_and_the_last_row_wins) {
+    make_folder();
     const struct row one[] = {row_of("cpu/decode_flash_r1", "line1", 1),
                               row_of("cpu/decode_flash_r1", "line2", 2)};
     const struct row two[] = {row_of("cpu/decode_flash_r1", "line3", 3),
@@ -349,10 +356,11 @@ Test(verbs, merge_joins_shards_and_the_last_row_wins, .init = make_folder, .fini
     cr_assert(strcmp(run.machine.command, "attest run -s seed") == 0);
     run_free(&run);
     cr_assert(CALL(verb_merge, "merge", "@out", "@one", "@two") == FAULT_INPUT);
+    remove_folder();
 }
 
-Test(verbs, merge_keeps_the_shard_in_the_command_while_others_are_missing, .init = make_folder,
-     .fini = remove_folder) {
+Test(verbs, merge_keeps_the_shard_in_the_command_while_others_are_missing) {
+    make_folder();
     const struct row row = row_of("cpu/decode_flash_r1", "line1", 1);
     write_run("one", "attest run -s seed --shard=1/3", &row, 1);
     write_run("three", "attest run -s seed --shard=3/3", &row, 1);
@@ -360,9 +368,11 @@ Test(verbs, merge_keeps_the_shard_in_the_command_while_others_are_missing, .init
     struct run run = read_back("out");
     cr_assert(strcmp(run.machine.command, "attest run -s seed --shard=1/3") == 0);
     run_free(&run);
+    remove_folder();
 }
 
-Test(verbs, merge_refuses_rows_of_different_machines, .init = make_folder, .fini = remove_folder) {
+Test(verbs, merge_refuses_rows_of_different_machines) {
+    make_folder();
     const struct row row = row_of("cpu/decode_flash_r1", "line1", 1);
     write_run("one", "attest run --threads 1", &row, 1);
     write_run("two", "attest run --threads 2", &row, 1);
@@ -370,4 +380,5 @@ Test(verbs, merge_refuses_rows_of_different_machines, .init = make_folder, .fini
     char path[256];
     snprintf(path, sizeof path, "%s/out", folder);
     cr_assert(access(path, F_OK) != 0);
+    remove_folder();
 }

@@ -62,7 +62,10 @@ Test(plugin, globs_match_the_name_or_with_a_slash_the_whole_id) {
         const char *glob;
         int64_t count;
     } expected[] = {
-        {"decode_scratch_*", 4}, {"cpu/decode_scratch_*", 4}, {"cuda/*", 0}, {"scratch", 0},
+        {"decode_scratch_*", 4},
+        {"cpu/decode_scratch_*", 4},
+        {"cuda/*", 0},
+        {"scratch", 0},
     };
     for (size_t n = 0; n < sizeof expected / sizeof expected[0]; n++) {
         struct plugin_list list = scan("odd", expected[n].glob);
@@ -108,10 +111,8 @@ Test(plugin, a_program_that_is_no_worker_is_our_fault) {
 }
 
 Test(plugin, what_is_not_declared_is_refused_with_a_reason) {
-    const struct attn_kernel kernel = {.variant = ATTN_PREFILL,
-                                       .traits = ATTN_GQA,
-                                       .dtypes = 1u << ATTN_F16,
-                                       .head_dim_max = 128};
+    const struct attn_kernel kernel = {
+        .variant = ATTN_PREFILL, .traits = ATTN_GQA, .dtypes = 1u << ATTN_F16, .head_dim_max = 128};
     const struct attn_problem taken = {
         .variant = ATTN_PREFILL, .traits = ATTN_GQA, .dtype = ATTN_F16, .head_dim = 128};
     struct attn_problem problem = taken;

@@ -1,9 +1,11 @@
+#define _GNU_SOURCE /* nftw */
 #include "driver.h"
 #include "fuzz.h"
 #include "report.h"
 #include "verb.h"
 
 #include <criterion/criterion.h>
+#include <ftw.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,7 +42,6 @@ static struct row row_of(const char *kernel, const char *variant, double warm_us
                                        .t_max = 0.31,
                                        .rho = 1.01,
                                        .rho_block = 1.07,
-                                       .cosine = 1,
                                        .lse_judged = true,
                                        .lse_max = 0.25};
     row.warm = (struct timing){
@@ -77,7 +78,7 @@ Test(report, shows_what_the_original_scripts_print) {
     CONTAINS(text, "**3 rows**: 3 PASS.\n");
     CONTAINS(text, "q, out [1, 32, 1, 128] · k, v [1, 8, 32000, 128] · kept ratio 0.020013");
     CONTAINS(text, "| cpu/sparse_decode_flash_r1 | PASS | A | 1.01 | 1.07 | 0.31 | 0.25 | 1024 "
-                   "(25 %) | 0.457 | 0.457 | 0.000123 | 1 |\n");
+                   "(25 %) | 0.457 | 0.457 | 0.000123 |\n");
     CONTAINS(text, "| cpu/sparse_decode_flash_r1 | 2.00 ms [1.90 ms, 2.10 ms] | 1.00 ms [900 µs, "
                    "1.10 ms] | 0.125 | 12.5 | 61.5 % of bytes | 8x | 64x |\n");
     CONTAINS(text, "| cpu/sparse_decode_naive_r1 | 16.0 ms [15.2 ms, 16.8 ms] | 8.00 ms [7.20 ms, "
@@ -132,7 +133,7 @@ Test(report, a_failure_comes_with_its_reason_and_the_command_that_repeats_it) {
     rows[0].warm.n = rows[0].cold.n = 0;
     const struct run run = {.rows = rows, .count = 1};
     char *text = markdown(&run);
-    CONTAINS(text, "**1 rows**: 1 FAIL_ACCURACY.\n");
+    CONTAINS(text, "**1 row**: 1 FAIL_ACCURACY.\n");
     CONTAINS(text,
              "- **FAIL_ACCURACY** cpu/decode_flash_r1 `f16-decode-line`\n  |got - o| is 3 tau "
              "at b=0\n\n  ```sh\n  attest run cpu/decode_flash_r1 f16-decode-line\n  ```\n");
@@ -259,10 +260,13 @@ static void make_folder(void) {
     snprintf(output, sizeof output, "%s/report", folder);
 }
 
+static int remove_one(const char *name, const struct stat *status, int flag, struct FTW *walk) {
+    (void)status, (void)flag, (void)walk;
+    return remove(name);
+}
+
 static void remove_folder(void) {
-    char command[128];
-    snprintf(command, sizeof command, "rm -rf '%s'", folder);
-    cr_assert(system(command) == 0);
+    cr_assert(nftw(folder, remove_one, 8, FTW_DEPTH | FTW_PHYS) == 0);
 }
 
 static char *read_text(const char *name) {
@@ -297,8 +301,8 @@ static int call_report(const char *form) {
     return verb_report.run(5, argv);
 }
 
-Test(files, a_run_that_was_killed_is_reported_as_far_as_it_came, .init = make_folder,
-     .fini = remove_folder) {
+Test(files, a_run_that_was_killed_is_reported_as_far_as_it_came) {
+    make_folder();
     write_run(2, "{\"kernel\": \"cpu/dec");
     cr_assert(call_report("--markdown") == 0);
     char *text = read_text(output);
@@ -306,9 +310,11 @@ Test(files, a_run_that_was_killed_is_reported_as_far_as_it_came, .init = make_fo
     CONTAINS(text, "its file ends torn (1 unreadable line), so it was killed");
     CONTAINS(text, "| command | `attest run a\\|b` |");
     free(text);
+    remove_folder();
 }
 
-Test(files, every_form_can_be_written_to_a_file, .init = make_folder, .fini = remove_folder) {
+Test(files, every_form_can_be_written_to_a_file) {
+    make_folder();
     write_run(3, "");
     cr_assert(call_report("--csv") == 0);
     char *text = read_text(output);
@@ -319,11 +325,13 @@ Test(files, every_form_can_be_written_to_a_file, .init = make_folder, .fini = re
     cr_assert(json_array_size(json_object_get(json, "rows")) == 3);
     cr_assert(json_integer_value(json_object_get(json_object_get(json, "statuses"), "PASS")) == 3);
     json_decref(json);
+    remove_folder();
 }
 
-Test(files, a_run_that_is_not_there_is_the_users_to_mend, .init = make_folder,
-     .fini = remove_folder) {
+Test(files, a_run_that_is_not_there_is_the_users_to_mend) {
+    make_folder();
     cr_assert(call_report("--csv") == FAULT_INPUT);
+    remove_folder();
 }
 
 /* Documentation. */

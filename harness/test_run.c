@@ -1,10 +1,12 @@
 /* The program itself: runs that are interrupted, killed, resumed, divided. */
 #include "record.h"
 #include "verb.h"
+#include "../fixtures/fixture.h"
 
 #include <criterion/criterion.h>
 #include <dirent.h>
 #include <fcntl.h>
+#include <pty.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,11 +20,6 @@
         "f16-b2-hq4-hkv2-kv100-d64-page16-lens100,37-normal-seed1",                                \
         "f32-b1-hq2-q32-kv32-d32-causal-normal-seed1"
 enum { LINE_COUNT = 5, ROWS = 10 /* each has a naive and a flash kernel */ };
-
-struct call {
-    const char *arguments[24];
-    int files_out; /* what becomes its standard output and error; -1: nothing */
-};
 
 static void temporary(char folder[64]) {
     snprintf(folder, 64, "/tmp/attest-test-XXXXXX");
@@ -38,8 +35,8 @@ static void discard(const char *folder) {
 
 /* Starts `attest run --no-probe --no-time naive and flash kernels, LINES, ...`. */
 static pid_t start(const char *const *more, int out) {
-    const char *arguments[40] = {"attest",     "run",           "--no-probe", "--no-time",
-                                 "cpu/*_naive_r1", "cpu/*_flash_r1", LINES};
+    const char *arguments[40] = {
+        "attest", "run", "--no-probe", "--no-time", "cpu/*_naive_r1", "cpu/*_flash_r1", LINES};
     int count = 6 + LINE_COUNT;
     for (; *more != NULL; more++) arguments[count++] = *more;
     const pid_t pid = fork();
@@ -101,24 +98,18 @@ static void assert_complete(const char *folder) {
     run_free(&run);
 }
 
-/* Processes that map `name` as their program and are called `worker`: ours are told by the folder
- * in their parent's command line, which is gone; so by their working directory. */
-static int workers_in(const char *folder) {
+/* Processes that work in `folder`: a worker inherits it, and keeps it when its parent is gone. */
+static int processes_in(const char *folder) {
     int count = 0;
     DIR *processes = opendir("/proc");
     cr_assert(processes != NULL);
     for (const struct dirent *entry; (entry = readdir(processes)) != NULL;) {
-        char path[300], target[4096], command[64] = "";
+        char path[300], target[4096];
+        if (strtol(entry->d_name, NULL, 10) <= 0) continue;
         snprintf(path, sizeof path, "/proc/%s/cwd", entry->d_name);
         const ssize_t length = readlink(path, target, sizeof target - 1);
-        if (length < 0) continue;
-        target[length] = '\0';
-        snprintf(path, sizeof path, "/proc/%s/cmdline", entry->d_name);
-        const int file = open(path, O_RDONLY);
-        if (file < 0) continue;
-        const ssize_t bytes = read(file, command, sizeof command);
-        close(file);
-        if (bytes > 0 && !strcmp(target, folder)) { count++; fprintf(stderr, "DBG %s %.*s %s\n", entry->d_name, (int)bytes, command, command + strlen(command) + 1); }
+        target[length > 0 ? length : 0] = '\0';
+        count += !strcmp(target, folder);
     }
     closedir(processes);
     return count;
@@ -141,8 +132,8 @@ Test(run, killed_it_leaves_a_readable_run_and_no_worker_and_can_be_resumed) {
     await_rows(folder, 3);
     kill(pid, SIGKILL);
     cr_assert(finish(pid) == 1000 + SIGKILL);
-    for (int tries = 0; tries < 200 && workers_in(home) > 1; tries++) pause_ms(10);
-    cr_assert(workers_in(home) <= 1, "%d processes", workers_in(home)); /* this one */
+    for (int tries = 0; tries < 200 && processes_in(home) > 1; tries++) pause_ms(10);
+    cr_assert(processes_in(home) == 1, "%d", processes_in(home)); /* this one */
 
     struct run run = read_run(folder);
     cr_assert(run.count >= 3 && run.count < ROWS && run.torn <= 1);
@@ -251,6 +242,95 @@ static int status_of_run(const char *const *arguments) {
         _exit(127);
     }
     return finish(pid);
+}
+
+Test(run, on_a_terminal_there_is_a_bar_and_only_rows_that_did_not_pass) {
+    char folder[64], text[65536] = "";
+    int terminal;
+    temporary(folder);
+    const pid_t pid = forkpty(&terminal, NULL, NULL, NULL);
+    cr_assert(pid >= 0);
+    if (pid == 0) {
+        char refuses[4400];
+        snprintf(refuses, sizeof refuses, "%s/../odd/cpu/decode_refuses_r1.so", verb_kernels());
+        setenv("TERM", "xterm", 1);
+        unsetenv("NO_COLOR");
+        execl(verb_program(), "attest", "run", "--no-probe", "--no-time", "--out", folder,
+              "decode_naive_r1", refuses, "f16-b1-hq2-kv64-d64-normal-seed1", NULL);
+        _exit(127);
+    }
+    size_t used = 0;
+    for (ssize_t n;
+         used < sizeof text - 1 && (n = read(terminal, text + used, sizeof text - 1 - used)) > 0;)
+        used += (size_t)n;
+    close(terminal);
+    cr_assert(finish(pid) == 0);
+    cr_assert(strstr(text, "[####################] 2/2") != NULL, "%s", text);
+    cr_assert(strstr(text, "\033[33mREFUSED") != NULL, "%s", text);
+    cr_assert(strstr(text, "not on a Sunday") != NULL);
+    cr_assert(strstr(text, "PASS A") == NULL && strstr(text, "1 PASS 1 REFUSED") != NULL);
+    discard(folder);
+}
+
+Test(run, a_fixture_can_be_named_by_its_file_and_resumed_by_its_digest) {
+    static const char line[] = "f16-b1-hq2-hkv2-q1-kv64-d64-normal-seed1";
+    char folder[64], file[4096];
+    temporary(folder);
+    const char *by_line[] = {
+        "attest", "run", "decode_naive_r1", line, "--no-probe", "--no-time", "--out", folder, NULL};
+    cr_assert(status_of_run(by_line) == 0); /* and it is in the cache */
+    fixture_cache_path(line, file);
+    for (int64_t rows = 2; rows < 4; rows++) {
+        const char *by_file[] = {
+            "attest", "run", "decode_naive_r1", "-f", file, "--no-time", "--resume", folder, NULL};
+        cr_assert(status_of_run(by_file) == 0);
+        struct run run = read_run(folder);
+        cr_assert(run.count == 2, "%lld", (long long)run.count); /* no third: it was there */
+        cr_assert(!strcmp(run.rows[1].file, file) && !strcmp(run.rows[1].status, "PASS"));
+        cr_assert(!strcmp(run.rows[1].fixture_digest, run.rows[0].fixture_digest));
+        run_free(&run);
+    }
+    discard(folder);
+}
+
+Test(run, anchors_are_rows_to_compare_with) {
+    char folder[64];
+    temporary(folder);
+    const char *arguments[] = {"attest",    "run",       "decode_naive_r1",
+                               "--anchors", "--no-time", "--no-probe",
+                               "--out",     folder,      "f16-b1-hq2-kv64-d64-normal-seed1",
+                               NULL};
+    cr_assert(status_of_run(arguments) == 0);
+    struct run run = read_run(folder);
+    cr_assert(run.count == 3);
+    cr_assert(!strcmp(run.rows[0].kernel, "anchor/std16"));
+    cr_assert(!strcmp(run.rows[1].kernel, "anchor/ideal") && run.rows[1].grade[0] == 'A');
+    cr_assert(!strcmp(run.rows[0].device, "anchor") && !strcmp(run.rows[2].device, "cpu"));
+    cr_assert(run.rows[0].deviation.rho_std16 == 1);
+    const double ratio = run.rows[2].deviation.rho / run.rows[0].deviation.rho;
+    cr_assert(run.rows[2].deviation.rho_std16 == ratio && ratio > 0);
+    run_free(&run);
+    discard(folder);
+}
+
+Test(run, a_problem_larger_than_memory_is_a_row_not_a_crash) {
+    char folder[64];
+    temporary(folder);
+    const char *arguments[] = {"attest",
+                               "run",
+                               "prefill_naive_r1",
+                               "--no-time",
+                               "--no-probe",
+                               "--out",
+                               folder,
+                               "f32-b512-hq64-q8192-kv8192-d128-normal-seed1",
+                               NULL};
+    cr_assert(status_of_run(arguments) == EXIT_CRASH);
+    struct run run = read_run(folder);
+    cr_assert(run.count == 1 && !strcmp(run.rows[0].status, "OOM"));
+    cr_assert(strstr(run.rows[0].reason, "GiB are free") != NULL, "%s", run.rows[0].reason);
+    run_free(&run);
+    discard(folder);
 }
 
 Test(run, the_exit_status_is_that_of_the_worst_row) {

@@ -183,8 +183,8 @@ Test(outputs, a_write_beside_a_tensor_is_noticed_wherever_it_is) {
     struct fixture fixture = obtain("f16-b1-hq3-kv5-d7-normal-seed1");
     struct outputs outputs = outputs_for(&fixture);
     for (size_t at = 0; at < outputs.bytes; at++) {
-        const bool inside = at - outputs.out_at < outputs.out_bytes ||
-                            at - outputs.lse_at < outputs.lse_bytes;
+        const bool inside =
+            at - outputs.out_at < outputs.out_bytes || at - outputs.lse_at < outputs.lse_bytes;
         outputs.memory[at] ^= 1;
         cr_assert((outputs_guard_broken(&outputs) == NULL) == inside, "%zu", at);
         outputs.memory[at] ^= 1;

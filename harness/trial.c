@@ -120,10 +120,11 @@ static bool tell(struct trial *trial, const char *op, double seconds) {
 }
 
 static bool load(struct trial *trial) {
-    json_t *reply, *request = json_pack(
-        "{s:s, s:s, s:o, s:i, s:i, s:I}", "op", "load", "library", trial->plugin->path, "problem",
-        problem_to_json(trial->view.problem), "threads", trial->threads, "device_index", 0,
-        "memory_max", (json_int_t)trial->options->memory_max);
+    json_t *reply,
+        *request = json_pack("{s:s, s:s, s:o, s:i, s:i, s:I}", "op", "load", "library",
+                             trial->plugin->path, "problem", problem_to_json(trial->view.problem),
+                             "threads", trial->threads, "device_index", 0, "memory_max",
+                             (json_int_t)trial->options->memory_max);
     if (!ask(trial, request, trial->options->watchdog_seconds, &reply)) return false;
     json_decref(reply);
     return true;
@@ -166,10 +167,10 @@ static bool map(struct trial *trial) {
     const struct attn_tensor lse = dense_tensor(trial->view.problem, ATTN_LSE);
     add_tensor(tensors, ATTN_OUT, &out, 1, outputs->out_at);
     add_tensor(tensors, ATTN_LSE, &lse, 1, outputs->lse_at);
-    json_t *reply, *request = json_pack(
-        "{s:s, s:[{s:i, s:I}, {s:i, s:I}], s:o}", "op", "map", "memories", "file", INPUTS_FILE,
-        "bytes", (json_int_t)fixture->memory_bytes, "file", OUTPUTS_FILE, "bytes",
-        (json_int_t)outputs->bytes, "tensors", tensors);
+    json_t *reply, *request = json_pack("{s:s, s:[{s:i, s:I}, {s:i, s:I}], s:o}", "op", "map",
+                                        "memories", "file", INPUTS_FILE, "bytes",
+                                        (json_int_t)fixture->memory_bytes, "file", OUTPUTS_FILE,
+                                        "bytes", (json_int_t)outputs->bytes, "tensors", tensors);
     if (!ask(trial, request, trial->options->watchdog_seconds, &reply)) return false;
     json_decref(reply);
     return true;
@@ -353,10 +354,10 @@ static bool sample(struct trial *trial, bool cold, struct timing *timing) {
     const double launch_ms = trial->launches_us[trial->launches - 1] * 1e-3;
     if (plan.total_ms_max < (double)plan.samples_min * launch_ms)
         plan.total_ms_max = (double)plan.samples_min * launch_ms;
-    json_t *reply, *request = json_pack(
-        "{s:s, s:b, s:I, s:I, s:f, s:f}", "op", "time", "cold", cold, "samples_min",
-        (json_int_t)plan.samples_min, "samples_max", (json_int_t)plan.samples_max, "total_ms_max",
-        plan.total_ms_max, "ci_target", plan.ci_target);
+    json_t *reply, *request = json_pack("{s:s, s:b, s:I, s:I, s:f, s:f}", "op", "time", "cold",
+                                        cold, "samples_min", (json_int_t)plan.samples_min,
+                                        "samples_max", (json_int_t)plan.samples_max, "total_ms_max",
+                                        plan.total_ms_max, "ci_target", plan.ci_target);
     const double seconds = 2 * trial->options->watchdog_seconds + plan.total_ms_max * 2e-3;
     if (!ask(trial, request, seconds, &reply)) return false;
     const json_t *list = json_object_get(reply, "samples_us");
@@ -448,10 +449,11 @@ static void doubt_spread(struct trial *trial) {
 
 static void judge_row(struct trial *trial) {
     trial->verdict = judge_first(trial, &trial->row->deviation, &trial->seen);
-    if (trial->stale && (trial->verdict.status == STATUS_PASS ||
-                         trial->verdict.status > STATUS_FAIL_NONDET)) {
-        end(trial, STATUS_FAIL_NONDET, "returned the previous call's output: V changed its sign, "
-                                       "out did not");
+    if (trial->stale &&
+        (trial->verdict.status == STATUS_PASS || trial->verdict.status > STATUS_FAIL_NONDET)) {
+        end(trial, STATUS_FAIL_NONDET,
+            "returned the previous call's output: V changed its sign, "
+            "out did not");
     }
 }
 
@@ -486,7 +488,8 @@ void trial_describe(struct row *row, const struct plugin *plugin, const struct f
                       .lse_worst = {.b = -1, .h = -1, .i = -1, .d = -1}},
     };
     for (const struct row_field *field = row_fields; field->name != NULL; field++) {
-        if (field->type == ROW_REAL) *(double *)((char *)row + field->offset) = NAN; /* until known */
+        if (field->type == ROW_REAL)
+            *(double *)((char *)row + field->offset) = NAN; /* until known */
     }
     if (answer->rows != NULL) {
         row->kept_ratio = answer->kept_ratio;

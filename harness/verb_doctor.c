@@ -110,13 +110,17 @@ static void check_cache(json_t *checks) {
     *strrchr(path, '/') = 0;
     memcpy(existing, path, sizeof existing);
     climb(existing);
+    char probe[4096 + 16];
     struct statvfs disk;
-    const bool writable = access(existing, W_OK | X_OK) == 0 && statvfs(existing, &disk) == 0;
-    if (!writable) {
-        note(checks, MISSING, "cache", "set ATTEST_CACHE to a folder that can be written", "%s: %s",
-             existing, strerror(errno));
+    snprintf(probe, sizeof probe, "%s/.doctor-XXXXXX", existing);
+    const int file = mkstemp(probe); /* access() says yes to root, wherever it is */
+    if (file < 0 || statvfs(existing, &disk) != 0) {
+        note(checks, MISSING, "cache", "set ATTEST_CACHE to a folder that can be written",
+             "%s cannot be made: %s", path, strerror(errno));
         return;
     }
+    close(file);
+    unlink(probe);
     const double free_gib = (double)disk.f_bavail * (double)disk.f_frsize / (1 << 30);
     note(checks, free_gib < FREE_GIB_MIN ? WARNING : OK, "cache",
          free_gib < FREE_GIB_MIN ? "the seed suite takes 2 GiB: set ATTEST_CACHE to a larger disk"

@@ -15,7 +15,13 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { OPTION_JSON = 256, DEFINITION_PRODUCTS_MAX = 1 << 18, SHRINK_TRIALS = 200 };
+enum {
+    OPTION_JSON = 256,
+    DEFINITION_PRODUCTS_MAX = 1 << 18,
+    SHRINK_TRIALS = 200,
+    SHRINKS_MAX = 3, /* a kernel: one that is always wrong would be shrunk all day */
+    WATCHDOG_SECONDS = 10
+};
 
 struct options {
     bool json;
@@ -89,7 +95,8 @@ static void interrupt(int signal) {
 struct fuzz {
     struct options options;
     struct plugin_list plugins;
-    int threads; /* for kernels, on the problem at hand */
+    int *shrinks; /* so far, of each plugin */
+    int threads;  /* for kernels, on the problem at hand */
     int64_t lines, answers_checked, right, refused, wrong, dead, answers_wrong;
     json_t *failures;
     bool broken; /* attest itself failed; `fault` says how */
@@ -110,6 +117,7 @@ static bool try_kernel(struct fuzz *fuzz, const struct plugin *plugin, struct fi
     options.program = verb_program();
     options.threads = fuzz->threads;
     options.time = false;
+    options.watchdog_seconds = WATCHDOG_SECONDS;
     *row = (struct row){0};
     if (trial_run(row, plugin, fixture, &options, spoilt, &fuzz->fault)) return true;
     fuzz->broken = true;
@@ -147,9 +155,11 @@ static bool suspect_fails(const char *line, void *context) {
 
 static void report_failure(struct fuzz *fuzz, const struct plugin *plugin, const struct row *row) {
     struct suspect suspect = {fuzz, plugin};
+    int *const shrinks = &fuzz->shrinks[plugin - fuzz->plugins.plugins];
     char shrunk[PROBLEM_LINE_BYTES];
     snprintf(shrunk, sizeof shrunk, "%s", row->line);
-    fuzz_shrink(shrunk, suspect_fails, &suspect, SHRINK_TRIALS);
+    if (status_of(row) != STATUS_HANG && (*shrinks)++ < SHRINKS_MAX)
+        fuzz_shrink(shrunk, suspect_fails, &suspect, SHRINK_TRIALS);
     json_t *failure = row_to_json(row);
     json_object_set_new(failure, "shrunk", json_string(shrunk));
     json_array_append_new(fuzz->failures, failure);
@@ -249,8 +259,9 @@ static void fuzz_all(struct fuzz *fuzz) {
         fuzz->threads = options->threads > 0 ? options->threads : n % 4 == 3 ? 2 + n / 4 % 3 : 1;
         try_line(fuzz, line);
         if (talks && n % 10 == 9)
-            fprintf(stderr, "\r%lld problems, %lld right, %lld wrong", (long long)fuzz->lines,
-                    (long long)fuzz->right, (long long)(fuzz->wrong + fuzz->dead));
+            fprintf(stderr, "\r%lld problems, %lld right, %lld wrong, %lld dead",
+                    (long long)fuzz->lines, (long long)fuzz->right, (long long)fuzz->wrong,
+                    (long long)fuzz->dead);
     }
     if (talks) fputs("\r\033[K", stderr);
 }
@@ -299,6 +310,11 @@ static int run_fuzz(int argc, char **argv) {
                   fuzz.options.glob_count > 0 ? " match" : "");
     }
     if (!fuzz.broken) {
+        fuzz.shrinks = calloc((size_t)fuzz.plugins.count, sizeof *fuzz.shrinks);
+        fuzz.broken = fuzz.shrinks == NULL;
+        if (fuzz.broken) fault_set(&fuzz.fault, FAULT_OURS, "out of memory");
+    }
+    if (!fuzz.broken) {
         signal(SIGINT, interrupt);
         /* Idle threads that spin cost more than these kernels do. */
         setenv("OMP_WAIT_POLICY", "passive", 0);
@@ -308,6 +324,7 @@ static int run_fuzz(int argc, char **argv) {
     plugin_list_free(&fuzz.plugins);
     json_decref(fuzz.failures);
     free(fuzz.options.globs);
+    free(fuzz.shrinks);
     return fuzz_status(&fuzz);
 }
 

@@ -56,8 +56,12 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
     struct options *options = state->input;
     struct fault fault;
     switch (key) {
-    case OPTION_JSON: options->json = true; return 0;
-    case OPTION_AGAIN: options->again = true; return 0;
+    case OPTION_JSON:
+        options->json = true;
+        return 0;
+    case OPTION_AGAIN:
+        options->again = true;
+        return 0;
     case 't':
         options->threads = atoi(argument);
         if (options->threads < 1) argp_error(state, "'%s' threads: expected 1 or more", argument);
@@ -71,7 +75,8 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
         if (state->arg_num == (unsigned)options->word_count)
             argp_error(state, "a suite or a problem line is missing");
         return 0;
-    default: return ARGP_ERR_UNKNOWN;
+    default:
+        return ARGP_ERR_UNKNOWN;
     }
 }
 
@@ -79,10 +84,11 @@ static const struct argp argp = {
     .options = argp_options,
     .parser = parse_option,
     .args_doc = "SUITE|LINE... [WORD...]",
-    .doc = "Draws the fixtures of problem lines, computes their answers and stores both in the "
-           "cache ($ATTEST_CACHE, by default fixtures/cache). A fixture is a function of its line: "
-           "the same bits on every machine. WORDs pick lines: variant=decode dtype=bf16 kv>=4096."
-           "\vPrints the path, the size in bytes, the seconds it took and the digest of the inputs.",
+    .doc =
+        "Draws the fixtures of problem lines, computes their answers and stores both in the "
+        "cache ($ATTEST_CACHE, by default fixtures/cache). A fixture is a function of its line: "
+        "the same bits on every machine. WORDs pick lines: variant=decode dtype=bf16 kv>=4096."
+        "\vPrints the path, the size in bytes, the seconds it took and the digest of the inputs.",
 };
 
 static bool selected(const struct options *options, const char *line) {
@@ -103,14 +109,14 @@ static void print_made(const struct options *options, const struct fixture *fixt
     if (!options->json) {
         printf("%s %lld %.2f %s\n", path, (long long)status.st_size, seconds, fixture->digest);
     } else {
-        json_t *json = json_pack(
-            "{s:s, s:s, s:I, s:f, s:s, s:b, s:f, s:f, s:f, s:f, s:f, s:I}", "line", fixture->line,
-            "path", path, "bytes", (json_int_t)status.st_size, "seconds", seconds, "digest",
-            fixture->digest, "cached", report->cached, "load_seconds", report->load_seconds,
-            "generate_seconds", report->generate_seconds, "oracle_seconds", report->oracle_seconds,
-            "write_seconds", report->write_seconds, "oracle_product_flops",
-            report->cost.product_flops, "oracle_memory_bytes",
-            (json_int_t)report->cost.memory_bytes);
+        json_t *json =
+            json_pack("{s:s, s:s, s:I, s:f, s:s, s:b, s:f, s:f, s:f, s:f, s:f, s:I}", "line",
+                      fixture->line, "path", path, "bytes", (json_int_t)status.st_size, "seconds",
+                      seconds, "digest", fixture->digest, "cached", report->cached, "load_seconds",
+                      report->load_seconds, "generate_seconds", report->generate_seconds,
+                      "oracle_seconds", report->oracle_seconds, "write_seconds",
+                      report->write_seconds, "oracle_product_flops", report->cost.product_flops,
+                      "oracle_memory_bytes", (json_int_t)report->cost.memory_bytes);
         json_dumpf(json, stdout, JSON_COMPACT);
         putchar('\n');
         json_decref(json);
@@ -147,7 +153,8 @@ static int make_run(int argc, char **argv) {
     argp_parse(&argp, argc, argv, 0, NULL, &options);
 
     int64_t count = 0;
-    for (int64_t n = 0; n < options.lines.count; n++) count += selected(&options, options.lines.lines[n]);
+    for (int64_t n = 0; n < options.lines.count; n++)
+        count += selected(&options, options.lines.lines[n]);
     int status = 0;
     if (count == 0) {
         struct fault fault;

@@ -1,5 +1,5 @@
-/* attest oracle: the exact answer to fixtures made elsewhere, stored in their files; and, for whoever
- * doubts it, how far the plain definition is from it. */
+/* attest oracle: the exact answer to fixtures made elsewhere, stored in their files; and, for
+ * whoever doubts it, how far the plain definition is from it. */
 #include "obtain.h"
 #include "verb.h"
 
@@ -32,9 +32,15 @@ static const struct argp_option argp_options[] = {
 static error_t parse_option(int key, char *argument, struct argp_state *state) {
     struct options *options = state->input;
     switch (key) {
-    case OPTION_JSON: options->json = true; return 0;
-    case OPTION_AGAIN: options->again = true; return 0;
-    case OPTION_DEFINITION: options->definition = true; return 0;
+    case OPTION_JSON:
+        options->json = true;
+        return 0;
+    case OPTION_AGAIN:
+        options->again = true;
+        return 0;
+    case OPTION_DEFINITION:
+        options->definition = true;
+        return 0;
     case OPTION_ROWS:
         options->rows = atoll(argument);
         if (options->rows < 1) argp_error(state, "'%s' rows: expected 1 or more", argument);
@@ -43,11 +49,14 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
         options->threads = atoi(argument);
         if (options->threads < 1) argp_error(state, "'%s' threads: expected 1 or more", argument);
         return 0;
-    case ARGP_KEY_ARG: options->paths[options->path_count++] = argument; return 0;
+    case ARGP_KEY_ARG:
+        options->paths[options->path_count++] = argument;
+        return 0;
     case ARGP_KEY_END:
         if (options->path_count == 0) argp_error(state, "a fixture file is missing");
         return 0;
-    default: return ARGP_ERR_UNKNOWN;
+    default:
+        return ARGP_ERR_UNKNOWN;
     }
 }
 
@@ -88,15 +97,14 @@ static json_t *describe(const struct fixture *fixture, const char *path,
                         const struct obtain_report *report) {
     const struct answer *answer = &fixture->answer;
     json_t *mass = isfinite(answer->kept_mass) ? json_real(answer->kept_mass) : json_null();
-    return json_pack("{s:s, s:s, s:s, s:s, s:I, s:b, s:f, s:f, s:I, s:f, s:o, s:s, s:s, s:s}",
-                     "file", path, "line", fixture->line, "variant",
-                     variant_name((enum attn_variant)fixture->problem.attn.variant), "digest",
-                     fixture->digest, "rows", (json_int_t)answer->row_count, "cached",
-                     report->cached, "seconds", report->oracle_seconds, "product_flops",
-                     report->cost.product_flops, "memory_bytes",
-                     (json_int_t)report->cost.memory_bytes, "kept_ratio", answer->kept_ratio,
-                     "kept_mass", mass, "oracle", answer->oracle, "blas", answer->blas, "cpu",
-                     answer->cpu);
+    return json_pack(
+        "{s:s, s:s, s:s, s:s, s:I, s:b, s:f, s:f, s:I, s:f, s:o, s:s, s:s, s:s}", "file", path,
+        "line", fixture->line, "variant",
+        variant_name((enum attn_variant)fixture->problem.attn.variant), "digest", fixture->digest,
+        "rows", (json_int_t)answer->row_count, "cached", report->cached, "seconds",
+        report->oracle_seconds, "product_flops", report->cost.product_flops, "memory_bytes",
+        (json_int_t)report->cost.memory_bytes, "kept_ratio", answer->kept_ratio, "kept_mass", mass,
+        "oracle", answer->oracle, "blas", answer->blas, "cpu", answer->cpu);
 }
 
 static void print_text(const struct fixture *fixture, const char *path,

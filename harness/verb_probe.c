@@ -23,11 +23,20 @@ static const struct argp_option options[] = {
 static error_t parse(int key, char *text, struct argp_state *state) {
     struct arguments *arguments = state->input;
     switch (key) {
-    case 'j': arguments->json = true; return 0;
-    case 't': arguments->threads = atoi(text); return 0;
-    case 's': arguments->seconds = strtod(text, NULL); return 0;
-    case ARGP_KEY_ARG: argp_error(state, "unexpected argument '%s'", text); return EINVAL;
-    default: return ARGP_ERR_UNKNOWN;
+    case 'j':
+        arguments->json = true;
+        return 0;
+    case 't':
+        arguments->threads = atoi(text);
+        return 0;
+    case 's':
+        arguments->seconds = strtod(text, NULL);
+        return 0;
+    case ARGP_KEY_ARG:
+        argp_error(state, "unexpected argument '%s'", text);
+        return EINVAL;
+    default:
+        return ARGP_ERR_UNKNOWN;
     }
 }
 

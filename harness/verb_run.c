@@ -1,6 +1,8 @@
 /* attest run: kernels x problems. Problems are taken one at a time, so that a fixture is in memory
  * once and for all kernels that it is for; each row is on disk before the next begins. */
+#include "anchor.h"
 #include "client.h"
+#include "compare.h"
 #include "machine.h"
 #include "obtain.h"
 #include "probe.h"
@@ -20,6 +22,9 @@
 
 enum { INTERRUPTED = 130, PROBE_MS = 1000 };
 
+/* Visible pairs times head dim that the textbook anchor may cost: about a second. */
+static const double anchor_work_max = 1e9;
+
 struct texts {
     const char **list;
     int64_t count;
@@ -29,7 +34,7 @@ struct arguments {
     struct texts globs, suites, files, lines, words;
     const char *out, *resume;
     int64_t shard, shards; /* 1..shards; 0: all */
-    bool no_probe, json, quiet;
+    bool anchors, no_probe, json, quiet;
     struct trial_options trial;
 };
 
@@ -43,6 +48,7 @@ enum {
     KEY_WATCHDOG,
     KEY_REPEATS,
     KEY_NO_PROBE,
+    KEY_ANCHORS,
 };
 
 static const struct argp_option options[] = {
@@ -58,6 +64,10 @@ static const struct argp_option options[] = {
     {"time-ms", KEY_TIME_MS, "MS", 0, "Cap on timing, for cold and for warm each; default 300", 0},
     {"watchdog", KEY_WATCHDOG, "SECONDS", 0, "A launch that takes longer hangs; default 60", 0},
     {"repeats", KEY_REPEATS, "N", 0, "Launches that must agree bit by bit; default 10", 0},
+    {"anchors", KEY_ANCHORS, NULL, 0,
+     "Add rows for two kernels that are computed here: ideal, the answer rounded once, and std16, "
+     "the textbook with S and P in 16 bits",
+     0},
     {"no-probe", KEY_NO_PROBE, NULL, 0, "Do not measure the machine's ceilings first", 0},
     {"json", 'j', NULL, 0, "Print the rows as JSON lines", 0},
     {"quiet", 'q', NULL, 0, "Print rows that did not pass only", 0},
@@ -65,8 +75,7 @@ static const struct argp_option options[] = {
 };
 
 static void add_text(struct texts *texts, const char *text, struct argp_state *state) {
-    const char **list =
-        realloc(texts->list, (size_t)(texts->count + 1) * sizeof *texts->list);
+    const char **list = realloc(texts->list, (size_t)(texts->count + 1) * sizeof *texts->list);
     if (list == NULL) argp_failure(state, FAULT_OURS, 0, "out of memory");
     texts->list = list;
     texts->list[texts->count++] = text;
@@ -103,27 +112,59 @@ static error_t parse(int key, char *text, struct argp_state *state) {
     struct arguments *arguments = state->input;
     struct trial_options *trial = &arguments->trial;
     switch (key) {
-    case 's': add_text(&arguments->suites, text, state); return 0;
-    case 'f': add_text(&arguments->files, text, state); return 0;
-    case KEY_OUT: arguments->out = text; return 0;
-    case KEY_RESUME: arguments->resume = text; return 0;
-    case KEY_SHARD: parse_shard(arguments, text, state); return 0;
-    case 't': trial->threads = (int)number(text, 1, 4096, "threads", state); return 0;
-    case KEY_NO_POISON: trial->poison = false; return 0;
-    case KEY_NO_TIME: trial->time = false; return 0;
-    case KEY_TIME_MS: trial->plan.total_ms_max = number(text, 1, 1e6, "time-ms", state); return 0;
-    case KEY_WATCHDOG: trial->watchdog_seconds = number(text, 0.1, 1e5, "watchdog", state); return 0;
-    case KEY_REPEATS: trial->repeats = (int)number(text, 1, 200, "repeats", state); return 0;
-    case KEY_NO_PROBE: arguments->no_probe = true; return 0;
-    case 'j': arguments->json = true; return 0;
-    case 'q': arguments->quiet = true; return 0;
+    case 's':
+        add_text(&arguments->suites, text, state);
+        return 0;
+    case 'f':
+        add_text(&arguments->files, text, state);
+        return 0;
+    case KEY_OUT:
+        arguments->out = text;
+        return 0;
+    case KEY_RESUME:
+        arguments->resume = text;
+        return 0;
+    case KEY_SHARD:
+        parse_shard(arguments, text, state);
+        return 0;
+    case 't':
+        trial->threads = (int)number(text, 1, 4096, "threads", state);
+        return 0;
+    case KEY_NO_POISON:
+        trial->poison = false;
+        return 0;
+    case KEY_NO_TIME:
+        trial->time = false;
+        return 0;
+    case KEY_TIME_MS:
+        trial->plan.total_ms_max = number(text, 1, 1e6, "time-ms", state);
+        return 0;
+    case KEY_WATCHDOG:
+        trial->watchdog_seconds = number(text, 0.1, 1e5, "watchdog", state);
+        return 0;
+    case KEY_REPEATS:
+        trial->repeats = (int)number(text, 1, 200, "repeats", state);
+        return 0;
+    case KEY_ANCHORS:
+        arguments->anchors = true;
+        return 0;
+    case KEY_NO_PROBE:
+        arguments->no_probe = true;
+        return 0;
+    case 'j':
+        arguments->json = true;
+        return 0;
+    case 'q':
+        arguments->quiet = true;
+        return 0;
     case ARGP_KEY_ARG:
         add_text(select_is_word(text) ? &arguments->words
                  : is_line(text)      ? &arguments->lines
                                       : &arguments->globs,
                  text, state);
         return 0;
-    default: return ARGP_ERR_UNKNOWN;
+    default:
+        return ARGP_ERR_UNKNOWN;
     }
 }
 
@@ -156,6 +197,7 @@ struct session {
     struct run done; /* what the resumed run holds */
     struct writer writer;
     struct show show;
+    double std16_rho; /* of the problem at hand; NaN: not known */
     int64_t rows, resumed;
     int exit_status;
 };
@@ -173,17 +215,17 @@ static bool was_done(const struct run *run, const struct plugin *kernel, const s
                      const char *fixture_digest) {
     for (int64_t n = 0; n < run->count; n++) {
         const struct row *row = &run->rows[n];
-        if (!strcmp(row->kernel, kernel->id) &&
-            !strcmp(row->library_digest, kernel->digest) &&
-            (item->file != NULL ? !strcmp(row->fixture_digest, fixture_digest) &&
-                                      !strcmp(row->file, item->file)
-                                : !strcmp(row->line, item->line) && row->file[0] == '\0'))
+        if (!strcmp(row->kernel, kernel->id) && !strcmp(row->library_digest, kernel->digest) &&
+            (item->file != NULL
+                 ? !strcmp(row->fixture_digest, fixture_digest) && !strcmp(row->file, item->file)
+                 : !strcmp(row->line, item->line) && row->file[0] == '\0'))
             return true;
     }
     return false;
 }
 
-/* Kernels of another variant are no part of a run, unless both were named: then they are refused. */
+/* Kernels of another variant are no part of a run, unless both were named: then they are refused.
+ */
 static bool offered(const struct session *session, const struct plugin *kernel,
                     const struct item *item) {
     if (kernel->kernel.variant == item->problem.attn.variant) return true;
@@ -215,13 +257,11 @@ static int64_t choose(const struct session *session, const struct item *item,
     return count;
 }
 
-static bool keep_row(struct session *session, const struct row *row, struct fault *fault) {
-    for (int status = 0; status < STATUS_COUNT; status++) {
-        if (strcmp(row->status, status_name((enum status)status)) != 0) continue;
-        const int exit_status = status_exit((enum status)status);
-        if (exit_status > session->exit_status) session->exit_status = exit_status;
-    }
+static bool keep_row(struct session *session, struct row *row, struct fault *fault) {
+    const int exit_status = status_exit(status_of(row));
+    if (exit_status > session->exit_status) session->exit_status = exit_status;
     session->rows++;
+    row->deviation.rho_std16 = row->deviation.rho / session->std16_rho;
     if (!writer_append(&session->writer, row, fault)) return false;
     show_row(&session->show, row);
     return true;
@@ -238,8 +278,8 @@ static bool refuse(struct session *session, const struct plugin *kernel, const s
            keep_row(session, &row, fault);
 }
 
-static bool too_large(struct session *session, const struct plugin *kernel,
-                      const struct item *item, int64_t bytes, struct fault *fault) {
+static bool too_large(struct session *session, const struct plugin *kernel, const struct item *item,
+                      int64_t bytes, struct fault *fault) {
     struct row row;
     trial_describe(&row, kernel, &(struct fixture){.problem = item->problem},
                    &session->arguments.trial);
@@ -260,13 +300,51 @@ static bool obtain(struct session *session, struct fixture *fixture, const struc
                               : obtain_line(fixture, item->line, &how, fault);
 }
 
+/* Anchors are measured, never judged: what they say is how good a row can be, and how good people
+ * are used to. */
+static bool run_anchor(struct session *session, const struct item *item,
+                       const struct fixture *fixture, enum anchor anchor, struct fault *fault) {
+    struct row row;
+    struct plugin computed = {.kernel = {.variant = item->problem.attn.variant}};
+    const struct rule_view view = fixture_view(fixture);
+    snprintf(computed.id, sizeof computed.id, "anchor/%s", anchor_name(anchor));
+    snprintf(computed.name, sizeof computed.name, "%s", anchor_name(anchor));
+    trial_describe(&row, &computed, fixture, &session->arguments.trial);
+    snprintf(row.device, sizeof row.device, "anchor");
+    show_step(&session->show, computed.id);
+    if (!anchor_measure(&row.deviation, anchor, &view, &fixture->answer, anchor_work_max,
+                        session->arguments.trial.threads, fault))
+        return false;
+    const struct verdict verdict = judge(&row.deviation, &(struct observation){0});
+    snprintf(row.status, sizeof row.status, "%s", status_name(STATUS_PASS));
+    snprintf(row.grade, sizeof row.grade, "%c", verdict.grade);
+    snprintf(row.reason, sizeof row.reason, "computed, not run");
+    if (anchor == ANCHOR_STD16) session->std16_rho = row.deviation.rho;
+    if (!in_shard(&session->arguments, computed.id, item->file ? item->file : item->line) ||
+        was_done(&session->done, &computed, item, fixture->digest))
+        return true;
+    return keep_row(session, &row, fault);
+}
+
+static bool run_anchors(struct session *session, const struct item *item,
+                        const struct fixture *fixture, struct fault *fault) {
+    bool well = true;
+    for (int n = ANCHOR_COUNT - 1; well && n >= 0; n--) { /* std16 first: others refer to it */
+        if (anchor_exists((enum anchor)n, &item->problem.attn))
+            well = run_anchor(session, item, fixture, (enum anchor)n, fault);
+    }
+    return well;
+}
+
 /* Runs the chosen kernels on a fixture that is in memory already, or is obtained for the first of
  * them that does not refuse. */
 static bool run_item(struct session *session, const struct item *item, struct fixture *fixture,
                      const int64_t *chosen, int64_t count, struct fault *fault) {
     const int64_t bytes = item->file == NULL ? fixture_bytes(&item->problem) : 0;
     const bool fits = bytes < machine_memory_free();
+    bool anchored = !session->arguments.anchors;
     session->arguments.trial.file = item->file;
+    session->std16_rho = NAN;
     for (int64_t n = 0; n < count; n++) {
         struct row row;
         char reason[256];
@@ -278,6 +356,8 @@ static bool run_item(struct session *session, const struct item *item, struct fi
             well = too_large(session, kernel, item, bytes, fault);
         } else {
             if (fixture->memory == NULL && !obtain(session, fixture, item, fault)) return false;
+            if (!anchored && !run_anchors(session, item, fixture, fault)) return false;
+            anchored = true;
             show_step(&session->show, kernel->id);
             well = trial_run(&row, kernel, fixture, &session->arguments.trial, &spoilt, fault) &&
                    keep_row(session, &row, fault);
@@ -300,10 +380,9 @@ static bool run_problem(struct session *session, struct item *item, int64_t *cho
             snprintf(item->line, sizeof item->line, "%s", fixture.line);
         }
     }
-    if (well && (item->file == NULL || select_holds(session->words, session->arguments.words.count,
-                                                    &item->problem))) {
-        const int64_t count =
-            choose(session, item, fixture.digest, chosen, &session->resumed);
+    if (well && (item->file == NULL ||
+                 select_holds(session->words, session->arguments.words.count, &item->problem))) {
+        const int64_t count = choose(session, item, fixture.digest, chosen, &session->resumed);
         well = run_item(session, item, &fixture, chosen, count, fault);
     }
     fixture_free(&fixture);
@@ -325,8 +404,7 @@ static bool add_item(struct session *session, const char *line, const char *file
             if (!strcmp(session->items[n].line, item.line)) return true;
         }
     }
-    struct item *items =
-        realloc(session->items, (size_t)(session->item_count + 1) * sizeof *items);
+    struct item *items = realloc(session->items, (size_t)(session->item_count + 1) * sizeof *items);
     if (items == NULL) return fault_set(fault, FAULT_OURS, "out of memory for problems");
     session->items = items;
     session->items[session->item_count++] = item;
@@ -378,7 +456,10 @@ static bool open_run(struct session *session, struct fault *fault) {
         if (!run_read(&session->done, arguments->resume, fault) ||
             !writer_resume(&session->writer, arguments->resume, fault))
             return false;
-        session->machine = session->done.machine; /* rows of one run have the same ceilings */
+        const struct machine *first = &session->done.machine; /* one run, the same ceilings */
+        session->machine.sgemm_flops = first->sgemm_flops;
+        session->machine.fma_flops = first->fma_flops;
+        session->machine.read_bytes_s = first->read_bytes_s;
         return true;
     }
     if (!arguments->no_probe)
@@ -409,10 +490,14 @@ static void prepare_to_leave(const struct session *session) {
              "\nattest: interrupted; what is done is in %s\nattest: to go on: %s%s%s\n",
              session->writer.folder, command, resumed ? "" : " --resume ",
              resumed ? "" : session->writer.folder);
-    const struct sigaction action = {.sa_handler = leave};
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-    sigaction(SIGHUP, &action, NULL);
+    static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
+    for (size_t n = 0; n < sizeof signals / sizeof signals[0]; n++) {
+        struct sigaction action;
+        if (sigaction(signals[n], NULL, &action) != 0 || action.sa_handler == SIG_IGN)
+            continue; /* as under nohup */
+        action = (struct sigaction){.sa_handler = leave};
+        sigaction(signals[n], &action, NULL);
+    }
 }
 
 static bool run_all(struct session *session, struct fault *fault) {

@@ -79,12 +79,13 @@ static json_t *failed(const char *text) {
     return refusal_json(memory ? "oom" : "error", text);
 }
 
-/* Opens a library and copies what it exports; the copy is never longer than the library's own. */
-static json_t *open_library(const char *path, struct attn_kernel *kernel, void **handle) {
+/* Opens a library and copies what it exports; the copy is never longer than the library's own. It
+ * stays open: closing runs more of its code, and runtimes it brought may have threads by now. */
+static json_t *open_library(const char *path, struct attn_kernel *kernel) {
     char text[1024];
-    *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-    if (*handle == NULL) return refusal_json("error", dlerror());
-    const struct attn_kernel *export = dlsym(*handle, "attn_export");
+    void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    if (handle == NULL) return refusal_json("error", dlerror());
+    const struct attn_kernel *export = dlsym(handle, "attn_export");
     if (export == NULL) {
         snprintf(text, sizeof text, "'%s' exports no symbol attn_export", path);
         return refusal_json("error", text);
@@ -116,22 +117,19 @@ static json_t *do_describe(struct worker *worker, const json_t *request) {
     const char *path = json_string_value(json_object_get(request, "library"));
     if (path == NULL) return refusal_json("error", "describe without library");
     struct attn_kernel kernel;
-    void *handle;
-    json_t *reply = open_library(path, &kernel, &handle);
+    json_t *reply = open_library(path, &kernel);
     if (reply == NULL) {
         reply = answer();
         json_object_set_new(reply, "kernel", kernel_to_json(&kernel));
     }
-    if (handle != NULL) dlclose(handle);
     return reply;
 }
 
 static json_t *do_load(struct worker *worker, const json_t *request) {
     const char *path = json_string_value(json_object_get(request, "library"));
-    void *handle;
     if (path == NULL || !problem_from_json(&worker->problem, json_object_get(request, "problem")))
         return refusal_json("error", "load without a library or a whole problem");
-    json_t *reply = open_library(path, &worker->kernel, &handle);
+    json_t *reply = open_library(path, &worker->kernel);
     if (reply != NULL) return reply;
     worker->device = device_find(worker->kernel.device);
     if (worker->device == NULL) return refusal_json("refused", "this program has no such device");
@@ -214,8 +212,7 @@ static json_t *do_map(struct worker *worker, const json_t *request) {
     json_array_foreach(list, n, item) {
         const int file = (int)json_integer_value(json_object_get(item, "file"));
         bytes[n] = json_integer_value(json_object_get(item, "bytes"));
-        memories[n] =
-            mmap(NULL, (size_t)bytes[n], PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+        memories[n] = mmap(NULL, (size_t)bytes[n], PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
         if (memories[n] == MAP_FAILED) return refusal_json("oom", "cannot map the tensors");
         close(file);
     }
@@ -224,9 +221,8 @@ static json_t *do_map(struct worker *worker, const json_t *request) {
         const int slot = slot_find(json_string_value(json_object_get(item, "slot")));
         const int64_t memory = json_integer_value(json_object_get(item, "memory"));
         const int64_t offset = json_integer_value(json_object_get(item, "offset"));
-        if (slot < 0 || memory < 0 || (size_t)memory >= count ||
-            !tensor_from_json(&tensor, item) || offset < 0 ||
-            offset + (int64_t)span_bytes(&tensor) > bytes[memory])
+        if (slot < 0 || memory < 0 || (size_t)memory >= count || !tensor_from_json(&tensor, item) ||
+            offset < 0 || offset + (int64_t)span_bytes(&tensor) > bytes[memory])
             return refusal_json("error", "map names a tensor that is not in its memory");
         struct placed *placed = &worker->placed[slot];
         *placed = (struct placed){.host = memories[memory] + offset,
@@ -365,13 +361,29 @@ static json_t *perform(struct worker *worker, const json_t *request) {
     return refusal_json("error", "no such operation");
 }
 
-/* No core files: a worker maps gigabytes, and crashing is what some kernels are here for. Not under
- * AddressSanitizer, whose leak check must attach to the process. */
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define __SANITIZE_ADDRESS__ 1 /* as gcc says it */
+#endif
+#endif
+
+#if defined(__SANITIZE_ADDRESS__)
+/* Memory that is not there is an answer here too, not the end; and the leak check must be able to
+ * attach to the process. */
+const char *__asan_default_options(void);
+const char *__asan_default_options(void) {
+    return "allocator_may_return_null=1";
+}
+enum { DUMPABLE = 1 };
+#else
+enum { DUMPABLE = 0 };
+#endif
+
+/* No core files, nor pipes to a collector of them: a worker maps gigabytes, and crashing is what
+ * some kernels are here for. */
 static void forbid_cores(void) {
     setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
-#if !defined(__SANITIZE_ADDRESS__)
-    prctl(PR_SET_DUMPABLE, 0);
-#endif
+    prctl(PR_SET_DUMPABLE, DUMPABLE);
 }
 
 int worker_main(int argc, char **argv) {

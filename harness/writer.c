@@ -63,7 +63,8 @@ static void name_folder(char *folder, size_t bytes, const char *runs, const char
         if (*from != ':' && *from != 'Z') time[used++] = *from;
     }
     time[used] = '\0';
-    snprintf(folder, bytes, "%s/%s-%.7s-%s%s", runs, time, machine->commit, machine->device, suffix);
+    snprintf(folder, bytes, "%s/%s-%.7s-%s%s", runs, time, machine->commit, machine->device,
+             suffix);
 }
 
 bool writer_create(struct writer *writer, const char *folder, const char *runs, const char *suffix,

@@ -54,15 +54,24 @@ static const char *launch(const struct attn_problem *problem, const struct attn_
     memset(call->tensors[ATTN_OUT].data, 0,
            (size_t)(problem->batch * problem->q_heads * problem->head_dim) * bytes);
     switch (kind) {
-    case CHATTY: puts("hello"), fflush(stdout); return NULL;
-    case FAILS: return "the moon is full";
-    case EXITS: exit(0);
+    case CHATTY:
+        puts("hello"), fflush(stdout);
+        return NULL;
+    case FAILS:
+        return "the moon is full";
+    case EXITS:
+        exit(0);
     case ORPHANS:
         if (fork() == 0) pause();
         abort();
-    case NO_MEMORY: return "Out of memory on the device";
-    case SCRATCH_AFTER: scratch[call->scratch_bytes] = 1; return NULL;
-    case SCRATCH_BEFORE: scratch[-1] = 1; return NULL;
+    case NO_MEMORY:
+        return "Out of memory on the device";
+    case SCRATCH_AFTER:
+        scratch[call->scratch_bytes] = 1;
+        return NULL;
+    case SCRATCH_BEFORE:
+        scratch[-1] = 1;
+        return NULL;
     case SCRATCH_ZERO: /* 0 / 0 where it is not */
         for (size_t n = 0; n < call->scratch_bytes; n++) {
             if (scratch[n] != 0) memset(call->tensors[ATTN_OUT].data, 0x7e, 2);
@@ -80,7 +89,8 @@ static const char *launch(const struct attn_problem *problem, const struct attn_
             if (write(file, "x\n", 2) < 0) continue;
         }
         return NULL;
-    default: return NULL;
+    default:
+        return NULL;
     }
 }
 

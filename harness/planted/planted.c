@@ -89,7 +89,10 @@ static void misbehave(const struct attn_problem *problem, const struct attn_call
     uint16_t *out = call->tensors[ATTN_OUT].data;
     if (bug == PLANTED_OUT_OVERRUN) out[elements] = 0;
     if (bug == PLANTED_INPUT_CHANGED) ((uint16_t *)call->tensors[ATTN_Q].data)[0] ^= 1;
-    if (bug == PLANTED_CRASHES) *(volatile int *)NULL = 0;
+    if (bug == PLANTED_CRASHES) {
+        volatile uintptr_t nowhere = 64; /* volatile: compilers refuse what they see through */
+        *(volatile int *)nowhere = 0;
+    }
     if (bug == PLANTED_HANGS) {
         for (volatile int64_t n = 0;; n++) {
         }

@@ -42,7 +42,7 @@ enum { PLANTED_BLOCK = 64, PLANTED_HEAD_DIM_MAX = 256 };
     X(TILE_UNWRITTEN, tile_unwritten, prefill, "leaves the last 16 elements of a row")             \
     X(INPUT_CHANGED, input_changed, decode, "writes into q")                                       \
     X(RUNS_DIFFER, runs_differ, decode, "combines the keys in an order that changes")              \
-    X(CRASHES, crashes, decode, "writes through a null pointer")                                   \
+    X(CRASHES, crashes, decode, "writes where there is no memory")                                 \
     X(HANGS, hangs, decode, "never returns")
 /* clang-format on */
 

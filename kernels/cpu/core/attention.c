@@ -11,10 +11,9 @@
 #include <string.h>
 
 enum {
-    FLAT_AT_MOST = 8,    /* rows of a kv head that are still few */
     TASKS_WANTED = 256,  /* enough for the largest machines to share out evenly */
     KEYS_WORTH = 1024,   /* fewer keys are not worth a task, */
-    WORK_WORTH = 1 << 20 /* and fewer products q k not a thread: they take it some 20 us */
+    WORK_WORTH = 1 << 20 /* and fewer products q k not a thread: in cache one does them in 25 us */
 };
 
 /* How a problem is divided, and where in scratch things are. */
@@ -48,7 +47,7 @@ static struct division divide(const struct attn_problem *problem, const struct l
         d.method = d.isa->naive;
         d.row_block = 1;
         workspace = sizeof(float) * (size_t)d.keys;
-    } else if (lookup->sees != SEES_ALL || d.rows <= FLAT_AT_MOST) {
+    } else if (lookup->sees != SEES_ALL || d.rows <= FLAT_ROWS) {
         d.method = d.isa->flat;
         d.row_block = lookup->sees == SEES_LIST ? 1 : FLAT_ROWS;
         workspace = d.isa->flat_workspace(problem->head_dim);
@@ -238,7 +237,8 @@ const char *attention_launch(const struct attn_problem *problem, const struct at
     if (d->blocks == 0) return NULL;
     if (call->scratch_bytes < d->threads_at + d->thread_bytes) return "scratch is too small";
     const size_t room = (call->scratch_bytes - d->threads_at) / d->thread_bytes;
-    const int64_t worth = 1 + d->blocks * d->row_block * d->keys * problem->head_dim / WORK_WORTH;
+    const int64_t rows = problem->batch * problem->kv_heads * d->rows;
+    const int64_t worth = 1 + rows * d->keys * problem->head_dim / WORK_WORTH;
     int threads = (size_t)call->threads < room ? call->threads : (int)room;
     threads = worth < threads ? (int)worth : threads;
     for (int64_t b = 0; b < problem->batch; b++)
@@ -247,13 +247,16 @@ const char *attention_launch(const struct attn_problem *problem, const struct at
 #pragma omp parallel num_threads(threads)
     {
         char *mine = run.scratch + d->threads_at + (size_t)omp_get_thread_num() * d->thread_bytes;
+        if (masks > 0) {
 #pragma omp for
-        for (int64_t n = 0; n < masks; n++) make_mask(&run, n);
-#pragma omp for schedule(dynamic)
+            for (int64_t n = 0; n < masks; n++) make_mask(&run, n);
+        }
+#pragma omp for schedule(dynamic) nowait
         for (int64_t n = 0; n < d->blocks * d->splits; n++)
             do_split(&run, n / d->splits, n % d->splits, mine);
         if (d->splits > 1) {
-#pragma omp for schedule(dynamic)
+#pragma omp barrier
+#pragma omp for schedule(dynamic) nowait
             for (int64_t n = 0; n < d->blocks; n++) combine(&run, n);
         }
     }

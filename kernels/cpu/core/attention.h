@@ -82,7 +82,7 @@ struct isa {
     /* Values rounded to dtype. */
     void (*narrow)(void *row, const float *values, int64_t count, int32_t dtype);
 };
-enum { FLAT_ROWS = 16 }; /* the most rows of a task for flat */
+enum { FLAT_ROWS = 16 }; /* the most rows of a task for flat; more than that are tall */
 
 extern const struct isa isa_portable;
 #if defined(__x86_64__)

@@ -1,0 +1,145 @@
+/* The conversation with a worker, also when one side does not keep to it. */
+#include "client.h"
+#include "protocol.h"
+#include "verb.h"
+#include "../fixtures/problem.h"
+
+#include <criterion/criterion.h>
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
+
+static struct client start(void) {
+    struct client client;
+    struct fault fault = {0};
+    cr_assert(client_start(&client, verb_program(), NULL, 0, &fault), "%s", fault.text);
+    return client;
+}
+
+/* Sends a request that the worker must decline, and survive. */
+static void declined(struct client *client, const char *request, const char *text) {
+    json_t *reply = client_ask(client, json_loads(request, 0, NULL), 20);
+    cr_assert(reply != NULL, "%s: %s", request, client->how);
+    cr_assert(json_is_false(json_object_get(reply, "ok")), "%s", request);
+    const char *reason = json_string_value(json_object_get(reply, "text"));
+    cr_assert(reason != NULL && strstr(reason, text) != NULL, "%s: %s", request, reason);
+    json_decref(reply);
+}
+
+static json_t *load_request(const char *kernel) {
+    struct problem problem;
+    struct fault fault = {0};
+    char path[4400];
+    cr_assert(problem_parse(&problem, "f32-b1-hq1-kv1-d8-normal-seed1", &fault), "%s", fault.text);
+    snprintf(path, sizeof path, "%s/cpu/%s.so", verb_kernels(), kernel);
+    return json_pack("{s:s, s:s, s:o, s:i}", "op", "load", "library", path, "problem",
+                     problem_to_json(&problem.attn), "threads", 1);
+}
+
+Test(worker, declines_what_it_does_not_understand) {
+    struct client client = start();
+    declined(&client, "{\"op\": \"dance\"}", "no such operation");
+    declined(&client, "{}", "no such operation");
+    declined(&client, "{\"op\": \"describe\"}", "without library");
+    declined(&client, "{\"op\": \"describe\", \"library\": \"/etc/passwd\"}", "/etc/passwd");
+    declined(&client, "{\"op\": \"load\", \"library\": \"/x\"}", "whole problem");
+    client_stop(&client);
+    cr_assert(client.end == CLIENT_DIED && !strcmp(client.how, "exit status 0"), "%s", client.how);
+    client_stop(&client); /* twice is harmless */
+}
+
+Test(worker, keeps_the_order_of_things) {
+    struct client client = start();
+    declined(&client, "{\"op\": \"map\"}", "before load");
+    declined(&client, "{\"op\": \"prepare\"}", "before load");
+    declined(&client, "{\"op\": \"launch\"}", "before prepare");
+    declined(&client, "{\"op\": \"time\"}", "before prepare");
+    client_stop(&client);
+}
+
+Test(worker, takes_no_tensor_that_is_not_in_its_memory) {
+    static const struct {
+        const char *offset, *stride, *slot;
+    } wrong[] = {{"4090", "1", "q"}, {"-4", "1", "q"}, {"0", "1000", "q"}, {"0", "1", "nose"}};
+    for (size_t n = 0; n < sizeof wrong / sizeof wrong[0]; n++) {
+        struct client client;
+        struct fault fault = {0};
+        char request[512];
+        FILE *memory = tmpfile();
+        cr_assert(memory != NULL && ftruncate(fileno(memory), 4096) == 0);
+        const int files[] = {fileno(memory)};
+        cr_assert(client_start(&client, verb_program(), files, 1, &fault), "%s", fault.text);
+        json_t *reply = client_ask(&client, load_request("decode_naive_r1"), 20);
+        cr_assert(json_is_true(json_object_get(reply, "ok")));
+        json_decref(reply);
+        snprintf(request, sizeof request,
+                 "{\"op\": \"map\", \"memories\": [{\"file\": 3, \"bytes\": 4096}], \"tensors\": "
+                 "[{\"slot\": \"%s\", \"memory\": 0, \"offset\": %s, \"dtype\": \"f32\", "
+                 "\"shape\": [8], \"stride\": [%s], \"output\": false}]}",
+                 wrong[n].slot, wrong[n].offset, wrong[n].stride);
+        declined(&client, request, "not in its memory");
+        client_stop(&client);
+        fclose(memory);
+    }
+}
+
+Test(worker, that_does_not_answer_in_time_is_ended) {
+    struct client client = start();
+    kill(client.pid, SIGSTOP);
+    cr_assert(client_ask(&client, json_pack("{s:s}", "op", "hello"), 0.2) == NULL);
+    cr_assert(client.end == CLIENT_HUNG && client.pid == 0);
+    cr_assert(strstr(client.how, "0.2 s") != NULL, "%s", client.how);
+    cr_assert(client_ask(&client, json_pack("{s:s}", "op", "hello"), 1) == NULL);
+    client_stop(&client);
+}
+
+Test(worker, that_dies_is_told_by_its_signal) {
+    struct client client = start();
+    kill(client.pid, SIGSEGV);
+    cr_assert(client_ask(&client, json_pack("{s:s}", "op", "hello"), 20) == NULL);
+    cr_assert(client.end == CLIENT_DIED && client.signal == SIGSEGV);
+    cr_assert(!strcmp(client.how, "SIGSEGV"), "%s", client.how);
+    client_stop(&client);
+}
+
+Test(protocol, kernels_and_problems_survive_the_way) {
+    const struct attn_kernel kernel = {.abi = ATTN_ABI,
+                                       .bytes = sizeof kernel,
+                                       .device = ATTN_CUDA,
+                                       .variant = ATTN_SPARSE_DECODE_PAGED,
+                                       .name = "flash",
+                                       .revision = 7,
+                                       .grade = 'B',
+                                       .change = "tries \"this\"",
+                                       .traits = ATTN_GQA | ATTN_KEEP | ATTN_MAGICPIG,
+                                       .dtypes = 1u << ATTN_F16 | 1u << ATTN_BF16,
+                                       .p_dtype = ATTN_BF16,
+                                       .flags = ATTN_WRITES_LSE | ATTN_NONDETERMINISTIC,
+                                       .head_dim_max = 192};
+    struct attn_kernel back;
+    json_t *json = kernel_to_json(&kernel);
+    cr_assert(kernel_from_json(&back, json));
+    cr_assert(!strcmp(back.name, kernel.name) && !strcmp(back.change, kernel.change));
+    back.name = kernel.name;
+    back.change = kernel.change;
+    cr_assert(memcmp(&back, &kernel, sizeof kernel) == 0);
+    json_object_set_new(json, "device", json_string("abacus"));
+    cr_assert(!kernel_from_json(&back, json));
+    json_decref(json);
+
+    struct problem problem;
+    struct attn_problem there;
+    struct fault fault = {0};
+    cr_assert(problem_parse(&problem,
+                            "bf16-b2-hq8-hkv2-kv300-d128-page64-lens300,129-keep32-magicpig-scale"
+                            "0.3-normal-seed1",
+                            &fault),
+              "%s", fault.text);
+    json = problem_to_json(&problem.attn);
+    cr_assert(problem_from_json(&there, json));
+    problem.attn.abi = ATTN_ABI;
+    cr_assert(memcmp(&there, &problem.attn, sizeof there) == 0);
+    json_object_del(json, "head_dim");
+    cr_assert(!problem_from_json(&there, json));
+    json_decref(json);
+}
