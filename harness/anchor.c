@@ -202,7 +202,7 @@ bool anchor_measure(struct deviation *deviation, enum anchor anchor, const struc
     const double work = anchor == ANCHOR_STD16 ? work_of(view, answer) : 0;
     const double part = work > work_max ? work_max / work : 1;
     int64_t count = (int64_t)((double)answer->row_count * part);
-    if (count < 1) count = answer->row_count > 0;
+    if (count < 1) count = 1; /* every answer has a row */
     struct answer few = {0};
     void *out = malloc(rows * (size_t)problem->head_dim * (problem->dtype == ATTN_F32 ? 4 : 2) + 1);
     float *lse = malloc(rows * sizeof *lse + 1);

@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include "client.h"
 #include "protocol.h"
+#include "../oracle/clock.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -137,12 +138,6 @@ static void hung(struct client *client, double seconds) {
     reap(client);
 }
 
-static double now_s(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
-}
-
 static bool send_line(struct client *client, json_t *request) {
     char *text = json_dumps(request, JSON_COMPACT);
     bool sent = text != NULL;
@@ -181,7 +176,7 @@ json_t *client_ask(struct client *client, json_t *request, double seconds) {
         died(client);
         return NULL;
     }
-    const double deadline = now_s() + seconds;
+    const double deadline = clock_s() + seconds;
     client->used = 0;
     for (;;) {
         char *end = client->used > 0 ? memchr(client->line, '\n', client->used) : NULL;
@@ -192,7 +187,7 @@ json_t *client_ask(struct client *client, json_t *request, double seconds) {
             died(client);
             return NULL;
         }
-        const double left = deadline - now_s();
+        const double left = deadline - clock_s();
         if (left <= 0) {
             hung(client, seconds);
             return NULL;

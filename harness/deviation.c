@@ -19,7 +19,7 @@
 #include <string.h>
 
 enum {
-    BLOCK_ROWS = 128,
+    BLOCK_ROWS = DEVIATION_BLOCK_ROWS,
     CHUNK = 256, /* elements of a row at once: PROBLEM_HEAD_DIM_MAX, so nearly always the row */
     LANES = 8,   /* partial sums of a reduction: one order of summation on every machine */
     BIN_SHIFT = 52 - 4,
@@ -348,10 +348,14 @@ static void add_chunk(struct unit *unit, struct measurer *work, const struct row
     }
 }
 
+static double lse_bound(double expected, double logit_abs, int64_t keys) {
+    return 2 * (u32 * (8 * logit_abs + 8) + 0x1p-22 * (1 + fabs(expected))) +
+           sqrt((double)keys) * u32;
+}
+
 static void add_lse(struct unit *unit, double got, double expected, double logit_abs, int64_t keys,
                     struct deviation_place place) {
-    const double bound =
-        2 * (u32 * (8 * logit_abs + 8) + 0x1p-22 * (1 + fabs(expected))) + sqrt((double)keys) * u32;
+    const double bound = lse_bound(expected, logit_abs, keys);
     double t = same_structure(got, expected) ? 0 : INFINITY;
     if (isfinite(got) && isfinite(expected)) t = fabs(got - expected) / bound;
     if (t > 1) unit->lse_wrong++;
@@ -520,6 +524,32 @@ static double chance_of(const struct unit *unit) {
     return fmin(fmax(beyond, 1), chance_most);
 }
 
+static struct job job_of(const struct rule_view *view, const struct answer *answer,
+                         enum attn_dtype p_dtype) {
+    const int32_t dtype = view->problem->dtype;
+    return (struct job){
+        .view = view,
+        .answer = answer,
+        .format = format_of((enum attn_dtype)dtype),
+        .p_roundoff = unit_roundoff(p_dtype == ATTN_INPUT ? (enum attn_dtype)dtype : p_dtype),
+    };
+}
+
+double deviation_tolerance(const struct rule_view *view, const struct answer *answer,
+                           enum attn_dtype p_dtype, int64_t b, int64_t h, int64_t row, int64_t d) {
+    const struct job job = job_of(view, answer, p_dtype);
+    const int64_t from = (b * answer->q_heads + h) * answer->row_count + row;
+    const int64_t keys = rules_keys(view, b, h, answer->rows[row]).count;
+    const double logit_abs = answer->logit_abs[from];
+    if (d < 0)
+        return isfinite(answer->lse[from]) ? lse_bound(answer->lse[from], logit_abs, keys) : 0;
+    const int64_t at = from * answer->head_dim + d;
+    const struct row_bounds bounds = bounds_of(&job, logit_abs, keys, 1);
+    return isfinite(answer->out[at])
+               ? tau_of(&bounds, answer->out[at], answer->p_abs_v[at], answer->p_rms_v[at])
+               : 0;
+}
+
 static void find_worst_block(struct deviation *deviation, const struct job *job) {
     const struct attn_problem *problem = job->view->problem;
     double worst = -1;
@@ -543,14 +573,9 @@ void deviation_measure(struct deviation *deviation, const struct rule_view *view
     const struct attn_problem *problem = view->problem;
     assert(answer->batch == problem->batch && answer->q_heads == problem->q_heads &&
            answer->head_dim == problem->head_dim);
-    struct job job = {
-        .view = view,
-        .answer = answer,
-        .out = out,
-        .lse = lse,
-        .format = format_of(problem->dtype),
-        .p_roundoff = unit_roundoff(p_dtype == ATTN_INPUT ? problem->dtype : (int32_t)p_dtype),
-    };
+    struct job job = job_of(view, answer, p_dtype);
+    job.out = out;
+    job.lse = lse;
     cut_blocks(&job);
     const int64_t units = problem->batch * problem->q_heads * job.blocks;
     job.units = calloc((size_t)units + 1, sizeof *job.units);

@@ -35,6 +35,8 @@ enum { UNWRITTEN_16 = 0x7dab /* f16 */, UNWRITTEN_BF16 = 0x7fab };
  */
 #define RHO_GRADE_A 1.25
 
+enum { DEVIATION_BLOCK_ROWS = 128 }; /* queries of a head that rho_block is taken over */
+
 struct deviation_place {
     int64_t b, h, i, d; /* -1 when there is none; d is -1 in a place of lse */
     double got, expected, tolerance;
@@ -83,6 +85,11 @@ struct deviation {
 void deviation_measure(struct deviation *deviation, const struct rule_view *view,
                        const struct answer *answer, const void *out, const float *lse,
                        enum attn_dtype p_dtype, int threads);
+
+/* How far an element of out -- with d -1, an lse -- may be from the answer; 0 where that is not
+ * finite. `row` counts the rows that the answer holds of (b, h). */
+double deviation_tolerance(const struct rule_view *view, const struct answer *answer,
+                           enum attn_dtype p_dtype, int64_t b, int64_t h, int64_t row, int64_t d);
 
 /* Unit roundoff of a float dtype: f16 2^-11, bf16 2^-8, f32 2^-24. */
 double unit_roundoff(enum attn_dtype dtype);

@@ -171,10 +171,10 @@ static void describe_commit(struct machine *machine) {
     machine->dirty = git(status, changes, sizeof changes) && changes[0] != '\0';
 }
 
-/* The command line, quoted so that a shell reads it back. */
+/* The command line, quoted so that a shell reads it back; argv[0] is "attest run". */
 static void describe_command(char *text, size_t bytes, int argc, char **argv) {
-    size_t used = (size_t)snprintf(text, bytes, "attest");
-    for (int n = 0; n < argc && used < bytes; n++) {
+    size_t used = (size_t)snprintf(text, bytes, "%s", argc > 0 ? argv[0] : "");
+    for (int n = 1; n < argc && used < bytes; n++) {
         const bool plain = argv[n][strspn(argv[n], "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRS"
                                                    "TUVWXYZ0123456789_./,:=+-")] == '\0' &&
                            argv[n][0] != '\0';

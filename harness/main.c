@@ -19,7 +19,7 @@ static const char introduction[] =
 
 static const char exits[] =
     "Exit status: 0 all well, 1 wrong result, 2 regression, 3 crash or hang, 4 usage or input, "
-    "5 nothing selected or not comparable, 70 our bug.";
+    "5 nothing selected or not comparable, 70 our bug, 130 interrupted.";
 
 static void print_help(FILE *to) {
     fprintf(to, "usage: attest VERB [ARGUMENT...]\n\n%s\n\n", introduction);
@@ -81,8 +81,13 @@ int main(int argc, char **argv) {
     const char *name = argc > 1 ? argv[1] : "";
     if (!strcmp(name, "worker")) return worker_main(argc - 1, argv + 1);
     if (!strcmp(name, "load")) return fixture_child(argc - 1, argv + 1);
+    argp_err_exit_status = FAULT_INPUT;
     for (int n = 0; n < VERB_COUNT; n++) {
-        if (!strcmp(name, verbs[n]->name)) return verbs[n]->run(argc - 1, argv + 1);
+        if (strcmp(name, verbs[n]->name) != 0) continue;
+        char both[32]; /* what argp calls the program in usage and messages */
+        snprintf(both, sizeof both, "attest %s", name);
+        argv[1] = both;
+        return verbs[n]->run(argc - 1, argv + 1);
     }
     if (!strcmp(name, "--version")) {
         puts("attest " ATTEST_VERSION);

@@ -3,23 +3,17 @@
  * once, with its answer. */
 #include "obtain.h"
 #include "verb.h"
+#include "../oracle/clock.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
-
-static double now(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
 
 /* Adds what went by since *begin to *seconds, and begins again. */
 static void lap(double *seconds, double *begin) {
-    const double end = now();
+    const double end = clock_s();
     *seconds += end - *begin;
     *begin = end;
 }
@@ -27,7 +21,7 @@ static void lap(double *seconds, double *begin) {
 static bool answer_it(struct fixture *fixture, int64_t rows, const struct obtain_options *options,
                       struct obtain_report *report, struct fault *fault) {
     const struct rule_view view = fixture_view(fixture);
-    double begin = now();
+    double begin = clock_s();
     answer_free(&fixture->answer);
     if (!oracle_answer(&fixture->answer, &view, rows, options->threads, &report->cost, fault))
         return false;
@@ -38,7 +32,7 @@ static bool answer_it(struct fixture *fixture, int64_t rows, const struct obtain
 /* `rows` as asked for is all of them where there are not more. */
 static bool answer_fits(const struct fixture *fixture, int64_t rows) {
     const int64_t q_len = fixture->problem.attn.q_len;
-    return fixture->answer.rows != NULL &&
+    return fixture->answer.rows != NULL && strcmp(fixture->answer.oracle, ORACLE_VERSION) == 0 &&
            fixture->answer.row_count == (rows > 0 && rows < q_len ? rows : q_len);
 }
 
@@ -77,14 +71,14 @@ static bool check_memory(const struct problem *problem, const char *line, struct
 static bool make(struct fixture *fixture, const struct problem *problem, const char *path,
                  const struct obtain_options *options, struct obtain_report *report,
                  struct fault *fault) {
-    double begin = now();
+    double begin = clock_s();
     if (!fixture_generate(fixture, problem, options->threads, fault)) return false;
     lap(&report->generate_seconds, &begin);
     if (!answer_it(fixture, problem->rows, options, report, fault)) return false;
     if (options->uncached) return true;
 
     struct fault inner;
-    begin = now();
+    begin = clock_s();
     const bool stored = make_folders(path, &inner) && fixture_write(fixture, path, &inner);
     lap(&report->write_seconds, &begin);
     return stored || unstored(options, &inner, fault);
@@ -94,7 +88,7 @@ static bool make(struct fixture *fixture, const struct problem *problem, const c
 static bool load_cached(struct fixture *fixture, const char *line, const char *path,
                         const struct obtain_options *options, struct obtain_report *report) {
     struct fault fault;
-    double begin = now();
+    double begin = clock_s();
     const char *why = NULL;
     if (access(path, F_OK) != 0) return false;
     if (!fixture_load(fixture, options->program, path, &fault))
@@ -115,7 +109,7 @@ static bool answer_and_store(struct fixture *fixture, const char *path, int64_t 
                              struct fault *fault) {
     struct fault inner;
     if (!answer_it(fixture, rows, options, report, fault)) return false;
-    double begin = now();
+    double begin = clock_s();
     const bool stored = fixture_store(fixture, options->program, path, &inner);
     lap(&report->write_seconds, &begin);
     return stored || unstored(options, &inner, fault);
@@ -123,7 +117,8 @@ static bool answer_and_store(struct fixture *fixture, const char *path, int64_t 
 
 bool obtain_line(struct fixture *fixture, const char *line, const struct obtain_options *options,
                  struct fault *fault) {
-    struct obtain_report unread, *report = options->report ? options->report : &unread;
+    struct obtain_report unread = {.cached = false},
+                         *report = options->report ? options->report : &unread;
     struct problem problem;
     char canonical[PROBLEM_LINE_BYTES], path[4096];
     *report = (struct obtain_report){.cached = false};
@@ -151,8 +146,9 @@ bool obtain_line(struct fixture *fixture, const char *line, const struct obtain_
 
 bool obtain_file(struct fixture *fixture, const char *path, const struct obtain_options *options,
                  struct fault *fault) {
-    struct obtain_report unread, *report = options->report ? options->report : &unread;
-    double begin = now();
+    struct obtain_report unread = {.cached = false},
+                         *report = options->report ? options->report : &unread;
+    double begin = clock_s();
     *report = (struct obtain_report){.cached = false};
     if (!fixture_load(fixture, options->program, path, fault)) return false;
     lap(&report->load_seconds, &begin);

@@ -99,8 +99,8 @@ void outputs_fill(struct outputs *outputs, enum attn_dtype dtype) {
 }
 
 void outputs_copy(const struct outputs *outputs, unsigned char *first) {
-    memcpy(first, outputs->memory + outputs->out_at, outputs->out_bytes);
-    memcpy(first + outputs->out_bytes, outputs->memory + outputs->lse_at, outputs->lse_bytes);
+    memcpy(first, outputs->memory + outputs->lse_at, outputs->lse_bytes);
+    memcpy(first + outputs->lse_bytes, outputs->memory + outputs->out_at, outputs->out_bytes);
 }
 
 bool outputs_equal(const struct outputs *outputs, const unsigned char *first,
@@ -111,14 +111,14 @@ bool outputs_equal(const struct outputs *outputs, const unsigned char *first,
     const size_t row_bytes = outputs->out_bytes / rows;
     const unsigned char *out = outputs->memory + outputs->out_at;
     const unsigned char *lse = outputs->memory + outputs->lse_at;
-    const unsigned char *first_lse = first + outputs->out_bytes;
+    const unsigned char *first_out = first + outputs->lse_bytes;
     for (int64_t b = 0; b < problem->batch; b++) {
         const size_t valid = (size_t)rules_q_len(view, b);
         for (int64_t h = 0; h < problem->q_heads; h++) {
             const size_t row = (size_t)((b * problem->q_heads + h) * problem->q_len);
-            if (memcmp(out + row * row_bytes, first + row * row_bytes, valid * row_bytes) != 0)
+            if (memcmp(out + row * row_bytes, first_out + row * row_bytes, valid * row_bytes) != 0)
                 return false;
-            if (with_lse && memcmp(lse + row * sizeof(float), first_lse + row * sizeof(float),
+            if (with_lse && memcmp(lse + row * sizeof(float), first + row * sizeof(float),
                                    valid * sizeof(float)) != 0)
                 return false;
         }
@@ -146,11 +146,12 @@ bool outputs_row_kept(const struct outputs *outputs, const unsigned char *first,
     const size_t rows = (size_t)(problem->batch * problem->q_heads * problem->q_len);
     const size_t row_bytes = rows > 0 ? outputs->out_bytes / rows : 0;
     const unsigned char *out = outputs->memory + outputs->out_at;
+    const unsigned char *first_out = first + outputs->lse_bytes;
     for (size_t row = 0; row < rows; row++) {
         const int64_t b = (int64_t)row / (problem->q_heads * problem->q_len);
         const int64_t i = (int64_t)row % problem->q_len;
         const size_t at = row * row_bytes;
-        if (i < rules_q_len(view, b) && memcmp(out + at, first + at, row_bytes) == 0 &&
+        if (i < rules_q_len(view, b) && memcmp(out + at, first_out + at, row_bytes) == 0 &&
             has_number(out + at, row_bytes, (enum attn_dtype)problem->dtype))
             return true;
     }

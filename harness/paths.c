@@ -8,11 +8,6 @@
 #include <string.h>
 #include <unistd.h>
 
-int verb_fault(const struct fault *fault) {
-    fprintf(stderr, "attest: %s\n", fault->text);
-    return fault->code;
-}
-
 const char *verb_program(void) {
     static char path[PATH_MAX];
     const char *given = getenv("ATTEST_PROGRAM");

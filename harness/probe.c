@@ -4,6 +4,7 @@
  * counts: other users of a machine can only make it look slower than it is. */
 #include "probe.h"
 #include "machine.h"
+#include "../oracle/clock.h"
 #include "../oracle/oracle.h"
 
 #include <math.h>
@@ -11,15 +12,8 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum { GEMM_SIZE = 1024, CHAINS = 12, FMA_STEPS = 1 << 16, FMA_ROUNDS = 8, THREADS_MAX = 1024 };
-
-static double now_s(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
-}
 
 /* The same body for each vector width; this file is compiled with contraction on, so that it
  * becomes multiply-adds where the target has them. Returns the operations done. */
@@ -105,9 +99,9 @@ static void *member_run(void *argument) {
     for (;;) {
         pthread_barrier_wait(&member->team->barrier);
         if (member->team->end) return NULL;
-        member->begin_s = now_s();
+        member->begin_s = clock_s();
         member->work = member->team->pass(member);
-        member->end_s = now_s();
+        member->end_s = clock_s();
         pthread_barrier_wait(&member->team->barrier);
     }
 }
@@ -117,8 +111,8 @@ static void *member_run(void *argument) {
 static double team_rate(struct team *team, double (*pass)(struct member *member), double seconds) {
     double best = 0;
     team->pass = pass;
-    const double start = now_s();
-    for (int passes = 0; passes < 3 || now_s() - start < seconds; passes++) {
+    const double start = clock_s();
+    for (int passes = 0; passes < 3 || clock_s() - start < seconds; passes++) {
         double work = 0, begin = INFINITY, end = 0;
         pthread_barrier_wait(&team->barrier);
         pthread_barrier_wait(&team->barrier);

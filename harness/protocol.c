@@ -153,7 +153,7 @@ bool kernel_from_json(struct attn_kernel *kernel, const json_t *json) {
         !set_from_json(flags, json_object_get(json, "flags"), &flag_set) || kernel->name == NULL ||
         kernel->change == NULL || grade == NULL)
         return false;
-    kernel->grade = grade[0];
+    kernel->grade = (unsigned char)grade[0];
     kernel->dtypes = (uint32_t)dtype_set;
     kernel->flags = (uint32_t)flag_set;
     return true;

@@ -82,7 +82,7 @@ static const struct row *find_baseline(const struct row_set *set, const struct r
             continue;
         if (found == NULL || other->revision > found->revision) found = other;
     }
-    return found == row ? NULL : found;
+    return found != NULL && found != row ? found : NULL;
 }
 
 struct view {
@@ -100,7 +100,7 @@ static bool view_make(struct view *view, const struct run *run, const char *base
         view->shown = calloc((size_t)read.count + 1, sizeof *view->shown);
         if (view->shown == NULL) ok = fault_set(fault, FAULT_OURS, "out of memory for the report");
     }
-    for (int64_t n = 0; ok && n < read.count; n++) {
+    for (int64_t n = 0; view->shown != NULL && n < read.count; n++) {
         const struct row *row = read.places[n].row;
         view->shown[view->count++] =
             (struct shown){row, read.places[n].digest, find_baseline(&set, row, baseline),

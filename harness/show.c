@@ -1,18 +1,12 @@
 /* Lines and the bar. */
 #include "show.h"
 #include "compare.h"
+#include "../oracle/clock.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <time.h>
 #include <unistd.h>
-
-static double now_s(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
-}
 
 static bool wants_colour(void) {
     const char *no_colour = getenv("NO_COLOR"), *terminal = getenv("TERM");
@@ -37,7 +31,7 @@ static void draw_bar(const struct show *show) {
     char line[512];
     snprintf(line, sizeof line, "[%.*s%.*s] %lld/%lld %.0f s  %s", full, "####################",
              CELLS - full, "....................", (long long)show->done, (long long)total,
-             now_s() - show->start_s, show->step);
+             clock_s() - show->start_s, show->step);
     fprintf(stderr, "\r\033[K%.*s", width() - 1, line);
     fflush(stderr);
 }
@@ -48,7 +42,7 @@ void show_start(struct show *show, bool json, bool quiet, int64_t total) {
                           .bar = isatty(STDERR_FILENO),
                           .colour = wants_colour(),
                           .total = total,
-                          .start_s = now_s()};
+                          .start_s = clock_s()};
     draw_bar(show);
 }
 
@@ -104,7 +98,7 @@ void show_row(struct show *show, const struct row *row) {
 void show_end(struct show *show, const char *folder, int64_t resumed) {
     FILE *to = show->json ? stderr : stdout;
     erase_bar(show);
-    fprintf(to, "%lld rows in %.1f s:", (long long)show->done, now_s() - show->start_s);
+    fprintf(to, "%lld rows in %.1f s:", (long long)show->done, clock_s() - show->start_s);
     for (int status = 0; status < STATUS_COUNT; status++) {
         if (show->counts[status] > 0)
             fprintf(to, " %lld %s", (long long)show->counts[status],

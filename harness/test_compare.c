@@ -1,9 +1,8 @@
-#define _GNU_SOURCE /* nftw */
 #include "compare.h"
 #include "verb.h"
+#include "../fixtures/test_folder.h"
 
 #include <criterion/criterion.h>
-#include <ftw.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -264,19 +263,13 @@ Test(compare, the_table_shows_what_changed) {
 static char folder[64];
 
 static void make_folder(void) {
-    strcpy(folder, "/tmp/attest-test-XXXXXX");
-    cr_assert(mkdtemp(folder) != NULL);
+    test_folder_make(folder);
     fclose(stdout); /* what the verbs print is not of interest here */
     stdout = fopen("/dev/null", "w");
 }
 
-static int remove_one(const char *name, const struct stat *status, int flag, struct FTW *walk) {
-    (void)status, (void)flag, (void)walk;
-    return remove(name);
-}
-
 static void remove_folder(void) {
-    cr_assert(nftw(folder, remove_one, 8, FTW_DEPTH | FTW_PHYS) == 0);
+    test_folder_remove(folder);
 }
 
 static void write_run(const char *name, const char *command, const struct row *rows,

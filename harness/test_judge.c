@@ -144,7 +144,7 @@ Test(judge, grades_end_where_the_rule_says) {
         for (int of_block = 0; of_block < 2; of_block++) {
             struct deviation deviation = good_deviation();
             *(of_block ? &deviation.rho_block : &deviation.rho) = table[n].rho;
-            for (char promised = 'A'; promised <= 'C'; promised++) {
+            for (int promised = 'A'; promised <= 'C'; promised++) {
                 const struct observation seen = {.grade_promised = promised};
                 const struct verdict verdict = judge(&deviation, &seen);
                 cr_assert(verdict.grade == table[n].grade);

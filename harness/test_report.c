@@ -1,11 +1,10 @@
-#define _GNU_SOURCE /* nftw */
 #include "driver.h"
 #include "fuzz.h"
 #include "report.h"
 #include "verb.h"
+#include "../fixtures/test_folder.h"
 
 #include <criterion/criterion.h>
-#include <ftw.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -254,19 +253,13 @@ Test(report, csv_has_every_field_and_quotes_what_needs_it) {
 static char folder[64], path[128], output[128];
 
 static void make_folder(void) {
-    strcpy(folder, "/tmp/attest-test-XXXXXX");
-    cr_assert(mkdtemp(folder) != NULL);
+    test_folder_make(folder);
     snprintf(path, sizeof path, "%s/run.jsonl", folder);
     snprintf(output, sizeof output, "%s/report", folder);
 }
 
-static int remove_one(const char *name, const struct stat *status, int flag, struct FTW *walk) {
-    (void)status, (void)flag, (void)walk;
-    return remove(name);
-}
-
 static void remove_folder(void) {
-    cr_assert(nftw(folder, remove_one, 8, FTW_DEPTH | FTW_PHYS) == 0);
+    test_folder_remove(folder);
 }
 
 static char *read_text(const char *name) {

@@ -1,7 +1,8 @@
 /* The program itself: runs that are interrupted, killed, resumed, divided. */
 #include "record.h"
-#include "verb.h"
+#include "test_program.h"
 #include "../fixtures/fixture.h"
+#include "../fixtures/test_folder.h"
 
 #include <criterion/criterion.h>
 #include <dirent.h>
@@ -21,41 +22,13 @@
         "f32-b1-hq2-q32-kv32-d32-causal-normal-seed1"
 enum { LINE_COUNT = 5, ROWS = 10 /* each has a naive and a flash kernel */ };
 
-static void temporary(char folder[64]) {
-    snprintf(folder, 64, "/tmp/attest-test-XXXXXX");
-    cr_assert(mkdtemp(folder) != NULL);
-}
-
-static void discard(const char *folder) {
-    char path[4096];
-    snprintf(path, sizeof path, "%s/run.jsonl", folder);
-    unlink(path);
-    rmdir(folder);
-}
-
 /* Starts `attest run --no-probe --no-time naive and flash kernels, LINES, ...`. */
 static pid_t start(const char *const *more, int out) {
     const char *arguments[40] = {
         "attest", "run", "--no-probe", "--no-time", "cpu/*_naive_r1", "cpu/*_flash_r1", LINES};
     int count = 6 + LINE_COUNT;
     for (; *more != NULL; more++) arguments[count++] = *more;
-    const pid_t pid = fork();
-    if (pid == 0) {
-        const int null = open("/dev/null", O_RDWR);
-        dup2(null, STDIN_FILENO);
-        dup2(out >= 0 ? out : null, STDOUT_FILENO);
-        dup2(out >= 0 ? out : null, STDERR_FILENO);
-        execv(verb_program(), (char **)arguments);
-        _exit(127);
-    }
-    cr_assert(pid > 0);
-    return pid;
-}
-
-static int finish(pid_t pid) {
-    int status = 0;
-    cr_assert(waitpid(pid, &status, 0) == pid);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
+    return test_start(arguments, out);
 }
 
 static struct run read_run(const char *folder) {
@@ -117,21 +90,21 @@ static int processes_in(const char *folder) {
 
 Test(run, rows_are_on_disk_and_the_exit_status_is_0_when_all_is_well) {
     char folder[64];
-    temporary(folder);
-    cr_assert(finish(start((const char *[]){"--out", folder, NULL}, -1)) == 0);
+    test_folder_make(folder);
+    cr_assert(test_finish(start((const char *[]){"--out", folder, NULL}, -1)) == 0);
     assert_complete(folder);
-    discard(folder);
+    test_folder_remove(folder);
 }
 
 Test(run, killed_it_leaves_a_readable_run_and_no_worker_and_can_be_resumed) {
     char folder[64], home[64];
-    temporary(folder);
-    temporary(home);
+    test_folder_make(folder);
+    test_folder_make(home);
     cr_assert(chdir(home) == 0);
     const pid_t pid = start((const char *[]){"--out", folder, NULL}, -1);
     await_rows(folder, 3);
     kill(pid, SIGKILL);
-    cr_assert(finish(pid) == 1000 + SIGKILL);
+    cr_assert(test_finish(pid) == 1000 + SIGKILL);
     for (int tries = 0; tries < 200 && processes_in(home) > 1; tries++) pause_ms(10);
     cr_assert(processes_in(home) == 1, "%d", processes_in(home)); /* this one */
 
@@ -141,7 +114,7 @@ Test(run, killed_it_leaves_a_readable_run_and_no_worker_and_can_be_resumed) {
     snprintf(first, sizeof first, "%s %.17g", run.rows[0].kernel, run.rows[0].seconds);
     run_free(&run);
 
-    cr_assert(finish(start((const char *[]){"--resume", folder, NULL}, -1)) == 0);
+    cr_assert(test_finish(start((const char *[]){"--resume", folder, NULL}, -1)) == 0);
     assert_complete(folder);
     run = read_run(folder);
     char still[4096];
@@ -150,13 +123,13 @@ Test(run, killed_it_leaves_a_readable_run_and_no_worker_and_can_be_resumed) {
     run_free(&run);
     cr_assert(chdir("/") == 0);
     rmdir(home);
-    discard(folder);
+    test_folder_remove(folder);
 }
 
 Test(run, interrupted_it_says_where_the_run_is_and_how_to_go_on) {
     char folder[64], text[16384] = "";
     int pair[2];
-    temporary(folder);
+    test_folder_make(folder);
     cr_assert(pipe(pair) == 0);
     const pid_t pid = start((const char *[]){"--out", folder, NULL}, pair[1]);
     close(pair[1]);
@@ -166,15 +139,15 @@ Test(run, interrupted_it_says_where_the_run_is_and_how_to_go_on) {
     for (ssize_t n; (n = read(pair[0], text + used, sizeof text - 1 - used)) > 0;)
         used += (size_t)n;
     close(pair[0]);
-    cr_assert(finish(pid) == 130);
+    cr_assert(test_finish(pid) == 130);
     cr_assert(strstr(text, "interrupted; what is done is in") != NULL, "%s", text);
     cr_assert(strstr(text, "--resume") != NULL && strstr(text, folder) != NULL, "%s", text);
     struct run run = read_run(folder);
     cr_assert(run.count >= 2 && run.count < ROWS && run.torn == 0);
     run_free(&run);
-    cr_assert(finish(start((const char *[]){"--resume", folder, NULL}, -1)) == 0);
+    cr_assert(test_finish(start((const char *[]){"--resume", folder, NULL}, -1)) == 0);
     assert_complete(folder);
-    discard(folder);
+    test_folder_remove(folder);
 }
 
 Test(run, shards_are_disjoint_and_together_everything) {
@@ -182,15 +155,16 @@ Test(run, shards_are_disjoint_and_together_everything) {
     bool seen[ROWS] = {false};
     char whole[64];
     int64_t rows = 0;
-    temporary(whole);
-    cr_assert(finish(start((const char *[]){"--out", whole, NULL}, -1)) == 0);
+    test_folder_make(whole);
+    cr_assert(test_finish(start((const char *[]){"--out", whole, NULL}, -1)) == 0);
     struct run all = read_run(whole);
     cr_assert(all.count == ROWS);
     for (int shard = 1; shard <= SHARDS; shard++) {
         char folder[64], part[16];
-        temporary(folder);
+        test_folder_make(folder);
         snprintf(part, sizeof part, "%d/%d", shard, SHARDS);
-        cr_assert(finish(start((const char *[]){"--out", folder, "--shard", part, NULL}, -1)) % 5 ==
+        cr_assert(test_finish(start((const char *[]){"--out", folder, "--shard", part, NULL}, -1)) %
+                      5 ==
                   0); /* 5: a part may be empty */
         struct run run = read_run(folder);
         rows += run.count;
@@ -202,12 +176,12 @@ Test(run, shards_are_disjoint_and_together_everything) {
             }
         }
         run_free(&run);
-        discard(folder);
+        test_folder_remove(folder);
     }
     cr_assert(rows == ROWS);
     for (int m = 0; m < ROWS; m++) cr_assert(seen[m], "%s", all.rows[m].line);
     run_free(&all);
-    discard(whole);
+    test_folder_remove(whole);
 }
 
 Test(run, json_rows_go_to_standard_output) {
@@ -215,9 +189,9 @@ Test(run, json_rows_go_to_standard_output) {
     FILE *out = tmpfile();
     int rows = 0;
     cr_assert(out != NULL);
-    temporary(folder);
+    test_folder_make(folder);
     const char *more[] = {"--out", folder, "--json", NULL};
-    cr_assert(finish(start(more, fileno(out))) == 0);
+    cr_assert(test_finish(start(more, fileno(out))) == 0);
     rewind(out);
     while (fgets(line, sizeof line, out) != NULL) {
         json_t *json = json_loads(line, 0, NULL); /* the summary, on standard error, is none */
@@ -229,25 +203,17 @@ Test(run, json_rows_go_to_standard_output) {
     }
     cr_assert(rows == ROWS);
     fclose(out);
-    discard(folder);
+    test_folder_remove(folder);
 }
 
 static int status_of_run(const char *const *arguments) {
-    const pid_t pid = fork();
-    if (pid == 0) {
-        const int null = open("/dev/null", O_RDWR);
-        dup2(null, STDOUT_FILENO);
-        dup2(null, STDERR_FILENO);
-        execv(verb_program(), (char **)arguments);
-        _exit(127);
-    }
-    return finish(pid);
+    return test_finish(test_start(arguments, -1));
 }
 
 Test(run, on_a_terminal_there_is_a_bar_and_only_rows_that_did_not_pass) {
     char folder[64], text[65536] = "";
     int terminal;
-    temporary(folder);
+    test_folder_make(folder);
     const pid_t pid = forkpty(&terminal, NULL, NULL, NULL);
     cr_assert(pid >= 0);
     if (pid == 0) {
@@ -264,18 +230,18 @@ Test(run, on_a_terminal_there_is_a_bar_and_only_rows_that_did_not_pass) {
          used < sizeof text - 1 && (n = read(terminal, text + used, sizeof text - 1 - used)) > 0;)
         used += (size_t)n;
     close(terminal);
-    cr_assert(finish(pid) == 0);
+    cr_assert(test_finish(pid) == 0);
     cr_assert(strstr(text, "[####################] 2/2") != NULL, "%s", text);
     cr_assert(strstr(text, "\033[33mREFUSED") != NULL, "%s", text);
     cr_assert(strstr(text, "not on a Sunday") != NULL);
     cr_assert(strstr(text, "PASS A") == NULL && strstr(text, "1 PASS 1 REFUSED") != NULL);
-    discard(folder);
+    test_folder_remove(folder);
 }
 
 Test(run, a_fixture_can_be_named_by_its_file_and_resumed_by_its_digest) {
     static const char line[] = "f16-b1-hq2-hkv2-q1-kv64-d64-normal-seed1";
     char folder[64], file[4096];
-    temporary(folder);
+    test_folder_make(folder);
     const char *by_line[] = {
         "attest", "run", "decode_naive_r1", line, "--no-probe", "--no-time", "--out", folder, NULL};
     cr_assert(status_of_run(by_line) == 0); /* and it is in the cache */
@@ -290,12 +256,12 @@ Test(run, a_fixture_can_be_named_by_its_file_and_resumed_by_its_digest) {
         cr_assert(!strcmp(run.rows[1].fixture_digest, run.rows[0].fixture_digest));
         run_free(&run);
     }
-    discard(folder);
+    test_folder_remove(folder);
 }
 
 Test(run, anchors_are_rows_to_compare_with) {
     char folder[64];
-    temporary(folder);
+    test_folder_make(folder);
     const char *arguments[] = {"attest",    "run",       "decode_naive_r1",
                                "--anchors", "--no-time", "--no-probe",
                                "--out",     folder,      "f16-b1-hq2-kv64-d64-normal-seed1",
@@ -310,12 +276,12 @@ Test(run, anchors_are_rows_to_compare_with) {
     const double ratio = run.rows[2].deviation.rho / run.rows[0].deviation.rho;
     cr_assert(run.rows[2].deviation.rho_std16 == ratio && ratio > 0);
     run_free(&run);
-    discard(folder);
+    test_folder_remove(folder);
 }
 
 Test(run, a_problem_larger_than_memory_is_a_row_not_a_crash) {
     char folder[64];
-    temporary(folder);
+    test_folder_make(folder);
     const char *arguments[] = {"attest",
                                "run",
                                "prefill_naive_r1",
@@ -330,7 +296,7 @@ Test(run, a_problem_larger_than_memory_is_a_row_not_a_crash) {
     cr_assert(run.count == 1 && !strcmp(run.rows[0].status, "OOM"));
     cr_assert(strstr(run.rows[0].reason, "GiB are free") != NULL, "%s", run.rows[0].reason);
     run_free(&run);
-    discard(folder);
+    test_folder_remove(folder);
 }
 
 Test(run, the_exit_status_is_that_of_the_worst_row) {
@@ -344,13 +310,13 @@ Test(run, the_exit_status_is_that_of_the_worst_row) {
                     {"kernels/cpu/decode_nothing_r1.so", 4}};
     for (size_t n = 0; n < sizeof expected / sizeof expected[0]; n++) {
         char folder[64], path[4400];
-        temporary(folder);
+        test_folder_make(folder);
         snprintf(path, sizeof path, "%s/../%s", verb_kernels(), expected[n].kernel);
         const char *arguments[] = {"attest",    "run",   path,   line, "--no-probe",
                                    "--no-time", "--out", folder, NULL};
         const int status = status_of_run(arguments);
         cr_assert(status == expected[n].status, "%s: %d", expected[n].kernel, status);
-        discard(folder);
+        test_folder_remove(folder);
     }
 }
 
@@ -369,13 +335,11 @@ Test(run, what_selects_nothing_or_is_not_understood_says_so) {
         {{"attest", "run", "--no-probe", "-f", "/nowhere.h5"}, FAULT_INPUT},
     };
     char runs[64];
-    temporary(runs);
+    test_folder_make(runs);
     setenv("ATTEST_RUNS", runs, 1);
     for (size_t n = 0; n < sizeof expected / sizeof expected[0]; n++) {
         const int status = status_of_run(expected[n].arguments);
         cr_assert(status == expected[n].status, "%s: %d", expected[n].arguments[2], status);
     }
-    char command[128]; /* the last one got as far as making a run */
-    snprintf(command, sizeof command, "rm -r %s", runs);
-    cr_assert(system(command) == 0);
+    test_folder_remove(runs); /* the last one got as far as making a run */
 }

@@ -53,7 +53,7 @@ void timing_summarise(struct timing *timing, double *samples_us, int64_t n) {
 
 /* Half the width of the interval over the median. */
 static double relative_width(const double *samples_us, int64_t n, double *sorted) {
-    struct timing timing;
+    struct timing timing = {0}; /* of no samples: NaN, which is no plateau */
     memcpy(sorted, samples_us, (size_t)n * sizeof *sorted);
     timing_summarise(&timing, sorted, n);
     return (timing.ci_high_us - timing.ci_low_us) / 2 / timing.median_us;

@@ -10,12 +10,12 @@
 #include "protocol.h"
 #include "verb.h"
 #include "work.h"
+#include "../oracle/clock.h"
 
 #include <math.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <xxhash.h>
 
 enum {
@@ -64,12 +64,6 @@ struct trial {
     double start_s;
 };
 
-static double now_s(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
-}
-
 /* Ends the row; returns false so that a step can say so and leave. */
 __attribute__((format(printf, 3, 4))) static bool end(struct trial *trial, enum status status,
                                                       const char *format, ...) {
@@ -84,6 +78,7 @@ __attribute__((format(printf, 3, 4))) static bool end(struct trial *trial, enum 
 /* Asks the worker. False when the row is at its end: it died, hung, or said no. */
 static bool ask(struct trial *trial, json_t *request, double seconds, json_t **reply) {
     char during[16];
+    *reply = NULL;
     snprintf(during, sizeof during, "%s", json_string_value(json_object_get(request, "op")));
     json_t *answer = client_ask(&trial->client, request, seconds);
     if (answer == NULL) {
@@ -222,7 +217,7 @@ static bool same_as_first(const struct trial *trial) {
 /* Whether there is time for one more launch of those that are worth a part of the budget. */
 static bool affordable(const struct trial *trial, double part) {
     const double last_s = trial->launches_us[trial->launches - 1] * 1e-6;
-    return now_s() - trial->start_s + last_s <= part * trial->options->repeat_seconds;
+    return clock_s() - trial->start_s + last_s <= part * trial->options->repeat_seconds;
 }
 
 static uint64_t digest_inputs(const struct fixture *fixture) {
@@ -286,7 +281,7 @@ static struct verdict judge_output(const struct trial *trial, struct deviation *
 /* What the output of the first launch is worth, going by its numbers alone. */
 static struct verdict judge_first(const struct trial *trial, struct deviation *deviation,
                                   const struct observation *seen) {
-    return judge_output(trial, deviation, trial->first, trial->first + trial->outputs.out_bytes,
+    return judge_output(trial, deviation, trial->first + trial->outputs.lse_bytes, trial->first,
                         seen);
 }
 
@@ -366,7 +361,10 @@ static bool sample(struct trial *trial, bool cold, struct timing *timing) {
     double *samples = malloc((count + 1) * sizeof *samples);
     for (size_t n = 0; samples != NULL && n < count; n++)
         samples[n] = json_number_value(json_array_get(list, n));
-    if (samples != NULL) timing_summarise(timing, samples, (int64_t)count);
+    if (samples != NULL) {
+        samples_keep_times(trial->options->samples, cold, samples, (int64_t)count);
+        timing_summarise(timing, samples, (int64_t)count); /* sorts */
+    }
     snprintf(timing->stop, sizeof timing->stop, "%s", stop != NULL ? stop : "");
     free(samples);
     look_at_scratch(trial, reply);
@@ -378,6 +376,7 @@ static bool sample(struct trial *trial, bool cold, struct timing *timing) {
 static bool take_time(struct trial *trial) {
     struct row *row = trial->row;
     if (trial->launches_us[trial->launches - 1] > slow_us) {
+        samples_keep_times(trial->options->samples, false, trial->launches_us, trial->launches);
         timing_summarise(&row->warm, trial->launches_us, trial->launches);
         snprintf(row->warm.stop, sizeof row->warm.stop, "cap");
         return true;
@@ -455,6 +454,16 @@ static void judge_row(struct trial *trial) {
             "returned the previous call's output: V changed its sign, "
             "out did not");
     }
+    const unsigned char *lse = trial->first, *out = lse + trial->outputs.lse_bytes;
+    const struct samples_output judged = {
+        .view = &trial->view,
+        .answer = &trial->fixture->answer,
+        .out = out,
+        .lse = trial->writes_lse ? (const float *)(const void *)lse : NULL,
+        .p_dtype = (enum attn_dtype)trial->plugin->kernel.p_dtype,
+    };
+    samples_keep_failure(trial->options->samples, trial->verdict.status, &trial->row->deviation,
+                         &judged);
 }
 
 /* The middle: a worker that has the kernel and the memory, until the row's end. */
@@ -537,7 +546,7 @@ static void conclude(struct trial *trial) {
     snprintf(row->grade, sizeof row->grade, "%c", verdict->grade);
     if (verdict->status != STATUS_PASS && verdict->status != STATUS_REFUSED)
         describe_repeat(row, trial->plugin, trial->options);
-    row->seconds = now_s() - trial->start_s;
+    row->seconds = clock_s() - trial->start_s;
 }
 
 bool trial_run(struct row *row, const struct plugin *plugin, struct fixture *fixture,
@@ -555,7 +564,7 @@ bool trial_run(struct row *row, const struct plugin *plugin, struct fixture *fix
                  .exact_expected = fixture->problem.data == DATA_EXACT,
                  .grade_promised = plugin->kernel.grade},
         .verdict = {.grade = '-'},
-        .start_s = now_s(),
+        .start_s = clock_s(),
     };
     *fixture_spoilt = false;
     trial_describe(row, plugin, fixture, options);

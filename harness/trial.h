@@ -14,6 +14,7 @@
 
 #include "plugin.h"
 #include "record.h"
+#include "samples.h"
 #include "../fixtures/fixture.h"
 
 struct trial_options {
@@ -28,6 +29,7 @@ struct trial_options {
     const char *file;              /* the fixture's path where it was named by it; may be NULL */
     const struct machine *machine; /* ceilings, for percentages and INVALID_PHYSICS; may be NULL */
     int64_t memory_max;            /* bytes a worker may allocate; 0: no limit of ours */
+    struct samples *samples;       /* empty: gets what the row sums up; may be NULL */
 };
 extern const struct trial_options trial_defaults;
 

@@ -6,13 +6,14 @@
 #include "../oracle/fault.h"
 
 #include <argp.h>
+#include <stdint.h>
 
 struct verb {
     const char *name;
     const char *arguments;             /* "SUITE|LINE..." */
     const char *summary;               /* one line */
     const struct argp *argp;           /* options and long text; NULL for hidden verbs */
-    int (*run)(int argc, char **argv); /* argv[0] is the verb; returns the exit status */
+    int (*run)(int argc, char **argv); /* argv[0] is "attest VERB"; returns the exit status */
 };
 
 extern const struct verb verb_make, verb_run, verb_list, verb_oracle, verb_compare, verb_report,
@@ -23,6 +24,14 @@ enum { EXIT_WRONG_RESULT = 1, EXIT_REGRESSION = 2, EXIT_CRASH = 3 };
 
 /* Prints "attest: ..." on stderr and returns the exit status. */
 int verb_fault(const struct fault *fault);
+/* What `text` says as the argument of --`option`; a usage error, which ends the program, unless it
+ * is a number, or a whole number, from least to most. */
+double verb_number(const char *text, double least, double most, const char *option,
+                   struct argp_state *state);
+int64_t verb_count(const char *text, int64_t least, int64_t most, const char *option,
+                   struct argp_state *state);
+/* The most that --threads takes. */
+enum { VERB_THREADS_MAX = 4096 };
 /* The path of the attest executable: $ATTEST_PROGRAM, else /proc/self/exe. */
 const char *verb_program(void);
 /* Where suites, kernels and runs are: $ATTEST_SUITES, $ATTEST_KERNELS, $ATTEST_RUNS, else what the

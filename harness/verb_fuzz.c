@@ -6,13 +6,13 @@
 #include "obtain.h"
 #include "trial.h"
 #include "verb.h"
+#include "../oracle/clock.h"
 #include "../oracle/oracle.h"
 
 #include <math.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -43,28 +43,20 @@ static const struct argp_option argp_options[] = {
     {0},
 };
 
-static double number_of(struct argp_state *state, const char *option, const char *argument) {
-    char *end;
-    const double number = strtod(argument, &end);
-    if (*argument == 0 || *end != 0 || !(number >= 0) || number > 1e15)
-        argp_error(state, "--%s takes a number, not '%s'", option, argument);
-    return number;
-}
-
 static error_t parse_option(int key, char *argument, struct argp_state *state) {
     struct options *options = state->input;
     switch (key) {
     case 'n':
-        options->count = (int64_t)number_of(state, "count", argument);
+        options->count = verb_count(argument, 0, INT64_MAX, "count", state);
         return 0;
     case 'm':
-        options->minutes = number_of(state, "minutes", argument);
+        options->minutes = verb_number(argument, 0, 1e6, "minutes", state);
         return 0;
     case 's':
-        options->seed = (uint64_t)number_of(state, "seed", argument);
+        options->seed = (uint64_t)verb_count(argument, 0, INT64_MAX, "seed", state);
         return 0;
     case 't':
-        options->threads = (int)number_of(state, "threads", argument);
+        options->threads = (int)verb_count(argument, 0, VERB_THREADS_MAX, "threads", state);
         return 0;
     case 'k':
         options->globs[options->glob_count++] = argument;
@@ -241,19 +233,13 @@ static void try_line(struct fuzz *fuzz, const char *line) {
     fixture_free(&fixture);
 }
 
-static double now_seconds(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
 static void fuzz_all(struct fuzz *fuzz) {
     const struct options *options = &fuzz->options;
     const bool talks = isatty(STDERR_FILENO);
-    const double start = now_seconds();
+    const double start = clock_s();
     for (int64_t n = 0; !interrupted && !fuzz->broken; n++) {
         if (options->count > 0 && n >= options->count) break;
-        if (options->minutes > 0 && now_seconds() - start > 60 * options->minutes) break;
+        if (options->minutes > 0 && clock_s() - start > 60 * options->minutes) break;
         char line[PROBLEM_LINE_BYTES];
         fuzz_line(line, options->seed, (uint64_t)n);
         fuzz->threads = options->threads > 0 ? options->threads : n % 4 == 3 ? 2 + n / 4 % 3 : 1;

@@ -57,8 +57,9 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
             options->globs[options->glob_count++] = argument;
         return 0;
     case ARGP_KEY_END:
-        if (options->what == NULL) argp_error(state, "what to list is missing");
-        if (options->glob_count > 0 && strcmp(options->what, "kernels") != 0)
+        if (options->what == NULL)
+            argp_error(state, "what to list is missing");
+        else if (options->glob_count > 0 && strcmp(options->what, "kernels") != 0)
             argp_error(state, "only kernels are picked by globs");
         return 0;
     default:

@@ -63,8 +63,7 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
         options->again = true;
         return 0;
     case 't':
-        options->threads = atoi(argument);
-        if (options->threads < 1) argp_error(state, "'%s' threads: expected 1 or more", argument);
+        options->threads = (int)verb_count(argument, 1, VERB_THREADS_MAX, "threads", state);
         return 0;
     case ARGP_KEY_ARG:
         if (select_is_word(argument) ? !add_word(options, argument, &fault)
@@ -126,7 +125,7 @@ static void print_made(const struct options *options, const struct fixture *fixt
 
 static int make_one(const struct options *options, const char *line, int64_t number,
                     int64_t count) {
-    struct obtain_report report;
+    struct obtain_report report = {.cached = false};
     const struct obtain_options obtain = {.program = verb_program(),
                                           .threads = options->threads,
                                           .again = options->again,

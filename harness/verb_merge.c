@@ -6,6 +6,7 @@
  * runs' commands (--shard I/N); one that is missing is a warning, and the merged run then keeps the
  * shard in its command, so that nobody takes it for the whole. */
 #include "compare.h"
+#include "samples.h"
 #include "verb.h"
 
 #include <errno.h>
@@ -54,12 +55,14 @@ static const struct argp argp = {
     .args_doc = "OUT RUN...",
     .doc = "Writes the run OUT with the rows of all RUNs, which must come from machines that are "
            "alike and from one commit. The first record is that of the first RUN. A row that "
-           "several runs hold is taken from the last. Shards that are missing are named.",
+           "several runs hold is taken from the last, and so are its samples. Shards that are "
+           "missing are named.",
 };
 
 /* One row's identity, and which of the rows with that identity came last. */
 struct entry {
     const struct row *row;
+    const char *run;
     int64_t order;
 };
 
@@ -82,8 +85,8 @@ static int position_order(const void *left, const void *right) {
 }
 
 /* All rows in order, replaced ones dropped; the caller's. */
-static struct entry *collect(const struct run *runs, int64_t run_count, int64_t *count,
-                             int64_t *replaced) {
+static struct entry *collect(const struct run *runs, const char *const *paths, int64_t run_count,
+                             int64_t *count, int64_t *replaced) {
     int64_t total = 0;
     for (int64_t n = 0; n < run_count; n++) total += runs[n].count;
     struct entry *entries = calloc((size_t)total + 1, sizeof *entries);
@@ -91,7 +94,7 @@ static struct entry *collect(const struct run *runs, int64_t run_count, int64_t 
     int64_t at = 0;
     for (int64_t n = 0; n < run_count; n++) {
         for (int64_t m = 0; m < runs[n].count; m++, at++)
-            entries[at] = (struct entry){&runs[n].rows[m], at};
+            entries[at] = (struct entry){&runs[n].rows[m], paths[n], at};
     }
     qsort(entries, (size_t)total, sizeof *entries, identity_order);
     *count = 0;
@@ -179,6 +182,17 @@ static bool write_run(const char *folder, const struct machine *machine,
     return false;
 }
 
+static bool write_samples(const char *folder, const struct entry *entries, int64_t count,
+                          struct fault *fault) {
+    struct samples_source *sources = calloc((size_t)count + 1, sizeof *sources);
+    if (sources == NULL) return fault_set(fault, FAULT_OURS, "out of memory for the samples");
+    for (int64_t n = 0; n < count; n++)
+        sources[n] = (struct samples_source){entries[n].row, entries[n].run};
+    const bool ok = samples_gather(folder, sources, count, fault);
+    free(sources);
+    return ok;
+}
+
 static bool read_alike(struct run *runs, const struct options *options, struct fault *fault) {
     char difference[512];
     for (int64_t n = 0; n < options->count; n++) {
@@ -208,13 +222,14 @@ static int merge(int argc, char **argv) {
     if (!ok) fault_set(&fault, FAULT_OURS, "out of memory for the runs");
     ok = ok && read_alike(runs, &options, &fault);
     if (ok) {
-        entries = collect(runs, options.count, &count, &replaced);
+        entries = collect(runs, options.paths, options.count, &count, &replaced);
         if (entries == NULL) ok = fault_set(&fault, FAULT_OURS, "out of memory for the rows");
     }
     if (ok) {
         struct machine machine = runs[0].machine;
         if (shards_complete(runs, options.count, missing)) forget_shard(machine.command);
-        ok = write_run(options.out, &machine, entries, count, &fault);
+        ok = write_run(options.out, &machine, entries, count, &fault) &&
+             write_samples(options.out, entries, count, &fault);
     }
     if (ok && missing[0]) fprintf(stderr, "attest: missing shards: %s\n", missing);
     if (ok && options.json) {

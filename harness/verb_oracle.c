@@ -42,12 +42,10 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
         options->definition = true;
         return 0;
     case OPTION_ROWS:
-        options->rows = atoll(argument);
-        if (options->rows < 1) argp_error(state, "'%s' rows: expected 1 or more", argument);
+        options->rows = verb_count(argument, 1, INT64_MAX, "rows", state);
         return 0;
     case 't':
-        options->threads = atoi(argument);
-        if (options->threads < 1) argp_error(state, "'%s' threads: expected 1 or more", argument);
+        options->threads = (int)verb_count(argument, 1, VERB_THREADS_MAX, "threads", state);
         return 0;
     case ARGP_KEY_ARG:
         options->paths[options->path_count++] = argument;
@@ -142,7 +140,7 @@ static bool compare_definition(const struct options *options, const struct fixtu
 }
 
 static int answer_one(const struct options *options, const char *path) {
-    struct obtain_report report;
+    struct obtain_report report = {.cached = false};
     const struct obtain_options obtain = {.program = verb_program(),
                                           .threads = options->threads,
                                           .again = options->again,

@@ -3,14 +3,10 @@
 #include "probe.h"
 #include "verb.h"
 
-#include <stdlib.h>
-
 struct arguments {
     bool json;
     int threads;
     double seconds;
-    int argc;
-    char **argv;
 };
 
 static const struct argp_option options[] = {
@@ -27,10 +23,10 @@ static error_t parse(int key, char *text, struct argp_state *state) {
         arguments->json = true;
         return 0;
     case 't':
-        arguments->threads = atoi(text);
+        arguments->threads = (int)verb_count(text, 1, 1024, "threads", state);
         return 0;
     case 's':
-        arguments->seconds = strtod(text, NULL);
+        arguments->seconds = verb_number(text, 0, 600, "seconds", state);
         return 0;
     case ARGP_KEY_ARG:
         argp_error(state, "unexpected argument '%s'", text);
@@ -49,7 +45,6 @@ static const struct argp argp = {
 
 static int probe_run(int argc, char **argv) {
     struct arguments arguments = {.seconds = 5};
-    argp_err_exit_status = FAULT_INPUT;
     argp_parse(&argp, argc, argv, 0, NULL, &arguments);
     struct machine machine;
     machine_describe(&machine, argc, argv);

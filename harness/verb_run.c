@@ -76,18 +76,12 @@ static const struct argp_option options[] = {
 
 static void add_text(struct texts *texts, const char *text, struct argp_state *state) {
     const char **list = realloc(texts->list, (size_t)(texts->count + 1) * sizeof *texts->list);
-    if (list == NULL) argp_failure(state, FAULT_OURS, 0, "out of memory");
+    if (list == NULL) {
+        argp_failure(state, FAULT_OURS, 0, "out of memory");
+        return;
+    }
     texts->list = list;
     texts->list[texts->count++] = text;
-}
-
-static double number(const char *text, double least, double most, const char *name,
-                     struct argp_state *state) {
-    char *rest;
-    const double value = strtod(text, &rest);
-    if (rest == text || *rest != '\0' || !(value >= least && value <= most))
-        argp_error(state, "--%s takes a number from %g to %g, not '%s'", name, least, most, text);
-    return value;
 }
 
 /* "f16-...": a problem line begins with a dtype. */
@@ -128,7 +122,7 @@ static error_t parse(int key, char *text, struct argp_state *state) {
         parse_shard(arguments, text, state);
         return 0;
     case 't':
-        trial->threads = (int)number(text, 1, 4096, "threads", state);
+        trial->threads = (int)verb_count(text, 1, VERB_THREADS_MAX, "threads", state);
         return 0;
     case KEY_NO_POISON:
         trial->poison = false;
@@ -137,13 +131,13 @@ static error_t parse(int key, char *text, struct argp_state *state) {
         trial->time = false;
         return 0;
     case KEY_TIME_MS:
-        trial->plan.total_ms_max = number(text, 1, 1e6, "time-ms", state);
+        trial->plan.total_ms_max = verb_number(text, 1, 1e6, "time-ms", state);
         return 0;
     case KEY_WATCHDOG:
-        trial->watchdog_seconds = number(text, 0.1, 1e5, "watchdog", state);
+        trial->watchdog_seconds = verb_number(text, 0.1, 1e5, "watchdog", state);
         return 0;
     case KEY_REPEATS:
-        trial->repeats = (int)number(text, 1, 200, "repeats", state);
+        trial->repeats = (int)verb_count(text, 1, 200, "repeats", state);
         return 0;
     case KEY_ANCHORS:
         arguments->anchors = true;
@@ -197,7 +191,8 @@ struct session {
     struct run done; /* what the resumed run holds */
     struct writer writer;
     struct show show;
-    double std16_rho; /* of the problem at hand; NaN: not known */
+    struct samples samples; /* of the row at hand */
+    double std16_rho;       /* of the problem at hand; NaN: not known */
     int64_t rows, resumed;
     int exit_status;
 };
@@ -262,7 +257,10 @@ static bool keep_row(struct session *session, struct row *row, struct fault *fau
     if (exit_status > session->exit_status) session->exit_status = exit_status;
     session->rows++;
     row->deviation.rho_std16 = row->deviation.rho / session->std16_rho;
-    if (!writer_append(&session->writer, row, fault)) return false;
+    if (!samples_write(session->writer.folder, row, &session->samples, fault) ||
+        !writer_append(&session->writer, row, fault))
+        return false;
+    samples_free(&session->samples);
     show_row(&session->show, row);
     return true;
 }
@@ -512,6 +510,7 @@ static bool run_all(struct session *session, struct fault *fault) {
         for (int64_t n = 0; well && n < session->item_count; n++)
             well = run_problem(session, &session->items[n], chosen, fault);
         well = writer_close(&session->writer, fault) && well;
+        well = well && samples_finish(session->writer.folder, fault);
         show_end(&session->show, session->writer.folder, session->resumed);
     }
     free(chosen);
@@ -521,9 +520,9 @@ static bool run_all(struct session *session, struct fault *fault) {
 static int run_run(int argc, char **argv) {
     struct fault fault = {0};
     struct session session = {.arguments = {.trial = trial_defaults}, .writer = {.file = -1}};
-    argp_err_exit_status = FAULT_INPUT;
     argp_parse(&argp, argc, argv, 0, NULL, &session.arguments);
     session.arguments.trial.program = verb_program();
+    session.arguments.trial.samples = &session.samples;
     machine_describe(&session.machine, argc, argv);
     bool well = gather(&session, &fault);
     if (well && (session.item_count == 0 || session.kernels.count == 0))
@@ -535,6 +534,7 @@ static int run_run(int argc, char **argv) {
     const int status = well ? session.exit_status : verb_fault(&fault);
     plugin_list_free(&session.kernels);
     run_free(&session.done);
+    samples_free(&session.samples);
     free(session.items);
     free(session.words);
     free(session.arguments.globs.list);

@@ -4,10 +4,10 @@
 #include "obtain.h"
 #include "trial.h"
 #include "verb.h"
+#include "../oracle/clock.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum { OPTION_JSON = 256 };
 
@@ -29,8 +29,7 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
     struct options *options = state->input;
     switch (key) {
     case 't':
-        options->threads = atoi(argument);
-        if (options->threads < 1) argp_error(state, "--threads takes a number, not '%s'", argument);
+        options->threads = (int)verb_count(argument, 1, VERB_THREADS_MAX, "threads", state);
         return 0;
     case OPTION_JSON:
         options->json = true;
@@ -117,12 +116,6 @@ struct selftest {
     int64_t planted_right, planted_wrong, honest_right, honest_wrong;
     int64_t found[STATUS_COUNT];
 };
-
-static double now_s(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
-}
 
 /* Holds the fixture of `line`. */
 static bool hold(struct selftest *test, const char *line, struct fault *fault) {
@@ -247,7 +240,7 @@ static void print_summary(struct selftest *test, double seconds) {
 }
 
 static int run_selftest(int argc, char **argv) {
-    const double start = now_s();
+    const double start = clock_s();
     struct selftest test = {.rows = json_array()};
     struct fault fault = {0};
     argp_parse(&argp, argc, argv, 0, NULL, &test.options);
@@ -255,7 +248,7 @@ static int run_selftest(int argc, char **argv) {
                      plugin_scan(&test.kernels, verb_program(), verb_kernels(), NULL, 0, &fault) &&
                      suite_read(&test.smoke, verb_suites(), "smoke", &fault) &&
                      run_planted(&test, &fault) && run_honest(&test, &fault);
-    if (ran) print_summary(&test, now_s() - start);
+    if (ran) print_summary(&test, clock_s() - start);
     const int status = !ran                                         ? verb_fault(&fault)
                        : test.planted_wrong + test.honest_wrong > 0 ? EXIT_WRONG_RESULT
                        : test.honest_right == 0                     ? FAULT_NOTHING

@@ -37,6 +37,7 @@
 #include "plugin.h"
 #include "protocol.h"
 #include "timing.h"
+#include "../oracle/clock.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -47,7 +48,6 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { MEMORIES_MAX = 4, SCRATCH_GUARD_BYTES = 4096, SCRATCH_GUARD = 0xa7, SCRATCH_NAN = 0xff };
@@ -237,12 +237,6 @@ static json_t *do_map(struct worker *worker, const json_t *request) {
     return allocate_scratch(worker);
 }
 
-static double now_us(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec * 1e6 + (double)now.tv_nsec * 1e-3;
-}
-
 static void upload(struct worker *worker, bool outputs) {
     for (int slot = 0; slot < ATTN_SLOT_COUNT; slot++) {
         const struct placed *placed = &worker->placed[slot];
@@ -264,11 +258,11 @@ static json_t *do_prepare(struct worker *worker, const json_t *request) {
     if (worker->device == NULL) return refusal_json("error", "prepare before load");
     upload(worker, false);
     worker->call.state = NULL;
-    const double start = now_us();
+    const double start = clock_s();
     const char *reason = NULL;
     if (worker->kernel.prepare != NULL)
         reason = worker->kernel.prepare(&worker->problem, &worker->call);
-    const double us = now_us() - start;
+    const double us = (clock_s() - start) * 1e6;
     if (reason != NULL) return failed(reason);
     worker->prepared = true;
     return json_pack("{s:b, s:f}", "ok", 1, "us", worker->kernel.prepare != NULL ? us : 0);
@@ -317,14 +311,14 @@ static json_t *do_time(struct worker *worker, const json_t *request) {
     char stop[12] = "cap";
     int64_t n = 0;
     const char *reason = NULL;
-    const double start = now_us();
+    const double start = clock_s();
     do {
         if (cold && !worker->device->evict(worker->call.threads)) reason = "out of memory to evict";
         if (reason == NULL)
             reason = worker->device->launch(&worker->kernel, &worker->problem, &worker->call,
                                             &samples[n++]);
     } while (reason == NULL && n < plan.samples_max &&
-             !timing_enough(samples, n, (now_us() - start) * 1e-3, &plan, stop));
+             !timing_enough(samples, n, (clock_s() - start) * 1e3, &plan, stop));
     json_t *reply = reason != NULL ? failed(reason) : answer();
     if (reason == NULL) {
         json_t *list = json_array();

@@ -1,24 +1,18 @@
 /* Appending to a run. */
 #define _GNU_SOURCE
 #include "writer.h"
+#include "../oracle/clock.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 /* Forcing each row to disk would cost small problems more than running them does. What is written
  * outlives the process at once; this bounds what a power cut takes. */
 static const double sync_every_s = 2;
-
-static double now_s(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
-}
 
 static bool write_line(struct writer *writer, json_t *json, struct fault *fault) {
     char *text = json_dumps(json, JSON_COMPACT);
@@ -35,9 +29,9 @@ static bool write_line(struct writer *writer, json_t *json, struct fault *fault)
     if (written != (ssize_t)bytes + 1)
         return fault_set(fault, FAULT_OURS, "cannot write to '%s/run.jsonl': %s", writer->folder,
                          written < 0 ? strerror(error) : "the disk is full");
-    if (now_s() - writer->synced_s > sync_every_s) {
+    if (clock_s() - writer->synced_s > sync_every_s) {
         fdatasync(writer->file);
-        writer->synced_s = now_s();
+        writer->synced_s = clock_s();
     }
     return true;
 }
@@ -69,7 +63,7 @@ static void name_folder(char *folder, size_t bytes, const char *runs, const char
 
 bool writer_create(struct writer *writer, const char *folder, const char *runs, const char *suffix,
                    const struct machine *machine, struct fault *fault) {
-    *writer = (struct writer){.file = -1, .synced_s = now_s()};
+    *writer = (struct writer){.file = -1, .synced_s = clock_s()};
     bool made;
     if (folder != NULL) {
         snprintf(writer->folder, sizeof writer->folder, "%s", folder);
@@ -107,7 +101,7 @@ static off_t whole_lines(int file, off_t end) {
 
 bool writer_resume(struct writer *writer, const char *folder, struct fault *fault) {
     char path[4200];
-    *writer = (struct writer){.file = -1, .synced_s = now_s()};
+    *writer = (struct writer){.file = -1, .synced_s = clock_s()};
     snprintf(writer->folder, sizeof writer->folder, "%s", folder);
     snprintf(path, sizeof path, "%s/run.jsonl", writer->folder);
     writer->file = open(path, O_RDWR | O_APPEND | O_CLOEXEC);

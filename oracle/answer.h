@@ -22,7 +22,7 @@ struct answer {
     double kept_mass;  /* mean share of the dense softmax mass that lies on kept tokens, from plain
                           logits; 1 for dense problems, NaN where it was not computed (too much
                           work, or tokens that are not kept hold NaN) */
-    char oracle[64];   /* "oracle 1", bumped when answers may change in more than the last bits */
+    char oracle[64];   /* ORACLE_VERSION of oracle.h, or whatever a stranger's file says */
     char blas[128];    /* OpenBLAS' own description: version, core type */
     char cpu[128];
 };

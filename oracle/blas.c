@@ -3,11 +3,11 @@
  * One row goes through gemv: gemm would copy the whole matrix to use it once (9-11 against 2-4
  * GFLOP/s). With BLAS on one thread, gemm and gemv give the same bits for any number of callers. */
 #include "blas.h"
+#include "clock.h"
 #include "oracle.h"
 
 #include <cblas.h>
 #include <stdlib.h>
-#include <time.h>
 
 enum { RATE_REPEATS = 7 };
 
@@ -34,7 +34,8 @@ void blas_multiply_add(double *out, const double *a, const double *b, int64_t ro
         cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, M, N, K, 1, a, K, b, N, 1, out, N);
 }
 
-/* An n x n product of either type; the matrices hold whatever `memory` does. */
+/* An n x n product of either type. Of the doubles that `memory` holds, all 1, the halves are floats
+ * too: 0 and 1.875. */
 static void square_product(void *memory, int64_t n, bool wide) {
     const blasint N = (blasint)n;
     if (wide) {
@@ -53,18 +54,16 @@ static int ascending(const void *a, const void *b) {
 
 /* FLOP/s; 0 without the memory to try. */
 static double rate(int64_t n, int threads, bool wide) {
-    void *memory = calloc((size_t)(3 * n * n), sizeof(double));
+    double *memory = malloc((size_t)(3 * n * n) * sizeof *memory);
     double seconds[RATE_REPEATS];
     if (!memory) return 0;
+    for (int64_t at = 0; at < 3 * n * n; at++) memory[at] = 1;
     openblas_set_num_threads(threads > 0 ? threads : openblas_get_num_procs());
     square_product(memory, n, wide); /* wakes the threads and touches the memory */
     for (int r = 0; r < RATE_REPEATS; r++) {
-        struct timespec start, end;
-        clock_gettime(CLOCK_MONOTONIC, &start);
+        const double start = clock_s();
         square_product(memory, n, wide);
-        clock_gettime(CLOCK_MONOTONIC, &end);
-        seconds[r] =
-            (double)(end.tv_sec - start.tv_sec) + 1e-9 * (double)(end.tv_nsec - start.tv_nsec);
+        seconds[r] = clock_s() - start;
     }
     free(memory);
     qsort(seconds, RATE_REPEATS, sizeof *seconds, ascending);

@@ -187,6 +187,7 @@ bool definition_answer(struct answer *answer, const struct rule_view *view, int6
     snprintf(answer->oracle, sizeof answer->oracle, "definition 1");
 
     if (threads < 1) threads = (int)sysconf(_SC_NPROCESSORS_ONLN);
+    if (threads < 1) threads = 1; /* it could not tell */
     const size_t memory = (size_t)(6 * problem->head_dim + problem->kv_len);
     double *mass = calloc((size_t)(problem->batch * problem->q_heads), sizeof *mass);
     struct worker *workers = calloc((size_t)threads, sizeof *workers);

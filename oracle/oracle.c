@@ -8,6 +8,7 @@
 #define _GNU_SOURCE
 #include "blas.h"
 #include "block.h"
+#include "clock.h"
 
 #include <math.h>
 #include <pthread.h>
@@ -15,7 +16,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/utsname.h>
-#include <time.h>
 
 enum {
     UNITS_WANTED = 128,     /* enough to keep many cores busy to the end */
@@ -201,12 +201,6 @@ static int cores(void) {
     return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
 }
 
-static double seconds_now(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
 /* Whether some row has a list; then all have, for one rule gives them. */
 static bool has_lists(const struct rule_view *view) {
     for (int64_t b = 0; b < view->problem->batch; b++)
@@ -221,7 +215,7 @@ static double dense_flops(const struct rule_view *view) {
 }
 
 static void describe_machine(struct answer *answer) {
-    snprintf(answer->oracle, sizeof answer->oracle, "oracle 1");
+    snprintf(answer->oracle, sizeof answer->oracle, ORACLE_VERSION);
     snprintf(answer->blas, sizeof answer->blas, "%s", oracle_blas());
     struct utsname name;
     if (uname(&name) == 0) snprintf(answer->cpu, sizeof answer->cpu, "%s", name.machine);
@@ -235,7 +229,7 @@ static void describe_machine(struct answer *answer) {
 bool oracle_answer(struct answer *answer, const struct rule_view *view, int64_t rows, int threads,
                    struct oracle_cost *cost, struct fault *fault) {
     const struct attn_problem *problem = view->problem;
-    const double start = seconds_now();
+    const double start = clock_s();
     struct oracle_cost unasked;
     if (!cost) cost = &unasked;
     *cost = (struct oracle_cost){0};
@@ -261,7 +255,7 @@ bool oracle_answer(struct answer *answer, const struct rule_view *view, int64_t 
     free(work.units);
     free(work.range_memory);
     free(work.mass);
-    cost->seconds = seconds_now() - start;
+    cost->seconds = clock_s() - start;
     if (done) return true;
     answer_free(answer);
     return fault_set(fault, FAULT_OURS, "out of memory for the working space of an answer");

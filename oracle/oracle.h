@@ -12,6 +12,10 @@
 #include "answer.h"
 #include "rule.h"
 
+/* Goes into answers, and up when they may change in more than the last bits: older ones that
+ * attest stored are then computed again. */
+#define ORACLE_VERSION "oracle 1"
+
 struct oracle_cost {
     double seconds;
     double product_flops; /* of the matrix products: 2 m n k each; keys that no row of a block

@@ -1,20 +1,11 @@
 /* What is true of attention whatever the numbers, and so of the oracle. */
 #include "oracle.h"
-#include "../fixtures/fixture.h"
+#include "../fixtures/test_drawn.h"
 
 #include <criterion/criterion.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-static struct fixture drawn(const char *line) {
-    struct fault fault = {0};
-    struct problem problem;
-    struct fixture fixture = {0};
-    cr_assert(problem_parse(&problem, line, &fault), "%s: %s", line, fault.text);
-    cr_assert(fixture_generate(&fixture, &problem, 1, &fault), "%s: %s", line, fault.text);
-    return fixture;
-}
 
 static struct answer answered(const struct fixture *fixture, int64_t rows, int threads) {
     struct fault fault = {0};
@@ -71,7 +62,7 @@ static void done(struct fixture *fixture, struct answer *answer) {
 }
 
 Test(oracle, returns_a_constant_v) {
-    struct fixture fixture = drawn("f32-b1-hq4-hkv2-q300-kv700-d16-causal");
+    struct fixture fixture = test_drawn("f32-b1-hq4-hkv2-q300-kv700-d16-causal", 1);
     float *v = numbers(&fixture, ATTN_V);
     for (int64_t n = 0; n < 2 * 700 * 16; n++)
         v[n] = (float)(n / (700 * 16) + 1) * (n % 2 ? -3 : 1);
@@ -86,7 +77,7 @@ Test(oracle, returns_a_constant_v) {
 }
 
 Test(oracle, does_not_mind_a_constant_added_to_every_logit_of_a_row) {
-    struct fixture fixture = drawn("f32-b1-hq2-hkv1-q40-kv600-d8");
+    struct fixture fixture = test_drawn("f32-b1-hq2-hkv1-q40-kv600-d8", 1);
     float *q = numbers(&fixture, ATTN_Q), *k = numbers(&fixture, ATTN_K);
     for (int64_t n = 0; n < 600 * 8; n++)
         k[n] = rintf(k[n] * 256) / 256; /* so that k + 50 is exact */
@@ -103,7 +94,7 @@ Test(oracle, does_not_mind_a_constant_added_to_every_logit_of_a_row) {
 }
 
 Test(oracle, does_not_mind_the_order_of_keys) {
-    struct fixture fixture = drawn("f32-b1-hq2-hkv1-q40-kv600-d8");
+    struct fixture fixture = test_drawn("f32-b1-hq2-hkv1-q40-kv600-d8", 1);
     struct answer before = answered(&fixture, 0, 1);
     const enum attn_slot slots[] = {ATTN_K, ATTN_V};
     for (int s = 0; s < 2; s++) {
@@ -121,8 +112,8 @@ Test(oracle, does_not_mind_the_order_of_keys) {
 }
 
 Test(oracle, sees_no_difference_between_pages_in_order_and_no_pages) {
-    struct fixture plain = drawn("f32-b2-hq4-hkv2-kv48-d8");
-    struct fixture paged = drawn("f32-b2-hq4-hkv2-d8-page16-lens48,48");
+    struct fixture plain = test_drawn("f32-b2-hq4-hkv2-kv48-d8", 1);
+    struct fixture paged = test_drawn("f32-b2-hq4-hkv2-d8-page16-lens48,48", 1);
     const struct rule_view view = fixture_view(&paged);
     const float *k = numbers(&plain, ATTN_K), *v = numbers(&plain, ATTN_V);
     memcpy(numbers(&paged, ATTN_Q), numbers(&plain, ATTN_Q), 2 * 4 * 8 * sizeof(float));
@@ -140,8 +131,8 @@ Test(oracle, sees_no_difference_between_pages_in_order_and_no_pages) {
 }
 
 Test(oracle, sees_no_difference_between_all_tokens_kept_and_dense) {
-    struct fixture dense = drawn("f32-b2-hq4-hkv2-kv700-d8");
-    struct fixture kept = drawn("f32-b2-hq4-hkv2-kv700-d8-keep700");
+    struct fixture dense = test_drawn("f32-b2-hq4-hkv2-kv700-d8", 1);
+    struct fixture kept = test_drawn("f32-b2-hq4-hkv2-kv700-d8-keep700", 1);
     const enum attn_slot slots[] = {ATTN_Q, ATTN_K, ATTN_V};
     for (int s = 0; s < 3; s++)
         memcpy(numbers(&kept, slots[s]), numbers(&dense, slots[s]),
@@ -154,8 +145,8 @@ Test(oracle, sees_no_difference_between_all_tokens_kept_and_dense) {
 }
 
 Test(oracle, decodes_as_the_last_row_of_a_causal_prefill) {
-    struct fixture prefill = drawn("f32-b1-hq4-hkv2-q300-kv300-d8-causal");
-    struct fixture decode = drawn("f32-b1-hq4-hkv2-kv300-d8");
+    struct fixture prefill = test_drawn("f32-b1-hq4-hkv2-q300-kv300-d8-causal", 1);
+    struct fixture decode = test_drawn("f32-b1-hq4-hkv2-kv300-d8", 1);
     for (int64_t h = 0; h < 4; h++)
         memcpy(numbers(&decode, ATTN_Q) + h * 8, numbers(&prefill, ATTN_Q) + (h * 300 + 299) * 8,
                8 * sizeof(float));
@@ -168,8 +159,8 @@ Test(oracle, decodes_as_the_last_row_of_a_causal_prefill) {
 }
 
 Test(oracle, groups_queries_as_if_key_heads_were_repeated) {
-    struct fixture grouped = drawn("f32-b1-hq6-hkv2-q70-kv300-d8");
-    struct fixture repeated = drawn("f32-b1-hq6-hkv6-q70-kv300-d8");
+    struct fixture grouped = test_drawn("f32-b1-hq6-hkv2-q70-kv300-d8", 1);
+    struct fixture repeated = test_drawn("f32-b1-hq6-hkv6-q70-kv300-d8", 1);
     memcpy(numbers(&repeated, ATTN_Q), numbers(&grouped, ATTN_Q), 6 * 70 * 8 * sizeof(float));
     for (int64_t h = 0; h < 6; h++) {
         const size_t head = 300 * 8;
@@ -197,7 +188,7 @@ enum { VARIANTS = sizeof every_variant / sizeof *every_variant };
 
 Test(oracle, has_the_same_bits_for_any_number_of_threads) {
     for (int n = 0; n < VARIANTS; n++) {
-        struct fixture fixture = drawn(every_variant[n]);
+        struct fixture fixture = test_drawn(every_variant[n], 1);
         struct answer one = answered(&fixture, 0, 1);
         for (int threads = 2; threads <= 7; threads++) {
             struct answer more = answered(&fixture, 0, threads);
@@ -212,7 +203,7 @@ Test(oracle, has_the_same_bits_for_any_number_of_threads) {
 Test(oracle, is_not_touched_by_what_nobody_may_read) {
     for (int n = 0; n < VARIANTS; n++)
         for (int poison = POISON_NAN; poison <= POISON_BIG; poison++) {
-            struct fixture fixture = drawn(every_variant[n]);
+            struct fixture fixture = test_drawn(every_variant[n], 1);
             struct answer before = answered(&fixture, 0, 2);
             const int64_t written = fixture_poison(&fixture, (enum poison)poison, 1);
             struct answer after = answered(&fixture, 0, 2);
@@ -224,7 +215,7 @@ Test(oracle, is_not_touched_by_what_nobody_may_read) {
 }
 
 Test(oracle, answers_sampled_rows_as_it_answers_them_all) {
-    struct fixture fixture = drawn("f16-b2-hq4-hkv2-q601-kv700-d16-causal");
+    struct fixture fixture = test_drawn("f16-b2-hq4-hkv2-q601-kv700-d16-causal", 1);
     struct answer all = answered(&fixture, 0, 1), some = answered(&fixture, 7, 1);
     cr_assert(all.row_count == 601 && some.row_count == 7);
     for (int64_t n = 0; n < 7; n++) cr_expect(some.rows[n] == 100 * n);
@@ -242,7 +233,7 @@ Test(oracle, answers_sampled_rows_as_it_answers_them_all) {
 }
 
 Test(oracle, leaves_rows_that_see_nothing_at_zero_and_minus_infinity) {
-    struct fixture fixture = drawn("f16-b3-hq2-hkv1-q30-kv30-d8-lens30,0,11");
+    struct fixture fixture = test_drawn("f16-b3-hq2-hkv1-q30-kv30-d8-lens30,0,11", 1);
     struct answer answer = answered(&fixture, 0, 2);
     for (int64_t row = 0; row < row_total(&answer); row++) {
         const int64_t b = row / 60, i = row % 30;
@@ -256,7 +247,7 @@ Test(oracle, leaves_rows_that_see_nothing_at_zero_and_minus_infinity) {
 
 /* NaN or infinity that a row does see must come out, and in no other row. */
 static void expect_special(enum attn_slot slot, float value, int64_t at_token) {
-    struct fixture fixture = drawn("f32-b1-hq2-hkv1-q300-kv300-d8-causal");
+    struct fixture fixture = test_drawn("f32-b1-hq2-hkv1-q300-kv300-d8-causal", 1);
     const struct rule_view view = fixture_view(&fixture);
     struct fault fault = {0};
     struct answer before = answered(&fixture, 0, 2), definition = {0};
@@ -300,19 +291,19 @@ Test(oracle, lets_a_nan_in_q_reach_its_own_row_and_no_other) {
 }
 
 Test(oracle, says_what_share_a_list_keeps) {
-    struct fixture fixture = drawn("f16-b2-hq4-hkv2-kv640-d16-keep64");
+    struct fixture fixture = test_drawn("f16-b2-hq4-hkv2-kv640-d16-keep64", 1);
     struct answer answer = answered(&fixture, 0, 1);
     cr_expect(fabs(answer.kept_ratio - 0.1) < 1e-15);
     cr_expect(answer.kept_mass > 0.05 && answer.kept_mass < 0.2);
     done(&fixture, &answer);
-    fixture = drawn("f16-b2-hq4-hkv2-d16-page16-lens0,0-keep64");
+    fixture = test_drawn("f16-b2-hq4-hkv2-d16-page16-lens0,0-keep64", 1);
     answer = answered(&fixture, 0, 1);
     cr_expect(answer.kept_ratio == 1 && answer.kept_mass == 1);
     done(&fixture, &answer);
 }
 
 Test(oracle, counts_its_products_and_stays_within_64_mb_a_thread) {
-    struct fixture fixture = drawn("f16-b1-hq2-hkv2-q512-kv600-d256");
+    struct fixture fixture = test_drawn("f16-b1-hq2-hkv2-q512-kv600-d256", 1);
     const struct rule_view view = fixture_view(&fixture);
     struct fault fault = {0};
     struct oracle_cost cost;

@@ -1,20 +1,11 @@
 /* What the rules accept, refuse and draw. */
 #include "rule.h"
-#include "../fixtures/fixture.h"
+#include "../fixtures/test_drawn.h"
 
 #include <criterion/criterion.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-static struct fixture drawn(const char *line) {
-    struct fault fault = {0};
-    struct problem problem;
-    struct fixture fixture = {0};
-    cr_assert(problem_parse(&problem, line, &fault), "%s: %s", line, fault.text);
-    cr_assert(fixture_generate(&fixture, &problem, 1, &fault), "%s: %s", line, fault.text);
-    return fixture;
-}
 
 static const int32_t *table(const struct fixture *fixture, enum attn_slot slot) {
     return fixture->tensors[slot].data;
@@ -60,7 +51,7 @@ static const struct refusal {
 Test(rules, refuse_every_bad_number_and_say_where_it_is) {
     for (size_t n = 0; n < sizeof refusals / sizeof *refusals; n++) {
         const struct refusal *refusal = &refusals[n];
-        struct fixture fixture = drawn(refusal->line);
+        struct fixture fixture = test_drawn(refusal->line, 1);
         const struct rule_view view = fixture_view(&fixture);
         struct attn_tensor *tensor = &fixture.tensors[refusal->slot];
         struct fault fault = {0};
@@ -78,7 +69,7 @@ Test(rules, refuse_every_bad_number_and_say_where_it_is) {
 }
 
 Test(rules, refuse_a_token_listed_twice) {
-    struct fixture fixture = drawn(paged);
+    struct fixture fixture = test_drawn(paged, 1);
     const struct rule_view view = fixture_view(&fixture);
     struct fault fault = {0};
     int32_t *list = fixture.tensors[ATTN_SPARSE_IND].data;
@@ -91,7 +82,7 @@ Test(rules, refuse_a_token_listed_twice) {
 
 Test(rules, refuse_a_missing_a_foreign_and_a_misshapen_dataset) {
     struct fault fault = {0};
-    struct fixture fixture = drawn(varlen);
+    struct fixture fixture = test_drawn(varlen, 1);
     const struct rule_view view = fixture_view(&fixture);
     const struct attn_tensor lens = fixture.tensors[ATTN_SEQ_LENS];
 
@@ -188,7 +179,7 @@ Test(rules, give_each_variant_its_tensors) {
 }
 
 Test(rules, align_causal_bottom_right_with_each_sequences_own_length) {
-    struct fixture fixture = drawn("f16-b3-hq2-hkv2-q20-kv20-d8-lens20,0,7-causal");
+    struct fixture fixture = test_drawn("f16-b3-hq2-hkv2-q20-kv20-d8-lens20,0,7-causal", 1);
     const struct rule_view view = fixture_view(&fixture);
     for (int64_t i = 0; i < 20; i++) {
         cr_expect(rules_keys(&view, 0, 1, i).count == i + 1);
@@ -196,7 +187,7 @@ Test(rules, align_causal_bottom_right_with_each_sequences_own_length) {
         cr_expect(rules_keys(&view, 2, 1, i).count == (i < 7 ? i + 1 : 0));
     }
     fixture_free(&fixture);
-    fixture = drawn("f16-b1-hq2-hkv2-q9-kv5-d8-causal");
+    fixture = test_drawn("f16-b1-hq2-hkv2-q9-kv5-d8-causal", 1);
     const struct rule_view more_queries = fixture_view(&fixture);
     for (int64_t i = 0; i < 9; i++)
         cr_expect(rules_keys(&more_queries, 0, 0, i).count == (i < 4 ? 0 : i - 3));
@@ -204,7 +195,7 @@ Test(rules, align_causal_bottom_right_with_each_sequences_own_length) {
 }
 
 Test(rules, find_a_token_through_the_page_table) {
-    struct fixture fixture = drawn("f32-b2-hq2-hkv2-d4-page3-lens7,5");
+    struct fixture fixture = test_drawn("f32-b2-hq2-hkv2-d4-page3-lens7,5", 1);
     const struct rule_view view = fixture_view(&fixture);
     const int32_t *indptr = table(&fixture, ATTN_KV_PAGE_INDPTR);
     const int32_t *indices = table(&fixture, ATTN_KV_PAGE_INDICES);
@@ -222,7 +213,7 @@ Test(rules, find_a_token_through_the_page_table) {
 }
 
 Test(page, tables_are_shuffled_distinct_and_leave_pages_unused) {
-    struct fixture fixture = drawn("f16-b4-hq2-hkv2-d8-page4-lens200,0,131,77");
+    struct fixture fixture = test_drawn("f16-b4-hq2-hkv2-d8-page4-lens200,0,131,77", 1);
     const struct attn_problem *problem = &fixture.problem.attn;
     const int32_t *indices = table(&fixture, ATTN_KV_PAGE_INDICES);
     const int64_t entries = 50 + 0 + 33 + 20;
@@ -240,7 +231,7 @@ Test(page, tables_are_shuffled_distinct_and_leave_pages_unused) {
 }
 
 Test(page, tables_in_order_are_the_identity_without_unused_pages) {
-    struct fixture fixture = drawn("f16-b3-hq2-hkv2-d8-page4-lens20,0,13-pagesordered");
+    struct fixture fixture = test_drawn("f16-b3-hq2-hkv2-d8-page4-lens20,0,13-pagesordered", 1);
     const int32_t *indices = table(&fixture, ATTN_KV_PAGE_INDICES);
     cr_assert(fixture.problem.attn.pages == 9);
     for (int32_t n = 0; n < 9; n++) cr_expect(indices[n] == n);
@@ -248,7 +239,7 @@ Test(page, tables_in_order_are_the_identity_without_unused_pages) {
 }
 
 Test(page, sharing_gives_odd_sequences_the_full_pages_of_their_neighbour) {
-    struct fixture fixture = drawn("f16-b5-hq2-hkv2-d8-page4-lens18,30,9,8,12-pagesshared");
+    struct fixture fixture = test_drawn("f16-b5-hq2-hkv2-d8-page4-lens18,30,9,8,12-pagesshared", 1);
     const int32_t *indptr = table(&fixture, ATTN_KV_PAGE_INDPTR);
     const int32_t *indices = table(&fixture, ATTN_KV_PAGE_INDICES);
     const int64_t shared[] = {0, 4, 0, 2, 0};
@@ -271,7 +262,7 @@ Test(page, sharing_gives_odd_sequences_the_full_pages_of_their_neighbour) {
 }
 
 Test(page, a_table_of_empty_sequences_is_still_a_table) {
-    struct fixture fixture = drawn("f16-b2-hq2-hkv2-d8-page4-lens0,0");
+    struct fixture fixture = test_drawn("f16-b2-hq2-hkv2-d8-page4-lens0,0", 1);
     const struct rule_view view = fixture_view(&fixture);
     struct fault fault = {0};
     cr_expect(rules_check(&view, &fault), "%s", fault.text);
@@ -281,7 +272,7 @@ Test(page, a_table_of_empty_sequences_is_still_a_table) {
 }
 
 Test(keep, by_probability_keeps_about_so_many_in_order) {
-    struct fixture fixture = drawn("f16-b1-hq16-hkv2-kv20000-d8-keep0.02");
+    struct fixture fixture = test_drawn("f16-b1-hq16-hkv2-kv20000-d8-keep0.02", 1);
     const struct rule_view view = fixture_view(&fixture);
     int64_t total = 0, most = 0;
     for (int64_t h = 0; h < 16; h++) {
@@ -296,7 +287,7 @@ Test(keep, by_probability_keeps_about_so_many_in_order) {
 }
 
 Test(keep, by_count_keeps_exactly_so_many_or_all_in_any_order) {
-    struct fixture fixture = drawn("f16-b3-hq4-hkv2-d8-page16-lens300,40,0-keep64");
+    struct fixture fixture = test_drawn("f16-b3-hq4-hkv2-d8-page16-lens300,40,0-keep64", 1);
     const struct rule_view view = fixture_view(&fixture);
     struct fault fault = {0};
     const int64_t expected[] = {64, 40, 0};
@@ -331,7 +322,8 @@ Test(draw, chooses_every_number_about_equally_often) {
 }
 
 Test(magicpig, draws_k_and_l_in_1_to_6_in_steps_of_2_to_the_minus_16) {
-    struct fixture fixture = drawn("f16-b4-hq32-hkv2-d8-page16-lens40,1,2,3-keep10-magicpig");
+    struct fixture fixture =
+        test_drawn("f16-b4-hq32-hkv2-d8-page16-lens40,1,2,3-keep10-magicpig", 1);
     const enum attn_slot slots[] = {ATTN_LSH_K, ATTN_LSH_L};
     for (int s = 0; s < 2; s++) {
         const float *values = fixture.tensors[slots[s]].data;

@@ -47,8 +47,14 @@ static size_t scratch_bytes(const struct attn_problem *problem) {
     return kind == SCRATCH_HUGE ? (size_t)1 << 60 : 1000;
 }
 
+static unsigned char *scratch_of(const struct attn_call *call) {
+    return call->scratch;
+}
+
+/* What HOARDS holds: each block begins with where the one before it is. */
+static void **volatile hoard;
+
 static const char *launch(const struct attn_problem *problem, const struct attn_call *call) {
-    unsigned char *scratch = call->scratch;
     size_t bytes = sizeof(float);
     if (problem->dtype != ATTN_F32) bytes = 2;
     memset(call->tensors[ATTN_OUT].data, 0,
@@ -67,21 +73,23 @@ static const char *launch(const struct attn_problem *problem, const struct attn_
     case NO_MEMORY:
         return "Out of memory on the device";
     case SCRATCH_AFTER:
-        scratch[call->scratch_bytes] = 1;
+        scratch_of(call)[call->scratch_bytes] = 1;
         return NULL;
     case SCRATCH_BEFORE:
-        scratch[-1] = 1;
+        scratch_of(call)[-1] = 1;
         return NULL;
     case SCRATCH_ZERO: /* 0 / 0 where it is not */
         for (size_t n = 0; n < call->scratch_bytes; n++) {
-            if (scratch[n] != 0) memset(call->tensors[ATTN_OUT].data, 0x7e, 2);
+            if (scratch_of(call)[n] != 0) memset(call->tensors[ATTN_OUT].data, 0x7e, 2);
         }
         return NULL;
     case HOARDS:
         for (int n = 0; n < 1 << 16; n++) {
-            void *block = malloc((size_t)1 << 20);
+            void **block = malloc((size_t)1 << 20);
             if (block == NULL) return "out of memory for a block";
             memset(block, 1, (size_t)1 << 20);
+            *block = hoard;
+            hoard = block;
         }
         return NULL;
     case BABBLES: /* all files it could have found */

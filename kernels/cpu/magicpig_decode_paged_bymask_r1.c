@@ -1,4 +1,5 @@
-/* magicpig_decode_paged, bymask. */
+/* What a dense kernel with a mask costs under MagicPIG: all valid tokens are scored, those of the
+ * mask corrected, the others hidden and their values blanked. */
 #include "core/attention.h"
 
 static const struct lookup lookup = {
@@ -24,7 +25,8 @@ ATTN_PUBLIC const struct attn_kernel attn_export = {
     .name = "bymask",
     .revision = 1,
     .grade = 'A',
-    .change = "first",
+    .change = "dense: 53 ms on a core at f16 Hq32 S60000 D256 P256 (Zen 5, busy machine); "
+              "flash takes 19 at 2 % kept",
     .traits = ATTN_GQA | ATTN_RAGGED | ATTN_PAGE | ATTN_KEEP | ATTN_MAGICPIG,
     .dtypes = 1u << ATTN_F32 | 1u << ATTN_F16 | 1u << ATTN_BF16,
     .p_dtype = ATTN_F32,

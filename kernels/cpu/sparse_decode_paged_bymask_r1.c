@@ -1,4 +1,6 @@
-/* sparse_decode_paged, bymask. */
+/* What a dense kernel with a mask costs over pages: the list is made a mask of a byte a token, and
+ * decode_paged_flash's method goes over all valid tokens, hiding scores and blanking values of
+ * those not kept. */
 #include "core/attention.h"
 
 static const struct lookup lookup = {
@@ -24,7 +26,8 @@ ATTN_PUBLIC const struct attn_kernel attn_export = {
     .name = "bymask",
     .revision = 1,
     .grade = 'A',
-    .change = "first",
+    .change = "dense: reads 490 MB in 73 ms on a core at f16 S60000 D256 P256 (Zen 5, busy "
+              "machine); flash takes 11 ms at 2 % kept",
     .traits = ATTN_GQA | ATTN_RAGGED | ATTN_PAGE | ATTN_KEEP,
     .dtypes = 1u << ATTN_F32 | 1u << ATTN_F16 | 1u << ATTN_BF16,
     .p_dtype = ATTN_F32,

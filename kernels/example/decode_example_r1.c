@@ -5,15 +5,13 @@
 #include <math.h>
 
 /* The logit of key j for one query row: q and k are D floats. */
-static double
-logit(const float *q, const float *k, const struct attn_problem *problem) {
+static double logit(const float *q, const float *k, const struct attn_problem *problem) {
     double dot = 0;
     for (int64_t d = 0; d < problem->head_dim; d++) dot += (double)q[d] * k[d];
     return dot * problem->scale;
 }
 
-static const char *
-launch(const struct attn_problem *problem, const struct attn_call *call) {
+static const char *launch(const struct attn_problem *problem, const struct attn_call *call) {
     const int64_t D = problem->head_dim, group = problem->q_heads / problem->kv_heads;
     for (int64_t row = 0; row < problem->batch * problem->q_heads; row++) {
         const float *q = (const float *)call->tensors[ATTN_Q].data + row * D;

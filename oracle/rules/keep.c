@@ -96,11 +96,11 @@ static void draw_lists(const struct rule_view *view, const struct rule_draw *dra
     const struct attn_problem *problem = view->problem;
     int32_t *nnz = view->tensors[ATTN_SPARSE_NNZ].data;
     int32_t *list = view->tensors[ATTN_SPARSE_IND].data;
-    for (int64_t row = 0; row < problem->batch * problem->q_heads; row++) {
+    const int64_t rows = problem->batch * problem->q_heads;
+    for (int64_t n = 0; n < rows * problem->kept_max; n++) list[n] = -1;
+    for (int64_t row = 0; row < rows; row++) {
         const int64_t tokens = rule_draw_len(problem, draw, row / problem->q_heads);
-        nnz[row] = (int32_t)draw_row(draw, (uint64_t)row, tokens, list);
-        for (int64_t n = nnz[row]; n < problem->kept_max; n++) list[n] = -1;
-        list += problem->kept_max;
+        nnz[row] = (int32_t)draw_row(draw, (uint64_t)row, tokens, list + row * problem->kept_max);
     }
 }
 

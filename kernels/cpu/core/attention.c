@@ -149,17 +149,18 @@ static struct task task_of(const struct run *run, int64_t n) {
     return task;
 }
 
-/* Where split s of block n leaves its result: of every row max and sum, then out. */
-static void place_result(const struct run *run, struct task *task, int64_t n, int64_t s,
-                         char *room) {
+/* Where split s of block n leaves its result for combine. */
+static float *partial_at(const struct run *run, int64_t n, int64_t s) {
     const struct division *d = &run->division;
     const int64_t width = run->problem->head_dim + 2;
-    float *at = (float *)(room + d->result_at);
-    if (d->splits > 1)
-        at = (float *)(run->scratch + d->partial_at) + (n * d->splits + s) * d->row_block * width;
+    return (float *)(run->scratch + d->partial_at) + (n * d->splits + s) * d->row_block * width;
+}
+
+/* A result: of every row max and sum, then out. */
+static void place_result(const struct run *run, struct task *task, float *at) {
     task->max = at;
-    task->sum = at + d->row_block;
-    task->out = at + 2 * d->row_block;
+    task->sum = at + run->division.row_block;
+    task->out = at + 2 * run->division.row_block;
 }
 
 static void write_block(const struct run *run, const struct task *task) {
@@ -176,9 +177,11 @@ static void write_block(const struct run *run, const struct task *task) {
 static void do_split(const struct run *run, int64_t n, int64_t s, char *room) {
     struct task task = task_of(run, n);
     const int64_t splits = run->division.splits;
-    place_result(run, &task, n, s, room);
+    place_result(run, &task,
+                 splits > 1 ? partial_at(run, n, s) : (float *)(room + run->division.result_at));
     task.workspace = room;
     if (splits > 1) {
+        task.partial = true;
         const int64_t stretch = ceil_div(ceil_div(task.key_end, splits), KEY_BLOCK) * KEY_BLOCK;
         const int64_t end = (s + 1) * stretch;
         task.key = s * stretch;
@@ -192,21 +195,20 @@ static void do_split(const struct run *run, int64_t n, int64_t s, char *room) {
 static void combine(const struct run *run, int64_t n) {
     const int64_t head_dim = run->problem->head_dim;
     struct task whole = task_of(run, n);
-    place_result(run, &whole, n, 0, NULL);
+    place_result(run, &whole, partial_at(run, n, 0));
     for (int64_t r = 0; r < whole.rows; r++) {
         struct task part = whole;
         float max = -INFINITY;
         for (int64_t s = 0; s < run->division.splits; s++) {
-            place_result(run, &part, n, s, NULL);
+            place_result(run, &part, partial_at(run, n, s));
             max = part.max[r] > max ? part.max[r] : max;
         }
         double sum = 0, out[HEAD_DIM_MAX] = {0};
         for (int64_t s = 0; s < run->division.splits; s++) {
-            place_result(run, &part, n, s, NULL);
+            place_result(run, &part, partial_at(run, n, s));
             if (part.sum[r] == 0) continue;
-            const double weight =
-                part.sum[r] * exp((double)whole.softmax_scale * ((double)part.max[r] - max));
-            sum += weight;
+            const double weight = exp((double)whole.softmax_scale * ((double)part.max[r] - max));
+            sum += weight * part.sum[r];
             for (int64_t d = 0; d < head_dim; d++) out[d] += weight * part.out[r * head_dim + d];
         }
         whole.max[r] = max;
@@ -228,6 +230,17 @@ static void make_mask(const struct run *run, int64_t row) {
     for (int64_t n = 0; n < count; n++) mask[tokens[n]] = 1;
 }
 
+/* As many as were given, as the scratch has room for, and as the work is worth. */
+static int thread_count(const struct run *run) {
+    const struct attn_problem *problem = run->problem;
+    const struct division *d = &run->division;
+    const size_t room = (run->call->scratch_bytes - d->threads_at) / d->thread_bytes;
+    const int64_t rows = problem->batch * problem->kv_heads * d->rows;
+    const int64_t worth = 1 + rows * d->keys * problem->head_dim / WORK_WORTH;
+    const int most = (size_t)run->call->threads < room ? run->call->threads : (int)room;
+    return worth < most ? (int)worth : most;
+}
+
 const char *attention_launch(const struct attn_problem *problem, const struct attn_call *call,
                              const struct lookup *lookup, enum method method) {
     const struct run run = {
@@ -236,15 +249,10 @@ const char *attention_launch(const struct attn_problem *problem, const struct at
     const struct division *d = &run.division;
     if (d->blocks == 0) return NULL;
     if (call->scratch_bytes < d->threads_at + d->thread_bytes) return "scratch is too small";
-    const size_t room = (call->scratch_bytes - d->threads_at) / d->thread_bytes;
-    const int64_t rows = problem->batch * problem->kv_heads * d->rows;
-    const int64_t worth = 1 + rows * d->keys * problem->head_dim / WORK_WORTH;
-    int threads = (size_t)call->threads < room ? call->threads : (int)room;
-    threads = worth < threads ? (int)worth : threads;
     for (int64_t b = 0; b < problem->batch; b++)
         if (lookup->tokens(call, b) > problem->kv_len) return "a sequence is longer than kv_len";
     const int64_t masks = lookup->sees == SEES_MASK ? problem->batch * problem->q_heads : 0;
-#pragma omp parallel num_threads(threads)
+#pragma omp parallel num_threads(thread_count(&run))
     {
         char *mine = run.scratch + d->threads_at + (size_t)omp_get_thread_num() * d->thread_bytes;
         if (masks > 0) {

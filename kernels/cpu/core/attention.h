@@ -16,7 +16,7 @@
 
 enum {
     HEAD_DIM_MAX = 256,
-    KEY_BLOCK = 64 /* keys that are looked up, scored and added together */
+    KEY_BLOCK = 64 /* the most keys that are looked up, scored and added together */
 };
 
 /* The storage of `count` tokens of kv head g of sequence b: those on `list`, or, where it is NULL,
@@ -58,17 +58,13 @@ struct task {
      * products went. softmax_scale >= 0: the largest product has the largest logit. */
     float softmax_scale, query_sign;
     /* The result: with c = softmax_scale, max of logit / c, sum of exp(logit - c max), and
-     * [rows][head_dim] of the weighted mean of v. Of rows that see none of the keys -infinity, 0
-     * and anything. */
+     * [rows][head_dim] of sum exp(logit - c max) v: where `partial` as it is, so that adding up
+     * parts rounds only once, else divided by `sum`. Of rows that see none of the keys -infinity,
+     * 0 and anything. */
+    bool partial;
     float *max, *sum, *out;
     void *workspace; /* 64-byte aligned */
 };
-
-/* Whether row r of the group sees position n. */
-static inline bool task_sees(const struct task *task, int64_t r, int64_t n) {
-    return task->mask ? task->mask[r % task->group * task->mask_stride + n]
-                      : !task->causal || n <= r / task->group + task->diagonal;
-}
 
 /* The arithmetic, for one instruction set: methods that do a task. Workspaces are in bytes. */
 struct isa {

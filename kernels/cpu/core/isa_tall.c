@@ -31,12 +31,12 @@ struct block {
  * error of an f32 score and costs 3 % of the product. */
 TEMPLATE void score(int vectors, const struct block *block, const struct tile *tile) {
     enum { STRETCH = 32 };
-    for (int64_t j = 0; j < tile->seen_any; j += STEP)
+    for (int64_t j = 0; j < tile->seen_any; j += STEP) {
+        const float *key = block->keys + j * block->depth;
+        float *score = block->scores + j * LANES;
         for (int64_t start = 0; start < block->head_dim; start += STRETCH) {
-            const float *key = block->keys + j * block->depth;
-            float *score = block->scores + j * LANES;
-            const int64_t rest = block->head_dim - start,
-                          end = start + (rest < STRETCH ? rest : STRETCH);
+            const int64_t left = block->head_dim - start;
+            const int64_t end = start + (left < STRETCH ? left : STRETCH);
             floats acc[STEP][TILE] = {0};
             for (int64_t d = start; d < end; d++) {
                 floats query[TILE];
@@ -51,6 +51,7 @@ TEMPLATE void score(int vectors, const struct block *block, const struct tile *t
                 store(to, start > 0 ? acc[u][n] + load(to) : acc[u][n]);
             }
         }
+    }
 }
 
 /* Turns scores into exponentials; says by what the earlier sums shrink. */
@@ -58,26 +59,31 @@ TEMPLATE void soften(int vectors, const struct block *block, struct tile *tile, 
     const floats none = splat(-INFINITY);
     floats max[TILE], origin[TILE], sum[TILE];
     UNROLL(n, vectors) max[n] = tile->max[n];
-    for (int64_t j = 0; j < tile->seen_all; j++) UNROLL(n, vectors)
-    max[n] = larger(load(block->scores + j * LANES + n * WIDTH), max[n]);
-    for (int64_t j = tile->seen_all; j < tile->seen_any; j++) UNROLL(n, vectors) {
+    for (int64_t j = 0; j < tile->seen_all; j++) {
+        UNROLL(n, vectors) max[n] = larger(load(block->scores + j * LANES + n * WIDTH), max[n]);
+    }
+    for (int64_t j = tile->seen_all; j < tile->seen_any; j++) {
+        UNROLL(n, vectors) {
             float *score = block->scores + j * LANES + n * WIDTH;
             const floats seen = choose(tile->limit[n] > (int32_t)j, load(score), none);
             store(score, seen);
             max[n] = larger(seen, max[n]);
         }
+    }
     UNROLL(n, vectors) {
         /* A lane that has seen nothing yet: any finite origin will do. */
         origin[n] = choose(max[n] == none, (floats){0}, max[n]);
         shrink[n] = exp_nonpositive((tile->max[n] - origin[n]) * block->scale);
         sum[n] = (floats){0};
     }
-    for (int64_t j = 0; j < tile->seen_any; j++) UNROLL(n, vectors) {
+    for (int64_t j = 0; j < tile->seen_any; j++) {
+        UNROLL(n, vectors) {
             float *score = block->scores + j * LANES + n * WIDTH;
             const floats p = exp_nonpositive((load(score) - origin[n]) * block->scale);
             store(score, p);
             sum[n] += p;
         }
+    }
     UNROLL(n, vectors) {
         tile->max[n] = max[n];
         tile->sum[n] = tile->sum[n] * shrink[n] + sum[n];
@@ -102,9 +108,8 @@ TEMPLATE void add_values(int vectors, const struct block *block, const struct ti
             const float *value = block->values + j * block->depth + d;
             UNROLL(n, vectors) {
                 const floats p = load(block->scores + j * LANES + n * WIDTH);
-                UNROLL(u, STEP)
-                acc[u][n] =
-                    choose(tile->limit[n] > (int32_t)j, acc[u][n] + value[u] * p, acc[u][n]);
+                const ints sees = tile->limit[n] > (int32_t)j;
+                UNROLL(u, STEP) acc[u][n] = choose(sees, acc[u][n] + value[u] * p, acc[u][n]);
             }
         }
         UNROLL(u, STEP) UNROLL(n, vectors) {
@@ -142,10 +147,12 @@ static void limit_lanes(struct tile *tile, const struct task *task, int64_t key,
 /* Leaves the tile's result, its rows again row by row. */
 static void finish(const struct task *task, struct tile *tile) {
     const int64_t head_dim = task->problem->head_dim, first = tile->row - task->row;
-    for (int64_t d = 0; d < head_dim; d++) UNROLL(n, TILE) {
+    for (int64_t d = 0; d < head_dim && !task->partial; d++) {
+        UNROLL(n, TILE) {
             float *out = tile->out + d * LANES + n * WIDTH;
             store(out, load(out) / tile->sum[n]);
         }
+    }
     for (int64_t lane = 0; lane < tile->rows; lane++) {
         task->max[first + lane] = tile->max[lane / WIDTH][lane % WIDTH];
         task->sum[first + lane] = tile->sum[lane / WIDTH][lane % WIDTH];
@@ -181,12 +188,11 @@ void ISA_NAME(tall_)(const struct task *task) {
         for (int n = 0; n < TILE; n++) tile[t].max[n] = splat(-INFINITY);
         memset(tile[t].query, 0, sizeof(float) * (size_t)(depth * LANES));
         memset(tile[t].out, 0, sizeof(float) * (size_t)(depth * LANES));
-    }
-    for (int64_t r = 0; r < task->rows; r++) {
-        float row[HEAD_DIM_MAX];
-        widen_query(row, task, task->row + r, head_dim);
-        for (int64_t d = 0; d < head_dim; d++)
-            tile[r / LANES].query[d * LANES + r % LANES] = row[d];
+        for (int64_t lane = 0; lane < tile[t].rows; lane++) {
+            float row[HEAD_DIM_MAX];
+            widen_query(row, task, tile[t].row + lane, head_dim);
+            for (int64_t d = 0; d < head_dim; d++) tile[t].query[d * LANES + lane] = row[d];
+        }
     }
 
     for (int64_t key = task->key; key < task->key_end; key += KEY_BLOCK) {

@@ -1,0 +1,71 @@
+/* What a row of a run sums up, in full: the timings one by one and, of an output that is wrong, the
+ * elements around the worst place. A run keeps them in samples.h5 beside run.jsonl:
+ *
+ *   attributes format = "attest-samples", version
+ *   /<kernel>/<line>             of a row; <line>~<fixture digest> where -f named the fixture
+ *     attributes kernel, line, library_digest, fixture_digest
+ *     cold_us, warm_us           f64 [n], in the order taken; where there are any
+ *     index                      i64 [n,4]: b, h, i, d of the judged elements of a block of 128
+ *                                queries; where out is wrong
+ *     got, expected, tolerance   f64 [n]
+ *     lse_index, lse_got, ...    the same for lse, d = -1; where lse is wrong
+ *
+ * While a run goes on each row has a file of its own in samples/, of the same layout, that appears
+ * whole; the end of the run makes one file of them, which replaces samples.h5 when it is complete.
+ * HDF5 refuses a file whose writer was killed: so there is no moment at which that loses more than
+ * the row at hand, and run.jsonl, which tells what was done, never depends on it. */
+#ifndef ATTEST_SAMPLES_H
+#define ATTEST_SAMPLES_H
+
+#include "record.h"
+
+/* The empty value is valid; owns its arrays. */
+struct samples_block {
+    int64_t count;
+    int64_t (*index)[4];
+    double *got, *expected, *tolerance;
+};
+struct samples {
+    double *cold_us, *warm_us;
+    int64_t cold_count, warm_count;
+    struct samples_block out, lse;
+};
+void samples_free(struct samples *samples);
+
+/* An output as it was judged: the arguments of deviation_measure. */
+struct samples_output {
+    const struct rule_view *view;
+    const struct answer *answer;
+    const void *out;
+    const float *lse;
+    enum attn_dtype p_dtype;
+};
+
+/* Copy what is worth keeping; to NULL, nothing. */
+void samples_keep_times(struct samples *samples, bool cold, const double *us, int64_t count);
+/* What is wrong of an output that was judged `status`: of out the block of the worst element or,
+ * where each is within its tolerance, of the worst rho; of lse the block of the worst. */
+void samples_keep_failure(struct samples *samples, enum status status,
+                          const struct deviation *deviation, const struct samples_output *output);
+
+/* The group of a row. */
+enum { SAMPLES_NAME_BYTES = 384 };
+void samples_name(const struct row *row, char name[SAMPLES_NAME_BYTES]);
+
+/* Writes a row's file in `folder`/samples, if there is anything to write; before the row itself. */
+bool samples_write(const char *folder, const struct row *row, const struct samples *samples,
+                   struct fault *fault);
+/* Makes one file of those in `folder`/samples and the samples.h5 that is there. One that cannot be
+ * read is moved aside, and standard error says so. */
+bool samples_finish(const char *folder, struct fault *fault);
+
+/* Makes `folder`/samples.h5 of what the runs (folders or their run.jsonl) hold of these rows; of
+ * rows with one name, of the last. What cannot be read is left out, and standard error says so. */
+struct samples_source {
+    const struct row *row;
+    const char *run;
+};
+bool samples_gather(const char *folder, const struct samples_source *sources, int64_t count,
+                    struct fault *fault);
+
+#endif

@@ -1,0 +1,32 @@
+/* What the verbs share: how they fail and how they read numbers. */
+#include "verb.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+
+int verb_fault(const struct fault *fault) {
+    fprintf(stderr, "attest: %s\n", fault->text);
+    return fault->code;
+}
+
+double verb_number(const char *text, double least, double most, const char *option,
+                   struct argp_state *state) {
+    char *rest;
+    const double number = strtod(text, &rest);
+    if (rest == text || *rest != '\0' || !(number >= least && number <= most))
+        argp_error(state, "--%s takes a number from %.15g to %.15g, not '%s'", option, least, most,
+                   text);
+    return number;
+}
+
+int64_t verb_count(const char *text, int64_t least, int64_t most, const char *option,
+                   struct argp_state *state) {
+    char *rest;
+    errno = 0;
+    const int64_t count = strtoll(text, &rest, 10);
+    if (rest == text || *rest != '\0' || errno != 0 || count < least || count > most)
+        argp_error(state, "--%s takes a whole number from %" PRId64 " to %" PRId64 ", not '%s'",
+                   option, least, most, text);
+    return count;
+}
