@@ -279,6 +279,12 @@ static void merge_row(const struct job *job, struct space *space, const struct b
         logit_abs = fmax(logit_abs, sums.logit_abs[r]);
     }
     if (max == -INFINITY) return; /* sees no key: the answer is there already */
+    /* Written before they are read: a page from calloc that is read first faults twice, and the
+     * second time interrupts the other threads' cores (virtual machine, 2-core EPYC, Zen 5: 0.13
+     * against 0.07 s in the kernel for 100 MB of answer). */
+    memset(out, 0, (size_t)D * sizeof *out);
+    memset(p_abs_v, 0, (size_t)D * sizeof *p_abs_v);
+    memset(p_rms_v, 0, (size_t)D * sizeof *p_rms_v);
     for (int range = 0; range < block->ranges; range++) {
         const struct sums sums = sums_at(sums_memory(job, space, block, range), block->rows, D);
         const double factor = exp(sums.max[r] - max);
