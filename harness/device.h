@@ -9,7 +9,7 @@
 
 struct device {
     enum attn_device kind;
-    /* Sets call->stream for call->device_index; a reason, or NULL when all is well. */
+    /* Sets call->stream for call->device_index; NULL, or why there is no such device here. */
     const char *(*open)(struct attn_call *call);
     /* Scratch: at least 256-byte aligned; NULL when there is no more. */
     void *(*allocate)(size_t bytes);
@@ -28,9 +28,9 @@ struct device {
     bool (*evict)(int threads);
 };
 
-/* NULL when this program was built without it. */
+/* NULL when this program does not know it. */
 const struct device *device_find(enum attn_device kind);
 
-extern const struct device device_cpu;
+extern const struct device device_cpu, device_cuda;
 
 #endif

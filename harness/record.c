@@ -116,7 +116,7 @@ const struct row_field row_fields[] = {
     REAL(tflops, "TFLOP/s", "flops over the warm median"),
     REAL(gbs, "GB/s", "bytes over the cold median, or the warm one where there is no cold"),
     REAL(ceiling_percent, "%", "of the nearer of the two measured ceilings"),
-    TEXT(ceiling, "which one: flops (a GEMM of the machine's BLAS) or bytes (its read rate)"),
+    TEXT(ceiling, "which one: flops (f32 multiply-adds in registers) or bytes (its read rate)"),
     REAL(seconds, "s", "wall time of the row, all included"),
     {NULL, NULL, NULL, ROW_TEXT, 0, 0},
 };

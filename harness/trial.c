@@ -249,12 +249,13 @@ static void negate_values(struct fixture *fixture) {
     }
 }
 
-/* Prepares anew: a kernel may do so with the values. */
+/* Prepares anew: a kernel may do so with the values. Finishes too: what a device still has of the
+ * inputs is not what the fixture holds afterwards. */
 static bool look_for_stale(struct trial *trial) {
     if (trial->fixture->memory_bytes > STALE_BYTES_MAX || !affordable(trial, 0.75)) return true;
     if (!finish(trial)) return false;
     negate_values(trial->fixture);
-    const bool ran = prepare(trial) && launch(trial);
+    const bool ran = prepare(trial) && launch(trial) && finish(trial);
     negate_values(trial->fixture);
     if (ran && outputs_row_kept(&trial->outputs, trial->first, &trial->view)) trial->stale = true;
     return ran;
@@ -390,15 +391,20 @@ static bool take_time(struct trial *trial) {
     return true;
 }
 
+/* What the row's device was measured to reach; only the CPU is. */
+static const struct machine *ceilings(const struct trial *trial) {
+    return trial->plugin->kernel.device == ATTN_CPU ? trial->options->machine : NULL;
+}
+
 static void rate(struct trial *trial) {
     struct row *row = trial->row;
-    const struct machine *machine = trial->options->machine;
+    const struct machine *machine = ceilings(trial);
     if (row->warm.n == 0) return;
     const struct timing *for_bytes = row->cold.n > 0 ? &row->cold : &row->warm;
     row->tflops = row->flops / row->warm.median_us * 1e-6;
     row->gbs = row->bytes / for_bytes->median_us * 1e-3;
-    if (machine == NULL || machine->sgemm_flops <= 0 || machine->read_bytes_s <= 0) return;
-    const double of_flops = 100 * row->tflops * 1e12 / machine->sgemm_flops;
+    if (machine == NULL || machine->fma_flops <= 0 || machine->read_bytes_s <= 0) return;
+    const double of_flops = 100 * row->tflops * 1e12 / machine->fma_flops;
     const double of_bytes = 100 * row->gbs * 1e9 / machine->read_bytes_s;
     row->ceiling_percent = of_flops > of_bytes ? of_flops : of_bytes;
     snprintf(row->ceiling, sizeof row->ceiling, "%s", of_flops > of_bytes ? "flops" : "bytes");
@@ -427,7 +433,7 @@ static bool beyond(const struct row *row, const struct machine *machine, const c
 /* Ceilings may have been measured while somebody else used the machine: before accusing a kernel
  * they are measured again, under what it ran under itself. */
 static void doubt_speed(struct trial *trial) {
-    const struct machine *machine = trial->options->machine;
+    const struct machine *machine = ceilings(trial);
     char text[128];
     if (machine == NULL || !beyond(trial->row, machine, trial->row->dtype, text)) return;
     struct machine now = *machine;

@@ -29,6 +29,7 @@
  *       Launches until timing_enough (timing.h) is content; cold: caches emptied before each.
  *       -> "samples_us": [...], "stop": WHY, "scratch" as above
  *   {"op": "finish"}
+ *       Inputs are in shared memory as the kernel left them.
  *   {"op": "bye"}
  *       The worker exits with 0. */
 #define _GNU_SOURCE
@@ -52,8 +53,9 @@
 
 enum { MEMORIES_MAX = 4, SCRATCH_GUARD_BYTES = 4096, SCRATCH_GUARD = 0xa7, SCRATCH_NAN = 0xff };
 
+/* A memory of the parent's, placed whole: the guards around its tensors are on the device too. */
 struct placed {
-    void *host, *device;
+    unsigned char *host, *device;
     size_t bytes;
     bool output;
 };
@@ -63,7 +65,8 @@ struct worker {
     struct attn_problem problem;
     struct attn_call call;
     const struct device *device;
-    struct placed placed[ATTN_SLOT_COUNT];
+    struct placed placed[MEMORIES_MAX];
+    size_t placed_count;
     int64_t memory_max;
     unsigned char *scratch; /* with its guards */
     bool prepared;
@@ -140,7 +143,7 @@ static json_t *do_load(struct worker *worker, const json_t *request) {
         .device_index = (int32_t)json_integer_value(json_object_get(request, "device_index")),
     };
     const char *reason = worker->device->open(&worker->call);
-    if (reason != NULL) return failed(reason);
+    if (reason != NULL) return refusal_json("refused", reason);
     reason = worker->kernel.refuse != NULL ? worker->kernel.refuse(&worker->problem) : NULL;
     return reason != NULL ? refusal_json("refused", reason) : answer();
 }
@@ -201,8 +204,6 @@ static size_t span_bytes(const struct attn_tensor *tensor) {
 }
 
 static json_t *do_map(struct worker *worker, const json_t *request) {
-    unsigned char *memories[MEMORIES_MAX];
-    int64_t bytes[MEMORIES_MAX];
     size_t n;
     json_t *item;
     const json_t *list = json_object_get(request, "memories");
@@ -211,44 +212,44 @@ static json_t *do_map(struct worker *worker, const json_t *request) {
         return refusal_json("error", "map before load, or without memories");
     json_array_foreach(list, n, item) {
         const int file = (int)json_integer_value(json_object_get(item, "file"));
-        bytes[n] = json_integer_value(json_object_get(item, "bytes"));
-        memories[n] = mmap(NULL, (size_t)bytes[n], PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
-        if (memories[n] == MAP_FAILED) return refusal_json("oom", "cannot map the tensors");
+        const size_t bytes = (size_t)json_integer_value(json_object_get(item, "bytes"));
+        void *host = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+        if (host == MAP_FAILED) return refusal_json("oom", "cannot map the tensors");
         close(file);
+        void *device = worker->device->place(host, bytes);
+        if (device == NULL) return refusal_json("oom", "no room for the tensors");
+        worker->placed[n] = (struct placed){.host = host, .device = device, .bytes = bytes};
     }
+    worker->placed_count = count;
     json_array_foreach(json_object_get(request, "tensors"), n, item) {
         struct attn_tensor tensor;
         const int slot = slot_find(json_string_value(json_object_get(item, "slot")));
         const int64_t memory = json_integer_value(json_object_get(item, "memory"));
         const int64_t offset = json_integer_value(json_object_get(item, "offset"));
         if (slot < 0 || memory < 0 || (size_t)memory >= count || !tensor_from_json(&tensor, item) ||
-            offset < 0 || offset + (int64_t)span_bytes(&tensor) > bytes[memory])
+            offset < 0 || (size_t)offset + span_bytes(&tensor) > worker->placed[memory].bytes)
             return refusal_json("error", "map names a tensor that is not in its memory");
-        struct placed *placed = &worker->placed[slot];
-        *placed = (struct placed){.host = memories[memory] + offset,
-                                  .bytes = span_bytes(&tensor),
-                                  .output = json_is_true(json_object_get(item, "output"))};
-        placed->device = worker->device->place(placed->host, placed->bytes);
-        if (placed->device == NULL) return refusal_json("oom", "no room for the tensors");
-        tensor.data = placed->device;
-        tensor.host = placed->output ? NULL : placed->host;
+        struct placed *placed = &worker->placed[memory];
+        placed->output = json_is_true(json_object_get(item, "output"));
+        tensor.data = placed->device + offset;
+        tensor.host = placed->output ? NULL : placed->host + offset;
         worker->call.tensors[slot] = tensor;
     }
     return allocate_scratch(worker);
 }
 
 static void upload(struct worker *worker, bool outputs) {
-    for (int slot = 0; slot < ATTN_SLOT_COUNT; slot++) {
-        const struct placed *placed = &worker->placed[slot];
-        if (placed->host != NULL && placed->output == outputs)
+    for (size_t n = 0; n < worker->placed_count; n++) {
+        const struct placed *placed = &worker->placed[n];
+        if (placed->output == outputs)
             worker->device->upload(placed->device, placed->host, placed->bytes);
     }
 }
 
-static void download(struct worker *worker) {
-    for (int slot = 0; slot < ATTN_SLOT_COUNT; slot++) {
-        const struct placed *placed = &worker->placed[slot];
-        if (placed->host != NULL) /* inputs too: the parent looks whether they are as they were */
+static void download(struct worker *worker, bool outputs) {
+    for (size_t n = 0; n < worker->placed_count; n++) {
+        const struct placed *placed = &worker->placed[n];
+        if (placed->output == outputs)
             worker->device->download(placed->host, placed->device, placed->bytes);
     }
 }
@@ -291,7 +292,7 @@ static json_t *do_launch(struct worker *worker, const json_t *request) {
     const char *reason =
         worker->device->launch(&worker->kernel, &worker->problem, &worker->call, &us);
     if (reason != NULL) return failed(reason);
-    download(worker);
+    download(worker, true);
     return json_pack("{s:b, s:f, s:s}", "ok", 1, "us", us, "scratch", scratch_state(worker));
 }
 
@@ -321,6 +322,7 @@ static json_t *do_time(struct worker *worker, const json_t *request) {
              !timing_enough(samples, n, (clock_s() - start) * 1e3, &plan, stop));
     json_t *reply = reason != NULL ? failed(reason) : answer();
     if (reason == NULL) {
+        download(worker, true);
         json_t *list = json_array();
         for (int64_t i = 0; i < n; i++) json_array_append_new(list, json_real(samples[i]));
         json_object_set_new(reply, "samples_us", list);
@@ -335,6 +337,7 @@ static json_t *do_finish(struct worker *worker, const json_t *request) {
     (void)request;
     if (worker->prepared && worker->kernel.finish != NULL)
         worker->kernel.finish(&worker->problem, &worker->call);
+    if (worker->prepared) download(worker, false);
     worker->prepared = false;
     return answer();
 }
