@@ -1,0 +1,430 @@
+/* Decode: one query token, K and V contiguous or in pages.
+ *
+ * The work is one line of tiles of 64 keys over all sequences and kv heads (share.cuh), and every
+ * block of one wave takes an equal part. Up to 16 query heads of a kv head are the rows of one
+ * product, so K and V are read once. A warp owns 16 keys of every tile and its own ring in shared
+ * memory: it copies, waits and computes without the other three. The ring holds UNITS pieces of 16
+ * rows and at most 256 bytes of each row; all but one are under way while one is used, on an H200
+ * 128 KiB and more on an SM. A lane first looks up the row of one key (in pages: reads the page
+ * table, a tile ahead), and the copies take the rows from the lanes.
+ *
+ * At the end of a segment the warps merge their sums, in their order, in shared memory. */
+#ifndef ATTN_CUDA_DECODE_CUH
+#define ATTN_CUDA_DECODE_CUH
+
+#include "keys.cuh"
+#include "share.cuh"
+
+namespace attn {
+
+template <int D> struct decode_shape {
+    static constexpr int WARPS = 4;
+    static constexpr int THREADS = WARPS * WARP;
+    static constexpr int BLOCKS_PER_SM = 2;
+    static constexpr int HEADS = 16;     /* rows of a product */
+    static constexpr int WARP_KEYS = 16; /* of a tile */
+    static constexpr int TILE = WARPS * WARP_KEYS;
+    static constexpr int PARTS = ceil_div(D, 128); /* pieces of a row of K or V */
+    static constexpr int PART = D / PARTS;
+    static constexpr int PITCH = PART * 2;
+    static constexpr int UNIT_BYTES = WARP_KEYS * PITCH;
+    static constexpr int UNITS_PER_TILE = 2 * PARTS; /* K's, then V's */
+    static constexpr int RING_BYTES = 20 * 1024;     /* of a warp */
+    static constexpr int UNITS = RING_BYTES / UNIT_BYTES;
+    static constexpr int SUM_PITCH = D + 8; /* floats; spreads the rows of C over the banks */
+    /* 97 KiB for D = 256: every sm_8x has 99, and two blocks fit on an SM of sm_90. */
+    static constexpr int SHARED_BYTES =
+        WARPS * RING_BYTES + HEADS * SUM_PITCH * 4 + (WARPS + 1) * HEADS * 8 + 16;
+};
+
+struct decode_args {
+    const void *q;
+    key_bases bases;
+    void *out;
+    float *lse;
+    partials store;
+    int batch, q_heads, kv_heads, group;
+    int chunks; /* of 16 query heads or fewer, that one kv head has */
+    softmax_scale scale;
+};
+
+/* inner = kv head * chunks + chunk */
+template <typename Keys> struct decode_segments {
+    static constexpr int TILE = decode_shape<64>::TILE;
+    static constexpr int TILES_MIN = 1;
+    Keys source;
+    int outers, inners;
+
+    __device__ __forceinline__ int keys(int outer) const {
+        return source.tokens(outer);
+    }
+};
+
+/* Fills a warp's ring, UNITS - 1 pieces ahead of their use. */
+template <int D, typename Keys> struct decode_loader {
+    using shape = decode_shape<D>;
+    const decode_segments<Keys> &segments;
+    const decode_args &args;
+    uint32_t ring;
+    int slot;
+    place at;           /* of rows_next */
+    int looked, loaded; /* tiles yet to be looked up, to be copied */
+    uint32_t rows, rows_next;
+
+    __device__ __forceinline__ void look_up() {
+        rows_next = NO_ROW;
+        if (looked == 0) return;
+        const int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
+        const int token = at.tile * shape::TILE + warp * shape::WARP_KEYS + lane;
+        const int g = at.inner / args.chunks;
+        const uint32_t beginning = segments.source.begin(at.outer, g);
+        if (lane < shape::WARP_KEYS && token < at.keys)
+            rows_next = segments.source.row(beginning, g, token);
+        if (--looked > 0) at.advance(segments, 1);
+    }
+
+    /* Copies the next piece; UNIT is its number in its tile. */
+    template <int UNIT> __device__ __forceinline__ void copy() {
+        constexpr int CHUNKS = shape::PART / 8, STEP = WARP / CHUNKS;
+        int lane = threadIdx.x % WARP;
+        forget(lane);
+        if constexpr (UNIT == 0) {
+            rows = rows_next;
+            look_up();
+        }
+        if (loaded > 0) {
+            const uint16_t *base = (UNIT < shape::PARTS ? args.bases.k : args.bases.v) +
+                                   UNIT % shape::PARTS * shape::PART + lane % CHUNKS * 8;
+            const uint32_t to = ring + slot * shape::UNIT_BYTES;
+#pragma unroll
+            for (int i = 0; i < shape::WARP_KEYS / STEP; i++) {
+                const int key = lane / CHUNKS + i * STEP;
+                const uint32_t row = __shfl_sync(ALL_LANES, rows, key);
+                const bool read = row != NO_ROW;
+                copy_async(chunk_address(to, shape::PITCH, key, 0) ^ (lane % CHUNKS << 4),
+                           base + (read ? (int64_t)row * D : 0), read);
+            }
+        }
+        copy_commit();
+        if constexpr (UNIT == shape::UNITS_PER_TILE - 1) loaded--;
+        slot = slot == shape::UNITS - 1 ? 0 : slot + 1;
+    }
+
+    template <int UNIT> __device__ __forceinline__ void fill() {
+        if constexpr (UNIT < shape::UNITS - 1) {
+            copy<UNIT % shape::UNITS_PER_TILE>();
+            fill<UNIT + 1>();
+        }
+    }
+
+    __device__ __forceinline__ void start(const place &first, int tiles) {
+        at = first;
+        slot = 0;
+        looked = loaded = tiles;
+        look_up();
+        fill<0>();
+    }
+};
+
+template <typename T, int D, typename Keys> struct decode_warp {
+    using shape = decode_shape<D>;
+    static constexpr int K_STEPS = shape::PART / 16; /* of a piece */
+
+    decode_loader<D, Keys> &loader;
+    int slot; /* of the piece used next */
+    float out[D / 8][4];
+    float sum[2], max[2];
+    uint32_t q[D / 16][4];
+
+    /* The rows of the product: `heads` query heads, the rest zero. */
+    __device__ __forceinline__ void start(const T *queries, int heads) {
+        const int lane = threadIdx.x % WARP;
+#pragma unroll
+        for (int step = 0; step < D / 16; step++)
+#pragma unroll
+            for (int i = 0; i < 4; i++) {
+                const int row = (lane >> 2) + i % 2 * 8;
+                const int column = step * 16 + i / 2 * 8 + (lane & 3) * 2;
+                q[step][i] =
+                    row < heads
+                        ? __ldg(reinterpret_cast<const uint32_t *>(queries + row * D + column))
+                        : 0;
+            }
+#pragma unroll
+        for (int n = 0; n < D / 8; n++) out[n][0] = out[n][1] = out[n][2] = out[n][3] = 0.f;
+        sum[0] = sum[1] = 0.f;
+        max[0] = max[1] = -INFINITY;
+    }
+
+    /* Waits for the next piece, refills the one used last, and returns where the next one is. */
+    template <int UNIT> __device__ __forceinline__ uint32_t next() {
+        copy_wait<shape::UNITS - 2>();
+        __syncwarp();
+        loader.template copy<(UNIT + shape::UNITS - 1) % shape::UNITS_PER_TILE>();
+        const uint32_t piece = loader.ring + slot * shape::UNIT_BYTES;
+        slot = slot == shape::UNITS - 1 ? 0 : slot + 1;
+        return piece;
+    }
+
+    template <int PART> __device__ __forceinline__ void score(float (&s)[2][4]) {
+        const int lane = threadIdx.x % WARP;
+        const uint32_t base = chunk_address(next<PART>(), shape::PITCH,
+                                            (lane & 7) + ((lane >> 4) << 3), (lane >> 3) & 1);
+#pragma unroll
+        for (int step = 0; step < K_STEPS; step++) {
+            uint32_t b[4];
+            load_matrix(b, chunk_step(base, step));
+            number<T>::multiply_add(s[0], q[PART * K_STEPS + step], b[0], b[1]);
+            number<T>::multiply_add(s[1], q[PART * K_STEPS + step], b[2], b[3]);
+        }
+        if constexpr (PART + 1 < shape::PARTS) score<PART + 1>(s);
+    }
+
+    /* `keys` of this warp's 16 are there. */
+    __device__ __forceinline__ void mask(float (&s)[2][4], int keys) const {
+        const int left = keys - (threadIdx.x & 3) * 2;
+#pragma unroll
+        for (int n = 0; n < 2; n++)
+#pragma unroll
+            for (int e = 0; e < 4; e++)
+                if (n * 8 + e % 2 >= left) s[n][e] = -INFINITY;
+    }
+
+    __device__ __forceinline__ void follow(const float (&s)[2][4], softmax_scale scale) {
+        float top[2];
+        bool outgrown = false;
+#pragma unroll
+        for (int r = 0; r < 2; r++) {
+            top[r] =
+                fmaxf(fmaxf(s[0][r * 2], s[0][r * 2 + 1]), fmaxf(s[1][r * 2], s[1][r * 2 + 1]));
+            outgrown |= top[r] > max[r] + scale.slack;
+        }
+        if (!__any_sync(ALL_LANES, outgrown)) return;
+#pragma unroll
+        for (int r = 0; r < 2; r++) {
+            const float max_new = fmaxf(max[r], quad_max(top[r]));
+            const float factor = rescaling(max[r], max_new, scale.to_log2);
+            max[r] = max_new;
+            sum[r] *= factor;
+#pragma unroll
+            for (int n = 0; n < D / 8; n++) {
+                out[n][r * 2] *= factor;
+                out[n][r * 2 + 1] *= factor;
+            }
+        }
+    }
+
+    __device__ __forceinline__ void weigh(uint32_t (&p)[4], const float (&s)[2][4],
+                                          softmax_scale scale) {
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            const float minus = minus_reference(max[i % 2], scale.to_log2);
+            const float low = exp2_fast(fmaf(s[i / 2][i % 2 * 2], scale.to_log2, minus));
+            const float high = exp2_fast(fmaf(s[i / 2][i % 2 * 2 + 1], scale.to_log2, minus));
+            sum[i % 2] += low + high;
+            p[i] = number<T>::pack(low, high);
+        }
+    }
+
+    template <int PART> __device__ __forceinline__ void add_values(const uint32_t (&p)[4]) {
+        const int lane = threadIdx.x % WARP;
+        const uint32_t base =
+            chunk_address(next<shape::PARTS + PART>(), shape::PITCH, lane & 15, lane >> 4);
+#pragma unroll
+        for (int n = 0; n < K_STEPS; n++) {
+            uint32_t b[4];
+            load_matrix_transposed(b, chunk_step(base, n));
+            number<T>::multiply_add(out[(PART * K_STEPS + n) * 2], p, b[0], b[1]);
+            number<T>::multiply_add(out[(PART * K_STEPS + n) * 2 + 1], p, b[2], b[3]);
+        }
+        if constexpr (PART + 1 < shape::PARTS) add_values<PART + 1>(p);
+    }
+
+    __device__ __forceinline__ void add_tile(int keys, softmax_scale scale) {
+        float s[2][4] = {};
+        uint32_t p[4];
+        score<0>(s);
+        if (keys < shape::WARP_KEYS) mask(s, keys);
+        follow(s, scale);
+        weigh(p, s, scale);
+        add_values<0>(p);
+    }
+
+    /* Adds the warps' sums in shared memory: sums [heads][SUM_PITCH], stats [heads]. */
+    __device__ __forceinline__ void merge(float *sums, float2 *stats, int heads,
+                                          softmax_scale scale) {
+        const int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
+        float2 *warp_stats = stats + shape::HEADS; /* [WARPS][HEADS] */
+#pragma unroll
+        for (int r = 0; r < 2; r++) {
+            const float weight = quad_sum(sum[r]);
+            if ((lane & 3) == 0)
+                warp_stats[warp * shape::HEADS + (lane >> 2) + r * 8] =
+                    make_float2(reference(max[r], scale.to_log2), weight);
+        }
+        __syncthreads();
+        float factor[2];
+#pragma unroll
+        for (int r = 0; r < 2; r++) {
+            const float2 *of_row = warp_stats + (lane >> 2) + r * 8;
+            float top = -INFINITY, weight = 0.f;
+#pragma unroll
+            for (int w = 0; w < shape::WARPS; w++) top = fmaxf(top, of_row[w * shape::HEADS].x);
+#pragma unroll
+            for (int w = 0; w < shape::WARPS; w++)
+                weight += toward(top, of_row[w * shape::HEADS].x) * of_row[w * shape::HEADS].y;
+            factor[r] = toward(top, of_row[warp * shape::HEADS].x);
+            if (warp == 0 && (lane & 3) == 0) stats[(lane >> 2) + r * 8] = make_float2(top, weight);
+        }
+        for (int w = 0; w < shape::WARPS; w++) {
+            if (w == warp) add_to(sums, heads, factor, w == 0);
+            __syncthreads();
+        }
+    }
+
+    __device__ __forceinline__ void add_to(float *sums, int heads, const float (&factor)[2],
+                                           bool first) const {
+        const int lane = threadIdx.x % WARP;
+#pragma unroll
+        for (int r = 0; r < 2; r++) {
+            const int row = (lane >> 2) + r * 8;
+            if (row >= heads) continue;
+            float *to = sums + row * shape::SUM_PITCH + (lane & 3) * 2;
+#pragma unroll
+            for (int n = 0; n < D / 8; n++) {
+                float2 x = first ? make_float2(0.f, 0.f) : *reinterpret_cast<float2 *>(to + n * 8);
+                x.x = fmaf(factor[r], out[n][r * 2], x.x);
+                x.y = fmaf(factor[r], out[n][r * 2 + 1], x.y);
+                *reinterpret_cast<float2 *>(to + n * 8) = x;
+            }
+        }
+    }
+};
+
+/* Rows of sequences without a token belong to no tile. */
+template <int D, typename Keys>
+__device__ void clear_empty_sequences(const decode_args &a, const Keys &keys) {
+    for (int b = blockIdx.x; b < a.batch; b += gridDim.x) {
+        if (keys.tokens(b) > 0) continue;
+        uint4 *out = static_cast<uint4 *>(a.out) + (int64_t)b * a.q_heads * (D / 8);
+        for (int i = threadIdx.x; i < a.q_heads * (D / 8); i += blockDim.x)
+            out[i] = make_uint4(0, 0, 0, 0);
+        for (int i = threadIdx.x; i < a.q_heads; i += blockDim.x)
+            a.lse[(int64_t)b * a.q_heads + i] = -INFINITY;
+    }
+}
+
+template <typename T, int D, typename Keys>
+__global__ void __launch_bounds__(decode_shape<D>::THREADS, decode_shape<D>::BLOCKS_PER_SM)
+    decode_kernel(const decode_args a, const Keys keys) {
+    using shape = decode_shape<D>;
+    extern __shared__ __align__(1024) unsigned char shared[];
+    float *sums = reinterpret_cast<float *>(shared + shape::WARPS * shape::RING_BYTES);
+    float2 *stats = reinterpret_cast<float2 *>(sums + shape::HEADS * shape::SUM_PITCH);
+    int *flag = reinterpret_cast<int *>(stats + (shape::WARPS + 1) * shape::HEADS);
+    const int warp = threadIdx.x / WARP;
+
+    const decode_segments<Keys> segments{keys, a.batch, a.kv_heads * a.chunks};
+    const part mine = part_of_block(segments);
+    if (mine.first < mine.end) {
+        place at = place_of(segments, mine.first);
+        decode_loader<D, Keys> loader{segments, a,
+                                      shared_address(shared) + warp * shape::RING_BYTES};
+        loader.start(at, mine.end - mine.first);
+        decode_warp<T, D, Keys> state{loader};
+        state.slot = 0;
+
+        for (int tile = mine.first; tile < mine.end;) {
+            const int count = min(at.tiles - at.tile, mine.end - tile);
+            const int g = at.inner / a.chunks, chunk = at.inner % a.chunks;
+            const int heads = min(shape::HEADS, a.group - chunk * shape::HEADS);
+            const int64_t row = (int64_t)at.outer * a.q_heads + g * a.group + chunk * shape::HEADS;
+            state.start(static_cast<const T *>(a.q) + row * D, heads);
+            for (int i = 0; i < count; i++)
+                state.add_tile(at.keys - (at.tile + i) * shape::TILE - warp * shape::WARP_KEYS,
+                               a.scale);
+            state.merge(sums, stats, heads, a.scale);
+            settle<16>(segment_sums<T, D>{sums, shape::SUM_PITCH, stats, heads,
+                                          static_cast<T *>(a.out) + row * D, a.lse + row,
+                                          at.outer * segments.inners + at.inner, tile - at.tile,
+                                          at.tiles},
+                       mine, a.store, flag);
+            __syncthreads();
+            tile += count;
+            if (tile < mine.end) at.advance(segments, count);
+        }
+        copy_wait<0>();
+    }
+    clear_empty_sequences<D>(a, keys);
+}
+
+inline int64_t decode_chunks(const struct attn_problem *p) {
+    const int heads = decode_shape<64>::HEADS;
+    return (p->q_heads / p->kv_heads + heads - 1) / heads;
+}
+
+/* Blocks for segments of equal length: a few less, if each then has a whole part of one segment and
+ * merges once. Not where a block has many tiles, and a block less costs more than a merge. */
+inline int decode_blocks(const struct attn_problem *p, int resident) {
+    const int64_t tiles = (p->kv_len + decode_shape<64>::TILE - 1) / decode_shape<64>::TILE;
+    const int64_t total = tiles * p->batch * p->kv_heads * decode_chunks(p);
+    const int64_t share = (total + resident - 1) / resident;
+    if (p->traits & ATTN_PAGE || share < 2 || share > 16) return resident;
+    for (int64_t whole = share; whole <= share + share / 4; whole++)
+        if (tiles % whole == 0) return (int)(total / whole);
+    return resident;
+}
+
+inline const char *decode_refuse(const struct attn_problem *p) {
+    const char *reason = refuse_common(p);
+    if (reason) return reason;
+    return rows_fit(p) ? NULL : "keys and values have more than 2^32 rows";
+}
+
+inline size_t decode_scratch_bytes(const struct attn_problem *p) {
+    const int64_t group = p->q_heads / p->kv_heads, heads = decode_shape<64>::HEADS;
+    return partials_bytes(group < heads ? group : heads, p->head_dim);
+}
+
+template <typename Keys>
+const char *decode_prepare(const struct attn_problem *problem, struct attn_call *call) {
+    const int64_t segments = problem->batch * problem->kv_heads * decode_chunks(problem);
+    return kernel_state_make(problem, call, segments, [](auto type, auto dim) {
+        using T = decltype(type);
+        constexpr int D = decltype(dim)::value;
+        using shape = decode_shape<D>;
+        return kernel_choice{(const void *)decode_kernel<T, D, Keys>, shape::THREADS,
+                             shape::SHARED_BYTES};
+    });
+}
+
+template <typename Keys>
+const char *decode_launch(const struct attn_problem *problem, const struct attn_call *call) {
+    const char *fault = keys_check(problem, call);
+    if (fault) return fault;
+    const struct kernel_state *state = static_cast<const struct kernel_state *>(call->state);
+    const int group = (int)(problem->q_heads / problem->kv_heads);
+    decode_args args = {
+        .q = call->tensors[ATTN_Q].data,
+        .bases = key_bases_of(problem, call),
+        .out = call->tensors[ATTN_OUT].data,
+        .lse = static_cast<float *>(call->tensors[ATTN_LSE].data),
+        .store = {static_cast<float *>(call->scratch), state->counters,
+                  group < decode_shape<64>::HEADS ? group : decode_shape<64>::HEADS},
+        .batch = (int)problem->batch,
+        .q_heads = (int)problem->q_heads,
+        .kv_heads = (int)problem->kv_heads,
+        .group = group,
+        .chunks = (int)decode_chunks(problem),
+        .scale = softmax_scale_of(problem->scale),
+    };
+    Keys keys = keys_make(Keys{}, problem, call);
+    void *parameters[] = {&args, &keys};
+    const int resident = state->resident < BLOCKS_MAX ? state->resident : BLOCKS_MAX;
+    const int blocks = decode_blocks(problem, resident);
+    return kernel_launch(state, problem->batch > 0 ? blocks : 0, parameters, call);
+}
+
+} // namespace attn
+
+#endif

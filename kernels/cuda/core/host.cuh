@@ -1,0 +1,135 @@
+/* The host's side of the kernels: what they refuse, what prepare makes, how they are launched. */
+#ifndef ATTN_CUDA_HOST_CUH
+#define ATTN_CUDA_HOST_CUH
+
+#include "../../attn.h"
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#include <cuda_runtime.h>
+#include <initializer_list>
+#include <new>
+#include <type_traits>
+
+namespace attn {
+
+/* What prepare leaves for launch. Counters are zero between launches: the kernel that counts
+ * leaves them so. */
+struct kernel_state {
+    const void *function;
+    int threads, shared_bytes;
+    int resident; /* blocks that the device holds at once */
+    unsigned *counters;
+};
+
+struct kernel_choice {
+    const void *function;
+    int threads, shared_bytes;
+};
+
+inline const char *refuse_common(const struct attn_problem *p) {
+    if (p->head_dim != 64 && p->head_dim != 128 && p->head_dim != 256)
+        return "head dim is not 64, 128 or 256";
+    if (!(p->scale > 0 && p->scale < 1e30)) return "the softmax scale is not positive and finite";
+    if (p->kv_heads < 1 || p->q_heads % p->kv_heads) return "kv heads do not divide query heads";
+    if (p->batch * p->q_heads > INT32_MAX / 2) return "more than 2^30 heads";
+    if (p->q_len > INT32_MAX / 2 || p->kv_len > INT32_MAX / 2) return "more than 2^30 tokens";
+    return NULL;
+}
+
+/* Rows of keys are numbered in 32 bits by the kernels that look them up; with rows of 128 bytes
+ * and more that is 512 GiB. */
+inline bool rows_fit(const struct attn_problem *p) {
+    const int64_t rows = p->traits & ATTN_PAGE ? p->pages * 2 * p->kv_heads * p->page_size
+                                               : p->batch * p->kv_heads * p->kv_len;
+    return rows < UINT32_MAX;
+}
+
+inline bool is_dense(const struct attn_tensor *tensor) {
+    int64_t stride = 1;
+    for (int i = tensor->rank - 1; i >= 0; i--) {
+        if (tensor->shape[i] != 1 && tensor->stride[i] != stride) return false;
+        stride *= tensor->shape[i];
+    }
+    return true;
+}
+
+/* `inputs` and out are read and written 16 bytes at a time. */
+inline const char *call_check(const struct attn_problem *, const struct attn_call *call,
+                              std::initializer_list<int> inputs) {
+    if (!call->state) return "launch without prepare";
+    if (!call->tensors[ATTN_LSE].data) return "no tensor 'lse'";
+    const struct attn_tensor *out = &call->tensors[ATTN_OUT];
+    if (!is_dense(out) || (uintptr_t)out->data % 16) return "out is not dense and 16-byte aligned";
+    for (int slot : inputs) {
+        const struct attn_tensor *tensor = &call->tensors[slot];
+        if (!is_dense(tensor) || (uintptr_t)tensor->data % 16)
+            return "an input is not dense and 16-byte aligned";
+    }
+    return NULL;
+}
+
+/* Calls pick(T{}, integral_constant<int, D>{}) for the problem's type and head dim. */
+template <typename Pick> kernel_choice choose(const struct attn_problem *p, Pick &&pick) {
+    const auto by_dim = [&](auto type) {
+        if (p->head_dim == 64) return pick(type, std::integral_constant<int, 64>{});
+        if (p->head_dim == 128) return pick(type, std::integral_constant<int, 128>{});
+        return pick(type, std::integral_constant<int, 256>{});
+    };
+    return p->dtype == ATTN_F16 ? by_dim(__half{}) : by_dim(__nv_bfloat16{});
+}
+
+inline void kernel_state_free(const struct attn_problem *, struct attn_call *call) {
+    struct kernel_state *state = static_cast<struct kernel_state *>(call->state);
+    if (!state) return;
+    cudaFree(state->counters);
+    delete state;
+    call->state = NULL;
+}
+
+/* Chooses the kernel, gives it its shared memory, and makes `counters` zeroed counters. */
+template <typename Pick>
+const char *kernel_state_make(const struct attn_problem *problem, struct attn_call *call,
+                              int64_t counters, Pick &&pick) {
+    const kernel_choice choice = choose(problem, pick);
+    struct kernel_state *state = new (std::nothrow) kernel_state{};
+    if (!state) return "out of host memory";
+    call->state = state;
+    state->function = choice.function;
+    state->threads = choice.threads;
+    state->shared_bytes = choice.shared_bytes;
+    int device = 0, processors = 0, per_processor = 0;
+    cudaError_t error = cudaGetDevice(&device);
+    if (error == cudaSuccess)
+        error = cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device);
+    if (error == cudaSuccess)
+        error = cudaFuncSetAttribute(choice.function, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                     choice.shared_bytes);
+    if (error == cudaSuccess)
+        error = cudaOccupancyMaxActiveBlocksPerMultiprocessor(
+            &per_processor, choice.function, choice.threads, (size_t)choice.shared_bytes);
+    if (error == cudaSuccess && counters > 0) {
+        const size_t bytes = (size_t)counters * sizeof(unsigned);
+        error = cudaMalloc((void **)&state->counters, bytes);
+        if (error == cudaSuccess) error = cudaMemset(state->counters, 0, bytes);
+        if (error == cudaSuccess) error = cudaDeviceSynchronize();
+    }
+    state->resident = processors * per_processor;
+    if (error == cudaSuccess && state->resident > 0) return NULL;
+    kernel_state_free(problem, call);
+    return error == cudaSuccess ? "no block of the kernel fits on this device"
+                                : cudaGetErrorString(error);
+}
+
+inline const char *kernel_launch(const struct kernel_state *state, int64_t blocks,
+                                 void **parameters, const struct attn_call *call) {
+    if (blocks == 0) return NULL;
+    const cudaError_t error = cudaLaunchKernel(
+        state->function, dim3((unsigned)blocks), dim3((unsigned)state->threads), parameters,
+        (size_t)state->shared_bytes, static_cast<cudaStream_t>(call->stream));
+    return error == cudaSuccess ? NULL : cudaGetErrorString(error);
+}
+
+} // namespace attn
+
+#endif

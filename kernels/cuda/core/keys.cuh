@@ -1,0 +1,86 @@
+/* Where a token's key lies: the number of its row of D elements, counted from the start of K or of
+ * the cache. Its value has the same number, counted from the start of V. A tensor that fits a GPU
+ * has fewer than 2^32 such rows; their addresses take 64 bits. */
+#ifndef ATTN_CUDA_KEYS_CUH
+#define ATTN_CUDA_KEYS_CUH
+
+#include "host.cuh"
+#include "tensor_core.cuh"
+
+namespace attn {
+
+constexpr uint32_t NO_ROW = 0xffffffffu;
+
+/* K and V are [B, Hkv, Skv, D]. */
+struct dense_keys {
+    int kv_heads, kv_len;
+
+    __device__ __forceinline__ int tokens(int) const {
+        return kv_len;
+    }
+    /* What finding a row of sequence b starts from. */
+    __device__ __forceinline__ uint32_t begin(int b, int g) const {
+        return (uint32_t)(b * kv_heads + g) * (uint32_t)kv_len;
+    }
+    __device__ __forceinline__ uint32_t row(uint32_t beginning, int, int token) const {
+        return beginning + (uint32_t)token;
+    }
+};
+
+/* kv_cache is [pages, 2, Hkv, P, D], V begins Hkv P rows after K. */
+struct paged_keys {
+    const int32_t *indptr, *indices, *last_page_len;
+    int kv_heads, page_size;
+
+    __device__ __forceinline__ int tokens(int b) const {
+        const int pages = __ldg(&indptr[b + 1]) - __ldg(&indptr[b]);
+        return pages > 0 ? (pages - 1) * page_size + __ldg(&last_page_len[b]) : 0;
+    }
+    __device__ __forceinline__ uint32_t begin(int b, int) const {
+        return (uint32_t)__ldg(&indptr[b]);
+    }
+    __device__ __forceinline__ uint32_t row(uint32_t beginning, int g, int token) const {
+        const uint32_t entry = (uint32_t)token / (uint32_t)page_size;
+        const uint32_t page = (uint32_t)__ldg(&indices[beginning + entry]);
+        return (page * 2 * (uint32_t)kv_heads + (uint32_t)g) * (uint32_t)page_size +
+               ((uint32_t)token - entry * (uint32_t)page_size);
+    }
+};
+
+struct key_bases {
+    const uint16_t *k, *v;
+};
+
+inline dense_keys keys_make(dense_keys, const struct attn_problem *p, const struct attn_call *) {
+    return {.kv_heads = (int)p->kv_heads, .kv_len = (int)p->kv_len};
+}
+
+inline paged_keys keys_make(paged_keys, const struct attn_problem *p,
+                            const struct attn_call *call) {
+    const struct attn_tensor *tensors = call->tensors;
+    return {
+        .indptr = static_cast<const int32_t *>(tensors[ATTN_KV_PAGE_INDPTR].data),
+        .indices = static_cast<const int32_t *>(tensors[ATTN_KV_PAGE_INDICES].data),
+        .last_page_len = static_cast<const int32_t *>(tensors[ATTN_KV_LAST_PAGE_LEN].data),
+        .kv_heads = (int)p->kv_heads,
+        .page_size = (int)p->page_size,
+    };
+}
+
+inline key_bases key_bases_of(const struct attn_problem *p, const struct attn_call *call) {
+    if (!(p->traits & ATTN_PAGE))
+        return {static_cast<const uint16_t *>(call->tensors[ATTN_K].data),
+                static_cast<const uint16_t *>(call->tensors[ATTN_V].data)};
+    const uint16_t *cache = static_cast<const uint16_t *>(call->tensors[ATTN_KV_CACHE].data);
+    return {cache, cache + p->kv_heads * p->page_size * p->head_dim};
+}
+
+/* What every kernel that looks up its keys needs of a call. */
+inline const char *keys_check(const struct attn_problem *p, const struct attn_call *call) {
+    return p->traits & ATTN_PAGE ? call_check(p, call, {ATTN_Q, ATTN_KV_CACHE})
+                                 : call_check(p, call, {ATTN_Q, ATTN_K, ATTN_V});
+}
+
+} // namespace attn
+
+#endif

@@ -1,0 +1,55 @@
+/* Online softmax with a lazy reference. Weights are 2^(s c - r) with c = scale log2 e folded in
+ * f32 and r = max c - P_BIAS, where max is a maximum seen so far and not always the latest: it
+ * moves only when some row of the warp outgrew it by 2^P_SLACK, so most tiles need neither the
+ * shuffles of a row maximum nor a rescaling of the output. P_BIAS lifts small weights out of the
+ * subnormals of binary16; 2^(P_BIAS + P_SLACK) = 8192 stays far below 65504. */
+#ifndef ATTN_CUDA_ONLINE_CUH
+#define ATTN_CUDA_ONLINE_CUH
+
+#include "tensor_core.cuh"
+
+namespace attn {
+
+constexpr float P_BIAS = 5;
+constexpr float P_SLACK = 8;
+constexpr float LN_2 = 0.693147180559945309f;
+constexpr double LOG2_E = 1.44269504088896340736;
+
+struct softmax_scale {
+    float to_log2; /* scale log2 e */
+    float slack;   /* P_SLACK in units of q.k */
+};
+
+inline softmax_scale softmax_scale_of(double scale) {
+    return {(float)(scale * LOG2_E), (float)(P_SLACK / (scale * LOG2_E))};
+}
+
+/* -r. A row that saw no key yet gets 0, so that its weights 2^-inf are 0 and not NaN. */
+__device__ __forceinline__ float minus_reference(float max, float to_log2) {
+    return max == -INFINITY ? 0.f : fmaf(-max, to_log2, P_BIAS);
+}
+
+/* What sums under the reference of `max` are worth under that of `max_new`. */
+__device__ __forceinline__ float rescaling(float max, float max_new, float to_log2) {
+    const float factor =
+        exp2_fast(minus_reference(max_new, to_log2) - minus_reference(max, to_log2));
+    return max == -INFINITY ? 0.f : factor;
+}
+
+/* r, and -infinity for a row that saw no key: what sums are compared and merged by. */
+__device__ __forceinline__ float reference(float max, float to_log2) {
+    return max == -INFINITY ? -INFINITY : -minus_reference(max, to_log2);
+}
+
+/* The factor that takes sums from reference r to `top`, the largest of several. */
+__device__ __forceinline__ float toward(float top, float r) {
+    return r == -INFINITY ? 0.f : exp2f(r - top);
+}
+
+__device__ __forceinline__ float lse_of(float r, float sum) {
+    return sum > 0.f ? (log2f(sum) + r) * LN_2 : -INFINITY;
+}
+
+} // namespace attn
+
+#endif

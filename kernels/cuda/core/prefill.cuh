@@ -1,0 +1,446 @@
+/* Flash attention over rows of queries, for prefill with and without lengths.
+ *
+ * A block owns ROWS queries of one head and walks over the keys KEYS at a time, K and V of a step
+ * in a ring of STAGES in shared memory, filled by cp.async. A warp owns 16 M_TILES of the rows
+ * alone: scores, weights and output stay in its registers, P goes from accumulator to operand
+ * without leaving them. 32 rows a warp (D <= 128) halve the reads of shared memory per product,
+ * which would otherwise bound it: an m16n8k16 takes about 1.6 clocks of an H200's SM, its B
+ * operand 2 clocks of shared memory.
+ *
+ * Causal: heavy tiles come first; a warp skips tiles none of its rows sees, and masks only those
+ * on its diagonal. Odd blocks hand their slabs to the warps in reverse, because a warp's number
+ * fixes its scheduler, and the last slab has the most keys. */
+#ifndef ATTN_CUDA_PREFILL_CUH
+#define ATTN_CUDA_PREFILL_CUH
+
+#include "host.cuh"
+#include "online.cuh"
+
+namespace attn {
+
+/* With few keys the start and the end of a block weigh as much as its steps, and three blocks on an
+ * SM hide them better than two: SHORT, at D = 64, has half the keys a step and reads Q from shared
+ * memory each time, to fit the registers. */
+constexpr int SHORT_KEYS = 2048;
+
+template <int D, bool SHORT> struct prefill_shape {
+    static_assert(!SHORT || D == 64);
+    static constexpr int WARPS = 4;
+    static constexpr int THREADS = WARPS * WARP;
+    static constexpr int BLOCKS_PER_SM = SHORT ? 3 : 2;
+    static constexpr int M_TILES = D <= 128 ? 2 : 1;
+    static constexpr int SLAB = 16 * M_TILES; /* rows of a warp */
+    static constexpr int ROWS = WARPS * SLAB;
+    static constexpr int KEYS = SHORT      ? 32
+                                : D <= 64  ? 64
+                                : D <= 128 ? 48 /* 64 would spill */
+                                           : 32;
+    /* At most 96 KiB, which every sm_8x has, and BLOCKS_PER_SM on an SM of sm_90. */
+    static constexpr int STAGES = SHORT ? 4 : D <= 64 ? 3 : 2;
+    static constexpr bool Q_STAYS = D <= 64 && !SHORT; /* in registers */
+    static constexpr int PITCH = D * 2;
+    static constexpr int CHUNKS = D / 8;
+    static constexpr int TILE_BYTES = KEYS * PITCH;
+    static constexpr int SHARED_BYTES = ROWS * PITCH + STAGES * 2 * TILE_BYTES;
+};
+
+struct prefill_args {
+    const void *q, *k, *v;
+    void *out;
+    float *lse;
+    const int32_t *seq_lens; /* NULL: all tokens are valid */
+    int batch, q_heads, group;
+    int q_len, kv_len;
+    int tiles;  /* of ROWS queries */
+    int causal; /* 0 or 1 */
+    softmax_scale scale;
+};
+
+/* Rows first .. first + ROWS - 1 of the [.., D] tensor that begins `from` rows after `base` into
+ * shared memory; those from `limit` on become zeros and are not read. */
+template <int D, int ROWS, int THREADS>
+__device__ __forceinline__ void copy_rows(uint32_t to, const void *base, uint32_t from, int first,
+                                          int limit) {
+    constexpr int CHUNKS = D / 8, STEP = THREADS / CHUNKS;
+    int thread = threadIdx.x;
+    forget(thread);
+    const int chunk = thread % CHUNKS, row0 = thread / CHUNKS;
+    const uint16_t *source = static_cast<const uint16_t *>(base) +
+                             ((int64_t)(from + (uint32_t)(first + row0)) * D + chunk * 8);
+#pragma unroll
+    for (int i = 0; i < ROWS / STEP; i++) {
+        const int row = row0 + i * STEP;
+        const bool read = first + row < limit;
+        copy_async(to + row * (D * 2) + ((chunk ^ (row & 7)) << 4), source + i * STEP * D, read);
+    }
+}
+
+template <typename T, int D, bool SHORT> struct prefill_warp {
+    using shape = prefill_shape<D, SHORT>;
+    static constexpr int M_TILES = shape::M_TILES;
+    static constexpr int K_STEPS = D / 16;
+    static constexpr int PITCH = shape::PITCH;
+
+    float out[M_TILES][D / 8][4];
+    float sum[M_TILES][2], max[M_TILES][2];
+    uint32_t q[shape::Q_STAYS ? K_STEPS : 1][M_TILES][4];
+
+    static __device__ __forceinline__ int lane() {
+        return threadIdx.x % WARP;
+    }
+
+    __device__ __forceinline__ void start() {
+#pragma unroll
+        for (int m = 0; m < M_TILES; m++) {
+#pragma unroll
+            for (int n = 0; n < D / 8; n++)
+                out[m][n][0] = out[m][n][1] = out[m][n][2] = out[m][n][3] = 0.f;
+            sum[m][0] = sum[m][1] = 0.f;
+            max[m][0] = max[m][1] = -INFINITY;
+        }
+    }
+
+    /* `base` is where the lane finds its row of step 0. */
+    static __device__ __forceinline__ void load_queries(uint32_t (&a)[M_TILES][4], uint32_t base,
+                                                        int step) {
+#pragma unroll
+        for (int m = 0; m < M_TILES; m++)
+            load_matrix(a[m], chunk_step(base, step) + m * 16 * PITCH);
+    }
+
+    static __device__ __forceinline__ uint32_t queries_of(uint32_t q_rows) {
+        uint32_t base = chunk_address(q_rows, PITCH, lane() & 15, lane() >> 4);
+        forget(base);
+        return base;
+    }
+
+    __device__ __forceinline__ void keep_queries(uint32_t q_rows) {
+        if constexpr (shape::Q_STAYS) {
+            const uint32_t base = queries_of(q_rows);
+#pragma unroll
+            for (int step = 0; step < K_STEPS; step++) load_queries(q[step], base, step);
+        }
+    }
+
+    /* s = Q K^T of one tile. */
+    __device__ __forceinline__ void score(float (&s)[M_TILES][shape::KEYS / 8][4], uint32_t q_rows,
+                                          uint32_t keys) const {
+        const uint32_t q_base = queries_of(q_rows);
+        const uint32_t base =
+            chunk_address(keys, PITCH, (lane() & 7) + ((lane() >> 4) << 3), (lane() >> 3) & 1);
+#pragma unroll
+        for (int step = 0; step < K_STEPS; step++) {
+            uint32_t a[M_TILES][4];
+            if constexpr (shape::Q_STAYS) {
+#pragma unroll
+                for (int i = 0; i < M_TILES * 4; i++) a[i / 4][i % 4] = q[step][i / 4][i % 4];
+            } else {
+                load_queries(a, q_base, step);
+            }
+#pragma unroll
+            for (int n = 0; n < shape::KEYS / 16; n++) {
+                uint32_t b[4];
+                load_matrix(b, chunk_step(base, step) + n * 16 * PITCH);
+#pragma unroll
+                for (int m = 0; m < M_TILES; m++) {
+                    number<T>::multiply_add(s[m][2 * n], a[m], b[0], b[1]);
+                    number<T>::multiply_add(s[m][2 * n + 1], a[m], b[2], b[3]);
+                }
+            }
+        }
+    }
+
+    /* Row r of the slab sees keys below diagonal + causal r. */
+    __device__ __forceinline__ void mask(float (&s)[M_TILES][shape::KEYS / 8][4], int first_key,
+                                         int diagonal, int causal) const {
+#pragma unroll
+        for (int m = 0; m < M_TILES; m++)
+#pragma unroll
+            for (int r = 0; r < 2; r++) {
+                const int row = causal * (m * 16 + (lane() >> 2) + r * 8);
+                const int seen = diagonal + row - first_key - (lane() & 3) * 2;
+#pragma unroll
+                for (int n = 0; n < shape::KEYS / 8; n++)
+#pragma unroll
+                    for (int e = 0; e < 2; e++)
+                        if (n * 8 + e >= seen) s[m][n][r * 2 + e] = -INFINITY;
+            }
+    }
+
+    /* Moves the references if some row outgrew its own by more than the slack. */
+    __device__ __forceinline__ void follow(const float (&s)[M_TILES][shape::KEYS / 8][4],
+                                           softmax_scale scale) {
+        float top[M_TILES][2];
+        bool outgrown = false;
+#pragma unroll
+        for (int m = 0; m < M_TILES; m++)
+#pragma unroll
+            for (int r = 0; r < 2; r++) {
+                float t = fmaxf(s[m][0][r * 2], s[m][0][r * 2 + 1]);
+#pragma unroll
+                for (int n = 1; n < shape::KEYS / 8; n++)
+                    t = fmaxf(t, fmaxf(s[m][n][r * 2], s[m][n][r * 2 + 1]));
+                top[m][r] = t;
+                outgrown |= t > max[m][r] + scale.slack;
+            }
+        if (!__any_sync(ALL_LANES, outgrown)) return;
+#pragma unroll
+        for (int m = 0; m < M_TILES; m++)
+#pragma unroll
+            for (int r = 0; r < 2; r++) {
+                const float max_new = fmaxf(max[m][r], quad_max(top[m][r]));
+                const float factor = rescaling(max[m][r], max_new, scale.to_log2);
+                max[m][r] = max_new;
+                sum[m][r] *= factor;
+#pragma unroll
+                for (int n = 0; n < D / 8; n++) {
+                    out[m][n][r * 2] *= factor;
+                    out[m][n][r * 2 + 1] *= factor;
+                }
+            }
+    }
+
+    /* out += P V, with the weights of 16 keys made just before they are used, so that the
+     * exponentials of one step overlap the products of the last. */
+    __device__ __forceinline__ void add_values(const float (&s)[M_TILES][shape::KEYS / 8][4],
+                                               uint32_t values, softmax_scale scale) {
+        float minus[M_TILES][2];
+#pragma unroll
+        for (int m = 0; m < M_TILES; m++)
+#pragma unroll
+            for (int r = 0; r < 2; r++) minus[m][r] = minus_reference(max[m][r], scale.to_log2);
+        const uint32_t base = chunk_address(values, PITCH, lane() & 15, lane() >> 4);
+#pragma unroll
+        for (int step = 0; step < shape::KEYS / 16; step++) {
+            uint32_t p[M_TILES][4];
+#pragma unroll
+            for (int m = 0; m < M_TILES; m++)
+#pragma unroll
+                for (int i = 0; i < 4; i++) { /* i as in A: row half i % 2, column half i / 2 */
+                    const float *x = &s[m][step * 2 + i / 2][(i % 2) * 2];
+                    const float low = exp2_fast(fmaf(x[0], scale.to_log2, minus[m][i % 2]));
+                    const float high = exp2_fast(fmaf(x[1], scale.to_log2, minus[m][i % 2]));
+                    sum[m][i % 2] += low + high;
+                    p[m][i] = number<T>::pack(low, high);
+                }
+#pragma unroll
+            for (int n = 0; n < D / 16; n++) {
+                uint32_t b[4];
+                load_matrix_transposed(b, chunk_step(base, n) + step * 16 * PITCH);
+#pragma unroll
+                for (int m = 0; m < M_TILES; m++) {
+                    number<T>::multiply_add(out[m][2 * n], p[m], b[0], b[1]);
+                    number<T>::multiply_add(out[m][2 * n + 1], p[m], b[2], b[3]);
+                }
+            }
+        }
+    }
+
+    template <bool MASKED>
+    __device__ __forceinline__ void add_tile(uint32_t q_rows, uint32_t keys, uint32_t values,
+                                             int first_key, int diagonal, const prefill_args &a) {
+        float s[M_TILES][shape::KEYS / 8][4] = {};
+        score(s, q_rows, keys);
+        if constexpr (MASKED) mask(s, first_key, diagonal, a.causal);
+        follow(s, a.scale);
+        add_values(s, values, a.scale);
+    }
+
+    /* Normalises, gathers whole rows in this warp's part of Q's shared memory and writes rows
+     * below `room`, those from `valid` on as zeros. `out` and `lse` are those of the slab's first
+     * row. */
+    __device__ __forceinline__ void finish(uint32_t q_rows, T *out_rows, float *lse_rows, int valid,
+                                           int room, softmax_scale scale) {
+#pragma unroll
+        for (int m = 0; m < M_TILES; m++)
+#pragma unroll
+            for (int r = 0; r < 2; r++) {
+                const int row = m * 16 + (lane() >> 2) + r * 8;
+                const float total = quad_sum(sum[m][r]);
+                const float inverse = total > 0.f ? inverse_of(total) : 0.f;
+#pragma unroll
+                for (int n = 0; n < D / 8; n++) {
+                    const uint32_t to =
+                        q_rows + row * PITCH + ((n ^ (row & 7)) << 4) + (lane() & 3) * 4;
+                    store_shared(to, pack_out<T>(out[m][n][r * 2] * inverse,
+                                                 out[m][n][r * 2 + 1] * inverse));
+                }
+                if ((lane() & 3) == 0 && row < room)
+                    lse_rows[row] =
+                        row < valid ? lse_of(reference(max[m][r], scale.to_log2), total) : 0.f;
+            }
+        __syncwarp();
+#pragma unroll
+        for (int i = lane(); i < shape::SLAB * shape::CHUNKS; i += WARP) {
+            const int row = i / shape::CHUNKS, chunk = i % shape::CHUNKS;
+            uint4 bits = load_shared(q_rows + row * PITCH + ((chunk ^ (row & 7)) << 4));
+            if (row >= valid) bits = make_uint4(0, 0, 0, 0);
+            if (row < room) reinterpret_cast<uint4 *>(out_rows)[i] = bits;
+        }
+    }
+};
+
+/* Rows of `out` and `lse` beyond a sequence's length. */
+template <int D, int THREADS>
+__device__ __forceinline__ void clear_rows(void *out, float *lse, int rows, float lse_value) {
+    for (int i = threadIdx.x; i < rows * (D / 8); i += THREADS)
+        static_cast<uint4 *>(out)[i] = make_uint4(0, 0, 0, 0);
+    for (int i = threadIdx.x; i < rows; i += THREADS) lse[i] = lse_value;
+}
+
+/* What a block and its warp work on. Read twice, because the registers that hold it are needed in
+ * between. */
+struct prefill_place {
+    int head;      /* of all B Hq */
+    int first_row; /* of the block */
+    int q_len, kv_len;
+};
+
+template <int ROWS>
+__device__ __forceinline__ prefill_place prefill_place_of(const prefill_args &a) {
+    int block = blockIdx.x;
+    forget(block);
+    const int heads = a.batch * a.q_heads, turn = block / heads;
+    prefill_place at;
+    at.head = block - turn * heads;
+    at.first_row = (a.causal ? a.tiles - 1 - turn : turn) * ROWS;
+    at.q_len = a.seq_lens ? a.seq_lens[at.head / a.q_heads] : a.q_len;
+    at.kv_len = a.seq_lens ? min(at.q_len, a.kv_len) : a.kv_len;
+    return at;
+}
+
+template <int WARPS> __device__ __forceinline__ int slab_of_warp() {
+    int thread = threadIdx.x;
+    forget(thread);
+    const int warp = thread / WARP;
+    return blockIdx.x & 1 ? WARPS - 1 - warp : warp;
+}
+
+template <typename T, int D, bool SHORT>
+__global__ void __launch_bounds__(prefill_shape<D, SHORT>::THREADS,
+                                  prefill_shape<D, SHORT>::BLOCKS_PER_SM)
+    prefill_kernel(const prefill_args a) {
+    using shape = prefill_shape<D, SHORT>;
+    extern __shared__ __align__(1024) unsigned char shared[];
+    const uint32_t q_tile = shared_address(shared);
+    const uint32_t ring = q_tile + shape::ROWS * shape::PITCH;
+    const auto slab = [] { return slab_of_warp<shape::WARPS>(); };
+    const auto q_rows = [&] { return q_tile + slab() * shape::SLAB * shape::PITCH; };
+    prefill_warp<T, D, SHORT> state;
+
+    prefill_place at = prefill_place_of<shape::ROWS>(a);
+    if (at.first_row >= at.q_len) {
+        const int64_t row = (int64_t)at.head * a.q_len + at.first_row;
+        clear_rows<D, shape::THREADS>(static_cast<T *>(a.out) + row * D, a.lse + row,
+                                      min(shape::ROWS, a.q_len - at.first_row), 0.f);
+        return;
+    }
+    state.start();
+    /* Row r of the block sees keys below r + diagonal; for a valid row that is at most kv_len. */
+    const int rows = min(shape::ROWS, at.q_len - at.first_row);
+    const int kv_len = at.kv_len;
+    const int diagonal = a.causal ? at.first_row + kv_len - at.q_len + 1 : kv_len;
+    const int seen = a.causal ? max(0, min(rows - 1 + diagonal, kv_len)) : kv_len;
+    const uint32_t kv_row = (uint32_t)(at.head / a.group) * (uint32_t)a.kv_len; /* in K and V */
+
+    const auto load = [&](int first_key, int stage) {
+        const uint32_t to = ring + stage * 2 * shape::TILE_BYTES;
+        copy_rows<D, shape::KEYS, shape::THREADS>(to, a.k, kv_row, first_key, kv_len);
+        copy_rows<D, shape::KEYS, shape::THREADS>(to + shape::TILE_BYTES, a.v, kv_row, first_key,
+                                                  kv_len);
+    };
+    copy_rows<D, shape::ROWS, shape::THREADS>(q_tile, a.q, (uint32_t)at.head * (uint32_t)a.q_len,
+                                              at.first_row, at.q_len);
+#pragma unroll
+    for (int stage = 0; stage < shape::STAGES - 1; stage++) {
+        if (stage * shape::KEYS < seen) load(stage * shape::KEYS, stage);
+        copy_commit();
+    }
+
+    int stage = 0;
+    for (int first_key = 0; first_key < seen; first_key += shape::KEYS) {
+        copy_wait<shape::STAGES - 2>();
+        __syncthreads(); /* this step's tiles are whole, the last step's are free */
+        const int ahead = first_key + (shape::STAGES - 1) * shape::KEYS;
+        if (ahead < seen) load(ahead, stage == 0 ? shape::STAGES - 1 : stage - 1);
+        copy_commit();
+        if (first_key == 0) state.keep_queries(q_rows());
+
+        const uint32_t keys = ring + stage * 2 * shape::TILE_BYTES;
+        const uint32_t values = keys + shape::TILE_BYTES;
+        const int slab_diagonal = diagonal + a.causal * slab() * shape::SLAB;
+        if (first_key + shape::KEYS <= slab_diagonal)
+            state.template add_tile<false>(q_rows(), keys, values, first_key, slab_diagonal, a);
+        else if (first_key < slab_diagonal + a.causal * (shape::SLAB - 1))
+            state.template add_tile<true>(q_rows(), keys, values, first_key, slab_diagonal, a);
+        stage = stage == shape::STAGES - 1 ? 0 : stage + 1;
+    }
+
+    copy_wait<0>();
+    __syncthreads(); /* also without a step: Q's rows must have landed before they are reused */
+    at = prefill_place_of<shape::ROWS>(a);
+    const int slab_row = at.first_row + slab() * shape::SLAB;
+    const int64_t row = (int64_t)at.head * a.q_len + slab_row;
+    state.finish(q_rows(), static_cast<T *>(a.out) + row * D, a.lse + row, at.q_len - slab_row,
+                 a.q_len - slab_row, a.scale);
+}
+
+inline const char *prefill_refuse(const struct attn_problem *problem) {
+    const char *reason = refuse_common(problem);
+    if (reason) return reason;
+    if (!rows_fit(problem) || problem->batch * problem->q_heads * problem->q_len >= UINT32_MAX)
+        return "a tensor has more than 2^32 rows";
+    const int64_t tiles = (problem->q_len + 63) / 64; /* ROWS is at least 64 */
+    if (problem->batch * problem->q_heads * tiles > INT32_MAX) return "more than 2^31 blocks";
+    return NULL;
+}
+
+template <typename T, int D, bool SHORT> kernel_choice prefill_choice() {
+    using shape = prefill_shape<D, SHORT>;
+    return {(const void *)prefill_kernel<T, D, SHORT>, shape::THREADS, shape::SHARED_BYTES};
+}
+
+inline const char *prefill_prepare(const struct attn_problem *problem, struct attn_call *call) {
+    const bool few = problem->kv_len <= SHORT_KEYS;
+    return kernel_state_make(problem, call, 0, [few](auto type, auto dim) {
+        using T = decltype(type);
+        constexpr int D = decltype(dim)::value;
+        return few ? prefill_choice<T, D, D == 64>() : prefill_choice<T, D, false>();
+    });
+}
+
+inline const char *prefill_launch(const struct attn_problem *problem,
+                                  const struct attn_call *call) {
+    const char *fault = call_check(problem, call, {ATTN_Q, ATTN_K, ATTN_V});
+    if (fault) return fault;
+    const struct kernel_state *state = static_cast<const struct kernel_state *>(call->state);
+    const int rows = problem->head_dim <= 128 ? prefill_shape<128, false>::ROWS
+                                              : prefill_shape<256, false>::ROWS;
+    static_assert(prefill_shape<64, false>::ROWS == prefill_shape<128, false>::ROWS &&
+                  prefill_shape<64, true>::ROWS == prefill_shape<128, false>::ROWS);
+    const int64_t tiles = (problem->q_len + rows - 1) / rows;
+    prefill_args args = {
+        .q = call->tensors[ATTN_Q].data,
+        .k = call->tensors[ATTN_K].data,
+        .v = call->tensors[ATTN_V].data,
+        .out = call->tensors[ATTN_OUT].data,
+        .lse = static_cast<float *>(call->tensors[ATTN_LSE].data),
+        .seq_lens = problem->traits & ATTN_RAGGED
+                        ? static_cast<const int32_t *>(call->tensors[ATTN_SEQ_LENS].data)
+                        : NULL,
+        .batch = (int)problem->batch,
+        .q_heads = (int)problem->q_heads,
+        .group = (int)(problem->q_heads / problem->kv_heads),
+        .q_len = (int)problem->q_len,
+        .kv_len = (int)problem->kv_len,
+        .tiles = (int)tiles,
+        .causal = problem->traits & ATTN_CAUSAL ? 1 : 0,
+        .scale = softmax_scale_of(problem->scale),
+    };
+    void *parameters[] = {&args};
+    return kernel_launch(state, tiles * problem->batch * problem->q_heads, parameters, call);
+}
+
+} // namespace attn
+
+#endif
