@@ -62,7 +62,10 @@ static void note(int error) {
 }
 
 static void *pointer(cuda_address address) {
-    return (void *)(uintptr_t)address;
+    void *memory;
+    _Static_assert(sizeof memory == sizeof address, "device addresses are 64 bits wide");
+    memcpy(&memory, &address, sizeof memory);
+    return memory;
 }
 
 static cuda_address address_of(const void *memory) {
