@@ -1,11 +1,11 @@
 /* Decode over tokens that LSH sampled, in pages, by a mask, r1: as sparse_decode_paged_bymask_r1,
  * with a kernel that corrects the scores of all tokens. A baseline; the method is in
- * core/reference.cuh.
+ * core/reference_mask.cuh.
  *
  * Floor: as there.
  *
  * Measured on an H200, B3 32/8 D256 P256, 270, 350 and 321 pages, 2 %: 9.8 ms. */
-#include "core/reference.cuh"
+#include "core/reference_mask.cuh"
 
 ATTN_PUBLIC const struct attn_kernel attn_export = {
     .abi = ATTN_ABI,

@@ -1,6 +1,6 @@
 /* Decode over lists of tokens by a mask, r1: K and V repeated for every query head, values that are
  * not on the list as zeros, cuBLAS scores of all tokens, scale, the mask, softmax, rounding, cuBLAS
- * p V. A baseline; the method is in core/reference.cuh.
+ * p V. A baseline; the method is in core/reference_mask.cuh.
  *
  * Floor: K and V read, written for every query head and read again, 4 B (Hkv + 2 Hq) Skv D bytes,
  * over the copy rate.
@@ -8,7 +8,7 @@
  * Measured on an H200, B1 32/8 S32000 D128 2 %: 325 us. PyTorch 2.11 itself (torch_baseline.py):
  * 711 us in f16 with softmax in f32, 1716 in f32 (graphs). With a fused softmax and K and V not
  * repeated: 206 us. */
-#include "core/reference.cuh"
+#include "core/reference_mask.cuh"
 
 ATTN_PUBLIC const struct attn_kernel attn_export = {
     .abi = ATTN_ABI,

@@ -1,10 +1,10 @@
 /* Decode over lists of tokens in pages by a mask, r1: sequence by sequence the pages are copied
- * together, then as sparse_decode_bymask_r1. A baseline; the method is in core/reference.cuh.
+ * together, then as sparse_decode_bymask_r1. A baseline; the method is in core/reference_mask.cuh.
  *
  * Floor: as there, and K and V once more read and written.
  *
  * Measured on an H200, B3 32/8 D256 P256, 270, 350 and 321 pages, 2 %: 6.1 ms. */
-#include "core/reference.cuh"
+#include "core/reference_mask.cuh"
 
 ATTN_PUBLIC const struct attn_kernel attn_export = {
     .abi = ATTN_ABI,
