@@ -221,10 +221,8 @@ template <typename T, int D, bool MAGICPIG> struct sparse_warp {
         }
     }
 
-    /* Adds the groups', then the warps' sums in shared memory, in their order: sums [D], one
-     * pair of stats. */
-    __device__ __forceinline__ void merge(float *sums, float2 *stats, float (*warp_sums)[D],
-                                          float2 *warp_stats) {
+    /* Adds the groups' sums; the warp's are then in shared memory, for all after a barrier. */
+    __device__ __forceinline__ void hand_over(float (*warp_sums)[D], float2 *warp_stats) {
         const int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
         float weight = sum; /* in every lane of its key's row: count the first eight of a group */
 #pragma unroll
@@ -241,6 +239,12 @@ template <typename T, int D, bool MAGICPIG> struct sparse_warp {
             to[1] = make_float4(out[4], out[5], out[6], out[7]);
         }
         if (lane == 0) warp_stats[warp] = make_float2(max, weight);
+    }
+
+    /* Adds the warps' sums, in their order: sums [D], one pair of stats. */
+    __device__ __forceinline__ void merge(float *sums, float2 *stats, float (*warp_sums)[D],
+                                          float2 *warp_stats) {
+        hand_over(warp_sums, warp_stats);
         __syncthreads();
         float top = -INFINITY, total = 0.f, factor[shape::WARPS];
 #pragma unroll
@@ -355,15 +359,20 @@ const char *sparse_prepare(const struct attn_problem *problem, struct attn_call 
         });
 }
 
-template <typename Keys>
-const char *sparse_launch(const struct attn_problem *problem, const struct attn_call *call) {
+inline const char *sparse_check(const struct attn_problem *problem, const struct attn_call *call) {
     const char *fault = keys_check(problem, call);
     if (fault) return fault;
     const struct attn_tensor *tensors = call->tensors;
     if (!tensors[ATTN_SPARSE_IND].data && problem->kept_max > 0) return "no tensor 'sparse_ind'";
     if (!tensors[ATTN_SPARSE_NNZ].data) return "no tensor 'sparse_nnz'";
+    return NULL;
+}
+
+inline sparse_args sparse_args_of(const struct attn_problem *problem,
+                                  const struct attn_call *call) {
+    const struct attn_tensor *tensors = call->tensors;
     const struct kernel_state *state = static_cast<const struct kernel_state *>(call->state);
-    sparse_args args = {
+    return {
         .q = tensors[ATTN_Q].data,
         .bases = key_bases_of(problem, call),
         .ind = static_cast<const int32_t *>(tensors[ATTN_SPARSE_IND].data),
@@ -379,6 +388,14 @@ const char *sparse_launch(const struct attn_problem *problem, const struct attn_
         .kept_max = problem->kept_max,
         .scale = softmax_scale_of(problem->scale),
     };
+}
+
+template <typename Keys>
+const char *sparse_launch(const struct attn_problem *problem, const struct attn_call *call) {
+    const char *fault = sparse_check(problem, call);
+    if (fault) return fault;
+    const struct kernel_state *state = static_cast<const struct kernel_state *>(call->state);
+    sparse_args args = sparse_args_of(problem, call);
     Keys keys = keys_make(Keys{}, problem, call);
     void *parameters[] = {&args, &keys};
     const int blocks = state->resident < BLOCKS_MAX ? state->resident : BLOCKS_MAX;
