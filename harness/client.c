@@ -1,5 +1,5 @@
 /* A worker seen from its parent. It is exec'd, in a process group of its own, with a socket as its
- * standard input and output and the files it was given, and nothing else of the parent's. */
+ * standard input and output, over which files come too, and nothing else of the parent's. */
 #define _GNU_SOURCE
 #include "client.h"
 #include "protocol.h"
@@ -18,29 +18,25 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { FILES_MAX = 4, FIRST_FILE = 3, LINE_MAX_BYTES = 64 << 20 };
+enum { UNDER_MAX = 16, FIRST_FILE = 3, LINE_MAX_BYTES = 64 << 20 };
 
 volatile pid_t client_running;
 
 extern char **environ;
 
 /* Between fork and exec: only what is safe after a fork of a threaded process. */
-static _Noreturn void become_worker(const char *program, char **environment, int socket,
-                                    const int *files, int file_count, pid_t parent) {
+static _Noreturn void become_worker(char *const *command, char **environment, int socket,
+                                    pid_t parent) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent) _exit(127); /* it died before we could ask to die with it */
     setpgid(0, 0);
     signal(SIGINT, SIG_DFL);
     signal(SIGTERM, SIG_DFL);
-    int moved[FILES_MAX + 1]; /* out of the way of the numbers they will get */
-    moved[0] = fcntl(socket, F_DUPFD, FIRST_FILE + FILES_MAX);
-    for (int n = 0; n < file_count; n++)
-        moved[n + 1] = fcntl(files[n], F_DUPFD, FIRST_FILE + FILES_MAX);
-    dup2(moved[0], STDIN_FILENO);
-    dup2(moved[0], STDOUT_FILENO);
-    for (int n = 0; n < file_count; n++) dup2(moved[n + 1], FIRST_FILE + n);
-    close_range((unsigned)(FIRST_FILE + file_count), ~0u, 0);
-    execve(program, (char *[]){(char *)program, "worker", NULL}, environment);
+    const int moved = fcntl(socket, F_DUPFD, FIRST_FILE); /* it may be 0 or 1 itself */
+    dup2(moved, STDIN_FILENO);
+    dup2(moved, STDOUT_FILENO);
+    close_range(FIRST_FILE, ~0u, 0);
+    execvpe(command[0], command, environment);
     _exit(127);
 }
 
@@ -67,16 +63,23 @@ static char **worker_environment(void) {
     return list;
 }
 
-bool client_start(struct client *client, const char *program, const int *files, int file_count,
+bool client_start(struct client *client, const char *program, const char *const *under,
                   struct fault *fault) {
     *client = (struct client){.socket = -1, .process = -1};
+    char *command[UNDER_MAX + 3];
+    size_t words = 0;
+    for (; under != NULL && words < UNDER_MAX && under[words] != NULL; words++)
+        command[words] = (char *)under[words];
+    command[words] = (char *)program;
+    command[words + 1] = "worker";
+    command[words + 2] = NULL;
     int pair[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0)
         return fault_set(fault, FAULT_OURS, "cannot make a socket pair: %s", strerror(errno));
     char **environment = worker_environment();
     const pid_t parent = getpid();
     const pid_t pid = environment != NULL ? fork() : -1;
-    if (pid == 0) become_worker(program, environment, pair[1], files, file_count, parent);
+    if (pid == 0) become_worker(command, environment, pair[1], parent);
     free(environment);
     close(pair[1]);
     if (pid < 0) {
@@ -87,9 +90,10 @@ bool client_start(struct client *client, const char *program, const int *files, 
     client->pid = client_running = pid;
     client->socket = pair[0];
     client->process = pidfd_open(pid, 0);
-    json_t *hello = client_ask(client, json_pack("{s:s}", "op", "hello"), 30);
+    json_t *hello = client_ask(client, json_pack("{s:s}", "op", "hello"), under != NULL ? 120 : 30);
     if (hello == NULL)
-        return fault_set(fault, FAULT_OURS, "'%s worker' does not answer: %s", program,
+        return fault_set(fault, FAULT_OURS, "'%s%s%s worker' does not answer: %s",
+                         under != NULL ? under[0] : "", under != NULL ? " ... " : "", program,
                          client->how);
     const json_int_t protocol = json_integer_value(json_object_get(hello, "protocol"));
     json_decref(hello);
@@ -144,13 +148,32 @@ static void hung(struct client *client, double seconds) {
     reap(client);
 }
 
-static bool send_line(struct client *client, json_t *request) {
+/* The files go with the first bytes. */
+static ssize_t send_some(int socket, const char *text, size_t bytes, const int *files,
+                         int file_count) {
+    if (file_count == 0) return send(socket, text, bytes, MSG_NOSIGNAL);
+    _Alignas(struct cmsghdr) char control[CMSG_SPACE(CLIENT_FILES_MAX * sizeof(int))] = {0};
+    struct iovec part = {.iov_base = (void *)text, .iov_len = bytes};
+    struct msghdr message = {.msg_iov = &part,
+                             .msg_iovlen = 1,
+                             .msg_control = control,
+                             .msg_controllen = CMSG_SPACE((size_t)file_count * sizeof *files)};
+    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN((size_t)file_count * sizeof *files);
+    memcpy(CMSG_DATA(header), files, (size_t)file_count * sizeof *files);
+    return sendmsg(socket, &message, MSG_NOSIGNAL);
+}
+
+static bool send_line(struct client *client, json_t *request, const int *files, int file_count) {
     char *text = json_dumps(request, JSON_COMPACT);
     bool sent = text != NULL;
     size_t bytes = sent ? strlen(text) : 0;
     if (sent) text[bytes++] = '\n';
     for (size_t at = 0; sent && at < bytes;) {
-        const ssize_t n = send(client->socket, text + at, bytes - at, MSG_NOSIGNAL);
+        const ssize_t n =
+            send_some(client->socket, text + at, bytes - at, files, at == 0 ? file_count : 0);
         if (n < 0 && errno == EINTR) continue;
         sent = n > 0;
         at += sent ? (size_t)n : 0;
@@ -175,7 +198,13 @@ static bool receive(struct client *client) {
 }
 
 json_t *client_ask(struct client *client, json_t *request, double seconds) {
-    const bool sent = client->end == CLIENT_ALIVE && client->pid > 0 && send_line(client, request);
+    return client_ask_with(client, request, NULL, 0, seconds);
+}
+
+json_t *client_ask_with(struct client *client, json_t *request, const int *files, int file_count,
+                        double seconds) {
+    const bool sent = client->end == CLIENT_ALIVE && client->pid > 0 &&
+                      send_line(client, request, files, file_count);
     json_decref(request);
     if (client->pid <= 0) return NULL;
     if (!sent) {

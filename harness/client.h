@@ -22,12 +22,17 @@ struct client {
     int signal;   /* what killed it, 0 if nothing did */
 };
 
-/* Starts `program worker`; files[n] is open in it as 3 + n. */
-bool client_start(struct client *client, const char *program, const int *files, int file_count,
+/* Starts `program worker`; `under` is the command line of a program that starts it in turn, as
+ * compute-sanitizer does, ending with NULL; NULL: none. */
+bool client_start(struct client *client, const char *program, const char *const *under,
                   struct fault *fault);
 /* Sends `request` (and releases it) and returns the answer, the caller's, or NULL with client->end
  * set when none came within `seconds`; the worker is then gone. */
 json_t *client_ask(struct client *client, json_t *request, double seconds);
+/* The same with open files, at most CLIENT_FILES_MAX, that the worker gets with the request. */
+enum { CLIENT_FILES_MAX = 4 };
+json_t *client_ask_with(struct client *client, json_t *request, const int *files, int file_count,
+                        double seconds);
 /* Says goodbye to a living worker, then makes sure. */
 void client_stop(struct client *client);
 

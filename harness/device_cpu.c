@@ -24,6 +24,10 @@ static void *cpu_place(void *host, size_t bytes) {
     return host;
 }
 
+static void cpu_unplace(void *placed) {
+    (void)placed;
+}
+
 static void cpu_upload(void *placed, const void *host, size_t bytes) {
     if (placed != host) memcpy(placed, host, bytes);
 }
@@ -86,6 +90,7 @@ const struct device device_cpu = {
     .allocate = cpu_allocate,
     .release = free,
     .place = cpu_place,
+    .unplace = cpu_unplace,
     .upload = cpu_upload,
     .download = cpu_upload,
     .fill = cpu_fill,

@@ -3,37 +3,61 @@
  * the runtime API, which works in the device's primary context; so does this.
  *
  * The stream is an ordinary one: it waits for copies on the default stream, and they for it; a
- * kernel that forgets call->stream is still timed whole. Times are between two events around one
- * launch. */
+ * kernel that forgets call->stream is still timed whole. Times are between two events, around one
+ * launch or around the replay of a graph of many. ATTEST_LIBCUDA names another library in the
+ * driver's place. */
 #include "device.h"
+#include "nvml.h"
 
 #include <dlfcn.h>
+#include <math.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 typedef unsigned long long cuda_address;
 
-enum { CUDA_SUCCESS = 0, CUDA_ATTRIBUTE_L2_BYTES = 38 };
+enum {
+    CUDA_SUCCESS = 0,
+    CUDA_ATTRIBUTE_PROCESSORS = 16,
+    CUDA_ATTRIBUTE_L2_BYTES = 38,
+    CUDA_CAPTURE_THREAD_LOCAL = 1
+};
 
 /* X(our name, the library's, arguments); each returns a CUresult. */
 #define CUDA_FUNCTIONS(X)                                                                          \
     X(init, cuInit, (unsigned flags))                                                              \
+    X(version, cuDriverGetVersion, (int *version))                                                 \
     X(error_name, cuGetErrorName, (int error, const char **name))                                  \
     X(error_text, cuGetErrorString, (int error, const char **text))                                \
+    X(device_count, cuDeviceGetCount, (int *count))                                                \
     X(device_get, cuDeviceGet, (int *device, int index))                                           \
+    X(device_name, cuDeviceGetName, (char *name, int bytes, int device))                           \
+    X(device_bytes, cuDeviceTotalMem_v2, (size_t * bytes, int device))                             \
+    X(device_bus, cuDeviceGetPCIBusId, (char *id, int bytes, int device))                          \
     X(attribute, cuDeviceGetAttribute, (int *value, int attribute, int device))                    \
     X(context_retain, cuDevicePrimaryCtxRetain, (void **context, int device))                      \
     X(context_set, cuCtxSetCurrent, (void *context))                                               \
+    X(context_wait, cuCtxSynchronize, (void))                                                      \
     X(stream_create, cuStreamCreate, (void **stream, unsigned flags))                              \
     X(stream_wait, cuStreamSynchronize, (void *stream))                                            \
+    X(capture_begin, cuStreamBeginCapture_v2, (void *stream, int mode))                            \
+    X(capture_end, cuStreamEndCapture, (void *stream, void **graph))                               \
+    X(graph_ready, cuGraphInstantiateWithFlags,                                                    \
+      (void **ready, void *graph, unsigned long long flags))                                       \
+    X(graph_launch, cuGraphLaunch, (void *ready, void *stream))                                    \
+    X(graph_ready_free, cuGraphExecDestroy, (void *ready))                                         \
+    X(graph_free, cuGraphDestroy, (void *graph))                                                   \
     X(event_create, cuEventCreate, (void **event, unsigned flags))                                 \
     X(event_record, cuEventRecord, (void *event, void *stream))                                    \
     X(event_ms, cuEventElapsedTime, (float *ms, void *from, void *to))                             \
     X(allocate, cuMemAlloc_v2, (cuda_address * address, size_t bytes))                             \
     X(release, cuMemFree_v2, (cuda_address address))                                               \
+    X(memory, cuMemGetInfo_v2, (size_t * unused, size_t * all))                                    \
     X(upload, cuMemcpyHtoD_v2, (cuda_address to, const void *from, size_t bytes))                  \
     X(download, cuMemcpyDtoH_v2, (void *to, cuda_address from, size_t bytes))                      \
+    X(copy, cuMemcpyDtoD_v2, (cuda_address to, cuda_address from, size_t bytes))                   \
     X(fill, cuMemsetD8_v2, (cuda_address to, unsigned char byte, size_t bytes))                    \
     X(fill_on, cuMemsetD8Async, (cuda_address to, unsigned char byte, size_t bytes, void *stream))
 
@@ -44,7 +68,10 @@ static struct cuda {
 } cuda;
 
 static int device;
+static bool monitored; /* NVML knows the device */
+static int64_t memory_errors;
 static void *stream, *before, *after; /* events */
+static void *recorded;                /* a graph that can be launched */
 static int first_error;               /* of what cannot return one */
 static char error_text[256];
 
@@ -81,32 +108,84 @@ static const char *find_functions(void) {
         CUDA_FUNCTIONS(CUDA_X)
 #undef CUDA_X
     };
-    void *library = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
-    if (library == NULL) return "libcuda.so.1 is not here: no NVIDIA driver is installed";
+    const char *given = getenv("ATTEST_LIBCUDA"), *name = given != NULL ? given : "libcuda.so.1";
+    void *library = dlopen(name, RTLD_NOW | RTLD_LOCAL);
+    if (library == NULL) {
+        snprintf(error_text, sizeof error_text, "%.160s is not here: no NVIDIA driver is installed",
+                 name);
+        return error_text;
+    }
     for (size_t n = 0; n < sizeof wanted / sizeof wanted[0]; n++) {
         void *const function = dlsym(library, wanted[n].symbol);
         if (function == NULL) {
-            snprintf(error_text, sizeof error_text, "libcuda.so.1 has no %s", wanted[n].symbol);
+            snprintf(error_text, sizeof error_text, "%.160s has no %s", name, wanted[n].symbol);
             return error_text;
         }
         memcpy((char *)&cuda + wanted[n].offset, &function, sizeof function);
     }
-    return NULL;
+    const int error = cuda.init(0);
+    return error != CUDA_SUCCESS ? describe("the driver does not start", error) : NULL;
 }
 
-static const char *cuda_open(struct attn_call *call) {
-    const char *reason = find_functions();
-    if (reason != NULL) return reason;
+static const char *open_device(int index) {
+    char bus[32];
     void *context;
-    int error = cuda.init(0);
-    if (error == CUDA_SUCCESS) error = cuda.device_get(&device, call->device_index);
+    int count = 0, error = cuda.device_count(&count);
+    if (error == CUDA_SUCCESS && (index < 0 || index >= count)) {
+        snprintf(error_text, sizeof error_text, "there is no GPU %d among %d", index, count);
+        return error_text;
+    }
+    if (error == CUDA_SUCCESS) error = cuda.device_get(&device, index);
     if (error == CUDA_SUCCESS) error = cuda.context_retain(&context, device);
     if (error == CUDA_SUCCESS) error = cuda.context_set(context);
     if (error == CUDA_SUCCESS) error = cuda.stream_create(&stream, 0);
     if (error == CUDA_SUCCESS) error = cuda.event_create(&before, 0);
     if (error == CUDA_SUCCESS) error = cuda.event_create(&after, 0);
+    if (error != CUDA_SUCCESS) return describe("the GPU cannot be opened", error);
+    monitored = cuda.device_bus(bus, sizeof bus, device) == CUDA_SUCCESS && nvml_open(bus);
+    memory_errors = monitored ? nvml_uncorrected_errors() : -1;
+    return NULL;
+}
+
+static const char *cuda_open(struct attn_call *call) {
+    static int opened = -1; /* its index */
+    if (opened != call->device_index) {
+        const char *reason = opened >= 0 ? "another GPU is open already" : find_functions();
+        if (reason == NULL) reason = open_device(call->device_index);
+        if (reason != NULL) return reason;
+        opened = call->device_index;
+    }
     call->stream = stream;
-    return error != CUDA_SUCCESS ? describe("the GPU cannot be opened", error) : NULL;
+    return NULL;
+}
+
+static int cuda_count(void) {
+    int count = 0;
+    return find_functions() == NULL && cuda.device_count(&count) == CUDA_SUCCESS ? count : 0;
+}
+
+static void cuda_describe(int index, json_t *json) {
+    char name[96] = "", driver[48], bus[32];
+    int number, version = 0, processors = 0, cache = 0;
+    size_t bytes = 0;
+    if (cuda.device_get(&number, index) != CUDA_SUCCESS) return;
+    cuda.device_name(name, sizeof name, number);
+    cuda.version(&version);
+    cuda.device_bytes(&bytes, number);
+    cuda.attribute(&processors, CUDA_ATTRIBUTE_PROCESSORS, number);
+    cuda.attribute(&cache, CUDA_ATTRIBUTE_L2_BYTES, number);
+    snprintf(driver, sizeof driver, "CUDA %d.%d", version / 1000, version % 1000 / 10);
+    const bool known = stream == NULL && /* while one is open, NVML is for that */
+                       cuda.device_bus(bus, sizeof bus, number) == CUDA_SUCCESS && nvml_open(bus);
+    json_object_set_new(json, "name", json_string(name));
+    json_object_set_new(json, "driver", json_string(driver));
+    json_object_set_new(json, "processors", json_integer(processors));
+    json_object_set_new(json, "memory_bytes", json_real((double)bytes));
+    json_object_set_new(json, "cache_bytes", json_integer(cache));
+    json_object_set_new(json, "ecc", json_integer(known ? nvml_ecc() : -1));
+    if (known && isfinite(nvml_clock_max()))
+        json_object_set_new(json, "clock_mhz", json_real(nvml_clock_max()));
+    if (known) nvml_close();
 }
 
 static void *cuda_allocate(size_t bytes) {
@@ -135,33 +214,104 @@ static void cuda_fill(void *memory, int byte, size_t bytes) {
     note(cuda.fill(address_of(memory), (unsigned char)byte, bytes));
 }
 
-/* Also where a failed copy before it comes to light. */
-static const char *cuda_launch(const struct attn_kernel *kernel, const struct attn_problem *problem,
-                               const struct attn_call *call, double *us) {
+static void cuda_copy(void *to, const void *from, size_t bytes) {
+    note(cuda.copy(address_of(to), address_of(from), bytes));
+}
+
+static size_t cuda_room(void) {
+    size_t unused = 0, all;
+    return cuda.memory(&unused, &all) == CUDA_SUCCESS ? unused : 0;
+}
+
+/* What the first call that failed since the last one said; also where a failed copy comes to light.
+ */
+static const char *first_reason(const char *reason) {
+    if (reason != NULL) return reason;
+    return first_error != CUDA_SUCCESS ? describe("the GPU says", first_error) : NULL;
+}
+
+static void time_stream(double *us) {
     float ms = 0;
-    note(cuda.event_record(before, stream));
-    const char *reason = kernel->launch(problem, call);
-    note(cuda.event_record(after, stream));
     note(cuda.stream_wait(stream));
     note(cuda.event_ms(&ms, before, after));
     *us = (double)ms * 1e3;
+}
+
+static const char *cuda_launch(const struct attn_kernel *kernel, const struct attn_problem *problem,
+                               const struct attn_call *call, double *us) {
+    note(cuda.event_record(before, stream));
+    const char *reason = kernel->launch(problem, call);
+    note(cuda.event_record(after, stream));
+    time_stream(us);
+    return first_reason(reason);
+}
+
+static void cuda_erase(void) {
+    if (recorded != NULL) cuda.graph_ready_free(recorded);
+    recorded = NULL;
+}
+
+/* Only this thread's calls that a capture cannot hold spoil it; then the stream is as before. */
+static const char *cuda_record(const struct attn_kernel *kernel, const struct attn_problem *problem,
+                               const struct attn_call *calls, int64_t count, int64_t launches) {
+    void *graph = NULL;
+    const char *reason = NULL;
+    int error = cuda.capture_begin(stream, CUDA_CAPTURE_THREAD_LOCAL);
+    if (error != CUDA_SUCCESS) return describe("no launch can be recorded", error);
+    for (int64_t n = 0; reason == NULL && n < launches; n++)
+        reason = kernel->launch(problem, &calls[n % count]);
+    error = cuda.capture_end(stream, &graph);
+    if (reason == NULL && error == CUDA_SUCCESS) error = cuda.graph_ready(&recorded, graph, 0);
+    if (graph != NULL) cuda.graph_free(graph);
     if (reason != NULL) return reason;
-    return first_error != CUDA_SUCCESS ? describe("the GPU says", first_error) : NULL;
+    return error != CUDA_SUCCESS ? describe("it cannot be recorded", error) : NULL;
+}
+
+/* Looked at while it works: an idle GPU lowers its clock. */
+static const char *cuda_replay(double *us, struct device_state *state) {
+    note(cuda.event_record(before, stream));
+    note(cuda.graph_launch(recorded, stream));
+    note(cuda.event_record(after, stream));
+    if (state != NULL && monitored) {
+        struct nvml_reading reading;
+        nvml_read(&reading);
+        state->clock_mhz = reading.sm_mhz;
+        state->watts = reading.watts;
+        state->celsius = reading.celsius;
+        nvml_reasons_text(reading.reasons, state->slowed);
+    }
+    time_stream(us);
+    return first_reason(NULL);
+}
+
+static const char *cuda_fault(void) {
+    note(cuda.context_wait());
+    if (first_error != CUDA_SUCCESS) return first_reason(NULL);
+    const int64_t xid = monitored ? nvml_xid() : 0;
+    const int64_t errors = monitored ? nvml_uncorrected_errors() : -1;
+    if (xid != 0) {
+        snprintf(error_text, sizeof error_text, "the GPU reported Xid %lld", (long long)xid);
+        return error_text;
+    }
+    if (errors <= memory_errors) return NULL;
+    snprintf(error_text, sizeof error_text, "the GPU's memory had %lld uncorrected errors",
+             (long long)(errors - memory_errors));
+    return error_text;
+}
+
+static size_t cuda_forget_bytes(void) {
+    int cache = 0;
+    cuda.attribute(&cache, CUDA_ATTRIBUTE_L2_BYTES, device);
+    return 4 * (size_t)(cache > 0 ? cache : 0);
 }
 
 /* Not waited for: the launch that follows is queued behind it. */
 static bool cuda_evict(int threads) {
     (void)threads;
     static void *buffer;
-    static size_t bytes;
-    if (buffer == NULL) {
-        int cache = 0;
-        if (cuda.attribute(&cache, CUDA_ATTRIBUTE_L2_BYTES, device) != CUDA_SUCCESS || cache <= 0)
-            return false;
-        bytes = 4 * (size_t)cache;
-        buffer = cuda_allocate(bytes);
-        if (buffer == NULL) return false;
-    }
+    const size_t bytes = cuda_forget_bytes();
+    if (buffer == NULL && bytes > 0) buffer = cuda_allocate(bytes);
+    if (buffer == NULL) return false;
     note(cuda.fill_on(address_of(buffer), 0, bytes, stream));
     return true;
 }
@@ -172,9 +322,19 @@ const struct device device_cuda = {
     .allocate = cuda_allocate,
     .release = cuda_release,
     .place = cuda_place,
+    .unplace = cuda_release,
     .upload = cuda_upload,
     .download = cuda_download,
     .fill = cuda_fill,
     .launch = cuda_launch,
     .evict = cuda_evict,
+    .forget_bytes = cuda_forget_bytes,
+    .room = cuda_room,
+    .copy = cuda_copy,
+    .record = cuda_record,
+    .replay = cuda_replay,
+    .erase = cuda_erase,
+    .fault = cuda_fault,
+    .count = cuda_count,
+    .describe = cuda_describe,
 };

@@ -17,6 +17,8 @@
     X(FAIL_INPUT_CHANGED)                                                                          \
     X(FAIL_UNWRITTEN)                                                                              \
     X(FAIL_OOB_READ)                                                                               \
+    X(FAIL_RACE)                                                                                   \
+    X(FAIL_UNINITIALISED)                                                                          \
     X(FAIL_NONDET)                                                                                 \
     X(FAIL_NAN)                                                                                    \
     X(FAIL_ACCURACY)                                                                               \

@@ -54,6 +54,12 @@ const char *verb_planted(void) {
                  ATTEST_INSTALLED_LIB "/attest/planted", path);
 }
 
+const char *verb_probes(void) {
+    static char path[PATH_MAX];
+    return place("ATTEST_PROBES", ATTEST_BINARY_DIR "/probes",
+                 ATTEST_INSTALLED_LIB "/attest/probes", path);
+}
+
 /* An installed program leaves runs where the user is. */
 const char *verb_runs(void) {
     const char *given = getenv("ATTEST_RUNS");

@@ -147,7 +147,7 @@ static bool describe(struct plugin *plugin, struct client *client, const char *p
     *described = false;
     if (client->pid == 0) {
         client_stop(client);
-        if (!client_start(client, program, NULL, 0, fault)) return false;
+        if (!client_start(client, program, NULL, fault)) return false;
     }
     json_t *reply =
         client_ask(client, json_pack("{s:s, s:s}", "op", "describe", "library", plugin->path),

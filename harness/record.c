@@ -38,11 +38,21 @@
         FIELD(ROW_REAL, row, #mode "_ci_high_us", mode.ci_high_us, "us",                           \
               "95 % interval of the median, upper end, " what),                                    \
         FIELD(ROW_TEXT, row, #mode "_stop", mode.stop, "",                                         \
-              "why sampling ended, " what ": ci, plateau or cap")
+              "why sampling ended, " what ": ci, plateau or cap"),                                 \
+        FIELD(ROW_TEXT, row, #mode "_how", mode.how, "",                                           \
+              "what a sample is, " what                                                            \
+              ": graph (a replay of many launches, over their number), events (one launch "        \
+              "between two events), clock (one call by the host's clock)"),                        \
+        FIELD(ROW_INTEGER, row, #mode "_launches", mode.launches, "", "launches a sample, " what), \
+        FIELD(ROW_INTEGER, row, #mode "_set_aside", mode.set_aside, "",                            \
+              "samples that do not count because the GPU's clock was low, " what),                 \
+        FIELD(ROW_REAL, row, #mode "_clock_mhz", mode.clock_mhz, "MHz",                            \
+              "median clock of the GPU, " what)
 
 const struct row_field row_fields[] = {
     TEXT(kernel, "device/variant_method_rN"),
     TEXT(device, "cpu, cuda, ascend; anchor for a row that is computed, not run"),
+    INTEGER(device_index, "", "which of them: 1 for cuda:1"),
     TEXT(variant, "prefill, decode_paged, ..."),
     TEXT(method, "the kernel's name without variant and revision"),
     INTEGER(revision, "", "the kernel's revision"),
@@ -110,13 +120,22 @@ const struct row_field row_fields[] = {
     COUNTED(pad_overwritten, "rows it overwrote"),
     TIMES(cold, "caches emptied before each launch"),
     TIMES(warm, "one launch after the other"),
+    FIELD(ROW_INTEGER, row, "cold_copies", cold.copies, "",
+          "copies of all inputs that cold launches went through in turn, so that between two uses "
+          "of one 4 x L2 bytes are touched; 0: caches were emptied before each launch"),
+    REAL(single_us, "us", "median of a few launches alone, each between two events"),
+    REAL(watts, "W", "the GPU's power at the end of timing"),
+    REAL(celsius, "deg C", "its temperature"),
+    TEXT(slowed, "why its clock was not higher then, in NVML's words"),
+    TEXT(unrecorded, "why launches could not be replayed from a graph"),
     REAL(prepare_us, "us", "the kernel's prepare, once"),
     REAL(flops, "", "what the problem needs: 4 D for each visible (query, key)"),
     REAL(bytes, "B", "what must move at least: each visible row once, queries, output, tables"),
     REAL(tflops, "TFLOP/s", "flops over the warm median"),
     REAL(gbs, "GB/s", "bytes over the cold median, or the warm one where there is no cold"),
     REAL(ceiling_percent, "%", "of the nearer of the two measured ceilings"),
-    TEXT(ceiling, "which one: flops (f32 multiply-adds in registers) or bytes (its read rate)"),
+    TEXT(ceiling, "which one: flops (of a CPU f32 multiply-adds in registers, of a GPU 16-bit "
+                  "products), bytes (its read rate) or gather (of rows as long as the problem's)"),
     REAL(seconds, "s", "wall time of the row, all included"),
     {NULL, NULL, NULL, ROW_TEXT, 0, 0},
 };
@@ -144,6 +163,34 @@ const struct row_field machine_fields[] = {
     MACHINE_REAL(fma_flops, "FLOP/s", "f32 multiply-adds in registers, all cores"),
     MACHINE_REAL(read_bytes_s, "B/s", "reading memory, all cores"),
     MACHINE_REAL(copy_bytes_s, "B/s", "copying memory, read and written bytes, all cores"),
+    {NULL, NULL, NULL, ROW_TEXT, 0, 0},
+};
+
+#define DEVICE_TEXT(name, meaning) FIELD(ROW_TEXT, machine_device, #name, name, "", meaning)
+#define DEVICE_INTEGER(name, unit, meaning)                                                        \
+    FIELD(ROW_INTEGER, machine_device, #name, name, unit, meaning)
+#define DEVICE_REAL(name, unit, meaning) FIELD(ROW_REAL, machine_device, #name, name, unit, meaning)
+
+const struct row_field machine_device_fields[] = {
+    DEVICE_TEXT(device, "cuda"),
+    DEVICE_INTEGER(index, "", "which of them: 1 for cuda:1"),
+    DEVICE_TEXT(name, "what the driver calls it"),
+    DEVICE_TEXT(driver, "the newest CUDA that the driver supports"),
+    DEVICE_INTEGER(processors, "", "multiprocessors"),
+    DEVICE_REAL(memory_bytes, "B", "its memory"),
+    DEVICE_REAL(cache_bytes, "B", "its L2"),
+    DEVICE_REAL(clock_mhz, "MHz", "the highest clock it is specified for"),
+    DEVICE_INTEGER(ecc, "", "1: its memory is error corrected, 0: not, -1: not known"),
+    DEVICE_REAL(copy_bytes_s, "B/s", "copying memory, read and written bytes; 0: not measured"),
+    DEVICE_REAL(read_bytes_s, "B/s", "reading memory"),
+    DEVICE_REAL(gather_128_bytes_s, "B/s", "reading rows of 128 bytes at random places"),
+    DEVICE_REAL(gather_256_bytes_s, "B/s", "rows of 256 bytes"),
+    DEVICE_REAL(gather_512_bytes_s, "B/s", "rows of 512 bytes"),
+    DEVICE_REAL(gather_1024_bytes_s, "B/s", "rows of 1024 bytes"),
+    DEVICE_REAL(f16_flops, "FLOP/s", "8192^3 product of random f16, sums in f32"),
+    DEVICE_REAL(bf16_flops, "FLOP/s", "the same of bf16"),
+    DEVICE_REAL(launch_us, "us", "an empty kernel between two events"),
+    DEVICE_REAL(graph_launch_us, "us", "an empty kernel, one of many in a graph"),
     {NULL, NULL, NULL, ROW_TEXT, 0, 0},
 };
 
@@ -199,8 +246,19 @@ bool row_from_json(struct row *row, const json_t *json) {
     return row->kernel[0] != '\0' && row->line[0] != '\0' && row->status[0] != '\0';
 }
 
+void machine_device_from_json(struct machine_device *device, const json_t *json) {
+    fields_from_json(machine_device_fields, device, json);
+    for (const struct row_field *field = machine_device_fields; field->name != NULL; field++) {
+        double *value = (double *)((char *)device + field->offset);
+        if (field->type == ROW_REAL && isnan(*value)) *value = 0; /* not measured */
+    }
+}
+
 json_t *machine_to_json(const struct machine *machine) {
-    json_t *json = fields_to_json(machine_fields, machine);
+    json_t *json = fields_to_json(machine_fields, machine), *devices = json_array();
+    for (int64_t n = 0; n < machine->device_count; n++)
+        json_array_append_new(devices, fields_to_json(machine_device_fields, &machine->devices[n]));
+    json_object_set_new(json, "devices", devices);
     json_object_set_new(json, "format", json_string("attest-run"));
     json_object_set_new(json, "version", json_integer(1));
     return json;
@@ -210,6 +268,12 @@ static bool machine_from_json(struct machine *machine, const json_t *json) {
     const char *format = json_string_value(json_object_get(json, "format"));
     if (format == NULL || strcmp(format, "attest-run") != 0) return false;
     fields_from_json(machine_fields, machine, json);
+    size_t n;
+    json_t *item;
+    json_array_foreach(json_object_get(json, "devices"), n, item) {
+        if (machine->device_count < MACHINE_DEVICES_MAX)
+            machine_device_from_json(&machine->devices[machine->device_count++], item);
+    }
     return true;
 }
 

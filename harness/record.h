@@ -16,6 +16,7 @@ struct row {
     /* identity */
     char kernel[96]; /* "cpu/decode_flash_r1" */
     char device[16], variant[32], method[48], change[256];
+    int64_t device_index; /* 1 for cuda:1 */
     int64_t revision;
     char library_digest[40];
     char line[PROBLEM_LINE_BYTES];
@@ -32,12 +33,31 @@ struct row {
     struct deviation deviation;
     /* time */
     struct timing cold, warm;
+    double single_us;      /* a launch alone, between two events of a GPU */
+    double watts, celsius; /* of the GPU, at the end of timing */
+    char slowed[96];       /* why its clock was not higher then */
+    char unrecorded[160];  /* why the kernel is not timed by replays; "": it is, or need not be */
     double prepare_us;
     double flops, bytes;    /* what the problem needs at least: visible pairs, each byte once */
     double tflops, gbs;     /* from the warm median; gbs from the cold one where there is one */
-    double ceiling_percent; /* max of tflops over the GEMM ceiling and gbs over the read ceiling */
-    char ceiling[8];        /* "flops" or "bytes": which one it was */
+    double ceiling_percent; /* of the nearer ceiling: tflops over one, gbs over the other */
+    char ceiling[8];        /* "flops", "bytes" or "gather": which one it was */
     double seconds;         /* wall time that the row took, all included */
+};
+
+/* A GPU that rows ran on, and what it was measured to reach at the start of the run; 0: not
+ * measured. */
+enum { MACHINE_DEVICES_MAX = 16 };
+struct machine_device {
+    char device[16], name[96], driver[48];
+    int64_t index, processors;
+    double memory_bytes, cache_bytes, clock_mhz; /* clock_mhz: the highest it is specified for */
+    int64_t ecc;                                 /* 1: on, 0: off, -1: not known */
+    double copy_bytes_s, read_bytes_s;           /* copy: read and written bytes */
+    double gather_128_bytes_s, gather_256_bytes_s, gather_512_bytes_s, gather_1024_bytes_s;
+    double f16_flops, bf16_flops; /* 8192^3 products of random data */
+    double launch_us;             /* an empty kernel between two events */
+    double graph_launch_us;       /* one of many in a graph */
 };
 
 struct machine {
@@ -47,7 +67,9 @@ struct machine {
     int64_t cores;
     double memory_bytes;
     double dgemm_flops, sgemm_flops, fma_flops, read_bytes_s, copy_bytes_s; /* 0: not probed */
-    char device[32];                                                        /* "cpu" */
+    char device[32]; /* "cpu", or the first accelerator's name */
+    struct machine_device devices[MACHINE_DEVICES_MAX];
+    int64_t device_count;
 };
 
 enum row_type { ROW_TEXT, ROW_INTEGER, ROW_REAL };
@@ -58,10 +80,12 @@ struct row_field {
 };
 extern const struct row_field row_fields[]; /* ends with name == NULL */
 extern const struct row_field machine_fields[];
+extern const struct row_field machine_device_fields[];
 
 json_t *row_to_json(const struct row *row);
 bool row_from_json(struct row *row, const json_t *json);
 json_t *machine_to_json(const struct machine *machine);
+void machine_device_from_json(struct machine_device *device, const json_t *json);
 
 /* A run as read back. */
 struct run {

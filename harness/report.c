@@ -69,16 +69,27 @@ static double speedup(const struct row *row, const struct row *over) {
     return over->warm.median_us / row->warm.median_us;
 }
 
+/* Whether a kernel matches one of several globs, with commas between them. */
+static bool matches_any(const char *kernel, const char *globs) {
+    char glob[128];
+    for (size_t length; *globs != '\0'; globs += length + (globs[length] == ',')) {
+        length = strcspn(globs, ",");
+        snprintf(glob, sizeof glob, "%.*s", (int)length, globs);
+        if (kernel_matches(kernel, glob)) return true;
+    }
+    return false;
+}
+
 /* The latest revision that matches, on the same device, on the problem of `row`. */
 static const struct row *find_baseline(const struct row_set *set, const struct row *row,
-                                       const char *glob) {
+                                       const char *globs) {
     int64_t count;
     const struct row_place *others = row_set_find(set, row, &count);
     const struct row *found = NULL;
     for (int64_t n = 0; n < count; n++) {
         const struct row *other = others[n].row;
         if (!rows_share_inputs(other, row) || strcmp(other->device, row->device) != 0 ||
-            !kernel_matches(other->kernel, glob))
+            !matches_any(other->kernel, globs))
             continue;
         if (found == NULL || other->revision > found->revision) found = other;
     }
@@ -247,6 +258,35 @@ static void print_table(FILE *to, const struct column *columns, const struct sho
 
 /* Sections. */
 
+static void print_device(FILE *to, const struct machine_device *device) {
+    fprintf(to, "| %s:%lld | ", device->device, (long long)device->index);
+    print_cell(to, device->name);
+    fprintf(to, ", %s, %lld multiprocessors, ", device->driver, (long long)device->processors);
+    print_bytes(to, device->memory_bytes);
+    fputs(", L2 ", to);
+    print_bytes(to, device->cache_bytes);
+    fputs(" |\n", to);
+    if (!(device->read_bytes_s > 0)) return;
+    fputs("| its ceilings | f16 ", to);
+    print_rate(to, device->f16_flops, "FLOP/s");
+    fputs(", bf16 ", to);
+    print_rate(to, device->bf16_flops, "FLOP/s");
+    fputs(", read ", to);
+    print_rate(to, device->read_bytes_s, "B/s");
+    fputs(", copy ", to);
+    print_rate(to, device->copy_bytes_s, "B/s");
+    fputs(", gather of 128, 256, 512, 1024 B ", to);
+    print_rate(to, device->gather_128_bytes_s, "B/s");
+    fputs(", ", to);
+    print_rate(to, device->gather_256_bytes_s, "B/s");
+    fputs(", ", to);
+    print_rate(to, device->gather_512_bytes_s, "B/s");
+    fputs(", ", to);
+    print_rate(to, device->gather_1024_bytes_s, "B/s");
+    fprintf(to, ", launch %.2f us alone, %.2f us in a graph |\n", device->launch_us,
+            device->graph_launch_us);
+}
+
 static void print_machine(FILE *to, const struct run *run) {
     const struct machine *machine = &run->machine;
     fputs("| machine | |\n|---|---|\n", to);
@@ -272,6 +312,7 @@ static void print_machine(FILE *to, const struct run *run) {
         print_rate(to, machine->copy_bytes_s, "B/s");
         fputs(" |\n", to);
     }
+    for (int64_t n = 0; n < machine->device_count; n++) print_device(to, &machine->devices[n]);
 }
 
 static bool is_failure(const struct row *row) {

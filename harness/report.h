@@ -7,8 +7,9 @@
 
 struct report_options {
     const char *name;     /* of the run, for the title and for commands */
-    const char *baseline; /* glob of the kernel that others are compared with: "*_naive_*" */
+    const char *baseline; /* globs of the kernels that others are compared with, commas between */
 };
+#define REPORT_BASELINE "*_naive_*,*_reference_r1" /* what one would write first */
 
 /* The machine; counts by status; each kernel in one line; failures with the commands that repeat
  * them; warnings; then every problem with the accuracy and the speed of every kernel. */

@@ -8,6 +8,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -36,18 +37,28 @@ static void block_free(struct samples_block *block) {
 void samples_free(struct samples *samples) {
     free(samples->cold_us);
     free(samples->warm_us);
+    free(samples->cold_clock_mhz);
+    free(samples->warm_clock_mhz);
     block_free(&samples->out);
     block_free(&samples->lse);
     *samples = (struct samples){0};
 }
 
-void samples_keep_times(struct samples *samples, bool cold, const double *us, int64_t count) {
-    if (samples == NULL) return;
-    double **kept = cold ? &samples->cold_us : &samples->warm_us;
+static void keep(double **kept, const double *values, int64_t count) {
     free(*kept);
     *kept = allocate(count, sizeof **kept);
-    memcpy(*kept, us, (size_t)count * sizeof **kept);
+    memcpy(*kept, values, (size_t)count * sizeof **kept);
+}
+
+void samples_keep_times(struct samples *samples, bool cold, const double *us,
+                        const double *clock_mhz, int64_t count) {
+    if (samples == NULL) return;
+    keep(cold ? &samples->cold_us : &samples->warm_us, us, count);
     *(cold ? &samples->cold_count : &samples->warm_count) = count;
+    bool known = false;
+    for (int64_t n = 0; clock_mhz != NULL && n < count; n++)
+        known = known || isfinite(clock_mhz[n]);
+    if (known) keep(cold ? &samples->cold_clock_mhz : &samples->warm_clock_mhz, clock_mhz, count);
 }
 
 static void keep_element(struct samples_block *block, const struct samples_output *output,
@@ -161,10 +172,11 @@ static store_id make_row(store_id file, const struct row *row, struct fault *fau
     return -1;
 }
 
-static bool write_times(store_id group, const char *name, const double *us, int64_t count,
+static bool write_times(store_id group, const char *name, const double *values, int64_t count,
                         struct fault *fault) {
     const struct store_array array = {.type = STORE_F64, .rank = 1, .shape = {count}};
-    return count == 0 || store_write_array(group, name, &array, us, false, fault);
+    return count == 0 || values == NULL ||
+           store_write_array(group, name, &array, values, false, fault);
 }
 
 static bool write_block(store_id group, const char *prefix, const struct samples_block *block,
@@ -197,6 +209,10 @@ static bool write_row(const char *path, const struct row *row, const struct samp
         well = group >= 0 &&
                write_times(group, "cold_us", samples->cold_us, samples->cold_count, fault) &&
                write_times(group, "warm_us", samples->warm_us, samples->warm_count, fault) &&
+               write_times(group, "cold_clock_mhz", samples->cold_clock_mhz, samples->cold_count,
+                           fault) &&
+               write_times(group, "warm_clock_mhz", samples->warm_clock_mhz, samples->warm_count,
+                           fault) &&
                write_block(group, "", &samples->out, fault) &&
                write_block(group, "lse_", &samples->lse, fault);
     }

@@ -5,6 +5,7 @@
  *   /<kernel>/<line>             of a row; <line>~<fixture digest> where -f named the fixture
  *     attributes kernel, line, library_digest, fixture_digest
  *     cold_us, warm_us           f64 [n], in the order taken; where there are any
+ *     cold_clock_mhz, ...        f64 [n], the GPU's clock during each; NaN: not known
  *     index                      i64 [n,4]: b, h, i, d of the judged elements of a block of 128
  *                                queries; where out is wrong
  *     got, expected, tolerance   f64 [n]
@@ -27,6 +28,7 @@ struct samples_block {
 };
 struct samples {
     double *cold_us, *warm_us;
+    double *cold_clock_mhz, *warm_clock_mhz; /* NULL: of no GPU */
     int64_t cold_count, warm_count;
     struct samples_block out, lse;
 };
@@ -42,7 +44,8 @@ struct samples_output {
 };
 
 /* Copy what is worth keeping; to NULL, nothing. */
-void samples_keep_times(struct samples *samples, bool cold, const double *us, int64_t count);
+void samples_keep_times(struct samples *samples, bool cold, const double *us,
+                        const double *clock_mhz, int64_t count);
 /* What is wrong of an output that was judged `status`: of out the block of the worst element or,
  * where each is within its tolerance, of the worst rho; of lse the block of the worst. */
 void samples_keep_failure(struct samples *samples, enum status status,

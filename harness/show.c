@@ -36,7 +36,7 @@ static void draw_bar(const struct show *show) {
     fflush(stderr);
 }
 
-void show_start(struct show *show, bool json, bool quiet, int64_t total) {
+bool show_start(struct show *show, bool json, bool quiet, int64_t total, struct fault *fault) {
     *show = (struct show){.json = json,
                           .quiet = quiet,
                           .bar = isatty(STDERR_FILENO),
@@ -44,11 +44,20 @@ void show_start(struct show *show, bool json, bool quiet, int64_t total) {
                           .total = total,
                           .start_s = clock_s()};
     draw_bar(show);
+    return crew_lock_make(&show->lock, fault);
 }
 
 void show_step(struct show *show, const char *step) {
+    crew_lock(&show->lock);
     snprintf(show->step, sizeof show->step, "%s", step);
     draw_bar(show);
+    crew_unlock(&show->lock);
+}
+
+void show_resumed(struct show *show, int64_t rows) {
+    crew_lock(&show->lock);
+    show->resumed += rows;
+    crew_unlock(&show->lock);
 }
 
 static const char *colour_of(enum status status) {
@@ -80,6 +89,7 @@ static void print_line(const struct show *show, const struct row *row, enum stat
 
 void show_row(struct show *show, const struct row *row) {
     const enum status status = status_of(row);
+    crew_lock(&show->lock);
     show->done++;
     if (status < STATUS_COUNT) show->counts[status]++;
     erase_bar(show);
@@ -93,18 +103,20 @@ void show_row(struct show *show, const struct row *row) {
     }
     fflush(stdout);
     draw_bar(show);
+    crew_unlock(&show->lock);
 }
 
-void show_end(struct show *show, const char *folder, int64_t resumed) {
+void show_end(struct show *show, const char *folder) {
     FILE *to = show->json ? stderr : stdout;
     erase_bar(show);
-    fprintf(to, "%lld rows in %.1f s:", (long long)show->done, clock_s() - show->start_s);
+    fprintf(to, "%lld rows in %.1f s%s", (long long)show->done, clock_s() - show->start_s,
+            show->done > 0 ? ":" : "");
     for (int status = 0; status < STATUS_COUNT; status++) {
         if (show->counts[status] > 0)
             fprintf(to, " %lld %s", (long long)show->counts[status],
                     status_name((enum status)status));
     }
-    if (resumed > 0) fprintf(to, ", %lld were there already", (long long)resumed);
+    if (show->resumed > 0) fprintf(to, ", %lld were there already", (long long)show->resumed);
     fprintf(to, "\n%s\n", folder);
     fflush(to);
 }

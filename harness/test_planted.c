@@ -23,8 +23,7 @@ static struct verdict verdict_on(enum planted bug, const struct fixture *fixture
     const struct attn_problem *problem = view.problem;
     const int64_t rows = problem->batch * problem->q_heads * problem->q_len;
     const int64_t dim = problem->head_dim;
-    const uint16_t **k = calloc((size_t)problem->kv_len + 1, sizeof *k);
-    const uint16_t **v = calloc((size_t)problem->kv_len + 1, sizeof *v);
+    int32_t *tokens = calloc((size_t)problem->kv_len + 1, sizeof *tokens);
     uint16_t *out = calloc((size_t)(rows * dim), sizeof *out);
     float *lse = calloc((size_t)rows, sizeof *lse);
     for (int64_t row = 0; row < rows; row++) {
@@ -32,29 +31,27 @@ static struct verdict verdict_on(enum planted bug, const struct fixture *fixture
         const int64_t b = row / problem->q_len / problem->q_heads;
         const int64_t g = h / (problem->q_heads / problem->kv_heads);
         const struct rule_keys keys = rules_keys(&view, b, h, i);
-        for (int64_t n = 0; n < keys.count; n++) {
-            const int64_t t = keys.list != NULL ? keys.list[n] : n;
-            k[n] = rules_row(&view, b, g, t, false);
-            v[n] = rules_row(&view, b, g, t, true);
-        }
+        for (int64_t n = 0; n < keys.count; n++)
+            tokens[n] = (int32_t)(keys.list != NULL ? keys.list[n] : n);
         /* The key after the last is the first of all: in the next page, it could be any. */
-        k[keys.count] = k[0];
-        v[keys.count] = v[0];
+        tokens[keys.count] = tokens[0];
         const struct planted_row task = {
             .dtype = problem->dtype,
             .keys = keys.count,
             .head_dim = dim,
             .q = (const uint16_t *)view.tensors[ATTN_Q].data + row * dim,
-            .k = k,
-            .v = v,
+            .k = rules_row(&view, b, g, 0, false),
+            .v = rules_row(&view, b, g, 0, true),
+            .pages = tokens,
+            .page_size = 1,
+            .page_stride = dim,
             .scale = (float)problem->scale,
         };
         planted_row(bug, &task, out + row * dim, lse + row);
     }
     struct deviation deviation;
     deviation_measure(&deviation, &view, &fixture->answer, out, lse, ATTN_INPUT, 0);
-    free(k);
-    free(v);
+    free(tokens);
     free(out);
     free(lse);
     return judge(&deviation,
@@ -63,7 +60,7 @@ static struct verdict verdict_on(enum planted bug, const struct fixture *fixture
 }
 
 static const char *const names[] = {
-#define X(symbol, name, variant, meaning) #name,
+#define X(symbol, name, variant, devices, meaning) #name,
     PLANTED(X)
 #undef X
 };

@@ -358,6 +358,7 @@ Test(readme, documents_every_field_as_the_program_does) {
     char *text = readme();
     expect_fields(text, row_fields);
     expect_fields(text, machine_fields);
+    expect_fields(text, machine_device_fields);
     free(text);
 }
 

@@ -1,4 +1,4 @@
-/* The program itself: runs that are interrupted, killed, resumed, divided. */
+/* The program itself: runs that are interrupted, killed, resumed, divided, dealt. */
 #include "record.h"
 #include "test_program.h"
 #include "../fixtures/fixture.h"
@@ -7,6 +7,7 @@
 #include <criterion/criterion.h>
 #include <dirent.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <pty.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -333,13 +334,175 @@ Test(run, what_selects_nothing_or_is_not_understood_says_so) {
         {{"attest", "run", "-s", "no-such-suite"}, FAULT_INPUT},
         {{"attest", "run", "--no-such-option"}, FAULT_INPUT},
         {{"attest", "run", "--no-probe", "-f", "/nowhere.h5"}, FAULT_INPUT},
+        {{"attest", "run", "--device", "gpu"}, FAULT_INPUT},
+        {{"attest", "run", "--device", "cuda:1"}, FAULT_INPUT},
+        {{"attest", "run", "--device", "cuda:all"}, FAULT_NOTHING},
     };
     char runs[64];
     test_folder_make(runs);
     setenv("ATTEST_RUNS", runs, 1);
+    setenv("ATTEST_LIBCUDA", "/nowhere.so", 1);
     for (size_t n = 0; n < sizeof expected / sizeof expected[0]; n++) {
         const int status = status_of_run(expected[n].arguments);
         cr_assert(status == expected[n].status, "%s: %d", expected[n].arguments[2], status);
     }
     test_folder_remove(runs); /* the last one got as far as making a run */
+}
+
+/* Two GPUs that are stand-ins (odd/standin_cuda.c), a kernel for them, and problems for it. */
+struct gpus {
+    char kernel[4400], folder[64], suite[128];
+};
+enum { GPU_ROWS = 40 };
+
+static struct gpus gpus_make(void) {
+    struct gpus gpus = {.kernel = ""};
+    char driver[4400];
+    snprintf(driver, sizeof driver, "%s/../standin/libcuda.so.1", verb_kernels());
+    setenv("ATTEST_LIBCUDA", driver, 1);
+    snprintf(gpus.kernel, sizeof gpus.kernel, "%s/../standin/cuda/decode_honest_r1.so",
+             verb_kernels());
+    test_folder_make(gpus.folder);
+    snprintf(gpus.suite, sizeof gpus.suite, "%s/many.txt", gpus.folder);
+    FILE *suite = fopen(gpus.suite, "w");
+    cr_assert(suite != NULL);
+    for (int seed = 1; seed <= GPU_ROWS; seed++)
+        fprintf(suite, "f16-b1-hq1-kv64-d16-normal-seed%d\n", seed);
+    fclose(suite);
+    return gpus;
+}
+
+/* Starts `attest run --no-probe --no-time KERNEL -s SUITE HOW FOLDER MORE...`. */
+static pid_t gpus_start(const struct gpus *gpus, const char *how, const char *const *more) {
+    const char *arguments[20] = {"attest", "run",       "--no-probe", "--no-time", gpus->kernel,
+                                 "-s",     gpus->suite, how,          gpus->folder};
+    for (int count = 9; *more != NULL; more++) arguments[count++] = *more;
+    return test_start(arguments, -1);
+}
+
+static void assert_each_once(const struct run *run, int64_t least) {
+    cr_assert(run->count >= least && run->count <= GPU_ROWS && run->torn == 0, "%lld rows",
+              (long long)run->count);
+    for (int64_t n = 0; n < run->count; n++) {
+        cr_assert(!strcmp(run->rows[n].status, "PASS"), "%s", run->rows[n].reason);
+        for (int64_t m = 0; m < n; m++) cr_assert(!same_row(&run->rows[n], &run->rows[m]));
+    }
+}
+
+Test(run, several_gpus_share_the_rows) {
+    struct gpus gpus = gpus_make();
+    bool used[2] = {false};
+    cr_assert(test_finish(gpus_start(&gpus, "--out", (const char *[]){"-d", "cuda:all", NULL})) ==
+              0);
+    struct run run = read_run(gpus.folder);
+    assert_each_once(&run, GPU_ROWS);
+    for (int64_t n = 0; n < run.count; n++) used[run.rows[n].device_index] = true;
+    cr_assert(used[0] && used[1]);
+    cr_assert(run.machine.device_count == 2 && run.machine.devices[1].index == 1);
+    cr_assert_str_eq(run.machine.device, "stand-in 0");
+    run_free(&run);
+    test_folder_remove(gpus.folder);
+}
+
+Test(run, only_kernels_for_the_named_devices_run_and_only_there) {
+    struct gpus gpus = gpus_make();
+    const char *more[] = {
+        "cpu/decode_naive_r1", "f16-b1-hq1-kv64-d16-normal-seed1", "-d", "cuda:1", "seed=1", NULL};
+    cr_assert(test_finish(gpus_start(&gpus, "--out", more)) == 0);
+    struct run run = read_run(gpus.folder);
+    cr_assert(run.count == 1 && !strcmp(run.rows[0].device, "cuda"));
+    cr_assert(run.rows[0].device_index == 1);
+    cr_assert(run.machine.device_count == 1 && run.machine.devices[0].index == 1);
+    run_free(&run);
+    more[3] = "cpu";
+    cr_assert(test_finish(gpus_start(&gpus, "--resume", more)) == 0);
+    run = read_run(gpus.folder);
+    cr_assert(run.count == 2 && !strcmp(run.rows[1].device, "cpu"));
+    run_free(&run);
+    test_folder_remove(gpus.folder);
+}
+
+Test(run, kernels_for_the_cpu_run_first_where_both_are_named) {
+    struct gpus gpus = gpus_make();
+    const char *more[] = {"cpu/decode_naive_r1", "-d", "cuda:all,cpu", "seed<4", NULL};
+    cr_assert(test_finish(gpus_start(&gpus, "--out", more)) == 0);
+    struct run run = read_run(gpus.folder);
+    cr_assert(run.count == 6);
+    for (int n = 0; n < 6; n++) cr_assert_str_eq(run.rows[n].device, n < 3 ? "cpu" : "cuda");
+    run_free(&run);
+    test_folder_remove(gpus.folder);
+}
+
+/* The first process that was started by `parent`. */
+static pid_t child_of(pid_t parent) {
+    char path[64];
+    int child = 0;
+    snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)parent, (int)parent);
+    FILE *file = fopen(path, "r");
+    cr_assert(file != NULL && fscanf(file, "%d", &child) == 1);
+    fclose(file);
+    return child;
+}
+
+Test(run, when_the_process_of_one_gpu_dies_the_other_goes_on) {
+    struct gpus gpus = gpus_make();
+    const char *more[] = {"-d", "cuda:all", NULL};
+    const pid_t pid = gpus_start(&gpus, "--out", more);
+    await_rows(gpus.folder, 2);
+    kill(child_of(pid), SIGKILL);
+    cr_assert(test_finish(pid) == FAULT_OURS);
+    struct run run = read_run(gpus.folder);
+    assert_each_once(&run, GPU_ROWS - 1);
+    run_free(&run);
+    cr_assert(test_finish(gpus_start(&gpus, "--resume", more)) == 0);
+    run = read_run(gpus.folder);
+    assert_each_once(&run, GPU_ROWS);
+    run_free(&run);
+    test_folder_remove(gpus.folder);
+}
+
+Test(run, ended_alone_the_parent_ends_the_processes_of_all_gpus) {
+    struct gpus gpus = gpus_make();
+    char home[64];
+    test_folder_make(home);
+    cr_assert(chdir(home) == 0);
+    const char *more[] = {"-d", "cuda:all", NULL};
+    const pid_t pid = gpus_start(&gpus, "--out", more);
+    await_rows(gpus.folder, 2);
+    kill(pid, SIGTERM);
+    cr_assert(test_finish(pid) == 130);
+    for (int tries = 0; tries < 200 && processes_in(home) > 1; tries++) pause_ms(10);
+    cr_assert(processes_in(home) == 1); /* this one */
+    struct run run = read_run(gpus.folder);
+    cr_assert(run.count >= 2 && run.count < GPU_ROWS && run.torn == 0);
+    run_free(&run);
+    cr_assert(test_finish(gpus_start(&gpus, "--resume", more)) == 0);
+    run = read_run(gpus.folder);
+    assert_each_once(&run, GPU_ROWS);
+    run_free(&run);
+    cr_assert(chdir("/") == 0);
+    rmdir(home);
+    test_folder_remove(gpus.folder);
+}
+
+Test(run, a_run_is_named_after_its_gpu_and_the_commit_that_it_is_told) {
+    struct gpus gpus = gpus_make();
+    char runs[64];
+    test_folder_make(runs);
+    setenv("ATTEST_RUNS", runs, 1);
+    setenv("ATTEST_COMMIT", "0123456789abcdef-dirty", 1);
+    const char *arguments[] = {"attest",   "run",    "--no-probe", "--no-time", gpus.kernel, "-s",
+                               gpus.suite, "seed=1", "--device",   "cuda",      NULL};
+    cr_assert(status_of_run(arguments) == 0);
+    glob_t found;
+    char pattern[256];
+    snprintf(pattern, sizeof pattern, "%s/*-0123456-stand-in-0", runs);
+    cr_assert(glob(pattern, 0, NULL, &found) == 0 && found.gl_pathc == 1);
+    struct run run = read_run(found.gl_pathv[0]);
+    cr_assert_str_eq(run.machine.commit, "0123456789abcdef");
+    cr_assert(run.machine.dirty == 1);
+    run_free(&run);
+    globfree(&found);
+    test_folder_remove(runs);
+    test_folder_remove(gpus.folder);
 }

@@ -115,3 +115,16 @@ Test(timing, the_cap_is_in_samples_and_in_time) {
     stop[0] = '\0';
     cr_assert(timing_enough(samples, 1, 50, &tight, stop) && !strcmp(stop, "cap"));
 }
+
+Test(timing, sets_aside_what_a_low_clock_made_slow) {
+    double us[] = {10, 14, 11, 12, 13}, clock[] = {1980, 1500, 1970, NAN, 1925}, median;
+    cr_assert(timing_set_aside(us, clock, 5, &median) == 4);
+    cr_assert(median == 1947.5); /* of 1500, 1925, 1970, 1980 */
+    cr_assert(us[0] == 10 && us[1] == 11 && us[2] == 12 && us[3] == 13);
+}
+
+Test(timing, keeps_everything_when_no_clock_is_known) {
+    double us[] = {3, 1, 2}, clock[] = {NAN, NAN, NAN}, median;
+    cr_assert(timing_set_aside(us, clock, 3, &median) == 3 && isnan(median));
+    cr_assert(timing_set_aside(us, clock, 0, &median) == 0 && isnan(median));
+}

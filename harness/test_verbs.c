@@ -85,6 +85,7 @@ Test(list, every_field_status_trait_and_kind_of_data_is_listed) {
     int64_t fields = 0, traits = 0;
     while (row_fields[fields].name != NULL) fields++;
     for (int64_t n = 0; machine_fields[n].name != NULL; n++) fields++;
+    for (int64_t n = 0; machine_device_fields[n].name != NULL; n++) fields++;
     while (rules[traits] != NULL) traits++;
     const struct {
         const char *what;

@@ -12,18 +12,22 @@
 static struct client start(void) {
     struct client client;
     struct fault fault = {0};
-    cr_assert(client_start(&client, verb_program(), NULL, 0, &fault), "%s", fault.text);
+    cr_assert(client_start(&client, verb_program(), NULL, &fault), "%s", fault.text);
     return client;
 }
 
-/* Sends a request that the worker must decline, and survive. */
-static void declined(struct client *client, const char *request, const char *text) {
-    json_t *reply = client_ask(client, json_loads(request, 0, NULL), 20);
+/* Sends a request that the worker must decline, and survive; a file goes with it if not -1. */
+static void declined_with(struct client *client, const char *request, int file, const char *text) {
+    json_t *reply = client_ask_with(client, json_loads(request, 0, NULL), &file, file >= 0, 20);
     cr_assert(reply != NULL, "%s: %s", request, client->how);
     cr_assert(json_is_false(json_object_get(reply, "ok")), "%s", request);
     const char *reason = json_string_value(json_object_get(reply, "text"));
     cr_assert(reason != NULL && strstr(reason, text) != NULL, "%s: %s", request, reason);
     json_decref(reply);
+}
+
+static void declined(struct client *client, const char *request, const char *text) {
+    declined_with(client, request, -1, text);
 }
 
 static json_t *load_request(const char *kernel) {
@@ -67,20 +71,51 @@ Test(worker, takes_no_tensor_that_is_not_in_its_memory) {
         char request[512];
         FILE *memory = tmpfile();
         cr_assert(memory != NULL && ftruncate(fileno(memory), 4096) == 0);
-        const int files[] = {fileno(memory)};
-        cr_assert(client_start(&client, verb_program(), files, 1, &fault), "%s", fault.text);
+        cr_assert(client_start(&client, verb_program(), NULL, &fault), "%s", fault.text);
         json_t *reply = client_ask(&client, load_request("decode_naive_r1"), 20);
         cr_assert(json_is_true(json_object_get(reply, "ok")));
         json_decref(reply);
         snprintf(request, sizeof request,
-                 "{\"op\": \"map\", \"memories\": [{\"file\": 3, \"bytes\": 4096}], \"tensors\": "
+                 "{\"op\": \"map\", \"memories\": [{\"bytes\": 4096}], \"tensors\": "
                  "[{\"slot\": \"%s\", \"memory\": 0, \"offset\": %s, \"dtype\": \"f32\", "
                  "\"shape\": [8], \"stride\": [%s], \"output\": false}]}",
                  wrong[n].slot, wrong[n].offset, wrong[n].stride);
-        declined(&client, request, "not in its memory");
+        declined_with(&client, request, fileno(memory), "not in its memory");
         client_stop(&client);
         fclose(memory);
     }
+}
+
+Test(worker, maps_no_memory_whose_file_did_not_come) {
+    struct client client = start();
+    json_decref(client_ask(&client, load_request("decode_naive_r1"), 20));
+    declined(&client, "{\"op\": \"map\", \"memories\": [{\"bytes\": 4096}], \"tensors\": []}",
+             "cannot map");
+    client_stop(&client);
+}
+
+Test(worker, gives_everything_back_and_loads_again) {
+    struct client client = start();
+    FILE *memory = tmpfile();
+    const int file = fileno(memory);
+    cr_assert(ftruncate(file, 4096) == 0);
+    for (int n = 0; n < 3; n++) {
+        json_t *reply = client_ask(&client, load_request("decode_naive_r1"), 20);
+        cr_assert(json_is_true(json_object_get(reply, "ok")));
+        json_decref(reply);
+        reply = client_ask_with(
+            &client,
+            json_pack("{s:s, s:[{s:i}], s:[]}", "op", "map", "memories", "bytes", 4096, "tensors"),
+            &file, 1, 20);
+        cr_assert(json_is_true(json_object_get(reply, "ok")));
+        json_decref(reply);
+        declined_with(&client, "{\"op\": \"load\"}", -1, "whole problem");
+        reply = client_ask(&client, json_pack("{s:s}", "op", "unload"), 20);
+        cr_assert(json_is_true(json_object_get(reply, "ok")));
+        json_decref(reply);
+    }
+    fclose(memory);
+    client_stop(&client);
 }
 
 Test(worker, that_does_not_answer_in_time_is_ended) {

@@ -51,6 +51,24 @@ void timing_summarise(struct timing *timing, double *samples_us, int64_t n) {
     timing->ci_high_us = samples_us[n - rank];
 }
 
+int64_t timing_set_aside(double *samples_us, double *clock_mhz, int64_t n, double *median_mhz) {
+    static const double low = 0.97;
+    double *known = malloc((size_t)(n > 0 ? n : 1) * sizeof *known);
+    int64_t count = 0, kept = 0;
+    for (int64_t i = 0; known != NULL && i < n; i++) {
+        if (isfinite(clock_mhz[i])) known[count++] = clock_mhz[i];
+    }
+    if (count > 0) qsort(known, (size_t)count, sizeof *known, ascending);
+    *median_mhz = count > 0 ? quantile(known, count, 0.5) : NAN;
+    free(known);
+    for (int64_t i = 0; i < n; i++) {
+        if (clock_mhz[i] < low * *median_mhz) continue; /* not of NaN */
+        samples_us[kept] = samples_us[i];
+        clock_mhz[kept++] = clock_mhz[i];
+    }
+    return kept;
+}
+
 /* Half the width of the interval over the median. */
 static double relative_width(const double *samples_us, int64_t n, double *sorted) {
     struct timing timing = {0}; /* of no samples: NaN, which is no plateau */

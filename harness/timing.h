@@ -13,6 +13,14 @@ struct timing {
      * binomial coverage is at least that. Fewer than 6 samples cannot give it: min and max. */
     double ci_low_us, ci_high_us;
     char stop[12]; /* "ci", "plateau" or "cap": why sampling ended */
+    /* What a sample was: "graph", a replay of `launches` launches, over their number; "events", one
+     * launch between two events of a GPU; "clock", one call by the host's clock. */
+    char how[12];
+    int64_t launches;
+    int64_t copies;    /* of all inputs, that cold launches went through in turn; 0: caches were
+                          emptied before each launch, or the timing is warm */
+    int64_t set_aside; /* samples that do not count: the GPU's clock was low */
+    double clock_mhz;  /* median during the samples that count; NaN: not known */
 };
 
 struct timing_plan {
@@ -21,7 +29,10 @@ struct timing_plan {
     double ci_target;    /* half width / median, 0.005 */
 };
 
-/* Sorts `samples_us` in place. */
+/* Brings the samples whose clock was within 3 % of the median clock or above it to the front, in
+ * their order, and returns their number. Clocks that are not known (NaN) are not low. */
+int64_t timing_set_aside(double *samples_us, double *clock_mhz, int64_t n, double *median_mhz);
+/* Sets n, the quantiles and the interval. Sorts `samples_us` in place. */
 void timing_summarise(struct timing *timing, double *samples_us, int64_t n);
 /* True when the n samples so far suffice; says why in stop[12]. Called by the worker after each.
  *   cap      samples_max samples or total_ms_max milliseconds

@@ -1,14 +1,8 @@
-/* The course of one row. Each step asks the worker for something and looks at what it did; the
- * first that ends the matter sets the verdict, and what would follow is skipped. */
 #define _GNU_SOURCE
-#include "trial.h"
-#include "client.h"
-#include "device.h"
 #include "machine.h"
-#include "outputs.h"
-#include "probe.h"
 #include "protocol.h"
-#include "verb.h"
+#include "sanitizer.h"
+#include "trial_inside.h"
 #include "work.h"
 #include "../oracle/clock.h"
 
@@ -18,23 +12,8 @@
 #include <string.h>
 #include <xxhash.h>
 
-enum {
-    INPUTS_FILE = 3, /* as the worker has them open */
-    OUTPUTS_FILE = 4,
-    STALE_BYTES_MAX = 64 << 20, /* fixtures that the check for stale results is run on */
-    LAUNCHES_MAX = 256
-};
-
-/* A longer launch is timed by the launches that checked it: what a first launch pays once is
- * nothing beside it, and no row should take minutes. */
-static const double slow_us = 1e6;
-
-/* So much faster than a ceiling a kernel may seem before it is accused of magic. */
-static const double physics_margin = 1.25;
-
-/* Timing is unstable when the middle half of the samples spreads over more than this share of the
- * median although sampling went on to its cap. */
-static const double unstable_spread = 0.5;
+/* Fixtures that the check for stale results is run on. */
+enum { STALE_BYTES_MAX = 64 << 20 };
 
 const struct trial_options trial_defaults = {
     .poison = true,
@@ -45,28 +24,7 @@ const struct trial_options trial_defaults = {
     .plan = {.samples_min = 5, .samples_max = 2000, .total_ms_max = 300, .ci_target = 0.005},
 };
 
-struct trial {
-    const struct plugin *plugin;
-    const struct trial_options *options;
-    struct fixture *fixture;
-    struct row *row;
-    struct rule_view view;
-    struct client client;
-    struct outputs outputs;
-    unsigned char *first; /* out and lse of the first launch */
-    int threads;
-    bool writes_lse, nondeterministic;
-    struct observation seen;
-    bool stale;
-    struct verdict verdict;
-    double launches_us[LAUNCHES_MAX];
-    int64_t launches;
-    double start_s;
-};
-
-/* Ends the row; returns false so that a step can say so and leave. */
-__attribute__((format(printf, 3, 4))) static bool end(struct trial *trial, enum status status,
-                                                      const char *format, ...) {
+bool trial_end(struct trial *trial, enum status status, const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
     trial->verdict.status = status;
@@ -75,18 +33,18 @@ __attribute__((format(printf, 3, 4))) static bool end(struct trial *trial, enum 
     return false;
 }
 
-/* Asks the worker. False when the row is at its end: it died, hung, or said no. */
-static bool ask(struct trial *trial, json_t *request, double seconds, json_t **reply) {
+static bool ask_with(struct trial *trial, json_t *request, const int *files, int file_count,
+                     double seconds, json_t **reply) {
     char during[16];
     *reply = NULL;
     snprintf(during, sizeof during, "%s", json_string_value(json_object_get(request, "op")));
-    json_t *answer = client_ask(&trial->client, request, seconds);
+    json_t *answer = client_ask_with(trial->client, request, files, file_count, seconds);
     if (answer == NULL) {
-        if (trial->client.end == CLIENT_HUNG)
-            return end(trial, STATUS_HANG, "%s in %s", trial->client.how, during);
-        if (trial->client.signal == SIGKILL) /* not ours: that would have been a hang */
-            return end(trial, STATUS_OOM, "killed in %s, most likely for its memory", during);
-        return end(trial, STATUS_CRASH, "%s in %s", trial->client.how, during);
+        if (trial->client->end == CLIENT_HUNG)
+            return trial_end(trial, STATUS_HANG, "%s in %s", trial->client->how, during);
+        if (trial->client->signal == SIGKILL) /* not ours: that would have been a hang */
+            return trial_end(trial, STATUS_OOM, "killed in %s, most likely for its memory", during);
+        return trial_end(trial, STATUS_CRASH, "%s in %s", trial->client->how, during);
     }
     if (json_is_true(json_object_get(answer, "ok"))) {
         *reply = answer;
@@ -96,31 +54,36 @@ static bool ask(struct trial *trial, json_t *request, double seconds, json_t **r
     const char *text = json_string_value(json_object_get(answer, "text"));
     if (text == NULL) text = "no reason given";
     if (what != NULL && !strcmp(what, "refused")) {
-        end(trial, STATUS_REFUSED, "%s", text);
+        trial_end(trial, STATUS_REFUSED, "%s", text);
     } else if (what != NULL && !strcmp(what, "oom")) {
-        end(trial, STATUS_OOM, "%s", text);
+        trial_end(trial, STATUS_OOM, "%s", text);
     } else {
-        end(trial, STATUS_CRASH, "%s failed: %s", during, text);
+        trial_end(trial, STATUS_CRASH, "%s failed: %s", during, text);
     }
     json_decref(answer);
     return false;
 }
 
+bool trial_ask(struct trial *trial, json_t *request, double seconds, json_t **reply) {
+    return ask_with(trial, request, NULL, 0, seconds, reply);
+}
+
 /* ... where the answer holds nothing but "ok". */
 static bool tell(struct trial *trial, const char *op, double seconds) {
     json_t *reply;
-    if (!ask(trial, json_pack("{s:s}", "op", op), seconds, &reply)) return false;
+    if (!trial_ask(trial, json_pack("{s:s}", "op", op), seconds, &reply)) return false;
     json_decref(reply);
     return true;
 }
 
 static bool load(struct trial *trial) {
     json_t *reply,
-        *request = json_pack("{s:s, s:s, s:o, s:i, s:i, s:I}", "op", "load", "library",
-                             trial->plugin->path, "problem", problem_to_json(trial->view.problem),
-                             "threads", trial->threads, "device_index", 0, "memory_max",
-                             (json_int_t)trial->options->memory_max);
-    if (!ask(trial, request, trial->options->watchdog_seconds, &reply)) return false;
+        *request =
+            json_pack("{s:s, s:s, s:o, s:i, s:i, s:I}", "op", "load", "library",
+                      trial->plugin->path, "problem", problem_to_json(trial->view.problem),
+                      "threads", trial->threads, "device_index", (int)trial->options->device_index,
+                      "memory_max", (json_int_t)trial->options->memory_max);
+    if (!trial_ask(trial, request, trial->options->watchdog_seconds, &reply)) return false;
     json_decref(reply);
     return true;
 }
@@ -162,25 +125,27 @@ static bool map(struct trial *trial) {
     const struct attn_tensor lse = dense_tensor(trial->view.problem, ATTN_LSE);
     add_tensor(tensors, ATTN_OUT, &out, 1, outputs->out_at);
     add_tensor(tensors, ATTN_LSE, &lse, 1, outputs->lse_at);
-    json_t *reply, *request = json_pack("{s:s, s:[{s:i, s:I}, {s:i, s:I}], s:o}", "op", "map",
-                                        "memories", "file", INPUTS_FILE, "bytes",
-                                        (json_int_t)fixture->memory_bytes, "file", OUTPUTS_FILE,
-                                        "bytes", (json_int_t)outputs->bytes, "tensors", tensors);
-    if (!ask(trial, request, trial->options->watchdog_seconds, &reply)) return false;
+    const int files[] = {fixture->memory_file, outputs->file};
+    json_t *reply,
+        *request = json_pack("{s:s, s:[{s:I}, {s:I}], s:o, s:b}", "op", "map", "memories", "bytes",
+                             (json_int_t)fixture->memory_bytes, "bytes", (json_int_t)outputs->bytes,
+                             "tensors", tensors, "apart", trial->options->sanitizer != NULL);
+    if (!ask_with(trial, request, files, 2, trial->options->watchdog_seconds, &reply)) return false;
     json_decref(reply);
     return true;
 }
 
-static bool prepare(struct trial *trial) {
+bool trial_prepare(struct trial *trial) {
     json_t *reply;
-    if (!ask(trial, json_pack("{s:s}", "op", "prepare"), trial->options->watchdog_seconds, &reply))
+    if (!trial_ask(trial, json_pack("{s:s}", "op", "prepare"), trial->options->watchdog_seconds,
+                   &reply))
         return false;
     trial->row->prepare_us = json_number_value(json_object_get(reply, "us"));
     json_decref(reply);
     return true;
 }
 
-static bool finish(struct trial *trial) {
+bool trial_finish(struct trial *trial) {
     return tell(trial, "finish", trial->options->watchdog_seconds);
 }
 
@@ -190,27 +155,26 @@ static void break_guard(struct trial *trial, const char *format, const char *whe
     snprintf(trial->seen.guard_where, sizeof trial->seen.guard_where, format, where);
 }
 
-static void look_at_scratch(struct trial *trial, const json_t *reply) {
+void trial_look_at_scratch(struct trial *trial, const json_t *reply) {
     const char *state = json_string_value(json_object_get(reply, "scratch"));
     if (state != NULL && strcmp(state, "intact") != 0) break_guard(trial, "%s scratch", state);
 }
 
-/* One launch into filled outputs, and a look at the guards around them. */
-static bool launch(struct trial *trial) {
+bool trial_launch(struct trial *trial, bool recorded) {
     outputs_fill(&trial->outputs, (enum attn_dtype)trial->view.problem->dtype);
-    json_t *reply;
-    if (!ask(trial, json_pack("{s:s}", "op", "launch"), trial->options->watchdog_seconds, &reply))
-        return false;
-    if (trial->launches < LAUNCHES_MAX)
+    json_t *reply, *request = json_pack("{s:s, s:b, s:b}", "op", "launch", "recorded", recorded,
+                                        "fill_scratch", trial->options->sanitizer == NULL);
+    if (!trial_ask(trial, request, trial->options->watchdog_seconds, &reply)) return false;
+    if (!recorded && trial->launches < LAUNCHES_MAX)
         trial->launches_us[trial->launches++] = json_number_value(json_object_get(reply, "us"));
-    look_at_scratch(trial, reply);
+    trial_look_at_scratch(trial, reply);
     json_decref(reply);
     const char *where = outputs_guard_broken(&trial->outputs);
     if (where != NULL) break_guard(trial, "%s", where);
     return true;
 }
 
-static bool same_as_first(const struct trial *trial) {
+bool trial_same_as_first(const struct trial *trial) {
     return outputs_equal(&trial->outputs, trial->first, &trial->view, trial->writes_lse);
 }
 
@@ -220,7 +184,7 @@ static bool affordable(const struct trial *trial, double part) {
     return clock_s() - trial->start_s + last_s <= part * trial->options->repeat_seconds;
 }
 
-static uint64_t digest_inputs(const struct fixture *fixture) {
+uint64_t trial_digest_inputs(const struct fixture *fixture) {
     uint64_t digest = 0;
     for (int slot = 0; slot < ATTN_OUT; slot++) {
         const struct attn_tensor *tensor = &fixture->tensors[slot];
@@ -253,9 +217,9 @@ static void negate_values(struct fixture *fixture) {
  * inputs is not what the fixture holds afterwards. */
 static bool look_for_stale(struct trial *trial) {
     if (trial->fixture->memory_bytes > STALE_BYTES_MAX || !affordable(trial, 0.75)) return true;
-    if (!finish(trial)) return false;
+    if (!trial_finish(trial)) return false;
     negate_values(trial->fixture);
-    const bool ran = prepare(trial) && launch(trial) && finish(trial);
+    const bool ran = trial_prepare(trial) && trial_launch(trial, false) && trial_finish(trial);
     negate_values(trial->fixture);
     if (ran && outputs_row_kept(&trial->outputs, trial->first, &trial->view)) trial->stale = true;
     return ran;
@@ -264,8 +228,8 @@ static bool look_for_stale(struct trial *trial) {
 /* Launches again what should come out the same. */
 static bool repeat(struct trial *trial) {
     for (int n = 1; n < trial->options->repeats && affordable(trial, 0.5); n++) {
-        if (!launch(trial)) return false;
-        if (!same_as_first(trial)) trial->seen.repeat_differed = true;
+        if (!trial_launch(trial, false)) return false;
+        if (!trial_same_as_first(trial)) trial->seen.repeat_differed = true;
     }
     return true;
 }
@@ -286,13 +250,20 @@ static struct verdict judge_first(const struct trial *trial, struct deviation *d
                         seen);
 }
 
+struct verdict trial_judge_now(const struct trial *trial, struct deviation *deviation,
+                               const struct observation *seen) {
+    const unsigned char *memory = trial->outputs.memory;
+    return judge_output(trial, deviation, memory + trial->outputs.out_at,
+                        memory + trial->outputs.lse_at, seen);
+}
+
 /* Another poison gave another output. A kernel whose outputs differ by themselves has leaked only
  * if this one is wrong where the first was right. */
 static bool look_for_leak(struct trial *trial) {
-    if (same_as_first(trial)) return true;
+    if (trial_same_as_first(trial)) return true;
     if (!trial->nondeterministic && !trial->seen.repeat_differed) {
-        if (!launch(trial)) return false;
-        if (!same_as_first(trial)) {
+        if (!trial_launch(trial, false)) return false;
+        if (!trial_same_as_first(trial)) {
             trial->seen.poison_leaked = true;
             return true;
         }
@@ -302,32 +273,31 @@ static bool look_for_leak(struct trial *trial) {
     struct deviation deviation;
     const struct observation nothing = {.grade_promised = trial->plugin->kernel.grade};
     const struct verdict first = judge_first(trial, &deviation, &nothing);
-    const unsigned char *memory = trial->outputs.memory;
-    const struct verdict now = judge_output(trial, &deviation, memory + trial->outputs.out_at,
-                                            memory + trial->outputs.lse_at, &nothing);
+    const struct verdict now = trial_judge_now(trial, &deviation, &nothing);
     trial->seen.poison_leaked = first.status == STATUS_PASS && now.status != STATUS_PASS;
     return true;
 }
 
-static void look_at_inputs(struct trial *trial, enum poison poison, uint64_t digest) {
+void trial_look_at_inputs(struct trial *trial, enum poison poison, uint64_t digest) {
     char where[64];
     if (poison != POISON_NONE && !fixture_guards_intact(trial->fixture, poison, where))
         break_guard(trial, "%s", where);
-    if (digest_inputs(trial->fixture) != digest) trial->seen.input_changed = true;
+    if (trial_digest_inputs(trial->fixture) != digest) trial->seen.input_changed = true;
 }
 
 /* Everything under one poison; `first` phase of the row: also repeats. */
 static bool phase(struct trial *trial, enum poison poison, bool first) {
-    const uint64_t digest = digest_inputs(trial->fixture);
-    bool well = prepare(trial) && launch(trial);
+    const uint64_t digest = trial_digest_inputs(trial->fixture);
+    bool well = trial_prepare(trial) && trial_launch(trial, false);
     if (well && first) {
         outputs_copy(&trial->outputs, trial->first);
-        well = repeat(trial) && look_for_stale(trial);
+        if (trial->options->sanitizer == NULL) well = repeat(trial) && look_for_stale(trial);
     } else if (well) {
         well = look_for_leak(trial);
     }
-    well = well && finish(trial);
-    look_at_inputs(trial, poison, digest); /* also of a kernel that died: they are used again */
+    well = well && trial_finish(trial);
+    trial_look_at_inputs(trial, poison,
+                         digest); /* also of a kernel that died: they are used again */
     return well;
 }
 
@@ -336,8 +306,9 @@ static bool phase(struct trial *trial, enum poison poison, bool first) {
  * the others only where launches are short. */
 static bool provoke(struct trial *trial) {
     static const enum poison poisons[] = {POISON_NAN, POISON_BIG, POISON_INF};
+    const int last = trial->options->sanitizer != NULL ? 1 : 3;
     if (!trial->options->poison) return phase(trial, POISON_NONE, true);
-    for (int n = 0; n < 3 && !trial->seen.guard_broken && !trial->seen.input_changed; n++) {
+    for (int n = 0; n < last && !trial->seen.guard_broken && !trial->seen.input_changed; n++) {
         const int64_t hidden = fixture_poison(trial->fixture, poisons[n], trial->threads);
         if (n > 0 && !affordable(trial, 1) && !(n == 1 && hidden > 0)) break;
         if (!phase(trial, poisons[n], n == 0)) return false;
@@ -345,120 +316,13 @@ static bool provoke(struct trial *trial) {
     return true;
 }
 
-static bool sample(struct trial *trial, bool cold, struct timing *timing) {
-    struct timing_plan plan = trial->options->plan;
-    const double launch_ms = trial->launches_us[trial->launches - 1] * 1e-3;
-    if (plan.total_ms_max < (double)plan.samples_min * launch_ms)
-        plan.total_ms_max = (double)plan.samples_min * launch_ms;
-    json_t *reply, *request = json_pack("{s:s, s:b, s:I, s:I, s:f, s:f}", "op", "time", "cold",
-                                        cold, "samples_min", (json_int_t)plan.samples_min,
-                                        "samples_max", (json_int_t)plan.samples_max, "total_ms_max",
-                                        plan.total_ms_max, "ci_target", plan.ci_target);
-    const double seconds = 2 * trial->options->watchdog_seconds + plan.total_ms_max * 2e-3;
-    if (!ask(trial, request, seconds, &reply)) return false;
-    const json_t *list = json_object_get(reply, "samples_us");
-    const char *stop = json_string_value(json_object_get(reply, "stop"));
-    const size_t count = json_array_size(list);
-    double *samples = malloc((count + 1) * sizeof *samples);
-    for (size_t n = 0; samples != NULL && n < count; n++)
-        samples[n] = json_number_value(json_array_get(list, n));
-    if (samples != NULL) {
-        samples_keep_times(trial->options->samples, cold, samples, (int64_t)count);
-        timing_summarise(timing, samples, (int64_t)count); /* sorts */
-    }
-    snprintf(timing->stop, sizeof timing->stop, "%s", stop != NULL ? stop : "");
-    free(samples);
-    look_at_scratch(trial, reply);
-    json_decref(reply);
-    return true;
-}
-
-/* Times, and looks once more at everything: what came out while nobody compared. */
-static bool take_time(struct trial *trial) {
-    struct row *row = trial->row;
-    if (trial->launches_us[trial->launches - 1] > slow_us) {
-        samples_keep_times(trial->options->samples, false, trial->launches_us, trial->launches);
-        timing_summarise(&row->warm, trial->launches_us, trial->launches);
-        snprintf(row->warm.stop, sizeof row->warm.stop, "cap");
-        return true;
-    }
-    const uint64_t digest = digest_inputs(trial->fixture);
-    if (!prepare(trial) || !sample(trial, true, &row->cold) || !sample(trial, false, &row->warm) ||
-        !launch(trial) || !finish(trial))
-        return false;
-    if (!same_as_first(trial)) trial->seen.repeat_differed = true;
-    look_at_inputs(trial, POISON_NONE, digest);
-    return true;
-}
-
-/* What the row's device was measured to reach; only the CPU is. */
-static const struct machine *ceilings(const struct trial *trial) {
-    return trial->plugin->kernel.device == ATTN_CPU ? trial->options->machine : NULL;
-}
-
-static void rate(struct trial *trial) {
-    struct row *row = trial->row;
-    const struct machine *machine = ceilings(trial);
-    if (row->warm.n == 0) return;
-    const struct timing *for_bytes = row->cold.n > 0 ? &row->cold : &row->warm;
-    row->tflops = row->flops / row->warm.median_us * 1e-6;
-    row->gbs = row->bytes / for_bytes->median_us * 1e-3;
-    if (machine == NULL || machine->fma_flops <= 0 || machine->read_bytes_s <= 0) return;
-    const double of_flops = 100 * row->tflops * 1e12 / machine->fma_flops;
-    const double of_bytes = 100 * row->gbs * 1e9 / machine->read_bytes_s;
-    row->ceiling_percent = of_flops > of_bytes ? of_flops : of_bytes;
-    snprintf(row->ceiling, sizeof row->ceiling, "%s", of_flops > of_bytes ? "flops" : "bytes");
-}
-
-/* Says in what a row is faster than the machine, if it is. Dot products of bfloat16 double what f32
- * multiply-adds reach; traffic is bounded by memory only where caches cannot hold it. */
-static bool beyond(const struct row *row, const struct machine *machine, const char *dtype,
-                   char text[128]) {
-    const bool doubled = strcmp(dtype, "f32") != 0 && strstr(machine->isa, "bf16") != NULL;
-    const double flops = machine->fma_flops * (doubled ? 2 : 1);
-    if (flops > 0 && row->tflops * 1e12 > physics_margin * flops) {
-        snprintf(text, 128, "%.3g TFLOP/s, the machine has %.3g", row->tflops, flops * 1e-12);
-        return true;
-    }
-    if (machine->read_bytes_s > 0 && row->cold.n > 0 &&
-        row->bytes > 8 * (double)machine_cache_bytes() &&
-        row->gbs * 1e9 > physics_margin * machine->read_bytes_s) {
-        snprintf(text, 128, "%.3g GB/s, the machine reads %.3g", row->gbs,
-                 machine->read_bytes_s * 1e-9);
-        return true;
-    }
-    return false;
-}
-
-/* Ceilings may have been measured while somebody else used the machine: before accusing a kernel
- * they are measured again, under what it ran under itself. */
-static void doubt_speed(struct trial *trial) {
-    const struct machine *machine = ceilings(trial);
-    char text[128];
-    if (machine == NULL || !beyond(trial->row, machine, trial->row->dtype, text)) return;
-    struct machine now = *machine;
-    probe_measure(&now, trial->threads, 2);
-    now.fma_flops = fmax(now.fma_flops, machine->fma_flops);
-    now.read_bytes_s = fmax(now.read_bytes_s, machine->read_bytes_s);
-    if (beyond(trial->row, &now, trial->row->dtype, text))
-        end(trial, STATUS_INVALID_PHYSICS, "%s", text);
-}
-
-static void doubt_spread(struct trial *trial) {
-    const struct timing *warm = &trial->row->warm;
-    if (!strcmp(warm->stop, "cap") && warm->n >= trial->options->plan.samples_min &&
-        warm->q3_us - warm->q1_us > unstable_spread * warm->median_us)
-        end(trial, STATUS_UNSTABLE, "half of %lld launches took %.3g to %.3g us",
-            (long long)warm->n, warm->q1_us, warm->q3_us);
-}
-
 static void judge_row(struct trial *trial) {
     trial->verdict = judge_first(trial, &trial->row->deviation, &trial->seen);
     if (trial->stale &&
         (trial->verdict.status == STATUS_PASS || trial->verdict.status > STATUS_FAIL_NONDET)) {
-        end(trial, STATUS_FAIL_NONDET,
-            "returned the previous call's output: V changed its sign, "
-            "out did not");
+        trial_end(trial, STATUS_FAIL_NONDET,
+                  "returned the previous call's output: V changed its sign, "
+                  "out did not");
     }
     const unsigned char *lse = trial->first, *out = lse + trial->outputs.lse_bytes;
     const struct samples_output judged = {
@@ -476,13 +340,12 @@ static void judge_row(struct trial *trial) {
 static void run(struct trial *trial) {
     if (!load(trial) || !map(trial) || !provoke(trial)) return;
     judge_row(trial);
-    if (trial->verdict.status != STATUS_PASS || !trial->options->time) return;
-    if (!take_time(trial)) return;
+    if (trial->verdict.status != STATUS_PASS || !trial->options->time ||
+        trial->options->sanitizer != NULL)
+        return;
+    if (!trial_time(trial)) return;
     trial->verdict = judge(&trial->row->deviation, &trial->seen);
-    if (trial->verdict.status != STATUS_PASS) return;
-    rate(trial);
-    doubt_spread(trial);
-    doubt_speed(trial);
+    if (trial->verdict.status == STATUS_PASS) trial_rate(trial);
 }
 
 void trial_describe(struct row *row, const struct plugin *plugin, const struct fixture *fixture,
@@ -490,6 +353,7 @@ void trial_describe(struct row *row, const struct plugin *plugin, const struct f
     const struct attn_problem *problem = &fixture->problem.attn;
     const struct answer *answer = &fixture->answer;
     *row = (struct row){
+        .device_index = options->device_index,
         .revision = plugin->kernel.revision,
         .batch = problem->batch,
         .q_heads = problem->q_heads,
@@ -535,7 +399,13 @@ static void describe_repeat(struct row *row, const struct plugin *plugin,
         used += snprintf(row->repeat + used, sizeof row->repeat - (size_t)used, " --threads %d",
                          options->threads);
     if (!options->poison && (size_t)used < sizeof row->repeat)
-        snprintf(row->repeat + used, sizeof row->repeat - (size_t)used, " --no-poison");
+        used += snprintf(row->repeat + used, sizeof row->repeat - (size_t)used, " --no-poison");
+    if (options->device_index > 0 && (size_t)used < sizeof row->repeat)
+        used += snprintf(row->repeat + used, sizeof row->repeat - (size_t)used, " --device %s:%lld",
+                         row->device, (long long)options->device_index);
+    if (options->sanitizer != NULL && (size_t)used < sizeof row->repeat)
+        snprintf(row->repeat + used, sizeof row->repeat - (size_t)used, " --sanitize %s",
+                 options->sanitizer->tool);
 }
 
 static void conclude(struct trial *trial) {
@@ -555,6 +425,40 @@ static void conclude(struct trial *trial) {
     row->seconds = clock_s() - trial->start_s;
 }
 
+/* A worker for the row: the one that is kept, if it still answers, or a new one. */
+static bool start(struct trial *trial, struct client *own, struct fault *fault) {
+    struct client *kept = trial->options->client;
+    const bool share = kept != NULL && trial->plugin->kernel.device != ATTN_CPU;
+    trial->client = share ? kept : own;
+    if (trial->client->pid > 0) {
+        json_t *hello = client_ask(trial->client, json_pack("{s:s}", "op", "hello"), 5);
+        json_decref(hello);
+        if (hello != NULL) return true;
+        client_stop(trial->client);
+    }
+    const struct sanitizer *sanitizer = trial->options->sanitizer;
+    return client_start(trial->client, trial->options->program,
+                        sanitizer != NULL ? sanitizer->command : NULL, fault);
+}
+
+static bool did_well(const struct trial *trial) {
+    const enum status status = trial->verdict.status;
+    return status == STATUS_PASS || status == STATUS_REFUSED || status == STATUS_UNSTABLE;
+}
+
+/* A worker that is kept has seen nothing but kernels that did well. */
+static void leave(struct trial *trial, const struct client *own) {
+    char reason[256];
+    if (trial->client == own || !did_well(trial) ||
+        !tell(trial, "unload", trial->options->watchdog_seconds))
+        client_stop(trial->client);
+    if (trial->options->sanitizer == NULL) return;
+    const enum status found = sanitizer_look(trial->options->sanitizer, reason);
+    if (found == STATUS_PASS) return;
+    trial_end(trial, found, "%s", reason);
+    client_stop(trial->client);
+}
+
 bool trial_run(struct row *row, const struct plugin *plugin, struct fixture *fixture,
                const struct trial_options *options, bool *fixture_spoilt, struct fault *fault) {
     struct trial trial = {
@@ -572,12 +476,13 @@ bool trial_run(struct row *row, const struct plugin *plugin, struct fixture *fix
         .verdict = {.grade = '-'},
         .start_s = clock_s(),
     };
+    struct client own = {0};
     *fixture_spoilt = false;
     trial_describe(row, plugin, fixture, options);
     char reason[256];
     const char *refusal = plugin_refusal(&plugin->kernel, trial.view.problem, reason);
     if (refusal != NULL) {
-        end(&trial, STATUS_REFUSED, "%s", refusal);
+        trial_end(&trial, STATUS_REFUSED, "%s", refusal);
         conclude(&trial);
         return true;
     }
@@ -589,12 +494,11 @@ bool trial_run(struct row *row, const struct plugin *plugin, struct fixture *fix
     row->bytes = work.bytes;
     outputs_guard(&trial.outputs);
     trial.first = malloc(trial.outputs.out_bytes + trial.outputs.lse_bytes + 1);
-    const int files[] = {fixture->memory_file, trial.outputs.file};
     const bool started = trial.first != NULL
-                             ? client_start(&trial.client, options->program, files, 2, fault)
+                             ? start(&trial, &own, fault)
                              : fault_set(fault, FAULT_OURS, "out of memory for an output");
     if (started) run(&trial);
-    client_stop(&trial.client);
+    if (started) leave(&trial, &own);
     *fixture_spoilt = trial.seen.input_changed;
     if (started) conclude(&trial);
     outputs_free(&trial.outputs);

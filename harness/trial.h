@@ -20,12 +20,17 @@
 struct trial_options {
     const char *program;     /* the attest executable, for workers */
     int threads;             /* for kernels and for judging; 0: all cores */
+    int64_t device_index;    /* which GPU or NPU */
+    struct client *client;   /* a worker that rows for GPUs and NPUs share as long as they end well,
+                                since a device is slow to open; NULL: each has its own */
     bool poison;             /* default true; false runs the fixture's data as they are */
     int repeats;             /* default 10 */
     double watchdog_seconds; /* one launch may take at most this; default 60 */
     double repeat_seconds;   /* budget for poison and repeat launches of one row; default 2 */
     bool time;
     struct timing_plan plan;
+    struct sanitizer *sanitizer;   /* under which workers run, GPU kernels only; NULL: none. Each
+                                      kernel is then launched once and not timed */
     const char *file;              /* the fixture's path where it was named by it; may be NULL */
     const struct machine *machine; /* ceilings, for percentages and INVALID_PHYSICS; may be NULL */
     int64_t memory_max;            /* bytes a worker may allocate; 0: no limit of ours */

@@ -41,5 +41,7 @@ const char *verb_kernels(void);
 const char *verb_runs(void);
 /* The kernels of `attest selftest`: $ATTEST_PLANTED, else likewise. */
 const char *verb_planted(void);
+/* The libraries that measure ceilings (probe_library.h): $ATTEST_PROBES, else likewise. */
+const char *verb_probes(void);
 
 #endif

@@ -1,9 +1,11 @@
 /* attest list: what there is. Every listing is an array of JSON objects with the same keys; printed
  * as they are with --json, and otherwise as aligned columns under those keys. */
+#include "devices.h"
 #include "driver.h"
 #include "plugin.h"
 #include "protocol.h"
 #include "record.h"
+#include "targets.h"
 #include "verb.h"
 #include "../oracle/rule.h"
 
@@ -71,9 +73,10 @@ static const struct argp argp = {
     .options = argp_options,
     .parser = parse_option,
     .args_doc = "kernels [GLOB...]\nsuites|traits|devices|fields|statuses|data",
-    .doc = "Lists kernels (found by scanning, with what each declares of itself), suites of "
-           "problems, traits and the words that ask for them, devices, the fields of a row, the "
-           "statuses a row can have, and kinds of data.",
+    .doc =
+        "Lists kernels (found by scanning, with what each declares of itself), suites of "
+        "problems, traits and the words that ask for them, devices (as `run --device` takes them), "
+        "the fields of a row, the statuses a row can have, and kinds of data.",
 };
 
 /* "gqa causal", from the rules whose trait is among `traits`. */
@@ -167,14 +170,42 @@ static json_t *list_traits(const struct options *options, struct fault *fault) {
     return listing;
 }
 
+static void add_device(json_t *listing, const char *device, bool here, const char *name,
+                       const char *driver) {
+    json_array_append_new(listing, json_pack("{s:s, s:s, s:s, s:s}", "device", device, "here",
+                                             here ? "yes" : "no", "name", name, "driver", driver));
+}
+
+/* As `run --device` takes them. */
+static void add_accelerators(json_t *listing, const struct driver *driver) {
+    struct machine_device found[MACHINE_DEVICES_MAX];
+    struct fault fault = {0};
+    char reason[320] = "";
+    int64_t count = 0;
+    if (!devices_find(driver->device, found, &count, verb_program(), &fault))
+        snprintf(reason, sizeof reason, "%.300s", fault.text);
+    else if (count == 0)
+        snprintf(reason, sizeof reason, "%s %s", driver->library,
+                 driver_present(driver) ? "finds none" : "cannot be loaded");
+    for (int64_t n = 0; n < count; n++) {
+        const struct target target = {.kind = driver->device, .index = found[n].index};
+        char name[TARGET_NAME_BYTES];
+        target_name(&target, name);
+        add_device(listing, name, true, found[n].name, found[n].driver);
+    }
+    if (reason[0] != 0)
+        add_device(listing, device_name(driver->device), false, driver->meaning, reason);
+}
+
 static json_t *list_devices(const struct options *options, struct fault *fault) {
     (void)options, (void)fault;
     json_t *listing = json_array();
-    for (const struct driver *driver = drivers; driver->meaning != NULL; driver++)
-        json_array_append_new(listing,
-                              json_pack("{s:s, s:s, s:s}", "device", device_name(driver->device),
-                                        "driver", driver_present(driver) ? "present" : "missing",
-                                        "meaning", driver->meaning));
+    for (const struct driver *driver = drivers; driver->meaning != NULL; driver++) {
+        if (driver->device == ATTN_CPU)
+            add_device(listing, device_name(ATTN_CPU), true, driver->meaning, "none needed");
+        else
+            add_accelerators(listing, driver);
+    }
     return listing;
 }
 
@@ -183,9 +214,10 @@ static json_t *list_fields(const struct options *options, struct fault *fault) {
     const struct {
         const char *record;
         const struct row_field *fields;
-    } records[] = {{"row", row_fields}, {"machine", machine_fields}};
+    } records[] = {
+        {"row", row_fields}, {"machine", machine_fields}, {"devices", machine_device_fields}};
     json_t *listing = json_array();
-    for (int r = 0; r < 2; r++) {
+    for (size_t r = 0; r < sizeof records / sizeof records[0]; r++) {
         for (const struct row_field *field = records[r].fields; field->name != NULL; field++)
             json_array_append_new(
                 listing, json_pack("{s:s, s:s, s:s, s:s}", "record", records[r].record, "field",
@@ -206,6 +238,8 @@ static json_t *list_statuses(const struct options *options, struct fault *fault)
         [STATUS_FAIL_INPUT_CHANGED] = "an input tensor differs after the launch",
         [STATUS_FAIL_UNWRITTEN] = "output elements still hold what was there before the launch",
         [STATUS_FAIL_OOB_READ] = "what must not be read changed the result",
+        [STATUS_FAIL_RACE] = "--sanitize: accesses to memory without an order between them",
+        [STATUS_FAIL_UNINITIALISED] = "--sanitize: read memory that nothing had written",
         [STATUS_FAIL_NONDET] = "repeats differ although the kernel does not declare it",
         [STATUS_FAIL_NAN] = "NaN or infinity where the answer has none, or the reverse",
         [STATUS_FAIL_ACCURACY] = "beyond the hard gate, or a worse grade than promised",

@@ -17,8 +17,9 @@ static const struct argp_option argp_options[] = {
     {"markdown", OPTION_MARKDOWN, NULL, 0, "a summary to read (the default)", 0},
     {"csv", OPTION_CSV, NULL, 0, "every field of every row", 0},
     {"json", OPTION_JSON, NULL, 0, "the machine, counts and rows as one object", 0},
-    {"baseline", OPTION_BASELINE, "GLOB", 0,
-     "the kernels that speed-ups are over, on the same problem of the same run (default *_naive_*)",
+    {"baseline", OPTION_BASELINE, "GLOB[,GLOB...]", 0,
+     "the kernels that speed-ups are over, on the same problem of the same run "
+     "(default " REPORT_BASELINE ")",
      0},
     {"output", 'o', "FILE", 0, "write there instead of to standard output", 0},
     {0},
@@ -82,7 +83,7 @@ static bool write_report(FILE *to, const struct run *run, const struct options *
 }
 
 static int report(int argc, char **argv) {
-    struct options options = {.baseline = "*_naive_*"};
+    struct options options = {.baseline = REPORT_BASELINE};
     argp_parse(&argp, argc, argv, 0, NULL, &options);
     struct fault fault = {0};
     struct run run = {0};

@@ -3,6 +3,7 @@
 #include "writer.h"
 #include "../oracle/clock.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -48,17 +49,29 @@ static bool make_folders(const char *path, bool must_be_new) {
     return mkdir(part, 0777) == 0 || (errno == EEXIST && !must_be_new);
 }
 
+/* "nvidia-h200" of "NVIDIA H200". */
+static void name_device(char *to, size_t bytes, const char *device) {
+    size_t used = 0;
+    for (; *device != '\0' && used + 1 < bytes; device++) {
+        const bool plain = isalnum((unsigned char)*device);
+        if (plain || (used > 0 && to[used - 1] != '-'))
+            to[used++] = plain ? (char)tolower((unsigned char)*device) : '-';
+    }
+    while (used > 0 && to[used - 1] == '-') used--;
+    to[used] = '\0';
+}
+
 /* "2026-11-22T11:20:49Z" with what file names can do without. */
 static void name_folder(char *folder, size_t bytes, const char *runs, const char *suffix,
                         const struct machine *machine) {
-    char time[32];
+    char time[32], device[sizeof machine->device];
     size_t used = 0;
     for (const char *from = machine->time; *from && used + 1 < sizeof time; from++) {
         if (*from != ':' && *from != 'Z') time[used++] = *from;
     }
     time[used] = '\0';
-    snprintf(folder, bytes, "%s/%s-%.7s-%s%s", runs, time, machine->commit, machine->device,
-             suffix);
+    name_device(device, sizeof device, machine->device);
+    snprintf(folder, bytes, "%s/%s-%.7s-%s%s", runs, time, machine->commit, device, suffix);
 }
 
 bool writer_create(struct writer *writer, const char *folder, const char *runs, const char *suffix,

@@ -1,5 +1,6 @@
 /* Writing a run (record.h says what it holds): a folder of its own, one line a record, each in one
- * write, so that whoever is killed leaves at most one torn line behind. */
+ * write, so that whoever is killed leaves at most one torn line behind and several processes can
+ * append. */
 #ifndef ATTEST_WRITER_H
 #define ATTEST_WRITER_H
 

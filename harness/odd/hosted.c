@@ -1,0 +1,106 @@
+/* Decode kernels for the stand-in of a GPU (standin_cuda.c): one flash kernel that computes what it
+ * should, on the host, and is put on the device in as many ways as there are kinds. One library
+ * each, compiled from this file with HOSTED_KIND. */
+#include "../planted/planted.h"
+
+#include <dlfcn.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum hosted {
+    HONEST,     /* on the stream */
+    WAITS,      /* ... and waits for it, come of that what may */
+    STREAMLESS, /* on the default stream */
+    OUTSIDE,    /* on none: it computes while it is launched */
+    BREAKS,     /* on the stream; its third launch is the end of the device */
+};
+
+/* More than a row: tests see where it is not given back. */
+enum { SCRATCH_BYTES = 1 << 16 };
+
+#define HOSTED_STRING(x) #x
+#define HOSTED_NAME(x) HOSTED_STRING(x)
+static const enum hosted kind = HOSTED_KIND;
+
+/* What a launch takes to the device. */
+struct arguments {
+    struct attn_problem problem;
+    struct attn_call call;
+    void (*break_device)(void);
+};
+
+/* On the device. A row's output is in scratch first. */
+static void attend(const void *memory) {
+    const struct arguments *a = memory;
+    const int64_t dim = a->problem.head_dim;
+    uint16_t *out = a->call.tensors[ATTN_OUT].data;
+    float *lse = a->call.tensors[ATTN_LSE].data;
+    for (int64_t at = 0; at < a->problem.batch * a->problem.q_heads; at++) {
+        const struct planted_row row = planted_row_at(PLANTED_FLASH, &a->problem, &a->call, at);
+        planted_row(PLANTED_FLASH, &row, a->call.scratch, lse + at);
+        memcpy(out + at * dim, a->call.scratch, (size_t)dim * sizeof *out);
+    }
+    if (a->break_device != NULL) a->break_device();
+}
+
+/* A function of the driver that the harness has loaded, into *function. */
+static void find(const char *symbol, void *function) {
+    void *const driver = dlopen(getenv("ATTEST_LIBCUDA"), RTLD_NOW | RTLD_NOLOAD);
+    void *const found = driver != NULL ? dlsym(driver, symbol) : NULL;
+    if (found == NULL) abort(); /* a kernel is only launched after its device was opened */
+    memcpy(function, &found, sizeof found);
+}
+
+static const char *put_on(void *stream, const struct arguments *arguments) {
+    static const char *text;
+    size_t bytes = sizeof *arguments;
+    const void *extra[] = {(void *)1, arguments, (void *)2, &bytes, NULL};
+    int (*launch_kernel)(void (*)(const void *), unsigned, unsigned, unsigned, unsigned, unsigned,
+                         unsigned, unsigned, void *, void **, const void **);
+    int (*error_text)(int, const char **);
+    find("cuLaunchKernel", &launch_kernel);
+    find("cuGetErrorString", &error_text);
+    const int error = launch_kernel(attend, 1, 1, 1, 1, 1, 1, 0, stream, NULL, extra);
+    error_text(error, &text);
+    return error != 0 ? text : NULL;
+}
+
+static size_t scratch_bytes(const struct attn_problem *problem) {
+    (void)problem;
+    return SCRATCH_BYTES;
+}
+
+static const char *launch(const struct attn_problem *problem, const struct attn_call *call) {
+    static int launches;
+    struct arguments arguments = {.problem = *problem, .call = *call};
+    if (kind == BREAKS && ++launches == 3) find("standin_break", &arguments.break_device);
+    if (kind == OUTSIDE) {
+        attend(&arguments);
+        return NULL;
+    }
+    const char *reason = put_on(kind == STREAMLESS ? NULL : call->stream, &arguments);
+    if (kind == WAITS) {
+        int (*wait)(void *stream);
+        find("cuStreamSynchronize", &wait);
+        wait(call->stream);
+    }
+    return reason;
+}
+
+ATTN_PUBLIC const struct attn_kernel attn_export = {
+    .abi = ATTN_ABI,
+    .bytes = sizeof(struct attn_kernel),
+    .device = ATTN_CUDA,
+    .variant = ATTN_DECODE,
+    .name = HOSTED_NAME(HOSTED_FILE),
+    .revision = 1,
+    .grade = 'A',
+    .change = "computes on the host",
+    .traits = ATTN_GQA,
+    .dtypes = 1u << ATTN_F16 | 1u << ATTN_BF16,
+    .p_dtype = ATTN_INPUT,
+    .flags = ATTN_WRITES_LSE,
+    .head_dim_max = PLANTED_HEAD_DIM_MAX,
+    .scratch_bytes = scratch_bytes,
+    .launch = launch,
+};

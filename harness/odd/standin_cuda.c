@@ -1,0 +1,515 @@
+/* A stand-in for libcuda.so.1: GPUs whose memory is memory of this process and whose kernels are
+ * host functions, so that the CUDA path is tested where there is no GPU. Only what device_cuda.c
+ * and hosted.c call is here, by the driver API's names and numbers.
+ *
+ * It is as slow to act as the driver may be: what is put on a stream runs when somebody waits for
+ * it, so that a result taken too early is the old one. Calls that a capture cannot hold fail and
+ * spoil it; an error on the device stays until the process ends. One thread.
+ *
+ * Environment: STANDIN_CUDA_DEVICES (2), STANDIN_CUDA_BYTES of memory each (256 MiB),
+ * STANDIN_CUDA_L2 (256 KiB). */
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+/* X(our name, the driver's number, its name, its text) */
+#define ERRORS(X)                                                                                  \
+    X(SUCCESS, 0, "CUDA_SUCCESS", "no error")                                                      \
+    X(INVALID_VALUE, 1, "CUDA_ERROR_INVALID_VALUE", "invalid argument")                            \
+    X(OUT_OF_MEMORY, 2, "CUDA_ERROR_OUT_OF_MEMORY", "out of memory")                               \
+    X(NOT_INITIALIZED, 3, "CUDA_ERROR_NOT_INITIALIZED", "initialization error")                    \
+    X(NO_DEVICE, 100, "CUDA_ERROR_NO_DEVICE", "no CUDA-capable device is detected")                \
+    X(INVALID_DEVICE, 101, "CUDA_ERROR_INVALID_DEVICE", "invalid device ordinal")                  \
+    X(INVALID_CONTEXT, 201, "CUDA_ERROR_INVALID_CONTEXT", "invalid device context")                \
+    X(INVALID_HANDLE, 400, "CUDA_ERROR_INVALID_HANDLE", "invalid resource handle")                 \
+    X(ILLEGAL_STATE, 401, "CUDA_ERROR_ILLEGAL_STATE", "the operation cannot be performed now")     \
+    X(NOT_READY, 600, "CUDA_ERROR_NOT_READY", "device not ready")                                  \
+    X(ILLEGAL_ADDRESS, 700, "CUDA_ERROR_ILLEGAL_ADDRESS",                                          \
+      "an illegal memory access was encountered")                                                  \
+    X(CAPTURE_UNSUPPORTED, 900, "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED",                           \
+      "operation not permitted when stream is capturing")                                          \
+    X(CAPTURE_INVALIDATED, 901, "CUDA_ERROR_STREAM_CAPTURE_INVALIDATED",                           \
+      "operation failed due to a previous error during capture")                                   \
+    X(CAPTURE_IMPLICIT, 906, "CUDA_ERROR_STREAM_CAPTURE_IMPLICIT",                                 \
+      "operation would make the legacy stream depend on a capturing blocking stream")
+
+enum {
+#define X(symbol, number, name, text) symbol = number,
+    ERRORS(X)
+#undef X
+        NON_BLOCKING = 1,
+    CAPTURE_RELAXED = 2,
+    ATTRIBUTE_PROCESSORS = 16,
+    ATTRIBUTE_L2_BYTES = 38,
+    DEVICES_MAX = 8,
+    STREAMS_MAX = 16,
+};
+
+/* Something to be done, with what it needs copied. */
+struct operation {
+    void (*run)(const void *arguments);
+    void *arguments;
+    size_t bytes;
+};
+
+struct list {
+    struct operation *items;
+    size_t count;
+};
+
+struct stream {
+    int device;
+    bool ordinary; /* waits for the default stream, and that for it */
+    struct list queue;
+    bool capturing, spoilt;
+    int mode;
+    struct list captured;
+};
+
+struct event {
+    int device;
+    bool recorded, passed;
+    double seconds;
+};
+
+struct block {
+    struct block *next;
+    void *data;
+    size_t bytes;
+};
+
+static bool initialised;
+static int broken;       /* the error that all calls return from now on */
+static int current = -1; /* device */
+static struct {
+    struct block *blocks;
+    size_t used;
+} devices[DEVICES_MAX];
+static struct stream streams[STREAMS_MAX];
+static int stream_count;
+
+static size_t setting(const char *variable, size_t otherwise) {
+    const char *text = getenv(variable);
+    return text != NULL ? (size_t)strtoull(text, NULL, 0) : otherwise;
+}
+
+static int device_count(void) {
+    const size_t count = setting("STANDIN_CUDA_DEVICES", 2);
+    return count < DEVICES_MAX ? (int)count : DEVICES_MAX;
+}
+
+static size_t memory_bytes(void) {
+    return setting("STANDIN_CUDA_BYTES", (size_t)256 << 20);
+}
+
+/* For kernels: what a bad access does. */
+void standin_break(void) {
+    broken = ILLEGAL_ADDRESS;
+}
+
+/* The error that keeps any call from doing anything. */
+static int state(void) {
+    if (!initialised) return NOT_INITIALIZED;
+    return broken != SUCCESS ? broken : current < 0 ? INVALID_CONTEXT : SUCCESS;
+}
+
+static void append(struct list *list, void (*run)(const void *), const void *arguments,
+                   size_t bytes) {
+    list->items = realloc(list->items, (list->count + 1) * sizeof *list->items);
+    if (list->items == NULL) abort();
+    struct operation *added = &list->items[list->count++];
+    added->run = run;
+    added->bytes = bytes;
+    added->arguments = malloc(bytes);
+    if (added->arguments == NULL) abort();
+    memcpy(added->arguments, arguments, bytes);
+}
+
+static void run_list(const struct list *list) {
+    for (size_t n = 0; n < list->count && broken == SUCCESS; n++)
+        list->items[n].run(list->items[n].arguments);
+}
+
+static void clear(struct list *list) {
+    for (size_t n = 0; n < list->count; n++) free(list->items[n].arguments);
+    free(list->items);
+    *list = (struct list){0};
+}
+
+static void drain(struct stream *stream) {
+    run_list(&stream->queue);
+    clear(&stream->queue);
+}
+
+/* Asks whether the call would wait for a stream that captures; that spoils the capture. */
+static int spoil(bool ordinary_only, bool allowed_when_relaxed, int error) {
+    int result = SUCCESS;
+    for (int n = 0; n < stream_count; n++) {
+        struct stream *stream = &streams[n];
+        if (!stream->capturing || stream->device != current) continue;
+        if (ordinary_only && !stream->ordinary) continue;
+        if (allowed_when_relaxed && stream->mode == CAPTURE_RELAXED) continue;
+        stream->spoilt = true;
+        result = error;
+    }
+    return result;
+}
+
+/* What a call on the default stream waits for. */
+static int drain_ordinary(void) {
+    int error = state();
+    if (error == SUCCESS) error = spoil(true, false, CAPTURE_IMPLICIT);
+    for (int n = 0; error == SUCCESS && n < stream_count; n++) {
+        if (streams[n].ordinary && streams[n].device == current) drain(&streams[n]);
+    }
+    return error == SUCCESS ? broken : error;
+}
+
+/* To the stream, its capture, or, on the default stream, done. */
+static int enqueue(struct stream *stream, void (*run)(const void *), const void *arguments,
+                   size_t bytes) {
+    int error = stream == NULL ? drain_ordinary() : state();
+    if (error != SUCCESS) return error;
+    if (stream == NULL) {
+        run(arguments);
+        return broken;
+    }
+    if (stream->capturing && stream->spoilt) return CAPTURE_INVALIDATED;
+    append(stream->capturing ? &stream->captured : &stream->queue, run, arguments, bytes);
+    return SUCCESS;
+}
+
+static void *memory(uint64_t address) {
+    void *pointer;
+    _Static_assert(sizeof pointer == sizeof address, "addresses are 64 bits wide");
+    memcpy(&pointer, &address, sizeof pointer);
+    return pointer;
+}
+
+/* Whether all of it is in one allocation. */
+static bool allocated(uint64_t address, size_t bytes) {
+    for (int n = 0; n < DEVICES_MAX; n++) {
+        for (const struct block *block = devices[n].blocks; block != NULL; block = block->next) {
+            const uint64_t at = address - (uintptr_t)block->data;
+            if (at < block->bytes && bytes <= block->bytes - at) return true;
+        }
+    }
+    return false;
+}
+
+/* The driver's functions, by its names. */
+
+static const struct {
+    int number;
+    const char *name, *text;
+} errors[] = {
+#define X(symbol, number, name, text) {number, name, text},
+    ERRORS(X)
+#undef X
+};
+
+int cuGetErrorName(int error, const char **name) {
+    *name = NULL;
+    for (size_t n = 0; n < sizeof errors / sizeof errors[0]; n++) {
+        if (errors[n].number == error) *name = errors[n].name;
+    }
+    return *name != NULL ? SUCCESS : INVALID_VALUE;
+}
+
+int cuGetErrorString(int error, const char **text) {
+    *text = NULL;
+    for (size_t n = 0; n < sizeof errors / sizeof errors[0]; n++) {
+        if (errors[n].number == error) *text = errors[n].text;
+    }
+    return *text != NULL ? SUCCESS : INVALID_VALUE;
+}
+
+int cuInit(unsigned flags) {
+    if (flags != 0) return INVALID_VALUE;
+    if (device_count() == 0) return NO_DEVICE;
+    initialised = true;
+    return SUCCESS;
+}
+
+int cuDriverGetVersion(int *version) {
+    *version = 13000;
+    return SUCCESS;
+}
+
+int cuDeviceGetCount(int *count) {
+    *count = device_count();
+    return initialised ? SUCCESS : NOT_INITIALIZED;
+}
+
+int cuDeviceGet(int *device, int index) {
+    if (!initialised) return NOT_INITIALIZED;
+    if (index < 0 || index >= device_count()) return INVALID_DEVICE;
+    *device = index;
+    return SUCCESS;
+}
+
+int cuDeviceGetName(char *name, int bytes, int device) {
+    snprintf(name, (size_t)bytes, "stand-in %d", device);
+    return SUCCESS;
+}
+
+int cuDeviceTotalMem_v2(size_t *bytes, int device) {
+    *bytes = memory_bytes();
+    return device < device_count() ? SUCCESS : INVALID_DEVICE;
+}
+
+int cuDeviceGetPCIBusId(char *id, int bytes, int device) {
+    snprintf(id, (size_t)bytes, "0000:%d:00.0", 17 + device);
+    return SUCCESS;
+}
+
+int cuDeviceGetAttribute(int *value, int attribute, int device) {
+    if (device >= device_count()) return INVALID_DEVICE;
+    if (attribute == ATTRIBUTE_PROCESSORS) {
+        *value = 4;
+    } else if (attribute == ATTRIBUTE_L2_BYTES) {
+        *value = (int)setting("STANDIN_CUDA_L2", (size_t)256 << 10);
+    } else {
+        return INVALID_VALUE;
+    }
+    return SUCCESS;
+}
+
+/* A context is its device's number and one, so that none is NULL. */
+int cuDevicePrimaryCtxRetain(void **context, int device) {
+    if (!initialised) return NOT_INITIALIZED;
+    *context = memory((uint64_t)device + 1);
+    return device < device_count() ? SUCCESS : INVALID_DEVICE;
+}
+
+int cuCtxSetCurrent(void *context) {
+    current = (int)(uintptr_t)context - 1;
+    return initialised ? SUCCESS : NOT_INITIALIZED;
+}
+
+int cuCtxSynchronize(void) {
+    int error = state();
+    if (error == SUCCESS) error = spoil(false, false, CAPTURE_UNSUPPORTED);
+    for (int n = 0; error == SUCCESS && n < stream_count; n++) {
+        if (streams[n].device == current) drain(&streams[n]);
+    }
+    return error == SUCCESS ? broken : error;
+}
+
+int cuStreamCreate(struct stream **stream, unsigned flags) {
+    if (state() != SUCCESS) return state();
+    if (stream_count == STREAMS_MAX) return OUT_OF_MEMORY;
+    *stream = &streams[stream_count++];
+    **stream = (struct stream){.device = current, .ordinary = !(flags & NON_BLOCKING)};
+    return SUCCESS;
+}
+
+int cuStreamSynchronize(struct stream *stream) {
+    if (stream == NULL) return drain_ordinary();
+    if (state() != SUCCESS) return state();
+    if (stream->capturing) {
+        stream->spoilt = true;
+        return CAPTURE_UNSUPPORTED;
+    }
+    drain(stream);
+    return broken;
+}
+
+int cuStreamBeginCapture_v2(struct stream *stream, int mode) {
+    if (state() != SUCCESS) return state();
+    if (stream == NULL) return CAPTURE_UNSUPPORTED;
+    if (stream->capturing) return ILLEGAL_STATE;
+    stream->capturing = true;
+    stream->spoilt = false;
+    stream->mode = mode;
+    return SUCCESS;
+}
+
+int cuStreamEndCapture(struct stream *stream, struct list **graph) {
+    *graph = NULL;
+    if (!stream->capturing) return ILLEGAL_STATE;
+    stream->capturing = false;
+    if (stream->spoilt) {
+        clear(&stream->captured);
+        return CAPTURE_INVALIDATED;
+    }
+    *graph = malloc(sizeof **graph);
+    if (*graph == NULL) return OUT_OF_MEMORY;
+    **graph = stream->captured;
+    stream->captured = (struct list){0};
+    return state();
+}
+
+int cuGraphGetNodes(const struct list *graph, void **nodes, size_t *count) {
+    if (nodes != NULL) return INVALID_VALUE; /* only their number */
+    *count = graph->count;
+    return state();
+}
+
+/* What is to be launched is a graph of its own: the other may be destroyed. */
+int cuGraphInstantiateWithFlags(struct list **ready, const struct list *graph,
+                                unsigned long long flags) {
+    if (state() != SUCCESS) return state();
+    if (flags != 0 || graph == NULL) return INVALID_VALUE;
+    *ready = calloc(1, sizeof **ready);
+    if (*ready == NULL) return OUT_OF_MEMORY;
+    for (size_t n = 0; n < graph->count; n++)
+        append(*ready, graph->items[n].run, graph->items[n].arguments, graph->items[n].bytes);
+    return SUCCESS;
+}
+
+static void run_graph(const void *arguments) {
+    run_list(*(struct list *const *)arguments);
+}
+
+int cuGraphLaunch(struct list *ready, struct stream *stream) {
+    return enqueue(stream, run_graph, &ready, sizeof(void *));
+}
+
+int cuGraphDestroy(struct list *graph) {
+    clear(graph);
+    free(graph);
+    return SUCCESS;
+}
+
+/* The driver keeps it until what was launched has run. */
+int cuGraphExecDestroy(struct list *ready) {
+    for (int n = 0; n < stream_count; n++) drain(&streams[n]);
+    return cuGraphDestroy(ready);
+}
+
+int cuEventCreate(struct event **event, unsigned flags) {
+    if (state() != SUCCESS || flags != 0) return state() != SUCCESS ? state() : INVALID_VALUE;
+    *event = calloc(1, sizeof **event);
+    if (*event == NULL) return OUT_OF_MEMORY;
+    (*event)->device = current;
+    return SUCCESS;
+}
+
+static void pass(const void *arguments) {
+    struct event *event = *(struct event *const *)arguments;
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    event->seconds = (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+    event->passed = true;
+}
+
+/* In a capture it orders work and takes no time. */
+int cuEventRecord(struct event *event, struct stream *stream) {
+    if (state() != SUCCESS) return state();
+    if (stream != NULL && stream->device != event->device) return INVALID_HANDLE;
+    event->passed = false;
+    event->recorded = stream == NULL || !stream->capturing;
+    return event->recorded ? enqueue(stream, pass, &event, sizeof(void *)) : SUCCESS;
+}
+
+int cuEventElapsedTime(float *ms, const struct event *from, const struct event *to) {
+    if (state() != SUCCESS) return state();
+    if (!from->recorded || !to->recorded) return INVALID_HANDLE;
+    if (!from->passed || !to->passed) return NOT_READY;
+    *ms = (float)((to->seconds - from->seconds) * 1e3);
+    return SUCCESS;
+}
+
+int cuMemAlloc_v2(uint64_t *address, size_t bytes) {
+    enum { ALIGNMENT = 256 };
+    int error = state();
+    if (error == SUCCESS) error = spoil(false, true, CAPTURE_UNSUPPORTED);
+    if (error == SUCCESS && bytes == 0) error = INVALID_VALUE;
+    if (error == SUCCESS && bytes > memory_bytes() - devices[current].used) error = OUT_OF_MEMORY;
+    if (error != SUCCESS) return error;
+    struct block *block = malloc(sizeof *block);
+    if (block == NULL) return OUT_OF_MEMORY;
+    block->bytes = bytes;
+    block->data = aligned_alloc(ALIGNMENT, (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT);
+    if (block->data == NULL) {
+        free(block);
+        return OUT_OF_MEMORY;
+    }
+    memset(block->data, 0xff, bytes); /* NaN: nothing is promised about it */
+    block->next = devices[current].blocks;
+    devices[current].blocks = block;
+    devices[current].used += bytes;
+    *address = (uintptr_t)block->data;
+    return SUCCESS;
+}
+
+/* Waits for everything that may use it. */
+int cuMemFree_v2(uint64_t address) {
+    int error = spoil(false, true, CAPTURE_UNSUPPORTED);
+    if (error == SUCCESS) error = cuCtxSynchronize();
+    if (error != SUCCESS) return error;
+    struct block **at = &devices[current].blocks;
+    while (*at != NULL && (*at)->data != memory(address)) at = &(*at)->next;
+    if (*at == NULL) return INVALID_VALUE;
+    struct block *block = *at;
+    *at = block->next;
+    devices[current].used -= block->bytes;
+    free(block->data);
+    free(block);
+    return SUCCESS;
+}
+
+int cuMemGetInfo_v2(size_t *unused, size_t *all) {
+    if (state() != SUCCESS) return state();
+    *all = memory_bytes();
+    *unused = *all - devices[current].used;
+    return SUCCESS;
+}
+
+int cuMemcpyHtoD_v2(uint64_t to, const void *from, size_t bytes) {
+    int error = drain_ordinary();
+    if (error == SUCCESS && !allocated(to, bytes)) error = INVALID_VALUE;
+    if (error == SUCCESS) memcpy(memory(to), from, bytes);
+    return error;
+}
+
+int cuMemcpyDtoH_v2(void *to, uint64_t from, size_t bytes) {
+    int error = drain_ordinary();
+    if (error == SUCCESS && !allocated(from, bytes)) error = INVALID_VALUE;
+    if (error == SUCCESS) memcpy(to, memory(from), bytes);
+    return error;
+}
+
+int cuMemcpyDtoD_v2(uint64_t to, uint64_t from, size_t bytes) {
+    int error = drain_ordinary();
+    if (error == SUCCESS && !(allocated(to, bytes) && allocated(from, bytes)))
+        error = INVALID_VALUE;
+    if (error == SUCCESS) memcpy(memory(to), memory(from), bytes);
+    return error;
+}
+
+struct fill {
+    uint64_t to;
+    unsigned char byte;
+    size_t bytes;
+};
+
+static void fill(const void *arguments) {
+    const struct fill *what = arguments;
+    memset(memory(what->to), what->byte, what->bytes);
+}
+
+int cuMemsetD8Async(uint64_t to, unsigned char byte, size_t bytes, struct stream *stream) {
+    if (!allocated(to, bytes)) return INVALID_VALUE;
+    return enqueue(stream, fill, &(struct fill){to, byte, bytes}, sizeof(struct fill));
+}
+
+int cuMemsetD8_v2(uint64_t to, unsigned char byte, size_t bytes) {
+    return cuMemsetD8Async(to, byte, bytes, NULL);
+}
+
+/* The function is one of this process, called once with the packed arguments. */
+int cuLaunchKernel(void (*function)(const void *arguments), unsigned grid_x, unsigned grid_y,
+                   unsigned grid_z, unsigned block_x, unsigned block_y, unsigned block_z,
+                   unsigned shared_bytes, struct stream *stream, void **parameters, void **extra) {
+    (void)shared_bytes;
+    /* extra: 1 (a pointer follows), the arguments, 2 (their size follows), the size, 0 */
+    if (grid_x * grid_y * grid_z == 0 || block_x * block_y * block_z == 0 || parameters != NULL ||
+        extra == NULL || (uintptr_t)extra[0] != 1 || (uintptr_t)extra[2] != 2)
+        return INVALID_VALUE;
+    return enqueue(stream, function, extra[1], *(const size_t *)extra[3]);
+}

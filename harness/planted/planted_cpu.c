@@ -1,0 +1,42 @@
+/* Planted kernels on a CPU: one thread, rows one after the other. */
+#include "planted.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Everything a kernel can do wrong apart from computing the wrong thing. */
+static void misbehave(enum planted bug, const struct attn_problem *problem,
+                      const struct attn_call *call, int64_t calls) {
+    const int64_t elements = problem->batch * problem->q_heads * problem->q_len * problem->head_dim;
+    uint16_t *out = call->tensors[ATTN_OUT].data;
+    if (bug == PLANTED_OUT_OVERRUN) out[elements] = 0;
+    if (bug == PLANTED_INPUT_CHANGED) ((uint16_t *)call->tensors[ATTN_Q].data)[0]++;
+    if (bug == PLANTED_CRASHES) {
+        volatile uintptr_t nowhere = 64; /* volatile: compilers refuse what they see through */
+        *(volatile int *)nowhere = 0;
+    }
+    if (bug == PLANTED_HANGS) {
+        for (volatile int64_t n = 0;; n++) {
+        }
+    }
+    if (bug == PLANTED_PREVIOUS_CALL) {
+        static uint16_t *first;
+        const size_t bytes = (size_t)elements * sizeof *first;
+        if (calls == 0 && (first = malloc(bytes)) != NULL) memcpy(first, out, bytes);
+        if (first != NULL) memcpy(out, first, bytes);
+    }
+}
+
+const char *planted_launch(enum planted bug, const struct attn_problem *problem,
+                           const struct attn_call *call, int64_t calls) {
+    const int64_t rows = problem->batch * problem->q_heads * problem->q_len;
+    uint16_t *out = call->tensors[ATTN_OUT].data;
+    float *lse = call->tensors[ATTN_LSE].data;
+    for (int64_t at = 0; at < rows; at++) {
+        struct planted_row row = planted_row_at(bug, problem, call, at);
+        row.call = calls;
+        planted_row(bug, &row, out + at * problem->head_dim, lse + at);
+    }
+    misbehave(bug, problem, call, calls);
+    return NULL;
+}

@@ -1,0 +1,27 @@
+/* What a library that measures a GPU's ceilings exports (kernels/cuda/probe.cu): C11 and C++, no
+ * type of anybody else. It is loaded in a worker, as kernels are. */
+#ifndef ATTEST_PROBE_LIBRARY_H
+#define ATTEST_PROBE_LIBRARY_H
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Rates as in struct machine_device (record.h); 0: not measured. */
+struct probe_ceilings {
+    double copy_bytes_s, read_bytes_s;
+    double gather_bytes_s[4]; /* rows of 128, 256, 512 and 1024 bytes, at random */
+    double f16_flops, bf16_flops;
+    double launch_us, graph_launch_us;
+};
+
+/* On the current context's device and `stream` (a CUstream), spending about `seconds` in all.
+ * NULL, or what went wrong: a text that lives as long as the library. */
+__attribute__((visibility("default"))) const char *attest_probe(void *stream, double seconds,
+                                                                struct probe_ceilings *ceilings);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,57 @@
+/* Taking the samples of a timing, in the worker.
+ *
+ * Where a device records (device.h), a sample is one replay of many launches over their number; so
+ * a launch pays what it costs in a graph and not what it costs the host. Warm, all of them are the
+ * same call. Cold, launch n reads copy n % copies of all inputs, tables and lists too, of which
+ * there are so many that between two uses of one at least device->forget_bytes() are touched,
+ * counting each byte that a launch must read once and no more. Where that takes more copies than
+ * there is room for, and where a launch cannot be recorded or takes so long that it need not be, a
+ * sample is one launch between two events, and cold the caches are emptied before it. */
+#ifndef ATTEST_SAMPLING_H
+#define ATTEST_SAMPLING_H
+
+#include "device.h"
+#include "timing.h"
+
+#include <stddef.h>
+
+/* A memory that tensors lie in, on the host and where kernels find it. */
+struct memory {
+    unsigned char *host, *device;
+    size_t bytes;
+    bool output;
+};
+
+/* What is timed. */
+struct subject {
+    const struct device *device;
+    const struct attn_kernel *kernel;
+    const struct attn_problem *problem;
+    const struct attn_call *call; /* prepared */
+    const struct memory *memories;
+    size_t memory_count;
+};
+
+struct sampling {
+    /* asked for */
+    struct timing_plan plan;
+    bool cold;
+    double touched_bytes; /* that one launch must read at least; 0: not known */
+    /* found; the caller frees the arrays */
+    double *us, *clock_mhz; /* of each sample; clock_mhz NaN: not known */
+    int64_t n, launches, copies;
+    double single_us;       /* a single launch between two events, before; 0: not taken */
+    char how[12], stop[12]; /* as in struct timing */
+    char unrecorded[160];   /* why the kernel cannot be recorded; "": it was not tried or it can */
+    struct device_state last; /* as it was during the last sample that was replayed */
+};
+
+/* What is recorded stays so until the next sampling or sampling_forget. NULL, or what went wrong:
+ * words of the kernel or the device. */
+const char *sampling_take(struct sampling *sampling, const struct subject *subject);
+/* Replays, once, what was recorded; without that a launch. */
+const char *sampling_repeat(const struct subject *subject);
+/* Frees what a sampling keeps: the copies and their kernel states. */
+void sampling_forget(const struct subject *subject);
+
+#endif

@@ -1,0 +1,54 @@
+/* What the halves of a trial share: trial.c runs a kernel, provokes and judges it, trial_time.c
+ * times it. Each step asks the worker for something and looks at what it did; the first that ends
+ * the matter sets the verdict and returns false, and what would follow is skipped. */
+#ifndef ATTEST_TRIAL_INSIDE_H
+#define ATTEST_TRIAL_INSIDE_H
+
+#include "client.h"
+#include "outputs.h"
+#include "trial.h"
+
+enum { LAUNCHES_MAX = 256 };
+
+struct trial {
+    const struct plugin *plugin;
+    const struct trial_options *options;
+    struct fixture *fixture;
+    struct row *row;
+    struct rule_view view;
+    struct client *client;
+    struct outputs outputs;
+    unsigned char *first; /* out and lse of the first launch */
+    int threads;
+    bool writes_lse, nondeterministic;
+    struct observation seen;
+    bool stale;
+    struct verdict verdict;
+    double launches_us[LAUNCHES_MAX];
+    int64_t launches;
+    double start_s;
+};
+
+__attribute__((format(printf, 3, 4))) bool trial_end(struct trial *trial, enum status status,
+                                                     const char *format, ...);
+/* Asks the worker. False when the row is at its end: it died, hung, or said no. */
+bool trial_ask(struct trial *trial, json_t *request, double seconds, json_t **reply);
+bool trial_prepare(struct trial *trial);
+/* One launch into filled outputs, and a look at the guards around them; `recorded`: of what was
+ * timed last, as it was timed. */
+bool trial_launch(struct trial *trial, bool recorded);
+bool trial_finish(struct trial *trial);
+void trial_look_at_scratch(struct trial *trial, const json_t *reply);
+bool trial_same_as_first(const struct trial *trial);
+uint64_t trial_digest_inputs(const struct fixture *fixture);
+void trial_look_at_inputs(struct trial *trial, enum poison poison, uint64_t digest);
+/* What the output that is there now is worth, by its numbers alone. */
+struct verdict trial_judge_now(const struct trial *trial, struct deviation *deviation,
+                               const struct observation *seen);
+
+/* trial_time.c: the second half, of a kernel that is right. */
+bool trial_time(struct trial *trial);
+/* Rates, and what speaks against them. */
+void trial_rate(struct trial *trial);
+
+#endif
