@@ -503,3 +503,77 @@ Test(row, during_which_the_gpu_reported_an_error_does_not_pass) {
     client_stop(&client);
     fixture_free(&fixture);
 }
+
+/* Ceilings */
+
+static void use_probe(const char *rate) {
+    use_standins();
+    use("ATTEST_PROBES", "probes");
+    setenv("STANDIN_RATE", rate, 1);
+}
+
+/* The machine with what the probe says of the first GPU. */
+static struct machine *probed(void) {
+    struct fault fault = {0};
+    struct machine *machine = calloc(1, sizeof *machine);
+    cr_assert(
+        devices_find(ATTN_CUDA, machine->devices, &machine->device_count, verb_program(), &fault) &&
+        machine->device_count == 2);
+    cr_assert(devices_probe(&machine->devices[0], verb_program(), 1, &fault), "%s", fault.text);
+    return machine;
+}
+
+Test(ceilings, are_what_the_library_measured_and_0_where_there_is_none) {
+    use_probe("3e12");
+    struct machine *machine = probed();
+    const struct machine_device *device = machine->devices;
+    cr_assert(device->read_bytes_s == 3e12 && device->gather_128_bytes_s == 3e12);
+    cr_assert(device->gather_1024_bytes_s == 12e12 && device->bf16_flops == 3e12);
+    cr_assert(device->launch_us == 5 && device->graph_launch_us == 0.5);
+    cr_assert(device->processors > 0 && device->name[0] != '\0', "what was known stays");
+    cr_assert(device[1].read_bytes_s == 0);
+    free(machine);
+    struct fault fault = {0};
+    struct machine_device other = {.device = "cuda"};
+    setenv("ATTEST_PROBES", "/nonexistent", 1);
+    cr_assert(devices_probe(&other, verb_program(), 1, &fault) && other.read_bytes_s == 0);
+}
+
+Test(ceilings, that_cannot_be_measured_are_a_fault_with_the_reason) {
+    use_probe("1");
+    unsetenv("STANDIN_RATE");
+    struct fault fault = {0};
+    struct machine_device device = {.device = "cuda"};
+    cr_assert(!devices_probe(&device, verb_program(), 1, &fault));
+    cr_assert(strstr(fault.text, "measuring nothing") != NULL, "%s", fault.text);
+}
+
+Test(ceilings, rows_are_shares_of_the_nearer_one) {
+    use_probe("1e15");
+    struct machine *machine = probed();
+    struct fixture fixture = obtain(small);
+    struct trial_options options = options_for(NULL);
+    options.machine = machine;
+    const struct row row = run("honest", &fixture, &options);
+    is_right(&row);
+    const double of_flops = 100 * row.tflops * 1e12 / 1e15, of_bytes = 100 * row.gbs * 1e9 / 1e15;
+    cr_assert(fabs(row.ceiling_percent - fmax(of_flops, of_bytes)) < 1e-9);
+    cr_assert(!strcmp(row.ceiling, of_flops > of_bytes ? "flops" : "bytes"), "%s", row.ceiling);
+    fixture_free(&fixture);
+    free(machine);
+}
+
+Test(ceilings, a_row_beyond_them_is_measured_again_and_then_invalid) {
+    use_probe("1");
+    struct machine *machine = probed();
+    struct fixture fixture = obtain(small);
+    struct trial_options options = options_for(NULL);
+    options.machine = machine;
+    struct row row = run("honest", &fixture, &options);
+    is(&row, "INVALID_PHYSICS", "TFLOP/s, the machine has");
+    setenv("STANDIN_RATE", "1e15", 1); /* somebody else had used it */
+    row = run("honest", &fixture, &options);
+    is_right(&row);
+    fixture_free(&fixture);
+    free(machine);
+}

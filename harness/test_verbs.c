@@ -228,3 +228,44 @@ Test(fuzz, without_kernels_there_is_nothing_to_do) {
     cr_assert(status == FAULT_NOTHING && text[0] == 0);
     free(text);
 }
+
+/* The probe */
+
+static void use_standins(void) {
+    static const char *const libraries[][2] = {{"ATTEST_LIBCUDA", "libcuda.so.1"},
+                                               {"ATTEST_NVML", "libnvidia-ml.so.1"},
+                                               {"ATTEST_PROBES", "probes"}};
+    for (int n = 0; n < 3; n++) {
+        char path[4400];
+        snprintf(path, sizeof path, "%s/../standin/%s", verb_kernels(), libraries[n][1]);
+        setenv(libraries[n][0], path, 1);
+    }
+    setenv("STANDIN_RATE", "2e12", 1);
+}
+
+Test(probe, measures_the_cpu_and_each_gpu) {
+    int status;
+    use_standins();
+    json_t *json = JSON(verb_probe, &status, "probe", "--json", "--seconds", "0.1");
+    cr_assert(status == 0);
+    cr_assert(json_number_value(json_object_get(json, "fma_flops")) > 0);
+    const json_t *devices = json_object_get(json, "devices");
+    cr_assert(json_array_size(devices) == 2);
+    const json_t *second = json_array_get(devices, 1);
+    cr_assert(number_in(second, "index") == 1);
+    cr_assert(json_number_value(json_object_get(second, "read_bytes_s")) == 2e12);
+    json_decref(json);
+}
+
+Test(probe, prints_a_table_and_says_what_it_could_not_measure) {
+    int status;
+    use_standins();
+    char *text = OUTPUT(verb_probe, &status, "probe", "--seconds", "0.1");
+    cr_assert(status == 0 && strstr(text, "cuda:1") != NULL && strstr(text, "2000.0 GB/s"), "%s",
+              text);
+    free(text);
+    setenv("ATTEST_PROBES", "/nonexistent", 1);
+    text = OUTPUT(verb_probe, &status, "probe", "--seconds", "0.1");
+    cr_assert(status == 0 && strstr(text, "there is no probe for it here") != NULL, "%s", text);
+    free(text);
+}
