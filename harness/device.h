@@ -16,6 +16,7 @@ struct device_state {
 
 struct device {
     enum attn_device kind;
+    bool events; /* launches are timed between two events on the device, else by the host's clock */
     /* Sets call->stream for call->device_index; NULL, or why there is no such device here. May be
      * called again for the same index. */
     const char *(*open)(struct attn_call *call);
@@ -33,11 +34,12 @@ struct device {
      * Returns what the kernel returned. */
     const char *(*launch)(const struct attn_kernel *kernel, const struct attn_problem *problem,
                           const struct attn_call *call, double *us);
-    /* Leaves nothing of the tensors in any cache; false when there is no memory to do it with. */
-    bool (*evict)(int threads);
 
     /* The rest is NULL where a device has no such thing. */
 
+    /* Leaves nothing of the tensors in any cache; false when there is no memory to do it with. NULL
+     * of a device that is not timed. */
+    bool (*evict)(int threads);
     /* Bytes that must be touched between two uses of a line for it to have left every cache. */
     size_t (*forget_bytes)(void);
     /* Bytes that can still be allocated. */
@@ -62,6 +64,6 @@ struct device {
 /* NULL when this program does not know it. */
 const struct device *device_find(enum attn_device kind);
 
-extern const struct device device_cpu, device_cuda;
+extern const struct device device_cpu, device_cuda, device_ascend, device_twin;
 
 #endif

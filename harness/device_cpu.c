@@ -98,7 +98,8 @@ const struct device device_cpu = {
     .evict = cpu_evict,
 };
 
-static const struct device *const devices[] = {&device_cpu, &device_cuda};
+static const struct device *const devices[] = {&device_cpu, &device_cuda, &device_ascend,
+                                               &device_twin};
 
 const struct device *device_find(enum attn_device kind) {
     for (size_t n = 0; n < sizeof devices / sizeof devices[0]; n++) {

@@ -318,6 +318,7 @@ static bool cuda_evict(int threads) {
 
 const struct device device_cuda = {
     .kind = ATTN_CUDA,
+    .events = true,
     .open = cuda_open,
     .allocate = cuda_allocate,
     .release = cuda_release,

@@ -13,6 +13,8 @@ struct driver {
     const char *meaning;
 };
 extern const struct driver drivers[]; /* ends with meaning == NULL */
+/* The entry of a kind; the last, which ends the table, of one that is unknown. */
+const struct driver *driver_of(enum attn_device device);
 
 bool driver_present(const struct driver *driver);
 

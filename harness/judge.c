@@ -39,6 +39,21 @@ int status_exit(enum status status) {
     }
 }
 
+bool status_told(const char *text, enum status *status, const char **reason) {
+    const size_t length = strcspn(text, ":");
+    if (text[length] == '\0') return false;
+    for (int n = 0; n < STATUS_COUNT; n++) {
+        const char *name = status_name((enum status)n);
+        if (strlen(name) != length || strncmp(text, name, length) != 0 ||
+            status_exit((enum status)n) == 0)
+            continue;
+        *status = (enum status)n;
+        *reason = text + length + 1 + strspn(text + length + 1, " ");
+        return true;
+    }
+    return false;
+}
+
 struct evidence {
     const struct deviation *deviation;
     const struct observation *observation;

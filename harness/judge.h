@@ -36,6 +36,9 @@ enum status {
 const char *status_name(enum status status);
 /* 0, 1 or 3 as the program's exit code counts it. */
 int status_exit(enum status status);
+/* Whether a text begins with the name of a status that fails and a colon, as findings do that a
+ * kernel or its emulation report themselves; then *reason is what follows. */
+bool status_told(const char *text, enum status *status, const char **reason);
 
 /* What the trial saw beside the numbers. */
 struct observation {

@@ -60,6 +60,11 @@ const char *verb_probes(void) {
                  ATTEST_INSTALLED_LIB "/attest/probes", path);
 }
 
+const char *verb_baseline(void) {
+    const char *given = getenv("ATTEST_BASELINE");
+    return given != NULL && *given != '\0' ? given : ATTEST_SOURCE_DIR "/reports/baseline";
+}
+
 /* An installed program leaves runs where the user is. */
 const char *verb_runs(void) {
     const char *given = getenv("ATTEST_RUNS");

@@ -200,6 +200,15 @@ bool plugin_scan(struct plugin_list *list, const char *program, const char *dire
     return true;
 }
 
+void plugin_list_leave_out(struct plugin_list *list, enum attn_device device) {
+    int64_t kept = 0;
+    for (int64_t n = 0; n < list->count; n++) {
+        if ((enum attn_device)list->plugins[n].kernel.device != device)
+            list->plugins[kept++] = list->plugins[n];
+    }
+    list->count = kept;
+}
+
 void plugin_list_free(struct plugin_list *list) {
     free(list->plugins);
     *list = (struct plugin_list){0};

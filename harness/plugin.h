@@ -30,6 +30,8 @@ struct plugin_list {
  * not called <variant>_<name>_r<revision>, is a line on stderr, not the end. */
 bool plugin_scan(struct plugin_list *list, const char *program, const char *directory,
                  const char *const *globs, int64_t glob_count, struct fault *fault);
+/* Takes the kernels for one kind of device out. */
+void plugin_list_leave_out(struct plugin_list *list, enum attn_device device);
 void plugin_list_free(struct plugin_list *list);
 
 /* Why this kernel is not given this problem -- undeclared device, variant, trait, dtype, head dim

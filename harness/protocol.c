@@ -10,8 +10,11 @@ struct name {
     uint64_t value;
 };
 
-static const struct name devices[] = {
-    {"cpu", ATTN_CPU}, {"cuda", ATTN_CUDA}, {"ascend", ATTN_ASCEND}, {NULL, 0}};
+static const struct name devices[] = {{"cpu", ATTN_CPU},
+                                      {"cuda", ATTN_CUDA},
+                                      {"ascend", ATTN_ASCEND},
+                                      {"twin", ATTN_ASCEND_TWIN},
+                                      {NULL, 0}};
 
 static const struct name variants[] = {
 #define ATTN_X(symbol, name, traits) {#name, ATTN_##symbol},

@@ -51,7 +51,7 @@
 
 const struct row_field row_fields[] = {
     TEXT(kernel, "device/variant_method_rN"),
-    TEXT(device, "cpu, cuda, ascend; anchor for a row that is computed, not run"),
+    TEXT(device, "cpu, cuda, ascend, twin; anchor for a row that is computed, not run"),
     INTEGER(device_index, "", "which of them: 1 for cuda:1"),
     TEXT(variant, "prefill, decode_paged, ..."),
     TEXT(method, "the kernel's name without variant and revision"),
@@ -137,6 +137,11 @@ const struct row_field row_fields[] = {
     TEXT(ceiling, "which one: flops (of a CPU f32 multiply-adds in registers, of a GPU 16-bit "
                   "products), bytes (its read rate) or gather (of rows as long as the problem's)"),
     REAL(seconds, "s", "wall time of the row, all included"),
+    REAL(
+        estimate_us, "us",
+        "of a twin's row: floor that the counted work implies on a 910B2, overlap assumed perfect; "
+        "an estimate, never a time"),
+    TEXT(counted, "the work that the estimate is of, as the twin counted it"),
     {NULL, NULL, NULL, ROW_TEXT, 0, 0},
 };
 
@@ -172,11 +177,11 @@ const struct row_field machine_fields[] = {
 #define DEVICE_REAL(name, unit, meaning) FIELD(ROW_REAL, machine_device, #name, name, unit, meaning)
 
 const struct row_field machine_device_fields[] = {
-    DEVICE_TEXT(device, "cuda"),
+    DEVICE_TEXT(device, "cuda, ascend"),
     DEVICE_INTEGER(index, "", "which of them: 1 for cuda:1"),
     DEVICE_TEXT(name, "what the driver calls it"),
-    DEVICE_TEXT(driver, "the newest CUDA that the driver supports"),
-    DEVICE_INTEGER(processors, "", "multiprocessors"),
+    DEVICE_TEXT(driver, "the newest CUDA that the driver supports, or AscendCL's version"),
+    DEVICE_INTEGER(processors, "", "multiprocessors, or AI cores"),
     DEVICE_REAL(memory_bytes, "B", "its memory"),
     DEVICE_REAL(cache_bytes, "B", "its L2"),
     DEVICE_REAL(clock_mhz, "MHz", "the highest clock it is specified for"),

@@ -43,6 +43,8 @@ struct row {
     double ceiling_percent; /* of the nearer ceiling: tflops over one, gbs over the other */
     char ceiling[8];        /* "flops", "bytes" or "gather": which one it was */
     double seconds;         /* wall time that the row took, all included */
+    double estimate_us;     /* of a 910B2's twin, which is never timed; see row_fields */
+    char counted[2048];     /* what the estimate is of, in the twin's words */
 };
 
 /* A GPU that rows ran on, and what it was measured to reach at the start of the run; 0: not

@@ -236,6 +236,25 @@ static const struct column speed_columns[] = {
     {NULL, NULL},
 };
 
+/* Of twins, whose rows have no time. */
+static bool is_estimated(const struct row *row) {
+    return isfinite(row->estimate_us) && row->estimate_us > 0;
+}
+
+static void cell_estimate(FILE *to, const struct shown *shown) {
+    print_time(to, shown->row->estimate_us);
+}
+static void cell_tflops_at_most(FILE *to, const struct shown *shown) {
+    print_number(to, shown->row->flops / shown->row->estimate_us * 1e-6);
+}
+
+static const struct column estimate_columns[] = {
+    {"kernel", cell_kernel},
+    {"estimate, not a time: 910B2 at least", cell_estimate},
+    {"TFLOP/s at most", cell_tflops_at_most},
+    {NULL, NULL},
+};
+
 static void print_table(FILE *to, const struct column *columns, const struct shown *shown,
                         int64_t count, bool (*wanted)(const struct row *)) {
     fputs("\n|", to);
@@ -261,7 +280,8 @@ static void print_table(FILE *to, const struct column *columns, const struct sho
 static void print_device(FILE *to, const struct machine_device *device) {
     fprintf(to, "| %s:%lld | ", device->device, (long long)device->index);
     print_cell(to, device->name);
-    fprintf(to, ", %s, %lld multiprocessors, ", device->driver, (long long)device->processors);
+    fprintf(to, ", %s, %lld %s, ", device->driver, (long long)device->processors,
+            strcmp(device->device, "ascend") == 0 ? "AI cores" : "multiprocessors");
     print_bytes(to, device->memory_bytes);
     fputs(", L2 ", to);
     print_bytes(to, device->cache_bytes);
@@ -457,6 +477,17 @@ static void print_refusals(FILE *to, const struct shown *shown, int64_t count) {
     }
 }
 
+/* In the twin's words, which are lines. */
+static void print_counted(FILE *to, const struct shown *shown, int64_t count) {
+    for (int64_t n = 0; n < count; n++) {
+        const struct row *row = shown[n].row;
+        if (!is_estimated(row) || row->counted[0] == 0) continue;
+        const bool ended = row->counted[strlen(row->counted) - 1] == '\n';
+        fprintf(to, "\n%s, what the estimate is of:\n\n```\n%s%s```\n", row->kernel, row->counted,
+                ended ? "" : "\n");
+    }
+}
+
 static void print_shapes(FILE *to, const struct row *row) {
     fprintf(to, "%s · q, out [%lld, %lld, %lld, %lld]", row->dtype, (long long)row->batch,
             (long long)row->q_heads, (long long)row->q_len, (long long)row->head_dim);
@@ -491,13 +522,16 @@ static void print_problem(FILE *to, const struct shown *shown, int64_t count) {
     if (row->file[0]) fprintf(to, " · file `%s`", row->file);
     fputc('\n', to);
 
-    bool taken = false, timed = false;
+    bool taken = false, timed = false, estimated = false;
     for (int64_t n = 0; n < count; n++) {
         taken = taken || is_taken(shown[n].row);
         timed = timed || is_timed(shown[n].row);
+        estimated = estimated || is_estimated(shown[n].row);
     }
     if (taken) print_table(to, accuracy_columns, shown, count, is_taken);
     if (timed) print_table(to, speed_columns, shown, count, is_timed);
+    if (estimated) print_table(to, estimate_columns, shown, count, is_estimated);
+    print_counted(to, shown, count);
     print_refusals(to, shown, count);
 }
 

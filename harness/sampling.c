@@ -165,9 +165,9 @@ const char *sampling_take(struct sampling *sampling, const struct subject *subje
     if (subject->device->record != NULL) reason = time_single(subject, &sampling->single_us);
     if (reason == NULL && record(sampling, subject)) reason = settle(sampling, subject);
     snprintf(sampling->how, sizeof sampling->how, "%s",
-             series.recorded                   ? "graph"
-             : subject->device->record != NULL ? "events"
-                                               : "clock");
+             series.recorded           ? "graph"
+             : subject->device->events ? "events"
+                                       : "clock");
     const double start = clock_s();
     if (reason != NULL) return reason;
     do reason = take_one(sampling, subject);

@@ -108,7 +108,7 @@ static bool find_devices(const struct session *session, struct machine_device fo
     *count = 0;
     for (const struct driver *driver = drivers; well && driver->meaning != NULL; driver++) {
         int64_t more = 0;
-        if (driver->device == ATTN_CPU || !targets_have(&session->targets, driver->device) ||
+        if (driver->library == NULL || !targets_have(&session->targets, driver->device) ||
             *count > FOUND_MAX - MACHINE_DEVICES_MAX)
             continue;
         well = devices_find(driver->device, found + *count, &more, session->options.trial.program,
@@ -199,6 +199,8 @@ static bool gather(struct session *session, struct fault *fault) {
     well = well && can_sanitize(options->sanitize, fault) &&
            plugin_scan(&session->kernels, options->trial.program, verb_kernels(),
                        options->globs.list, options->globs.count, fault);
+    if (options->globs.count + options->devices.count == 0)
+        plugin_list_leave_out(&session->kernels, ATTN_ASCEND_TWIN); /* emulation takes minutes */
     keep_kernels(session, is_sanitized);
     if (!well || !choose_targets(session, fault)) return false;
     keep_kernels(session, is_targeted);

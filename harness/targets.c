@@ -6,9 +6,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Whether there can be several. */
+static bool is_numbered(enum attn_device kind) {
+    return driver_of(kind)->library != NULL;
+}
+
 void target_name(const struct target *target, char name[TARGET_NAME_BYTES]) {
     const char *kind = device_name(target->kind);
-    if (target->kind == ATTN_CPU)
+    if (!is_numbered(target->kind))
         snprintf(name, TARGET_NAME_BYTES, "%s", kind);
     else if (target->index == TARGET_ALL)
         snprintf(name, TARGET_NAME_BYTES, "%s:all", kind);
@@ -42,7 +47,7 @@ static void print_kinds(char *text, size_t bytes) {
     for (const struct driver *driver = drivers; driver->meaning != NULL && used < bytes; driver++) {
         const char *name = device_name(driver->device);
         used += (size_t)snprintf(text + used, bytes - used, "%s%s", used > 0 ? ", " : "", name);
-        if (driver->device != ATTN_CPU && used < bytes)
+        if (driver->library != NULL && used < bytes)
             used += (size_t)snprintf(text + used, bytes - used, ", %s:N, %s:all", name, name);
     }
 }
@@ -55,7 +60,7 @@ static bool parse_word(struct target *target, const char *word, size_t length) {
     if (stem == length) return true;
     const char *number = word + stem + 1;
     const size_t digits = length - stem - 1;
-    if (driver->device == ATTN_CPU) return false;
+    if (driver->library == NULL) return false;
     if (digits == 3 && !strncmp(number, "all", 3)) {
         target->index = TARGET_ALL;
         return true;
@@ -91,7 +96,7 @@ static void print_found(char *text, size_t bytes, const struct machine_device *f
 
 static bool resolve(struct targets *resolved, const struct target *target,
                     const struct machine_device *found, int64_t count, struct fault *fault) {
-    bool there = target->kind == ATTN_CPU;
+    bool there = !is_numbered(target->kind);
     if (there) return targets_add(resolved, *target, fault);
     for (int64_t n = 0; n < count; n++) {
         if (strcmp(found[n].device, device_name(target->kind)) != 0 ||

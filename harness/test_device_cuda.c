@@ -332,7 +332,7 @@ static struct row run(const char *name, struct fixture *fixture,
     struct fault fault = {0};
     bool spoilt = true;
     snprintf(path, sizeof path, "%s/../standin", verb_kernels());
-    snprintf(stem, sizeof stem, "decode_%s_r1", name);
+    snprintf(stem, sizeof stem, "cuda/decode_%s_r1", name);
     cr_assert(plugin_scan(&list, verb_program(), path, &glob, 1, &fault), "%s", fault.text);
     cr_assert(list.count == 1, "%s", name);
     cr_assert(trial_run(&row, &list.plugins[0], fixture, options, &spoilt, &fault), "%s",

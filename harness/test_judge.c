@@ -227,3 +227,35 @@ Test(judge, statuses_have_names_and_exit_codes) {
     cr_assert(status_exit(STATUS_FAIL_LSE) == 1 && status_exit(STATUS_FAIL_OOB_WRITE) == 1);
     cr_assert(status_exit(STATUS_INVALID_PHYSICS) == 1);
 }
+
+Test(status, a_text_that_begins_with_one_that_fails_tells_it) {
+    static const struct {
+        const char *text, *reason;
+        enum status status;
+    } told[] = {
+        {"FAIL_RACE: x.asc:3: two writes", "x.asc:3: two writes", STATUS_FAIL_RACE},
+        {"FAIL_OOB_WRITE:beyond", "beyond", STATUS_FAIL_OOB_WRITE},
+        {"HANG: deadlock: of two", "deadlock: of two", STATUS_HANG},
+        {"CRASH:", "", STATUS_CRASH},
+        {"OOM: no room", "no room", STATUS_OOM},
+    };
+    for (size_t n = 0; n < sizeof told / sizeof told[0]; n++) {
+        enum status status = STATUS_COUNT;
+        const char *reason = NULL;
+        cr_assert(status_told(told[n].text, &status, &reason), "%s", told[n].text);
+        cr_assert(status == told[n].status && !strcmp(reason, told[n].reason), "%s", reason);
+    }
+}
+
+Test(status, is_not_told_by_other_words_and_what_is_no_failure_not_at_all) {
+    static const char *const others[] = {
+        "",          "the moon is full",     "FAIL_RACE",      "fail_race: low",
+        "FAIL: all", "FAIL_RACES: too many", ": FAIL_RACE: x", "FAIL_RACE x: y",
+        "PASS: me",  "REFUSED: not mine",    "UNSTABLE: so so"};
+    for (size_t n = 0; n < sizeof others / sizeof others[0]; n++) {
+        enum status status = STATUS_COUNT;
+        const char *reason = NULL;
+        cr_assert(!status_told(others[n], &status, &reason), "%s", others[n]);
+        cr_assert(status == STATUS_COUNT && reason == NULL);
+    }
+}

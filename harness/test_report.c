@@ -123,6 +123,29 @@ Test(report, the_baseline_is_of_the_same_problem_and_device_and_the_latest_revis
     json_decref(json);
 }
 
+Test(report, an_estimate_is_no_time) {
+    struct row rows[] = {row_of("decode_flash_r1", "decode", 100),
+                         row_of("decode_split_r1", "decode", 100)};
+    strcpy(rows[1].kernel, "twin/decode_split_r1");
+    strcpy(rows[1].device, "twin");
+    strcpy(rows[1].counted, "HBM 3 bytes\n2 syncs");
+    rows[0].estimate_us = NAN;
+    rows[1].estimate_us = 16;
+    rows[1].warm.n = rows[1].cold.n = 0;
+    const struct run run = {.rows = rows, .count = 2};
+    char *text = markdown(&run);
+    CONTAINS(text, "| kernel | estimate, not a time: 910B2 at least | TFLOP/s at most |\n"
+                   "|---|--:|--:|\n| twin/decode_split_r1 | 16.0 µs | 125 |\n\n"
+                   "twin/decode_split_r1, what the estimate is of:\n\n"
+                   "```\nHBM 3 bytes\n2 syncs\n```\n");
+    cr_assert(strstr(text, "| twin/decode_split_r1 | –") == NULL); /* not among the times */
+    free(text);
+    rows[1].estimate_us = NAN;
+    text = markdown(&run);
+    cr_assert(strstr(text, "estimate") == NULL);
+    free(text);
+}
+
 Test(report, a_failure_comes_with_its_reason_and_the_command_that_repeats_it) {
     struct row rows[] = {row_of("decode_flash_r1", "decode", 100)};
     strcpy(rows[0].status, "FAIL_ACCURACY");

@@ -68,3 +68,14 @@ Test(targets, all_of_none_is_nothing) {
     cr_assert(NAMES(0, text, "cuda:all") == FAULT_NOTHING);
     cr_assert(NAMES(2, text, "ascend:all") == FAULT_NOTHING);
 }
+
+Test(targets, the_twin_is_there_without_a_driver_and_has_no_number) {
+    char text[512];
+    cr_assert(NAMES(0, text, "twin") == FAULT_NONE);
+    cr_assert_str_eq(text, "twin");
+    cr_assert(NAMES(2, text, "twin,cuda:1", "twin") == FAULT_NONE);
+    cr_assert_str_eq(text, "twin cuda:1");
+    cr_assert(NAMES(0, text, "twin:0") == FAULT_INPUT);
+    cr_assert(NAMES(0, text, "twin:all") == FAULT_INPUT);
+    cr_assert(strstr(text, "ascend:all, twin") != NULL, "%s", text);
+}

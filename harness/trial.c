@@ -1,4 +1,5 @@
 #define _GNU_SOURCE
+#include "driver.h"
 #include "machine.h"
 #include "protocol.h"
 #include "sanitizer.h"
@@ -11,6 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
+
+/* An emulated launch takes so much longer; that it waits for ever the emulation finds itself. */
+static const double twin_patience = 10;
 
 /* Fixtures that the check for stale results is run on. */
 enum { STALE_BYTES_MAX = 64 << 20 };
@@ -52,8 +56,12 @@ static bool ask_with(struct trial *trial, json_t *request, const int *files, int
     }
     const char *what = json_string_value(json_object_get(answer, "what"));
     const char *text = json_string_value(json_object_get(answer, "text"));
+    enum status told;
+    const char *reason;
     if (text == NULL) text = "no reason given";
-    if (what != NULL && !strcmp(what, "refused")) {
+    if (status_told(text, &told, &reason)) {
+        trial_end(trial, told, "%s", reason);
+    } else if (what != NULL && !strcmp(what, "refused")) {
         trial_end(trial, STATUS_REFUSED, "%s", text);
     } else if (what != NULL && !strcmp(what, "oom")) {
         trial_end(trial, STATUS_OOM, "%s", text);
@@ -135,12 +143,16 @@ static bool map(struct trial *trial) {
     return true;
 }
 
+static bool is_twin(const struct trial *trial) {
+    return trial->plugin->kernel.device == ATTN_ASCEND_TWIN;
+}
+
 bool trial_prepare(struct trial *trial) {
     json_t *reply;
     if (!trial_ask(trial, json_pack("{s:s}", "op", "prepare"), trial->options->watchdog_seconds,
                    &reply))
         return false;
-    trial->row->prepare_us = json_number_value(json_object_get(reply, "us"));
+    if (!is_twin(trial)) trial->row->prepare_us = json_number_value(json_object_get(reply, "us"));
     json_decref(reply);
     return true;
 }
@@ -160,6 +172,13 @@ void trial_look_at_scratch(struct trial *trial, const json_t *reply) {
     if (state != NULL && strcmp(state, "intact") != 0) break_guard(trial, "%s scratch", state);
 }
 
+static void read_estimate(struct row *row, const json_t *reply) {
+    const json_t *us = json_object_get(reply, "estimate_us");
+    const char *counted = json_string_value(json_object_get(reply, "counted"));
+    if (json_is_number(us)) row->estimate_us = json_number_value(us);
+    if (counted != NULL) snprintf(row->counted, sizeof row->counted, "%s", counted);
+}
+
 bool trial_launch(struct trial *trial, bool recorded) {
     outputs_fill(&trial->outputs, (enum attn_dtype)trial->view.problem->dtype);
     json_t *reply, *request = json_pack("{s:s, s:b, s:b}", "op", "launch", "recorded", recorded,
@@ -168,6 +187,7 @@ bool trial_launch(struct trial *trial, bool recorded) {
     if (!recorded && trial->launches < LAUNCHES_MAX)
         trial->launches_us[trial->launches++] = json_number_value(json_object_get(reply, "us"));
     trial_look_at_scratch(trial, reply);
+    read_estimate(trial->row, reply);
     json_decref(reply);
     const char *where = outputs_guard_broken(&trial->outputs);
     if (where != NULL) break_guard(trial, "%s", where);
@@ -340,7 +360,7 @@ static void judge_row(struct trial *trial) {
 static void run(struct trial *trial) {
     if (!load(trial) || !map(trial) || !provoke(trial)) return;
     judge_row(trial);
-    if (trial->verdict.status != STATUS_PASS || !trial->options->time ||
+    if (trial->verdict.status != STATUS_PASS || !trial->options->time || is_twin(trial) ||
         trial->options->sanitizer != NULL)
         return;
     if (!trial_time(trial)) return;
@@ -428,7 +448,8 @@ static void conclude(struct trial *trial) {
 /* A worker for the row: the one that is kept, if it still answers, or a new one. */
 static bool start(struct trial *trial, struct client *own, struct fault *fault) {
     struct client *kept = trial->options->client;
-    const bool share = kept != NULL && trial->plugin->kernel.device != ATTN_CPU;
+    const bool share =
+        kept != NULL && driver_of((enum attn_device)trial->plugin->kernel.device)->library != NULL;
     trial->client = share ? kept : own;
     if (trial->client->pid > 0) {
         json_t *hello = client_ask(trial->client, json_pack("{s:s}", "op", "hello"), 5);
@@ -460,7 +481,13 @@ static void leave(struct trial *trial, const struct client *own) {
 }
 
 bool trial_run(struct row *row, const struct plugin *plugin, struct fixture *fixture,
-               const struct trial_options *options, bool *fixture_spoilt, struct fault *fault) {
+               const struct trial_options *asked, bool *fixture_spoilt, struct fault *fault) {
+    struct trial_options patient = *asked;
+    const struct trial_options *options = asked;
+    if (plugin->kernel.device == ATTN_ASCEND_TWIN) {
+        patient.watchdog_seconds *= twin_patience;
+        options = &patient;
+    }
     struct trial trial = {
         .plugin = plugin,
         .options = options,

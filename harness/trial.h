@@ -7,7 +7,8 @@
  * 3. the same with 6e4 and with +Inf in what must not be read: bit-identical, or FAIL_OOB_READ
  * 4. guards after every launch, input digests after each of these phases: FAIL_OOB_WRITE,
  *    FAIL_INPUT_CHANGED
- * 5. only when all is well: timing, cold and warm; afterwards the output once more, bitwise
+ * 5. only when all is well, and not in the twin of a device: timing, cold and warm; afterwards the
+ *    output once more, bitwise
  * The parent holds the answer and the guards' contents; the worker sees inputs and outputs only. */
 #ifndef ATTEST_TRIAL_H
 #define ATTEST_TRIAL_H
@@ -25,7 +26,8 @@ struct trial_options {
                                 since a device is slow to open; NULL: each has its own */
     bool poison;             /* default true; false runs the fixture's data as they are */
     int repeats;             /* default 10 */
-    double watchdog_seconds; /* one launch may take at most this; default 60 */
+    double watchdog_seconds; /* one launch may take at most this, 10 times as much in the twin;
+                                default 60 */
     double repeat_seconds;   /* budget for poison and repeat launches of one row; default 2 */
     bool time;
     struct timing_plan plan;

@@ -39,6 +39,8 @@ const char *verb_program(void);
 const char *verb_suites(void);
 const char *verb_kernels(void);
 const char *verb_runs(void);
+/* Committed runs: $ATTEST_BASELINE, else the source tree's. */
+const char *verb_baseline(void);
 /* The kernels of `attest selftest`: $ATTEST_PLANTED, else likewise. */
 const char *verb_planted(void);
 /* The libraries that measure ceilings (probe_library.h): $ATTEST_PROBES, else likewise. */

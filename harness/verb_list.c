@@ -1,24 +1,27 @@
 /* attest list: what there is. Every listing is an array of JSON objects with the same keys; printed
- * as they are with --json, and otherwise as aligned columns under those keys. */
+ * as they are with --json, and otherwise as aligned columns under those keys, or as a table. */
+#include "coverage.h"
 #include "devices.h"
 #include "driver.h"
 #include "plugin.h"
 #include "protocol.h"
 #include "record.h"
+#include "report.h"
 #include "targets.h"
 #include "verb.h"
 #include "../oracle/rule.h"
 
 #include <dirent.h>
+#include <glob.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { OPTION_JSON = 256, NAMES_BYTES = 256 };
+enum { OPTION_JSON = 256, OPTION_MARKDOWN, NAMES_BYTES = 256 };
 
 struct options {
-    bool json;
+    bool json, markdown;
     const char *what;
-    const char **globs;
+    const char **globs; /* or runs */
     int64_t glob_count;
 };
 
@@ -29,28 +32,43 @@ static json_t *list_devices(const struct options *options, struct fault *fault);
 static json_t *list_fields(const struct options *options, struct fault *fault);
 static json_t *list_statuses(const struct options *options, struct fault *fault);
 static json_t *list_data(const struct options *options, struct fault *fault);
+static json_t *list_coverage(const struct options *options, struct fault *fault);
 
 /* NULL and a fault when the listing cannot be made. */
 static const struct listing {
     const char *name;
     json_t *(*make)(const struct options *options, struct fault *fault);
+    bool picks; /* takes words beside its name */
 } listings[] = {
-    {"kernels", list_kernels},   {"suites", list_suites}, {"traits", list_traits},
-    {"devices", list_devices},   {"fields", list_fields}, {"data", list_data},
-    {"statuses", list_statuses},
+    {"kernels", list_kernels, true},    {"suites", list_suites, false},
+    {"traits", list_traits, false},     {"devices", list_devices, false},
+    {"fields", list_fields, false},     {"data", list_data, false},
+    {"statuses", list_statuses, false}, {"coverage", list_coverage, true},
 };
 enum { LISTING_COUNT = sizeof listings / sizeof listings[0] };
 
 static const struct argp_option argp_options[] = {
     {"json", OPTION_JSON, NULL, 0, "an array of objects instead of columns", 0},
+    {"markdown", OPTION_MARKDOWN, NULL, 0, "a table in Markdown instead of columns", 0},
     {0},
 };
 
+static const struct listing *listing_named(const char *name) {
+    for (int n = 0; n < LISTING_COUNT; n++) {
+        if (strcmp(name, listings[n].name) == 0) return &listings[n];
+    }
+    return NULL;
+}
+
 static error_t parse_option(int key, char *argument, struct argp_state *state) {
     struct options *options = state->input;
+    const struct listing *listing;
     switch (key) {
     case OPTION_JSON:
         options->json = true;
+        return 0;
+    case OPTION_MARKDOWN:
+        options->markdown = true;
         return 0;
     case ARGP_KEY_ARG:
         if (options->what == NULL)
@@ -59,10 +77,13 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
             options->globs[options->glob_count++] = argument;
         return 0;
     case ARGP_KEY_END:
-        if (options->what == NULL)
+        if (options->what == NULL) {
             argp_error(state, "what to list is missing");
-        else if (options->glob_count > 0 && strcmp(options->what, "kernels") != 0)
-            argp_error(state, "only kernels are picked by globs");
+            return 0;
+        }
+        listing = listing_named(options->what);
+        if (options->glob_count > 0 && listing != NULL && !listing->picks)
+            argp_error(state, "only kernels are picked by globs, and coverage by runs");
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -72,11 +93,13 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
 static const struct argp argp = {
     .options = argp_options,
     .parser = parse_option,
-    .args_doc = "kernels [GLOB...]\nsuites|traits|devices|fields|statuses|data",
+    .args_doc = "kernels [GLOB...]\ncoverage [RUN...]\nsuites|traits|devices|fields|statuses|data",
     .doc =
         "Lists kernels (found by scanning, with what each declares of itself), suites of "
         "problems, traits and the words that ask for them, devices (as `run --device` takes them), "
-        "the fields of a row, the statuses a row can have, and kinds of data.",
+        "the fields of a row, the statuses a row can have, and kinds of data. Coverage is what "
+        "runs, by default the committed ones, show of each variant on each kind of device: rows "
+        "that are right of those that were taken, and the worst of their grades.",
 };
 
 /* "gqa causal", from the rules whose trait is among `traits`. */
@@ -201,8 +224,8 @@ static json_t *list_devices(const struct options *options, struct fault *fault) 
     (void)options, (void)fault;
     json_t *listing = json_array();
     for (const struct driver *driver = drivers; driver->meaning != NULL; driver++) {
-        if (driver->device == ATTN_CPU)
-            add_device(listing, device_name(ATTN_CPU), true, driver->meaning, "none needed");
+        if (driver->library == NULL)
+            add_device(listing, device_name(driver->device), true, driver->meaning, "none needed");
         else
             add_accelerators(listing, driver);
     }
@@ -238,8 +261,8 @@ static json_t *list_statuses(const struct options *options, struct fault *fault)
         [STATUS_FAIL_INPUT_CHANGED] = "an input tensor differs after the launch",
         [STATUS_FAIL_UNWRITTEN] = "output elements still hold what was there before the launch",
         [STATUS_FAIL_OOB_READ] = "what must not be read changed the result",
-        [STATUS_FAIL_RACE] = "--sanitize: accesses to memory without an order between them",
-        [STATUS_FAIL_UNINITIALISED] = "--sanitize: read memory that nothing had written",
+        [STATUS_FAIL_RACE] = "--sanitize, twin: accesses to memory without an order between them",
+        [STATUS_FAIL_UNINITIALISED] = "--sanitize, twin: read memory that nothing had written",
         [STATUS_FAIL_NONDET] = "repeats differ although the kernel does not declare it",
         [STATUS_FAIL_NAN] = "NaN or infinity where the answer has none, or the reverse",
         [STATUS_FAIL_ACCURACY] = "beyond the hard gate, or a worse grade than promised",
@@ -273,6 +296,48 @@ static json_t *list_data(const struct options *options, struct fault *fault) {
                                kinds[kind].number > 0 ? json_real(kinds[kind].number) : json_null(),
                                "meaning", kinds[kind].meaning));
     return listing;
+}
+
+/* Folders with a run in them, and runs that were committed without a folder. */
+static bool find_baseline(glob_t *found, struct fault *fault) {
+    static const char *const patterns[] = {"*/run.jsonl", "*.jsonl"};
+    char pattern[4200];
+    for (int n = 0; n < 2; n++) {
+        snprintf(pattern, sizeof pattern, "%s/%s", verb_baseline(), patterns[n]);
+        glob(pattern, n > 0 ? GLOB_APPEND : 0, NULL, found);
+    }
+    return found->gl_pathc > 0 ||
+           fault_set(fault, FAULT_NOTHING, "no run is in '%s', and none was named",
+                     verb_baseline());
+}
+
+static bool read_runs(struct run *runs, const char *const *paths, int64_t count,
+                      struct fault *fault) {
+    for (int64_t n = 0; n < count; n++) {
+        if (!run_read(&runs[n], paths[n], fault)) return false;
+    }
+    return true;
+}
+
+static json_t *list_coverage(const struct options *options, struct fault *fault) {
+    glob_t found = {0};
+    const char *const *paths = options->globs;
+    int64_t count = options->glob_count;
+    struct coverage coverage;
+    if (count == 0) {
+        if (!find_baseline(&found, fault)) return NULL;
+        paths = (const char *const *)found.gl_pathv;
+        count = (int64_t)found.gl_pathc;
+    }
+    struct run *runs = calloc((size_t)count, sizeof *runs);
+    bool well = runs != NULL || fault_set(fault, FAULT_OURS, "out of memory for runs");
+    well = well && read_runs(runs, paths, count, fault) &&
+           coverage_make(&coverage, runs, count, fault);
+    for (int64_t n = 0; runs != NULL && n < count; n++) run_free(&runs[n]);
+    free(runs);
+    globfree(&found);
+    if (!well) return NULL;
+    return options->json ? coverage_to_json(&coverage) : coverage_to_listing(&coverage);
 }
 
 static const char *cell_text(const json_t *value, char buffer[32]) {
@@ -317,13 +382,34 @@ static void print_columns(json_t *listing) {
     }
 }
 
-static json_t *make_listing(const struct options *options, struct fault *fault) {
-    for (int n = 0; n < LISTING_COUNT; n++) {
-        if (strcmp(options->what, listings[n].name) == 0) return listings[n].make(options, fault);
+static void print_markdown(json_t *listing) {
+    json_t *first = json_array_get(listing, 0);
+    const char *key;
+    json_t *value, *row;
+    size_t index;
+    char buffer[32];
+    json_object_foreach(first, key, value) {
+        printf("| %s ", key);
     }
+    puts("|");
+    for (size_t n = json_object_size(first); n > 0; n--) fputs("|---", stdout);
+    puts("|");
+    json_array_foreach(listing, index, row) {
+        json_object_foreach(first, key, value) {
+            fputs("| ", stdout);
+            print_cell(stdout, cell_text(json_object_get(row, key), buffer));
+            putchar(' ');
+        }
+        puts("|");
+    }
+}
+
+static json_t *make_listing(const struct options *options, struct fault *fault) {
+    const struct listing *listing = listing_named(options->what);
+    if (listing != NULL) return listing->make(options, fault);
     fault_set(fault, FAULT_INPUT,
-              "cannot list '%s': expected kernels, suites, traits, devices, fields, statuses or "
-              "data",
+              "cannot list '%s': expected kernels, suites, traits, devices, fields, statuses, data "
+              "or coverage",
               options->what);
     return NULL;
 }
@@ -342,6 +428,8 @@ static int list(int argc, char **argv) {
     if (options.json) {
         json_dumpf(listing, stdout, JSON_INDENT(2));
         putchar('\n');
+    } else if (options.markdown) {
+        print_markdown(listing);
     } else {
         print_columns(listing);
     }

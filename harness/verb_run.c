@@ -27,9 +27,10 @@ static const struct argp_option options[] = {
      0},
     {"resume", KEY_RESUME, "DIR", 0, "Add to that run what it does not hold yet", 0},
     {"device", 'd', "LIST", 0,
-     "Only these, and kernels for them: cpu, cuda (the first GPU), cuda:1, cuda:all, joined by "
-     "commas; may be repeated. Several GPUs share the rows. `attest list devices` tells what "
-     "there is; default: kernels of every kind, on the first device of it",
+     "Only these, and kernels for them: cpu, cuda (the first GPU), cuda:1, cuda:all, ascend and "
+     "the like, twin, joined by commas; may be repeated. Several GPUs share the rows. `attest list "
+     "devices` tells what there is; default: kernels of every kind, on the first device of it, the "
+     "twin's where kernels are named",
      0},
     {"sanitize", KEY_SANITIZE, "TOOL", 0,
      "GPU kernels only, each launched once under compute-sanitizer and not timed; its findings are "

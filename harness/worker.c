@@ -26,7 +26,9 @@
  *   {"op": "launch", "recorded": BOOL, "fill_scratch": BOOL}
  *       Scratch is filled with NaN, the kernel launched once and waited for; outputs are in shared
  *       memory when the answer comes. "recorded": what "time" recorded is replayed instead, if it
- *       did. -> "us": T, "scratch": "intact" | "before" | "after", the guard that was overwritten.
+ *       did. -> "us": T, "scratch": "intact" | "before" | "after", the guard that was overwritten;
+ *       of a library that estimates (kernels/ascend/estimate.h) also "estimate_us": T and
+ *       "counted": TEXT.
  *   {"op": "time", "cold": BOOL, "touched_bytes", "samples_min", "samples_max", "total_ms_max",
  *    "ci_target"}
  *       Takes samples (sampling.h) until timing_enough (timing.h) is content.
@@ -46,9 +48,11 @@
 #define _GNU_SOURCE
 #include "worker.h"
 #include "device.h"
+#include "driver.h"
 #include "probe_library.h"
 #include "protocol.h"
 #include "sampling.h"
+#include "../kernels/ascend/estimate.h"
 #include "../oracle/clock.h"
 #include "../oracle/fault.h"
 
@@ -73,6 +77,7 @@ struct mapping {
 
 struct worker {
     struct attn_kernel kernel;
+    const struct attest_estimate *estimate; /* the library's, NULL if it has none */
     struct attn_problem problem;
     struct attn_call call;
     const struct device *device;
@@ -109,9 +114,9 @@ static json_t *failed(const char *text) {
 
 /* Opens a library and copies what it exports; the copy is never longer than the library's own. It
  * stays open: closing runs more of its code, and runtimes it brought may have threads by now. */
-static json_t *open_library(const char *path, struct attn_kernel *kernel) {
+static json_t *open_library(const char *path, struct attn_kernel *kernel, void **opened) {
     char text[1024];
-    void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    void *handle = *opened = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (handle == NULL) return refusal_json("error", dlerror());
     const struct attn_kernel *export = dlsym(handle, "attn_export");
     if (export == NULL) {
@@ -145,7 +150,8 @@ static json_t *do_describe(struct worker *worker, const json_t *request) {
     const char *path = json_string_value(json_object_get(request, "library"));
     if (path == NULL) return refusal_json("error", "describe without library");
     struct attn_kernel kernel;
-    json_t *reply = open_library(path, &kernel);
+    void *handle;
+    json_t *reply = open_library(path, &kernel, &handle);
     if (reply == NULL) {
         reply = answer();
         json_object_set_new(reply, "kernel", kernel_to_json(&kernel));
@@ -157,8 +163,10 @@ static json_t *do_load(struct worker *worker, const json_t *request) {
     const char *path = json_string_value(json_object_get(request, "library"));
     if (path == NULL || !problem_from_json(&worker->problem, json_object_get(request, "problem")))
         return refusal_json("error", "load without a library or a whole problem");
-    json_t *reply = open_library(path, &worker->kernel);
+    void *handle;
+    json_t *reply = open_library(path, &worker->kernel, &handle);
     if (reply != NULL) return reply;
+    worker->estimate = dlsym(handle, "attest_estimate");
     if (worker->mapping_count > 0) return refusal_json("error", "load before unload");
     worker->device = device_find(worker->kernel.device);
     if (worker->device == NULL) return refusal_json("refused", "this program has no such device");
@@ -325,6 +333,11 @@ static json_t *do_prepare(struct worker *worker, const json_t *request) {
     return json_pack("{s:b, s:f}", "ok", 1, "us", worker->kernel.prepare != NULL ? us : 0);
 }
 
+static json_t *real_or_null(double x) {
+    json_t *json = json_real(x); /* NULL of NaN */
+    return json != NULL ? json : json_null();
+}
+
 /* "intact", or which guard of the scratch was written to. */
 static const char *scratch_state(const struct worker *worker) {
     unsigned char guard[SCRATCH_GUARD_BYTES];
@@ -336,6 +349,12 @@ static const char *scratch_state(const struct worker *worker) {
         }
     }
     return "intact";
+}
+
+static void add_estimate(json_t *reply, const struct attest_estimate *estimate) {
+    if (estimate == NULL) return;
+    json_object_set_new(reply, "estimate_us", real_or_null(estimate->estimate_us));
+    if (estimate->text != NULL) json_object_set_new(reply, "counted", json_string(estimate->text));
 }
 
 static json_t *do_launch(struct worker *worker, const json_t *request) {
@@ -351,12 +370,10 @@ static json_t *do_launch(struct worker *worker, const json_t *request) {
             : worker->device->launch(&worker->kernel, &worker->problem, &worker->call, &us);
     if (reason != NULL) return failed(reason);
     download(worker, true);
-    return json_pack("{s:b, s:f, s:s}", "ok", 1, "us", us, "scratch", scratch_state(worker));
-}
-
-static json_t *real_or_null(double x) {
-    json_t *json = json_real(x); /* NULL of NaN */
-    return json != NULL ? json : json_null();
+    json_t *reply =
+        json_pack("{s:b, s:f, s:s}", "ok", 1, "us", us, "scratch", scratch_state(worker));
+    add_estimate(reply, worker->estimate);
+    return reply;
 }
 
 static json_t *reals(const double *x, int64_t count) {
@@ -428,9 +445,8 @@ static json_t *do_unload(struct worker *worker, const json_t *request) {
 
 static const struct device *device_named(const json_t *request) {
     const char *name = json_string_value(json_object_get(request, "device"));
-    for (int kind = ATTN_CPU; name != NULL && kind <= ATTN_ASCEND; kind++) {
-        if (!strcmp(name, device_name((enum attn_device)kind)))
-            return device_find((enum attn_device)kind);
+    for (const struct driver *driver = drivers; name != NULL && driver->meaning != NULL; driver++) {
+        if (!strcmp(name, device_name(driver->device))) return device_find(driver->device);
     }
     return NULL;
 }

@@ -41,7 +41,9 @@ enum attn_dtype {
     ATTN_U8 = 5
 };
 
-enum attn_device { ATTN_CPU = 1, ATTN_CUDA = 2, ATTN_ASCEND = 3 };
+/* ATTN_ASCEND_TWIN: a kernel for an Ascend NPU built with attest's emulation of one
+ * (kernels/ascend/twin): memory is host memory, the launch returns when it is done. */
+enum attn_device { ATTN_CPU = 1, ATTN_CUDA = 2, ATTN_ASCEND = 3, ATTN_ASCEND_TWIN = 4 };
 
 /* X(symbol, name, traits a problem of this variant always has) */
 #define ATTN_VARIANTS(X)                                                                           \
@@ -157,7 +159,7 @@ struct attn_call {
     void *scratch;                              /* on the device, 256-byte aligned, contents
                                                    undefined before every launch */
     size_t scratch_bytes;
-    void *stream; /* cudaStream_t, aclrtStream; NULL on a CPU */
+    void *stream; /* cudaStream_t, aclrtStream; NULL on a CPU and in the twin */
     void *state;  /* the kernel's own, set by prepare, released by finish */
     void *reserved[8];
 };
@@ -168,7 +170,9 @@ enum attn_flag {
 };
 
 /* What a library exports. Functions that can fail return NULL when all is well and otherwise a
- * text that lives as long as the library. */
+ * text that lives as long as the library. A text that begins with the name of a status that fails
+ * and a colon, as "FAIL_RACE: decode.asc:12: ...", makes it the row's status, the rest its reason.
+ */
 struct attn_kernel {
     uint32_t abi;         /* ATTN_ABI */
     uint32_t bytes;       /* sizeof(struct attn_kernel) when it was built */

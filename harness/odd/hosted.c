@@ -1,6 +1,7 @@
-/* Decode kernels for the stand-in of a GPU (standin_cuda.c): one flash kernel that computes what it
- * should, on the host, and is put on the device in as many ways as there are kinds. One library
- * each, compiled from this file with HOSTED_KIND. */
+/* Decode kernels for the stand-ins of a GPU (standin_cuda.c) and of an NPU (standin_acl.c): one
+ * flash kernel that computes what it should, on the host, and is put on the device in as many ways
+ * as there are kinds. One library each, compiled from this file with HOSTED_KIND; for the NPU with
+ * HOSTED_ON_ASCEND. */
 #include "../planted/planted.h"
 
 #include <dlfcn.h>
@@ -43,14 +44,32 @@ static void attend(const void *memory) {
     if (a->break_device != NULL) a->break_device();
 }
 
+#ifdef HOSTED_ON_ASCEND
+#define HOSTED_DEVICE ATTN_ASCEND
+#define HOSTED_DRIVER "ATTEST_LIBASCENDCL"
+#define HOSTED_WAIT "aclrtSynchronizeStream"
+#else
+#define HOSTED_DEVICE ATTN_CUDA
+#define HOSTED_DRIVER "ATTEST_LIBCUDA"
+#define HOSTED_WAIT "cuStreamSynchronize"
+#endif
+
 /* A function of the driver that the harness has loaded, into *function. */
 static void find(const char *symbol, void *function) {
-    void *const driver = dlopen(getenv("ATTEST_LIBCUDA"), RTLD_NOW | RTLD_NOLOAD);
+    void *const driver = dlopen(getenv(HOSTED_DRIVER), RTLD_NOW | RTLD_NOLOAD);
     void *const found = driver != NULL ? dlsym(driver, symbol) : NULL;
     if (found == NULL) abort(); /* a kernel is only launched after its device was opened */
     memcpy(function, &found, sizeof found);
 }
 
+#ifdef HOSTED_ON_ASCEND
+static const char *put_on(void *stream, const struct arguments *arguments) {
+    int (*launch_kernel)(void (*)(const void *), const void *, size_t, void *);
+    find("standin_launch", &launch_kernel);
+    const int error = launch_kernel(attend, arguments, sizeof *arguments, stream);
+    return error != 0 ? "it cannot be launched" : NULL;
+}
+#else
 static const char *put_on(void *stream, const struct arguments *arguments) {
     static const char *text;
     size_t bytes = sizeof *arguments;
@@ -64,6 +83,7 @@ static const char *put_on(void *stream, const struct arguments *arguments) {
     error_text(error, &text);
     return error != 0 ? text : NULL;
 }
+#endif
 
 static size_t scratch_bytes(const struct attn_problem *problem) {
     (void)problem;
@@ -81,7 +101,7 @@ static const char *launch(const struct attn_problem *problem, const struct attn_
     const char *reason = put_on(kind == STREAMLESS ? NULL : call->stream, &arguments);
     if (kind == WAITS) {
         int (*wait)(void *stream);
-        find("cuStreamSynchronize", &wait);
+        find(HOSTED_WAIT, &wait);
         wait(call->stream);
     }
     return reason;
@@ -90,7 +110,7 @@ static const char *launch(const struct attn_problem *problem, const struct attn_
 ATTN_PUBLIC const struct attn_kernel attn_export = {
     .abi = ATTN_ABI,
     .bytes = sizeof(struct attn_kernel),
-    .device = ATTN_CUDA,
+    .device = HOSTED_DEVICE,
     .variant = ATTN_DECODE,
     .name = HOSTED_NAME(HOSTED_FILE),
     .revision = 1,
