@@ -87,6 +87,7 @@ bool client_start(struct client *client, const char *program, const char *const 
         return fault_set(fault, FAULT_OURS, "cannot start a worker: %s", strerror(errno));
     }
     setpgid(pid, pid); /* both sides ask, whoever is first */
+    client->before = client_running;
     client->pid = client_running = pid;
     client->socket = pair[0];
     client->process = pidfd_open(pid, 0);
@@ -107,7 +108,7 @@ static void reap(struct client *client) {
     kill(-client->pid, SIGKILL);
     int status = 0;
     while (waitpid(client->pid, &status, 0) < 0 && errno == EINTR) continue;
-    client_running = 0;
+    client_running = client->before;
     client->pid = 0;
     close(client->socket);
     if (client->process >= 0) close(client->process);

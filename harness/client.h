@@ -20,6 +20,7 @@ struct client {
     enum client_end end;
     char how[96]; /* "SIGSEGV", "exit status 3", "no answer within 60 s", ... */
     int signal;   /* what killed it, 0 if nothing did */
+    pid_t before; /* client_running when this one was started */
 };
 
 /* Starts `program worker`; `under` is the command line of a program that starts it in turn, as

@@ -154,6 +154,8 @@ static const char *cuda_open(struct attn_call *call) {
         if (reason == NULL) reason = open_device(call->device_index);
         if (reason != NULL) return reason;
         opened = call->device_index;
+    } else if (monitored) {
+        nvml_xid(); /* what came before is not this kernel's */
     }
     call->stream = stream;
     return NULL;
@@ -290,7 +292,8 @@ static const char *cuda_fault(void) {
     const int64_t xid = monitored ? nvml_xid() : 0;
     const int64_t errors = monitored ? nvml_uncorrected_errors() : -1;
     if (xid != 0) {
-        snprintf(error_text, sizeof error_text, "the GPU reported Xid %lld", (long long)xid);
+        snprintf(error_text, sizeof error_text, "the GPU reported Xid %lld while this row ran",
+                 (long long)xid);
         return error_text;
     }
     if (errors <= memory_errors) return NULL;

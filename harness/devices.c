@@ -11,12 +11,12 @@
 static json_t *ask_worker(const char *program, json_t *request, double seconds,
                           struct fault *fault) {
     struct client client;
-    json_t *reply = NULL;
-    if (client_start(&client, program, NULL, fault)) {
-        reply = client_ask(&client, json_incref(request), seconds);
-        client_stop(&client);
+    if (!client_start(&client, program, NULL, fault)) {
+        json_decref(request);
+        return NULL;
     }
-    json_decref(request);
+    json_t *reply = client_ask(&client, request, seconds);
+    client_stop(&client);
     if (reply != NULL && json_is_true(json_object_get(reply, "ok"))) return reply;
     const char *text = json_string_value(json_object_get(reply, "text"));
     fault_set(fault, FAULT_INPUT, "%s", text != NULL ? text : "a worker ended without an answer");

@@ -31,6 +31,7 @@ struct lane {
     int64_t bytes; /* that it takes; 0: it is there already */
     bool fits;
     int exit_status;
+    double clock_mhz; /* as in struct trial_options */
 };
 
 static bool keep_row(struct lane *lane, struct row *row, struct fault *fault) {
@@ -201,6 +202,15 @@ static bool work(struct lane *lane, struct fault *fault) {
     return well;
 }
 
+/* What the sanitizer said when the last worker ended is no row's any more. */
+static void look_at_the_end(struct lane *lane, struct sanitizer *sanitizer) {
+    char reason[256];
+    const enum status found = sanitizer_look(sanitizer, reason);
+    if (found == STATUS_PASS) return;
+    fprintf(stderr, "attest: after the last row: %s: %s\n", status_name(found), reason);
+    if (status_exit(found) > lane->exit_status) lane->exit_status = status_exit(found);
+}
+
 int lane_run(const struct lane_options *options) {
     struct session *session = options->session;
     struct fault fault = {0};
@@ -215,6 +225,7 @@ int lane_run(const struct lane_options *options) {
     lane.trial.machine = &session->machine;
     lane.trial.samples = &lane.samples;
     lane.trial.client = &lane.client;
+    lane.trial.clock_mhz = &lane.clock_mhz;
     struct sanitizer sanitizer = {0}; /* a log for each process */
     const char *tool = session->options.sanitize;
     if (tool != NULL) lane.trial.sanitizer = &sanitizer;
@@ -223,6 +234,7 @@ int lane_run(const struct lane_options *options) {
     well = well && work(&lane, &fault);
     if (!well) lane.exit_status = verb_fault(&fault);
     client_stop(&lane.client);
+    if (tool != NULL) look_at_the_end(&lane, &sanitizer);
     sanitizer_close(&sanitizer);
     fixture_free(&lane.fixture);
     samples_free(&lane.samples);

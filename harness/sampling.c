@@ -1,3 +1,4 @@
+#define _GNU_SOURCE
 #include "sampling.h"
 #include "../oracle/clock.h"
 
@@ -65,10 +66,14 @@ static bool add_copy(const struct subject *subject) {
     call->state = NULL;
     void *placed = subject->device->allocate(input_bytes(subject));
     if (placed == NULL) return false;
-    series.placed[series.count++] = placed;
     move_inputs(subject, call, placed);
-    return subject->kernel->prepare == NULL ||
-           subject->kernel->prepare(subject->problem, call) == NULL;
+    if (subject->kernel->prepare != NULL &&
+        subject->kernel->prepare(subject->problem, call) != NULL) {
+        subject->device->release(placed);
+        return false;
+    }
+    series.placed[series.count++] = placed;
+    return true;
 }
 
 /* As many copies as it takes to forget one; false when there is no room for so many. */
@@ -137,16 +142,32 @@ static const char *settle(struct sampling *sampling, const struct subject *subje
         reason = subject->device->replay(&us, NULL);
         total_us += us;
     }
+    const double least_ms = (double)sampling->plan.samples_min * us * 1e-3;
+    sampling->plan.total_ms_max = fmax(sampling->plan.total_ms_max, least_ms);
     return reason;
+}
+
+/* The reasons of all samples, each once. */
+static void add_reasons(char to[96], const char *reasons) {
+    char words[96];
+    snprintf(words, sizeof words, "%s", reasons);
+    for (char *rest = words, *word; (word = strsep(&rest, " ")) != NULL;) {
+        const size_t used = strlen(to);
+        if (*word != '\0' && strstr(to, word) == NULL)
+            snprintf(to + used, 96 - used, "%s%s", used > 0 ? " " : "", word);
+    }
 }
 
 static const char *take_one(struct sampling *sampling, const struct subject *subject) {
     double *us = &sampling->us[sampling->n], *clock = &sampling->clock_mhz[sampling->n];
     *clock = NAN;
     if (series.recorded) {
-        const char *reason = subject->device->replay(us, &sampling->last);
+        struct device_state state = {NAN, NAN, NAN, ""};
+        const char *reason = subject->device->replay(us, &state);
         *us /= (double)sampling->launches;
-        *clock = sampling->last.clock_mhz;
+        *clock = state.clock_mhz;
+        add_reasons(state.slowed, sampling->last.slowed);
+        sampling->last = state;
         return reason;
     }
     if (sampling->cold && !subject->device->evict(subject->call->threads))

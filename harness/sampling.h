@@ -43,7 +43,8 @@ struct sampling {
     double single_us;       /* a single launch between two events, before; 0: not taken */
     char how[12], stop[12]; /* as in struct timing */
     char unrecorded[160];   /* why the kernel cannot be recorded; "": it was not tried or it can */
-    struct device_state last; /* as it was during the last sample that was replayed */
+    struct device_state last; /* as it was during the last sample that was replayed; slowed: during
+                                 any of them */
 };
 
 /* What is recorded stays so until the next sampling or sampling_forget. NULL, or what went wrong:

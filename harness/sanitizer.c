@@ -109,7 +109,7 @@ static int finding_of(const char *line) {
 
 enum status sanitizer_look(struct sanitizer *sanitizer, char reason[256]) {
     int worst = FINDINGS, count = 0;
-    bool where = false; /* the next line may say it */
+    bool where = false, misaligned = false; /* where: the next line may say it */
     char *line = NULL, text[160] = "", place[80] = "";
     size_t room = 0;
     FILE *file = fopen(sanitizer->log, "re");
@@ -122,6 +122,7 @@ enum status sanitizer_look(struct sanitizer *sanitizer, char reason[256]) {
         count += finding < FINDINGS;
         if (where && !strncmp(text_of(line), "at ", 3))
             snprintf(place, sizeof place, " %s", text_of(line));
+        misaligned = misaligned || strstr(line, "is misaligned") != NULL;
         where = finding < worst;
         if (!where) continue;
         worst = finding;
@@ -131,7 +132,8 @@ enum status sanitizer_look(struct sanitizer *sanitizer, char reason[256]) {
     if (file != NULL) fclose(file);
     free(line);
     if (worst == FINDINGS) return STATUS_PASS;
-    snprintf(reason, 256, "%s: %s%s; %d finding%s", sanitizer->tool, text, place, count,
-             count == 1 ? "" : "s");
-    return findings[worst].status;
+    snprintf(reason, 256, "%s: %s%s%s; %d finding%s", sanitizer->tool, text, place,
+             misaligned ? ", misaligned" : "", count, count == 1 ? "" : "s");
+    return misaligned && findings[worst].status <= STATUS_FAIL_OOB_READ ? STATUS_CRASH
+                                                                        : findings[worst].status;
 }

@@ -207,7 +207,9 @@ static bool gather(struct session *session, struct fault *fault) {
     return (session->item_count > 0 && session->kernels.count > 0) ||
            fault_set(fault, FAULT_NOTHING, "nothing to run: %lld problems, %lld kernels%s",
                      (long long)session->item_count, (long long)session->kernels.count,
-                     options->devices.count > 0 ? " for these devices" : "");
+                     options->devices.count > 0  ? " for these devices"
+                     : options->sanitize != NULL ? " that a sanitizer can watch"
+                                                 : "");
 }
 
 /* Ceilings */
@@ -257,11 +259,21 @@ static void keep_ceilings(struct machine *machine, const struct machine *first) 
     machine->device_count = first->device_count;
 }
 
+/* Rows under a sanitizer are not timed, so they do not stand for rows that are. */
+static bool resumes_its_like(const struct session *session, struct fault *fault) {
+    const bool was = strstr(session->done.machine.command, " --sanitize") != NULL;
+    return was == (session->options.sanitize != NULL) ||
+           fault_set(fault, FAULT_INPUT,
+                     "'%s' was run with%s --sanitize, expected the same to resume",
+                     session->options.resume, was ? "" : "out");
+}
+
 static bool open_run(struct session *session, struct fault *fault) {
     const struct session_options *options = &session->options;
     char suffix[64] = "";
     if (options->resume != NULL) {
         if (!run_read(&session->done, options->resume, fault) ||
+            !resumes_its_like(session, fault) ||
             !writer_resume(&session->writer, options->resume, fault))
             return false;
         keep_ceilings(&session->machine, &session->done.machine);

@@ -46,6 +46,10 @@ Test(sanitizer, findings_become_statuses) {
                  STATUS_FAIL_UNINITIALISED, "Uninitialized");
     assert_found("========= Barrier error detected. Divergent thread(s) in warp\n",
                  STATUS_FAIL_RACE, "Barrier");
+    assert_found("========= Invalid __global__ write of size 4 bytes\n"
+                 "=========     at f+0x10 in a.cu:3\n"
+                 "=========     Address 0x7f0000000002 is misaligned\n",
+                 STATUS_CRASH, "a.cu:3, misaligned");
     assert_found("========= RACECHECK SUMMARY: 0 hazards displayed (0 errors, 0 warnings)\n",
                  STATUS_PASS, "");
 }

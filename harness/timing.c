@@ -51,7 +51,8 @@ void timing_summarise(struct timing *timing, double *samples_us, int64_t n) {
     timing->ci_high_us = samples_us[n - rank];
 }
 
-int64_t timing_set_aside(double *samples_us, double *clock_mhz, int64_t n, double *median_mhz) {
+int64_t timing_set_aside(double *samples_us, double *clock_mhz, int64_t n, double *session_mhz,
+                         double *median_mhz) {
     static const double low = 0.97;
     double *known = malloc((size_t)(n > 0 ? n : 1) * sizeof *known);
     int64_t count = 0, kept = 0;
@@ -61,8 +62,10 @@ int64_t timing_set_aside(double *samples_us, double *clock_mhz, int64_t n, doubl
     if (count > 0) qsort(known, (size_t)count, sizeof *known, ascending);
     *median_mhz = count > 0 ? quantile(known, count, 0.5) : NAN;
     free(known);
+    if (*median_mhz > *session_mhz) *session_mhz = *median_mhz;
+    const double measure = *median_mhz < low * *session_mhz ? *median_mhz : *session_mhz;
     for (int64_t i = 0; i < n; i++) {
-        if (clock_mhz[i] < low * *median_mhz) continue; /* not of NaN */
+        if (clock_mhz[i] < low * measure) continue; /* not of NaN */
         samples_us[kept] = samples_us[i];
         clock_mhz[kept++] = clock_mhz[i];
     }

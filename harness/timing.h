@@ -29,9 +29,13 @@ struct timing_plan {
     double ci_target;    /* half width / median, 0.005 */
 };
 
-/* Brings the samples whose clock was within 3 % of the median clock or above it to the front, in
- * their order, and returns their number. Clocks that are not known (NaN) are not low. */
-int64_t timing_set_aside(double *samples_us, double *clock_mhz, int64_t n, double *median_mhz);
+/* Brings the samples whose clock was at least 97 % of the session's to the front, in their order,
+ * and returns their number; *median_mhz is the clock's median over all of them. The session's clock
+ * is *session_mhz, the highest median so far, which this one may raise; a median below 97 % of it
+ * means that the GPU does not go faster with this kernel, and is the measure itself. Clocks that
+ * are not known (NaN) are not low. */
+int64_t timing_set_aside(double *samples_us, double *clock_mhz, int64_t n, double *session_mhz,
+                         double *median_mhz);
 /* Sets n, the quantiles and the interval. Sorts `samples_us` in place. */
 void timing_summarise(struct timing *timing, double *samples_us, int64_t n);
 /* True when the n samples so far suffice; says why in stop[12]. Called by the worker after each.

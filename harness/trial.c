@@ -519,6 +519,7 @@ bool trial_run(struct row *row, const struct plugin *plugin, struct fixture *fix
         return false;
     row->flops = work.flops;
     row->bytes = work.bytes;
+    trial.read_bytes = work.read_bytes;
     outputs_guard(&trial.outputs);
     trial.first = malloc(trial.outputs.out_bytes + trial.outputs.lse_bytes + 1);
     const bool started = trial.first != NULL

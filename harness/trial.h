@@ -33,6 +33,8 @@ struct trial_options {
     struct timing_plan plan;
     struct sanitizer *sanitizer;   /* under which workers run, GPU kernels only; NULL: none. Each
                                       kernel is then launched once and not timed */
+    double *clock_mhz;             /* of the GPU: the highest median that a row was timed at so far;
+                                      may be NULL */
     const char *file;              /* the fixture's path where it was named by it; may be NULL */
     const struct machine *machine; /* ceilings, for percentages and INVALID_PHYSICS; may be NULL */
     int64_t memory_max;            /* bytes a worker may allocate; 0: no limit of ours */

@@ -24,6 +24,7 @@ struct trial {
     struct observation seen;
     bool stale;
     struct verdict verdict;
+    double read_bytes; /* that a launch needs at least */
     double launches_us[LAUNCHES_MAX];
     int64_t launches;
     double start_s;

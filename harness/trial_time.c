@@ -45,7 +45,10 @@ static void read_samples(struct trial *trial, bool cold, const json_t *reply) {
         read_reals(us, list, count);
         read_reals(clock, json_object_get(reply, "clock_mhz"), count);
         samples_keep_times(trial->options->samples, cold, us, clock, (int64_t)count);
-        const int64_t kept = timing_set_aside(us, clock, (int64_t)count, &timing->clock_mhz);
+        double only_here = 0;
+        double *session = trial->options->clock_mhz;
+        const int64_t kept = timing_set_aside(
+            us, clock, (int64_t)count, session != NULL ? session : &only_here, &timing->clock_mhz);
         timing->set_aside = (int64_t)count - kept;
         timing_summarise(timing, us, kept); /* sorts */
     }
@@ -69,7 +72,7 @@ static bool sample(struct trial *trial, bool cold) {
     if (plan.total_ms_max < (double)plan.samples_min * launch_ms)
         plan.total_ms_max = (double)plan.samples_min * launch_ms;
     json_t *reply, *request = json_pack("{s:s, s:b, s:f, s:I, s:I, s:f, s:f}", "op", "time", "cold",
-                                        cold, "touched_bytes", trial->row->bytes, "samples_min",
+                                        cold, "touched_bytes", trial->read_bytes, "samples_min",
                                         (json_int_t)plan.samples_min, "samples_max",
                                         (json_int_t)plan.samples_max, "total_ms_max",
                                         plan.total_ms_max, "ci_target", plan.ci_target);
@@ -166,7 +169,8 @@ static struct ceiling ceiling_of(const struct trial *trial, const struct machine
 }
 
 /* Says in what a row is faster than the machine, if it is. Dot products of bfloat16 double what f32
- * multiply-adds of a CPU reach; traffic is bounded by memory only where caches cannot hold it. */
+ * multiply-adds of a CPU reach; traffic is bounded by memory only where no cache holds it: by
+ * copies in turn, or by its size. */
 static bool beyond(const struct trial *trial, const struct machine *machine, char text[128]) {
     const struct row *row = trial->row;
     const struct ceiling ceiling = ceiling_of(trial, machine);
@@ -177,7 +181,8 @@ static bool beyond(const struct trial *trial, const struct machine *machine, cha
         snprintf(text, 128, "%.3g TFLOP/s, the machine has %.3g", row->tflops, flops * 1e-12);
         return true;
     }
-    if (ceiling.read_bytes_s > 0 && row->cold.n > 0 && row->bytes > 8 * ceiling.cache_bytes &&
+    const bool uncached = row->cold.copies > 0 || row->bytes > 8 * ceiling.cache_bytes;
+    if (ceiling.read_bytes_s > 0 && row->cold.n > 0 && uncached &&
         row->gbs * 1e9 > physics_margin * ceiling.read_bytes_s) {
         snprintf(text, 128, "%.3g GB/s, the machine reads %.3g", row->gbs,
                  ceiling.read_bytes_s * 1e-9);

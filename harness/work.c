@@ -64,9 +64,10 @@ bool work_count(struct work *work, const struct rule_view *view, struct fault *f
     const double element = (double)dtype_bytes((enum attn_dtype)problem->dtype);
     const double head_dim = (double)problem->head_dim;
     work->flops = 4 * head_dim * counter.pairs;
-    work->bytes = 2 * head_dim * element * (double)counter.rows +
-                  2 * head_dim * element * (double)(queries * problem->q_heads) +
-                  table_bytes(&counter);
+    const double query_bytes = head_dim * element * (double)(queries * problem->q_heads);
+    work->read_bytes =
+        2 * head_dim * element * (double)counter.rows + query_bytes + table_bytes(&counter);
+    work->bytes = work->read_bytes + query_bytes;
     free(counter.seen);
     return true;
 }

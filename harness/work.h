@@ -8,6 +8,7 @@ struct work {
     double flops; /* 4 D for each visible (query, key): q.k and p v */
     double bytes; /* each visible row of k and v once, however many heads or sequences share it;
                      valid queries, their outputs, tables */
+    double read_bytes; /* of these, without the outputs */
 };
 
 /* False only without memory. */
