@@ -1,0 +1,178 @@
+/* What prefill_cube_r1 moves is what core/prefill.h says, byte for byte, and the floor that this
+ * implies at 8192 tokens. Its answers are the harness's business. Emulated; never run on a 910B2:
+ * estimates, never times. */
+#include <array>
+#include <cmath>
+
+#include "test_bench.h"
+
+#include "../prefill_cube_r1.asc"
+
+struct shape {
+    int64_t q_heads, q_len, kv_len, head_dim;
+    bool causal;
+};
+
+static struct attn_problem problem_of(const shape &s) {
+    struct attn_problem problem = {};
+    problem.abi = ATTN_ABI;
+    problem.variant = ATTN_PREFILL;
+    problem.dtype = ATTN_F16;
+    problem.traits = s.causal ? ATTN_CAUSAL : 0;
+    problem.batch = 1;
+    problem.q_heads = problem.kv_heads = s.q_heads;
+    problem.q_len = s.q_len;
+    problem.kv_len = s.kv_len;
+    problem.head_dim = s.head_dim;
+    problem.scale = 0.125;
+    return problem;
+}
+
+static void set(struct attn_call &call, int slot, void *data, int32_t dtype,
+                std::array<int64_t, 4> sizes, int32_t rank) {
+    struct attn_tensor &tensor = call.tensors[slot];
+    tensor.data = data;
+    tensor.dtype = dtype;
+    tensor.rank = rank;
+    int64_t stride = 1;
+    for (int axis = rank - 1; axis >= 0; axis--) {
+        tensor.shape[axis] = sizes[static_cast<size_t>(axis)];
+        tensor.stride[axis] = stride;
+        stride *= tensor.shape[axis];
+    }
+}
+
+/* Queries of zeros and values of ones: every row's out is 1, its lse the logarithm of how many keys
+ * it sees. */
+static twin::counts run(const shape &s) {
+    const struct attn_problem problem = problem_of(s);
+    const size_t queries = static_cast<size_t>(s.q_heads * s.q_len);
+    const size_t keys = static_cast<size_t>(s.q_heads * s.kv_len);
+    const size_t width = static_cast<size_t>(s.head_dim);
+    gm_array<half> q(queries * width), k(keys * width), v(keys * width), out(queries * width);
+    gm_array<float> lse(queries);
+    gm_array<uint8_t> work(prefill_scratch(&problem));
+    for (size_t i = 0; i < q.size; i++) q[i] = {0};
+    for (size_t i = 0; i < k.size; i++) k[i] = v[i] = {0x3c00};
+    struct attn_call call = {};
+    call.threads = 2;
+    set(call, ATTN_Q, q.data, ATTN_F16, {1, s.q_heads, s.q_len, s.head_dim}, 4);
+    set(call, ATTN_K, k.data, ATTN_F16, {1, s.q_heads, s.kv_len, s.head_dim}, 4);
+    set(call, ATTN_V, v.data, ATTN_F16, {1, s.q_heads, s.kv_len, s.head_dim}, 4);
+    set(call, ATTN_OUT, out.data, ATTN_F16, {1, s.q_heads, s.q_len, s.head_dim}, 4);
+    set(call, ATTN_LSE, lse.data, ATTN_F32, {1, s.q_heads, s.q_len, 0}, 3);
+    call.scratch = work.data;
+    call.scratch_bytes = work.size;
+    const char *found = attn_export.launch(&problem, &call);
+    expect_clean(found ? found : "");
+    for (size_t i = 0; i < out.size; i++) cr_assert_eq(out[i].bits, 0x3c00, "out[%zu]", i);
+    for (size_t i = 0; i < lse.size; i++) {
+        const int64_t row = static_cast<int64_t>(i) % s.q_len;
+        const double seen = static_cast<double>(s.causal ? row + 1 + s.kv_len - s.q_len : s.kv_len);
+        cr_assert_float_eq(lse[i], std::log(seen), 1e-5, "lse[%zu]", i);
+    }
+    return twin::estimate_total();
+}
+
+/* Calls `each` with the steps of one block, as it goes through them. */
+template <typename Each> static void steps_of(const shape &s, int32_t block, Each each) {
+    const struct attn_problem problem = problem_of(s);
+    const prefill_sizes sizes = prefill_sizes_of(&problem);
+    const prefill_places<half> nowhere = {};
+    prefill_walk walk = prefill_begin(sizes, block, static_cast<int32_t>(prefill_blocks(&problem)));
+    prefill_step step;
+    while (prefill_next(walk, sizes, nowhere, step)) each(step);
+}
+static int32_t blocks_of(const shape &s) {
+    const struct attn_problem problem = problem_of(s);
+    return static_cast<int32_t>(prefill_blocks(&problem));
+}
+
+/* The table of core/prefill.h. */
+static twin::counts formula(const shape &s) {
+    twin::counts sum = {};
+    const uint64_t d = static_cast<uint64_t>(s.head_dim);
+    for (int32_t block = 0; block < blocks_of(s); block++) {
+        sum.bytes[twin::ub_gm] += 32 * d;
+        steps_of(s, block, [&](const prefill_step &step) {
+            const uint64_t valid = static_cast<uint64_t>(step.rows);
+            const uint64_t r = (valid + 15) / 16 * 16;
+            const uint64_t c = (static_cast<uint64_t>(prefill_width(step)) + 15) / 16 * 16;
+            sum.bytes[twin::gm_l1] += 4 * c * d + 2 * r * c;
+            sum.bytes[twin::l1_l0a] += 2 * r * d + 2 * r * c * ((d + 127) / 128);
+            sum.bytes[twin::l1_l0b] += 4 * c * d;
+            sum.bytes[twin::l0c_gm] += 4 * r * c + 4 * r * d;
+            sum.bytes[twin::gm_ub] += 4 * r * c + 4 * r * d;
+            sum.bytes[twin::ub_gm] += 2 * r * c;
+            sum.macs_f16 += 2 * r * c * d;
+            if (step.step > 0) return;
+            sum.bytes[twin::gm_l1] += 2 * r * d;
+            sum.bytes[twin::ub_gm] += 2 * valid * d + 4 * valid;
+        });
+    }
+    return sum;
+}
+
+static void expect_formula(const shape &s) {
+    const twin::counts counted = run(s), expected = formula(s);
+    for (int path = 0; path < twin::ub_ub; path++) {
+        cr_expect_eq(counted.bytes[path], expected.bytes[path], "path %d: %llu bytes, not %llu",
+                     path, static_cast<unsigned long long>(counted.bytes[path]),
+                     static_cast<unsigned long long>(expected.bytes[path]));
+    }
+    cr_expect_eq(counted.macs_f16, expected.macs_f16);
+}
+
+Test(prefill, moves_what_its_header_says_at_d64) {
+    expect_formula({3, 500, 500, 64, true});
+    expect_formula({1, 256, 384, 64, false});
+}
+Test(prefill, moves_what_its_header_says_at_d128) {
+    expect_formula({1, 1024, 1024, 128, false});
+    expect_formula({2, 300, 429, 128, true});
+}
+Test(prefill, moves_what_its_header_says_at_d256) {
+    expect_formula({1, 256, 256, 256, false});
+    expect_formula({2, 385, 385, 256, true});
+}
+
+/* Every key that a tile sees is met once, and no block has much more to do than another. */
+Test(prefill, deals_all_tiles_evenly) {
+    const shape s = {7, 2000, 2000, 128, true};
+    int64_t met = 0, most = 0;
+    for (int32_t block = 0; block < blocks_of(s); block++) {
+        int64_t steps = 0;
+        steps_of(s, block, [&](const prefill_step &step) {
+            met += prefill_width(step);
+            steps++;
+        });
+        most = std::max(most, steps);
+    }
+    int64_t seen = 0, steps = 0;
+    for (int64_t tile = 0; tile < 16; tile++) {
+        seen += 7 * std::min<int64_t>(2000, 128 * (tile + 1));
+        steps += 7 * (tile + 1);
+    }
+    cr_expect_eq(met, seen);
+    cr_expect_leq(most, (steps + 23) / 24 * 1.15, "%lld steps of %lld",
+                  static_cast<long long>(most), static_cast<long long>(steps));
+}
+
+/* D 128, 32 heads, 8192 tokens, full: the floor of one head at 1024 tokens, a step, times the steps
+ * of the block that has most. */
+Test(prefill, floor_at_8192_tokens_is_above_120_tflops) {
+    const shape small = {1, 1024, 1024, 128, false}, large = {32, 8192, 8192, 128, false};
+    run(small);
+    const double step_us = attest_estimate.estimate_us / 8; /* 8 blocks, an item of 8 steps each */
+    int64_t most = 0;
+    for (int32_t block = 0; block < blocks_of(large); block++) {
+        int64_t steps = 0;
+        steps_of(large, block, [&](const prefill_step &) { steps++; });
+        most = std::max(most, steps);
+    }
+    const double flop = 4.0 * 32 * 8192 * 8192 * 128;
+    const double tflops = flop / (step_us * static_cast<double>(most)) / 1e6;
+    cr_log_info("%s%.3f us a step, %lld steps: %.0f TFLOP/s\n", attest_estimate.text, step_us,
+                static_cast<long long>(most), tflops);
+    cr_expect_gt(tflops, 120, "%.1f", tflops);
+}
