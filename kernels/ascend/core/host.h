@@ -8,7 +8,7 @@
  *                                          launch};
  *     const struct attn_kernel attn_export = host_export(mine);
  *
- * (attn.h's declaration has made it public; saying so again is a warning of gcc's here)
+ * (public by attn.h's declaration; gcc warns of saying so again)
  * and its launch function begins with host_declare(problem, call), then makes pointers with
  * host_data and host_scratch and returns what ASC_LAUNCH returned. */
 #ifndef ATTEST_ASCEND_HOST_H
