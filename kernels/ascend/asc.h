@@ -109,6 +109,10 @@ template <typename T> __aicore__ inline void asc_ub_set(__ubuf__ T *to, T value)
 #define asc_core_wait(flag) asc_sync_block_wait(flag)
 #endif
 
+/* Kernels number flags with integers; the C API has a type for them. */
+#define asc_sync_notify(from, to, id) asc_sync_notify(from, to, (event_t)(id))
+#define asc_sync_wait(from, to, id) asc_sync_wait(from, to, (event_t)(id))
+
 /* The page gives this form an unused first number, sid, which the way back lacks. */
 template <typename T>
 __aicore__ inline void asc_copy_gm2ub_align(__ubuf__ T *dst, __gm__ T *src, uint16_t n_burst,
