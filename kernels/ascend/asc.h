@@ -109,9 +109,12 @@ template <typename T> __aicore__ inline void asc_ub_set(__ubuf__ T *to, T value)
 #define asc_core_wait(flag) asc_sync_block_wait(flag)
 #endif
 
-/* Kernels number flags with integers; the C API has a type for them. */
+/* Kernels number flags with integers; the C API has a type for them. (Where its names are macros
+ * themselves, that must be settled here.) */
+#ifndef asc_sync_notify
 #define asc_sync_notify(from, to, id) asc_sync_notify(from, to, (event_t)(id))
 #define asc_sync_wait(from, to, id) asc_sync_wait(from, to, (event_t)(id))
+#endif
 
 /* The page gives this form an unused first number, sid, which the way back lacks. */
 template <typename T>

@@ -23,8 +23,9 @@
  * `all`. One id each: arrivals are in order and at most two pending. They also free the buffers
  * that the data pass through, on chip and in the workspace: S(t) comes after P(t - 2), P(t) after
  * PV(t - 2), PV(t) after P(t), which comes after O(t - 2). Flags within a core are listed with the
- * buffers in decode_cube.h and decode_vector.h. None is more than needed: leave out any of them, or
- * any barrier of a pipe, and the twin has a finding.
+ * buffers in decode_cube.h and decode_vector.h. Each is needed by some problem: with any of them,
+ * or any barrier of a pipe, left out the twin has a finding on one of six (b30 hq6 hkv2 kv100 d64
+ * and b3 hq6 hkv2 kv600 d128 among them).
  *
  * What must not be read: only rows of valid keys are copied. The k of P V is the tile's keys
  * rounded up to 16, and the rows of K and V that fill up, like the rows of Q and P beyond the

@@ -132,17 +132,6 @@ constexpr size_t host_align(size_t bytes) {
     return (bytes + 255) / 256 * 256;
 }
 
-/* An input's values on the host, for planning; NULL where there are none. In the twin a tensor is
- * host memory itself. */
-template <typename T> const T *host_mirror(const struct attn_call *call, int slot) {
-    const struct attn_tensor &tensor = call->tensors[slot];
-#ifdef __CCE__
-    return static_cast<const T *>(tensor.host);
-#else
-    return static_cast<const T *>(tensor.host != nullptr ? tensor.host : tensor.data);
-#endif
-}
-
 /* What asc_set_ffts_base_addr wants: where flags between cores live; 0 if the device does not say.
  * (page: aclrtGetHardwareSyncAddr) */
 inline uint64_t host_flags_address() {

@@ -14,7 +14,8 @@ struct prefill_turns {
     int32_t operands, results;
 };
 
-/* The cube core's flags: (MTE2, MTE1) by buffer of L1. */
+/* The cube core's flags: (MTE2, MTE1) by buffer of L1. Those of Q and V are implied by K's and P's,
+ * which are copied after them and waited for as well; they keep each buffer's story whole. */
 enum prefill_l1 { prefill_l1_q, prefill_l1_k = 2, prefill_l1_v = 4, prefill_l1_p = 6 };
 static constexpr int32_t prefill_l1_buffers = 7;
 

@@ -36,49 +36,35 @@ static unsigned char *shift(void *p, int64_t bytes) {
     return static_cast<unsigned char *>(p) + bytes;
 }
 
-/* Global memory to UB or L1. `left` and `right` bytes of padding go around each run in UB. */
-static void move_in(core &c, const operand &to, void *from, runs dst, runs src, int64_t left,
-                    int64_t right, twin_site at) {
+/* Global memory to UB. */
+static void move_in(core &c, const operand &to, void *from, runs dst, runs src, twin_site at) {
     for (int64_t i = 0; i < src.n; i++) {
         const uint64_t first = to.first + static_cast<uint64_t>(i * dst.step);
         const uint64_t last = first + static_cast<uint64_t>(dst.bytes);
         gm_read(c, PIPE_MTE2, shift(from, i * src.step), static_cast<uint64_t>(src.bytes), at);
         check_write(c, PIPE_MTE2, to, first, last, at);
         record_write(c, PIPE_MTE2, to, first, last, at);
-        unsigned char *place = to.in->base + first;
-        const unsigned element = c.pad_element ? c.pad_element : 1;
-        for (int64_t k = 0; k < left + right; k += element) {
-            memcpy(place + (k < left ? k : src.bytes + k), &c.pad_bits, element);
-        }
-        memcpy(place + left, shift(from, i * src.step), static_cast<size_t>(src.bytes));
-        forget(to, first + static_cast<uint64_t>(left + src.bytes + right), last);
+        memcpy(to.in->base + first, shift(from, i * src.step), static_cast<size_t>(src.bytes));
+        forget(to, first + static_cast<uint64_t>(src.bytes), last);
     }
+    c.count.bytes[gm_ub] += static_cast<uint64_t>(src.n * src.bytes);
 }
 
-static void gm_to(twin_memory_kind kind, void *dst, void *src, int64_t n, int64_t length,
-                  int64_t src_gap, int64_t dst_gap, twin_site at) {
+static void gm_to_ub(void *dst, void *src, int64_t n, int64_t length, int64_t src_gap,
+                     int64_t dst_gap, twin_site at) {
     core &c = issue(PIPE_MTE2, at);
     require_bursts(n, length, src_gap, dst_gap, at);
-    const operand to = place_of(c, kind, dst, true, 0, at);
-    move_in(c, to, src, blocks(n, length, dst_gap), blocks(n, length, src_gap), 0, 0, at);
-    c.count.bytes[kind == TWIN_UB ? gm_ub : gm_l1] += static_cast<uint64_t>(n * length * unit);
+    const operand to = place_of(c, TWIN_UB, dst, true, 0, at);
+    move_in(c, to, src, blocks(n, length, dst_gap), blocks(n, length, src_gap), at);
 }
 
 void asc_copy_gm2ub(void *dst, void *src, uint32_t bytes, twin_site at) {
-    gm_to(TWIN_UB, dst, src, 1, blocks_in(bytes, at), 0, 0, at);
+    gm_to_ub(dst, src, 1, blocks_in(bytes, at), 0, 0, at);
 }
 void asc_copy_gm2ub(void *dst, void *src, int n, int length, int src_gap, int dst_gap,
                     twin_site at) {
-    gm_to(TWIN_UB, dst, src, n, length, src_gap, dst_gap, at);
+    gm_to_ub(dst, src, n, length, src_gap, dst_gap, at);
 }
-void asc_copy_gm2l1(void *dst, void *src, uint32_t bytes, twin_site at) {
-    gm_to(TWIN_L1, dst, src, 1, blocks_in(bytes, at), 0, 0, at);
-}
-void asc_copy_gm2l1(void *dst, void *src, int n, int length, int src_gap, int dst_gap,
-                    twin_site at) {
-    gm_to(TWIN_L1, dst, src, n, length, src_gap, dst_gap, at);
-}
-
 /* UB to global memory: runs of `bytes`, of which whole blocks are read. */
 static void move_out(core &c, void *to, const operand &from, runs dst, runs src, twin_site at) {
     for (int64_t i = 0; i < dst.n; i++) {
@@ -171,22 +157,11 @@ void twin_gm2ub_align(void *dst, void *src, int64_t n, int64_t bytes, int64_t le
                       int64_t src_gap, int64_t dst_gap, unsigned element, twin_site at) {
     core &c = issue(PIPE_MTE2, at);
     require_align(src, n, bytes, src_gap, dst_gap, element, at);
-    require(left * element, 0, 32, "the padding at the left in bytes", at);
-    require(right * element, 0, 32, "the padding at the right in bytes", at);
-    if ((left || right) && c.pad_element != element) {
-        finding("CRASH: limit", at, "padding without asc_set_copy_pad_val of this type");
-    }
+    require(left, 0, 0, "the padding at the left", at);
+    require(right, 0, 0, "the padding at the right", at);
     const operand to = place_of(c, TWIN_UB, dst, true, 0, at);
-    const int64_t room = whole_blocks((left + right) * element + bytes);
-    move_in(c, to, src, {n, room, room + dst_gap * unit}, {n, bytes, bytes}, left * element,
-            right * element, at);
-    c.count.bytes[gm_ub] += static_cast<uint64_t>(n * bytes);
-}
-
-void twin_set_copy_pad(uint32_t bits, unsigned element, twin_site at) {
-    core &c = issue(PIPE_S, at);
-    c.pad_bits = bits;
-    c.pad_element = element;
+    const int64_t room = whole_blocks(bytes);
+    move_in(c, to, src, {n, room, room + dst_gap * unit}, {n, bytes, bytes}, at);
 }
 
 void twin_ub2gm_align(void *dst, void *src, int64_t n, int64_t bytes, int64_t left, int64_t right,

@@ -55,11 +55,9 @@ struct core {
     bool initialised, synchronised; /* asc_init, asc_set_ffts_base_addr */
     bool mask_known, copy_params_known;
     uint64_t mask[2]; /* low, high */
-    uint32_t pad_bits;
-    unsigned pad_element; /* 0: not set */
     uint64_t compare_mask[2];
     bool compare_mask_known;
-    stamp compare_mask_set;
+    stamp compare_mask_set, compare_mask_used; /* last */
 
     /* Under the launch's lock. */
     std::deque<clock_table> counter[core_flags]; /* its value is the length */

@@ -19,17 +19,16 @@ union lane_row {
     uint16_t u16[2 * lanes];
 };
 
-/* dst = a op b; of calls with one source b is not read; of axpy a is the source, b the value and
- * dst what is added to. */
+/* dst = a op b; of calls with one source b is not read. */
 using lane_function = void (*)(lane_row &dst, const lane_row &a, const lane_row &b);
-lane_function lanes_of(twin_operation operation, twin_type type);
+lane_function lanes_of(twin_operation operation);
 
 float half_to_float(uint16_t bits);
 uint16_t float_to_half(float value); /* to nearest even, overflow to infinity */
 float bfloat16_to_float(uint16_t bits);
 uint16_t float_to_bfloat16(float value);
 
-/* Neighbours first, then neighbours of those: 64 or 8 elements. */
+/* Neighbours first, then neighbours of those. */
 float tree_sum(const float *x, int n);
 
 } // namespace twin

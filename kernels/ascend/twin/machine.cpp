@@ -282,7 +282,7 @@ static void make_core(machine &m, int number, int block, int sub_block, bool cub
     c.count = {};
     c.initialised = c.synchronised = c.mask_known = c.copy_params_known = false;
     c.compare_mask_known = false;
-    c.pad_element = 0;
+    c.compare_mask_used = 0;
     for (auto &queue : c.counter) queue.clear();
     c.waiting = c.finished = false;
     c.region = 0;

@@ -19,7 +19,6 @@ struct twin_site {
 
 enum twin_memory_kind { TWIN_UB, TWIN_L1, TWIN_L0A, TWIN_L0B, TWIN_L0C, TWIN_MEMORIES };
 enum twin_access { TWIN_GM_IN, TWIN_GM_OUT, TWIN_GM_WORK };
-enum twin_type { TWIN_F32, TWIN_I32 };
 enum twin_operation {
     TWIN_add,
     TWIN_sub,
@@ -27,28 +26,15 @@ enum twin_operation {
     TWIN_max,
     TWIN_min,
     TWIN_div,
-    TWIN_axpy,
     TWIN_exp,
     TWIN_log,
     TWIN_sqrt,
-    TWIN_rsqrt,
-    TWIN_rcp,
     TWIN_abs,
-    TWIN_relu,
     TWIN_half2float,
     TWIN_bfloat162float,
     TWIN_float2half,
     TWIN_float2bfloat16,
-    TWIN_float2int32_rn,
-    TWIN_float2int32_rz,
-    TWIN_float2int32_rd,
-    TWIN_int322float,
-    TWIN_lt,
-    TWIN_le,
-    TWIN_gt,
-    TWIN_ge,
-    TWIN_eq,
-    TWIN_ne
+    TWIN_lt
 };
 
 /* The shape of a vector call: `count` elements, or, where counted is false, repeats and strides of
@@ -67,34 +53,15 @@ inline twin_form twin_repeat(int repeat, int b0, int b1, int b2, int r0, int r1,
     return {false, 0, repeat, {b0, b1, b2}, {r0, r1, r2}};
 }
 
-inline twin_type twin_type_of(const float *) {
-    return TWIN_F32;
-}
-inline twin_type twin_type_of(const int32_t *) {
-    return TWIN_I32;
-}
 inline uint32_t twin_bits(float value) {
     uint32_t bits;
     memcpy(&bits, &value, sizeof bits);
     return bits;
 }
-inline uint32_t twin_bits(int32_t value) {
-    return static_cast<uint32_t>(value);
-}
-inline uint32_t twin_bits(uint32_t value) {
-    return value;
-}
-inline uint32_t twin_bits(int16_t value) {
-    return static_cast<uint16_t>(value);
-}
-inline uint32_t twin_bits(uint16_t value) {
-    return value;
-}
-
 unsigned char *twin_place(twin_memory_kind memory, uint32_t byte);
-void twin_binary(twin_operation operation, twin_type type, void *dst, void *src0, void *src1,
-                 const twin_form &form, twin_site at);
-void twin_unary(twin_operation operation, twin_type type, void *dst, void *src, uint32_t value,
+void twin_binary(twin_operation operation, void *dst, void *src0, void *src1, const twin_form &form,
+                 twin_site at);
+void twin_unary(twin_operation operation, void *dst, void *src, uint32_t value,
                 const twin_form &form, twin_site at);
 void twin_duplicate(void *dst, uint32_t bits, unsigned element, const twin_form &form,
                     twin_site at);

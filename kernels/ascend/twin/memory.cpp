@@ -299,6 +299,23 @@ template <typename Do> static void by_chunk(region &r, uint64_t from, uint64_t t
     }
 }
 
+/* In the place of a reader that this one comes after, if there is one. */
+static void record_gm_read(const core &c, pipe_t pipe, region &r, uint64_t from, uint64_t to,
+                           stamp s) {
+    for (uint64_t b = from / block_bytes; b * block_bytes < to; b++) {
+        int slot = 1;
+        for (int k = 0; k < 2; k++) {
+            const stamp old = r.reads[k].last[b];
+            const bool mine = stamp_core(old) == stamp_core(s) && stamp_pipe(old) == pipe;
+            if (!old || mine || comes_before(c, pipe, old)) {
+                slot = k;
+                break;
+            }
+        }
+        record_part(r.reads[slot], b, bytes_of(b, from, to), s);
+    }
+}
+
 void gm_read(core &c, pipe_t pipe, const void *place, uint64_t bytes, twin_site at) {
     if (!bytes) return;
     region &r = region_of(c, place, bytes, false, at);
@@ -315,18 +332,7 @@ void gm_read(core &c, pipe_t pipe, const void *place, uint64_t bytes, twin_site 
                     static_cast<unsigned long long>(missing));
         }
         check_trace(c, pipe, r.writes, r.name, false, true, from, to, at);
-        for (uint64_t b = from / block_bytes; b * block_bytes < to; b++) {
-            int slot = 1;
-            for (int k = 0; k < 2; k++) {
-                const stamp old = r.reads[k].last[b];
-                const bool mine = stamp_core(old) == stamp_core(s) && stamp_pipe(old) == pipe;
-                if (!old || mine || comes_before(c, pipe, old)) {
-                    slot = k;
-                    break;
-                }
-            }
-            record_part(r.reads[slot], b, bytes_of(b, from, to), s);
-        }
+        record_gm_read(c, pipe, r, from, to, s);
     });
 }
 
@@ -361,6 +367,7 @@ void gm_scalar(core &c, const void *place, uint64_t bytes, twin_site at) {
                 r.name, static_cast<unsigned long long>(from),
                 name_of(static_cast<pipe_t>(stamp_pipe(s))), text_of(site_of(stamp_site(s))).text);
     }
+    record_gm_read(c, PIPE_S, r, from, from + bytes, make_stamp(c, PIPE_S, at));
 }
 
 void region_open(region &r) {

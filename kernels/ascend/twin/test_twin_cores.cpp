@@ -50,6 +50,34 @@ Test(cores, the_scalar_cache_does_not_see_what_another_core_wrote) {
     expect_finding(pass_on(b, true, true), "FAIL_RACE", __FILE__, 0);
 }
 
+/* Core 0 reads by the scalar unit what core 1 writes in the same launch. The arrivals fix who is
+ * first here, but only those of MTE3 after a flag from S order the read before the write. */
+static std::string scalar_read_and_write(bool read_first, bool arrive_in_order) {
+    bench b;
+    auto write = [&] {
+        asc_duplicate(asc_ub<float>(0), 5.0f, 64);
+        ordered(PIPE_V, PIPE_MTE3);
+        asc_copy_ub2gm(b.work.data, asc_ub<float>(0), 256);
+    };
+    expect_clean(b.run(ASC_MIX_0_1, 1, write));
+    return b.again(ASC_MIX_0_1, 2, [&] {
+        if (asc_block() == 0 && read_first) asc_gm_get(b.work.data);
+        if (asc_block() == 1 && !read_first) write();
+        if (arrive_in_order) ordered(PIPE_S, PIPE_MTE3);
+        asc_core_arrive(arrive_in_order ? PIPE_MTE3 : PIPE_MTE2, ASC_ALL_CORES, 4);
+        asc_core_wait(4);
+        if (asc_block() == 0 && !read_first) asc_gm_get(b.work.data);
+        if (asc_block() == 1 && read_first) write();
+    });
+}
+Test(cores, a_scalar_read_of_what_another_core_writes_is_a_race_whichever_is_first) {
+    expect_finding(scalar_read_and_write(false, false), "FAIL_RACE", __FILE__, 0);
+    const std::string found = scalar_read_and_write(true, false);
+    expect_finding(found, "FAIL_RACE", __FILE__, 0);
+    cr_expect(says(found, "MTE3 writes work[0..255] read by S of block 0"), "%s", found.c_str());
+    expect_clean(scalar_read_and_write(true, true));
+}
+
 Test(cores, arriving_with_the_wrong_pipe) {
     bench b;
     expect_finding(b.run(ASC_MIX_0_1, 2,

@@ -39,10 +39,12 @@ Test(fault, reading_past_the_end_of_l1) {
 
 Test(fault, l0c_is_too_small_for_the_product) {
     bench b;
+    half *in = reinterpret_cast<half *>(b.in.data);
     expect_finding(b.run(ASC_CUBE, 1,
                          [&] {
                              for (uint32_t i = 0; i < 2; i++) {
-                                 asc_copy_gm2l1(asc_l1<half>(0), b.in.data, 16384);
+                                 asc_copy_gm2l1_nd2nz(asc_l1<half>(0), in, 1, 512, 16, 0, 16, 512,
+                                                      1, 1);
                                  ordered(PIPE_MTE2, PIPE_MTE1);
                                  asc_copy_l12l0a(asc_l0a<half>(0), asc_l1<half>(0), 0, 32, 1, 0);
                                  asc_copy_l12l0b(asc_l0b<half>(0), asc_l1<half>(0), 0, 32, 1, 0);
@@ -100,8 +102,11 @@ Test(fault, a_cube_core_touching_ub) {
 
 Test(fault, a_vector_core_touching_l1) {
     bench b;
-    expect_finding(b.run(ASC_VECTOR, 1, [&] { asc_copy_gm2l1(asc_l1<half>(0), b.in.data, 64); }),
-                   "CRASH: limit", __FILE__, __LINE__ - 1);
+    half *in = reinterpret_cast<half *>(b.in.data);
+    expect_finding(
+        b.run(ASC_VECTOR, 1,
+              [&] { asc_copy_gm2l1_nd2nz(asc_l1<half>(0), in, 1, 16, 16, 0, 16, 16, 1, 1); }),
+        "CRASH: limit", __FILE__, 0);
 }
 
 Test(fault, a_place_in_one_memory_given_for_another) {
@@ -386,22 +391,40 @@ Test(fault, a_source_that_overlaps_the_result_shifted) {
                    "FAIL_RACE", __FILE__, 0);
 }
 
-Test(fault, a_select_needs_a_barrier_after_its_mask) {
+Test(fault, a_reduction_into_its_source) {
     bench b;
-    auto run = [&](bool barrier) {
-        return b.run(ASC_VECTOR, 1, [&, barrier] {
+    auto run = [&](uint32_t to) {
+        return b.run(ASC_VECTOR, 1, [&, to] {
+            asc_set_vector_mask(0, ~uint64_t{0});
+            asc_duplicate(asc_ub<float>(0), 1.0f, 2, 1, 8);
+            asc_sync_pipe(PIPE_V);
+            asc_repeat_reduce_sum(asc_ub<float>(to), asc_ub<float>(0), 2, 1, 1, 8);
+        });
+    };
+    expect_clean(run(512));
+    for (uint32_t to : {0u, 32u, 480u}) expect_finding(run(to), "FAIL_RACE", __FILE__, 0);
+}
+
+Test(fault, a_select_needs_a_barrier_after_its_mask_and_before_the_next) {
+    bench b;
+    auto run = [&](bool after, bool before) {
+        return b.run(ASC_VECTOR, 1, [&, after, before] {
             asc_duplicate(asc_ub<float>(0), 1.0f, 64);
-            asc_duplicate(asc_ub<uint32_t>(256), 5u, 8);
             asc_set_mask_norm();
             asc_set_vector_mask(0, ~uint64_t{0});
             asc_sync_pipe(PIPE_V);
-            asc_set_cmp_mask(asc_ub<void>(256));
-            if (barrier) asc_sync_pipe(PIPE_V);
+            asc_set_cmp_mask(asc_ub<void>(0));
+            if (after) asc_sync_pipe(PIPE_V);
             asc_select(asc_ub<float>(512), asc_ub<float>(0), asc_ub<float>(0), 1, 1, 1, 1, 8, 8, 8);
+            if (before) asc_sync_pipe(PIPE_V);
+            asc_set_cmp_mask(asc_ub<void>(0));
         });
     };
-    expect_clean(run(true));
-    expect_finding(run(false), "FAIL_RACE", __FILE__, 0);
+    expect_clean(run(true, true));
+    expect_finding(run(false, true), "FAIL_RACE", __FILE__, 0);
+    const std::string found = run(true, false);
+    expect_finding(found, "FAIL_RACE", __FILE__, __LINE__ - 6);
+    cr_expect(says(found, "after asc_select"), "%s", found.c_str());
 }
 
 /* ---- Flags -----------------------------------------------------------------------------------

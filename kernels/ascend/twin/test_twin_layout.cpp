@@ -180,6 +180,17 @@ Test(layout, l0c_is_columns_of_fractals) {
     cr_expect_eq(c[2 * 256 + 3], 0, "fractal (0, 1) is number 2");
 }
 
+/* 2^24 + 1 is no f32: sixteen ones count only where they are summed apart. */
+Test(layout, each_16_of_k_are_summed_before_they_are_added) {
+    layout l(16, 32, 16);
+    for (size_t i = 0; i < l.a.size; i++) {
+        l.a[i] = {float_to_half(i % 32 == 0 ? 4096 : i % 32 < 16 ? 0 : 1)};
+    }
+    for (size_t i = 0; i < l.b.size; i++) l.b[i] = {float_to_half(i / 16 == 0 ? 4096 : 1)};
+    expect_clean(l.run([&] { multiply(l, 16, 32, 16, false); }));
+    for (size_t i = 0; i < 16; i++) cr_assert_eq(l.c[24 * i + i], 2 * (0x1p24f + 16));
+}
+
 Test(layout, fixpipe_saturates) {
     layout l(16, 16, 16);
     for (size_t i = 0; i < l.a.size; i++) l.a[i] = {float_to_half(i < 16 ? 1e4f : -1e4f)};

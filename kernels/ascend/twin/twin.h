@@ -1,8 +1,9 @@
-/* The calls of Ascend C's pure C API that the kernels use, emulated on a CPU; never run on a
- * 910B2. Written from the public documentation; nothing here is CANN's code. The comment at each
- * call names the page it follows ("page: ...", in "Ascend C API, SIMD, C API") and says what the
- * twin checks. Where the documentation is silent or contradicts itself the stricter reading is
- * taken, and said.
+/* The calls of Ascend C's pure C API that the kernels use, emulated on a CPU; never run on a 910B2.
+ * (Besides: asc_duplicate of 16-bit elements, asc_ub_set, asc_on_vector and some calls' second
+ * forms, which only the tests use or asc.h names.) Written from the public documentation; nothing
+ * here is CANN's code. The comment at each call names the page it follows ("page: ...", in "Ascend
+ * C API, SIMD, C API") and says what the twin checks. Where the documentation is silent or
+ * contradicts itself the stricter reading is taken, and said.
  *
  * What holds for all calls
  * - A core's instructions go to pipes that run beside each other: S (scalar), V (vector), M (cube),
@@ -117,7 +118,8 @@ template <typename T> __cc__ T *asc_l0c(uint32_t byte) {
  * One element of 4, 2, 8 or 1 bytes. Pipe S: a vector result needs notify/wait(PIPE_V, PIPE_S)
  * first, a scalar store (PIPE_S, PIPE_V) or (PIPE_S, PIPE_MTE3) after. Instructions issued after a
  * wait of S come after it. asc_gm_get reads through the data cache, which nothing keeps coherent:
- * only what no core wrote in this launch may be read. (pages: hardware architecture; asc_dcci) */
+ * only what no core wrote in this launch may be read, and a later write must be ordered after the
+ * read as after any other. (pages: hardware architecture; asc_dcci) */
 void twin_scalar(const void *place, unsigned bytes, bool gm, bool write, twin_site at);
 template <typename T> T asc_gm_get(__gm__ T *from, twin_site at = twin_site::here()) {
     twin_scalar(from, sizeof(T), true, false, at);
@@ -185,12 +187,11 @@ void asc_copy_ub2ub(__ubuf__ void *dst, __ubuf__ void *src, uint32_t bytes,
 void asc_copy_ub2ub(__ubuf__ void *dst, __ubuf__ void *src, int n, int length, int src_gap,
                     int dst_gap, twin_site at = twin_site::here());
 
-/* MTE2, any number of bytes: `bytes` 1..2097151, each burst begins at a multiple of 32 in UB. With
- * padding (elements, at most 32 bytes a side) the value of asc_set_copy_pad_val is put around each
- * burst; whatever else fills its last 32 bytes counts as unwritten. Gaps: UB in 32 bytes; for
- * global memory one page says 32 bytes and another (DataCopyPad) bytes, so only 0 is emulated: rows
- * apart by multiples of 32 bytes go with asc_copy_gm2ub. Elements of 1, 2 or 4 bytes.
- * (pages: asc_copy_gm2ub_align, copy_gm_to_ubuf_align, asc_set_copy_pad_val) */
+/* MTE2, any number of bytes: `bytes` 1..2097151, each burst begins at a multiple of 32 in UB.
+ * Padding must be 0; whatever fills a burst's last 32 bytes counts as unwritten. Gaps: UB in 32
+ * bytes; for global memory one page says 32 bytes and another (DataCopyPad) bytes, so only 0 is
+ * emulated: rows apart by multiples of 32 bytes go with asc_copy_gm2ub. Elements of 1, 2 or 4
+ * bytes. (pages: asc_copy_gm2ub_align, copy_gm_to_ubuf_align) */
 void twin_gm2ub_align(void *dst, void *src, int64_t n, int64_t bytes, int64_t left, int64_t right,
                       int64_t src_gap, int64_t dst_gap, unsigned element, twin_site at);
 template <typename T>
@@ -202,21 +203,6 @@ template <typename T>
 void asc_copy_gm2ub_align(__ubuf__ T *dst, __gm__ T *src, int n, int bytes, int left, int right,
                           int src_gap, int dst_gap, twin_site at = twin_site::here()) {
     twin_gm2ub_align(dst, src, n, bytes, left, right, src_gap, dst_gap, sizeof(T), at);
-}
-void twin_set_copy_pad(uint32_t bits, unsigned element, twin_site at);
-inline void asc_set_copy_pad_val(float value, twin_site at = twin_site::here()) {
-    uint32_t bits;
-    __builtin_memcpy(&bits, &value, 4);
-    twin_set_copy_pad(bits, 4, at);
-}
-inline void asc_set_copy_pad_val(int32_t value, twin_site at = twin_site::here()) {
-    twin_set_copy_pad(static_cast<uint32_t>(value), 4, at);
-}
-inline void asc_set_copy_pad_val(half value, twin_site at = twin_site::here()) {
-    twin_set_copy_pad(value.bits, 2, at);
-}
-inline void asc_set_copy_pad_val(bfloat16_t value, twin_site at = twin_site::here()) {
-    twin_set_copy_pad(value.bits, 2, at);
 }
 
 /* MTE3, any number of bytes; what fills the last 32 bytes in UB is read but dropped. Padding must
@@ -249,80 +235,65 @@ void asc_set_vector_mask(uint64_t high, uint64_t low, twin_site at = twin_site::
 
 /* ---- Vector: arithmetic -----------------------------------------------------------------------
  * `dst` may be a source itself, fully, not shifted. Rounding is IEEE to nearest even. The machine's
- * accuracy of exp, log, div, sqrt, rsqrt and rcp is not documented; here they are libm's. */
+ * accuracy of exp, log, div and sqrt is not documented; here they are libm's. */
 
-/* (pages: asc_add, asc_sub, asc_mul, asc_max, asc_min: f32, i32; asc_div: f32) */
+/* f32. (pages: asc_add, asc_sub, asc_mul, asc_max, asc_div) */
 #define TWIN_DECLARE(name, T)                                                                      \
     inline void asc_##name(__ubuf__ T *dst, __ubuf__ T *src0, __ubuf__ T *src1, uint32_t count,    \
                            twin_site at = twin_site::here()) {                                     \
-        twin_binary(TWIN_##name, twin_type_of(dst), dst, src0, src1, twin_count(count), at);       \
+        twin_binary(TWIN_##name, dst, src0, src1, twin_count(count), at);                          \
     }                                                                                              \
     inline void asc_##name(__ubuf__ T *dst, __ubuf__ T *src0, __ubuf__ T *src1, int repeat,        \
                            int dst_block_stride, int src0_block_stride, int src1_block_stride,     \
                            int dst_repeat_stride, int src0_repeat_stride, int src1_repeat_stride,  \
                            twin_site at = twin_site::here()) {                                     \
-        twin_binary(TWIN_##name, twin_type_of(dst), dst, src0, src1,                               \
+        twin_binary(TWIN_##name, dst, src0, src1,                                                  \
                     twin_repeat(repeat, dst_block_stride, src0_block_stride, src1_block_stride,    \
                                 dst_repeat_stride, src0_repeat_stride, src1_repeat_stride),        \
                     at);                                                                           \
     }
 TWIN_DECLARE(add, float)
-TWIN_DECLARE(add, int32_t)
 TWIN_DECLARE(sub, float)
-TWIN_DECLARE(sub, int32_t)
 TWIN_DECLARE(mul, float)
-TWIN_DECLARE(mul, int32_t)
 TWIN_DECLARE(max, float)
-TWIN_DECLARE(max, int32_t)
-TWIN_DECLARE(min, float)
-TWIN_DECLARE(min, int32_t)
 TWIN_DECLARE(div, float)
 #undef TWIN_DECLARE
 
-/* dst = src op value; axpy: dst += src * value, two roundings or one (not documented; here one).
- * (pages: asc_add_scalar, asc_sub_scalar, asc_mul_scalar, asc_max_scalar, asc_min_scalar,
- * asc_axpy) */
+/* dst = src op value, f32. (pages: asc_add_scalar, asc_mul_scalar, asc_max_scalar,
+ * asc_min_scalar) */
 #define TWIN_DECLARE(call, name, T)                                                                \
     inline void call(__ubuf__ T *dst, __ubuf__ T *src, T value, uint32_t count,                    \
                      twin_site at = twin_site::here()) {                                           \
-        twin_unary(TWIN_##name, twin_type_of(dst), dst, src, twin_bits(value), twin_count(count),  \
-                   at);                                                                            \
+        twin_unary(TWIN_##name, dst, src, twin_bits(value), twin_count(count), at);                \
     }                                                                                              \
     inline void call(__ubuf__ T *dst, __ubuf__ T *src, T value, int repeat, int dst_block_stride,  \
                      int src_block_stride, int dst_repeat_stride, int src_repeat_stride,           \
                      twin_site at = twin_site::here()) {                                           \
-        twin_unary(TWIN_##name, twin_type_of(dst), dst, src, twin_bits(value),                     \
+        twin_unary(TWIN_##name, dst, src, twin_bits(value),                                        \
                    twin_repeat(repeat, dst_block_stride, src_block_stride, 0, dst_repeat_stride,   \
                                src_repeat_stride, 0),                                              \
                    at);                                                                            \
     }
 TWIN_DECLARE(asc_add_scalar, add, float)
-TWIN_DECLARE(asc_add_scalar, add, int32_t)
-TWIN_DECLARE(asc_sub_scalar, sub, float)
 TWIN_DECLARE(asc_mul_scalar, mul, float)
-TWIN_DECLARE(asc_mul_scalar, mul, int32_t)
 TWIN_DECLARE(asc_max_scalar, max, float)
-TWIN_DECLARE(asc_max_scalar, max, int32_t)
 TWIN_DECLARE(asc_min_scalar, min, float)
-TWIN_DECLARE(asc_min_scalar, min, int32_t)
-TWIN_DECLARE(asc_axpy, axpy, float)
 #undef TWIN_DECLARE
 
-/* f32 alone. (pages: asc_exp, asc_log (natural), asc_sqrt, asc_rsqrt, asc_rcp, asc_abs, asc_relu)
+/* f32. (pages: asc_exp, asc_log (natural), asc_sqrt, asc_abs)
  * Conversions: strides of each operand count its own 32-byte blocks, so f16 -> f32 dense is
  * dst_repeat_stride 8, src_repeat_stride 4; a repeat is 64 elements. _rn: to nearest even, above
- * the largest f16 becomes infinity. f32 -> i32: _rn to nearest even, _rz towards zero, _rd down,
- * saturating. (pages: asc_half2float, asc_bfloat162float, asc_float2half, asc_float2bfloat16,
- * asc_float2int32, asc_int322float) */
+ * the largest f16 becomes infinity. (pages: asc_half2float, asc_bfloat162float, asc_float2half,
+ * asc_float2bfloat16) */
 #define TWIN_DECLARE(call, name, D, S)                                                             \
     inline void call(__ubuf__ D *dst, __ubuf__ S *src, uint32_t count,                             \
                      twin_site at = twin_site::here()) {                                           \
-        twin_unary(TWIN_##name, TWIN_F32, dst, src, 0, twin_count(count), at);                     \
+        twin_unary(TWIN_##name, dst, src, 0, twin_count(count), at);                               \
     }                                                                                              \
     inline void call(__ubuf__ D *dst, __ubuf__ S *src, int repeat, int dst_block_stride,           \
                      int src_block_stride, int dst_repeat_stride, int src_repeat_stride,           \
                      twin_site at = twin_site::here()) {                                           \
-        twin_unary(TWIN_##name, TWIN_F32, dst, src, 0,                                             \
+        twin_unary(TWIN_##name, dst, src, 0,                                                       \
                    twin_repeat(repeat, dst_block_stride, src_block_stride, 0, dst_repeat_stride,   \
                                src_repeat_stride, 0),                                              \
                    at);                                                                            \
@@ -330,18 +301,11 @@ TWIN_DECLARE(asc_axpy, axpy, float)
 TWIN_DECLARE(asc_exp, exp, float, float)
 TWIN_DECLARE(asc_log, log, float, float)
 TWIN_DECLARE(asc_sqrt, sqrt, float, float)
-TWIN_DECLARE(asc_rsqrt, rsqrt, float, float)
-TWIN_DECLARE(asc_rcp, rcp, float, float)
 TWIN_DECLARE(asc_abs, abs, float, float)
-TWIN_DECLARE(asc_relu, relu, float, float)
 TWIN_DECLARE(asc_half2float, half2float, float, half)
 TWIN_DECLARE(asc_bfloat162float, bfloat162float, float, bfloat16_t)
 TWIN_DECLARE(asc_float2half_rn, float2half, half, float)
 TWIN_DECLARE(asc_float2bfloat16_rn, float2bfloat16, bfloat16_t, float)
-TWIN_DECLARE(asc_float2int32_rn, float2int32_rn, int32_t, float)
-TWIN_DECLARE(asc_float2int32_rz, float2int32_rz, int32_t, float)
-TWIN_DECLARE(asc_float2int32_rd, float2int32_rd, int32_t, float)
-TWIN_DECLARE(asc_int322float, int322float, float, int32_t)
 #undef TWIN_DECLARE
 
 /* Fills with a value. (page: asc_duplicate; no source, no source strides) */
@@ -362,109 +326,57 @@ inline uint32_t twin_bits(bfloat16_t value) {
     return value.bits;
 }
 TWIN_DECLARE(float)
-TWIN_DECLARE(int32_t)
-TWIN_DECLARE(uint32_t)
 TWIN_DECLARE(half)
 TWIN_DECLARE(bfloat16_t)
-TWIN_DECLARE(int16_t)
-TWIN_DECLARE(uint16_t)
 #undef TWIN_DECLARE
 
 /* Each repeat reads 8 elements of src, in a row, and fills 8 blocks of 32 bytes of dst with one
  * each; the next repeat reads the next 8. dst and src must not overlap; the mask does not count.
  * (page: asc_brcb; f32 by its bits) */
-void twin_brcb(void *dst, void *src, unsigned element, int dst_block_stride, int dst_repeat_stride,
-               int repeat, twin_site at);
+void twin_brcb(float *dst, float *src, int dst_block_stride, int dst_repeat_stride, int repeat,
+               twin_site at);
 inline void asc_brcb(__ubuf__ float *dst, __ubuf__ float *src, int dst_block_stride,
                      int dst_repeat_stride, int repeat, twin_site at = twin_site::here()) {
-    twin_brcb(dst, src, 4, dst_block_stride, dst_repeat_stride, repeat, at);
+    twin_brcb(dst, src, dst_block_stride, dst_repeat_stride, repeat, at);
 }
-inline void asc_brcb(__ubuf__ uint32_t *dst, __ubuf__ uint32_t *src, int dst_block_stride,
-                     int dst_repeat_stride, int repeat, twin_site at = twin_site::here()) {
-    twin_brcb(dst, src, 4, dst_block_stride, dst_repeat_stride, repeat, at);
-}
-inline void asc_brcb(__ubuf__ uint16_t *dst, __ubuf__ uint16_t *src, int dst_block_stride,
-                     int dst_repeat_stride, int repeat, twin_site at = twin_site::here()) {
-    twin_brcb(dst, src, 2, dst_block_stride, dst_repeat_stride, repeat, at);
-}
-
 /* One f32 a repeat: the maximum, or the sum, of its elements under the mask; dst_repeat_stride
- * counts elements of dst (1 = dense). dst 32-byte aligned. The sum goes in pairs, as a tree.
+ * counts elements of dst (1 = dense). dst 32-byte aligned, in no block of src's. The sum goes in
+ * pairs, as a tree.
  * (pages: asc_repeat_reduce_max, value only; asc_repeat_reduce_sum; asc_repeat_reduce_config) */
-void twin_reduce(bool sum, bool by_block, float *dst, float *src, int repeat, int dst_repeat_stride,
+void twin_reduce(bool sum, float *dst, float *src, int repeat, int dst_repeat_stride,
                  int src_block_stride, int src_repeat_stride, twin_site at);
 inline void asc_repeat_reduce_max(__ubuf__ float *dst, __ubuf__ float *src, int repeat,
                                   int dst_repeat_stride, int src_block_stride,
                                   int src_repeat_stride, twin_site at = twin_site::here()) {
-    twin_reduce(false, false, dst, src, repeat, dst_repeat_stride, src_block_stride,
-                src_repeat_stride, at);
+    twin_reduce(false, dst, src, repeat, dst_repeat_stride, src_block_stride, src_repeat_stride,
+                at);
 }
 inline void asc_repeat_reduce_sum(__ubuf__ float *dst, __ubuf__ float *src, int repeat,
                                   int dst_repeat_stride, int src_block_stride,
                                   int src_repeat_stride, twin_site at = twin_site::here()) {
-    twin_reduce(true, false, dst, src, repeat, dst_repeat_stride, src_block_stride,
-                src_repeat_stride, at);
-}
-/* Eight f32 a repeat, one for each of its blocks of 8 elements; dst_repeat_stride counts 32 bytes.
- * (pages: asc_datablock_reduce_max, asc_datablock_reduce_sum, asc_block_reduce_config) */
-inline void asc_datablock_reduce_max(__ubuf__ float *dst, __ubuf__ float *src, int repeat,
-                                     int dst_repeat_stride, int src_block_stride,
-                                     int src_repeat_stride, twin_site at = twin_site::here()) {
-    twin_reduce(false, true, dst, src, repeat, dst_repeat_stride, src_block_stride,
-                src_repeat_stride, at);
-}
-inline void asc_datablock_reduce_sum(__ubuf__ float *dst, __ubuf__ float *src, int repeat,
-                                     int dst_repeat_stride, int src_block_stride,
-                                     int src_repeat_stride, twin_site at = twin_site::here()) {
-    twin_reduce(true, true, dst, src, repeat, dst_repeat_stride, src_block_stride,
-                src_repeat_stride, at);
+    twin_reduce(true, dst, src, repeat, dst_repeat_stride, src_block_stride, src_repeat_stride, at);
 }
 
-/* Bit i of dst, from the lowest, is src[i] < value and so on; each repeat writes its 64 bits (f32)
- * behind the last ones; dst strides are not documented for this and must be 1 and 8. The mask does
- * not count. (pages: asc_lt_scalar, asc_le_scalar, asc_gt_scalar, asc_ge_scalar, asc_eq_scalar,
- * asc_ne_scalar) */
-#define TWIN_DECLARE(name)                                                                         \
-    inline void asc_##name##_scalar(__ubuf__ uint8_t *dst, __ubuf__ float *src, float value,       \
-                                    int repeat, int dst_block_stride, int src_block_stride,        \
-                                    int dst_repeat_stride, int src_repeat_stride,                  \
-                                    twin_site at = twin_site::here()) {                            \
-        twin_compare(TWIN_##name, dst, src, value,                                                 \
-                     twin_repeat(repeat, dst_block_stride, src_block_stride, 0, dst_repeat_stride, \
-                                 src_repeat_stride, 0),                                            \
-                     at);                                                                          \
-    }
-TWIN_DECLARE(lt)
-TWIN_DECLARE(le)
-TWIN_DECLARE(gt)
-TWIN_DECLARE(ge)
-TWIN_DECLARE(eq)
-TWIN_DECLARE(ne)
-#undef TWIN_DECLARE
+/* Bit i of dst, from the lowest, is src[i] < value; each repeat writes its 64 bits (f32) behind the
+ * last ones; dst strides are not documented for this and must be 1 and 8. The mask does not count.
+ * (page: asc_lt_scalar) */
+inline void asc_lt_scalar(__ubuf__ uint8_t *dst, __ubuf__ float *src, float value, int repeat,
+                          int dst_block_stride, int src_block_stride, int dst_repeat_stride,
+                          int src_repeat_stride, twin_site at = twin_site::here()) {
+    twin_compare(TWIN_lt, dst, src, value,
+                 twin_repeat(repeat, dst_block_stride, src_block_stride, 0, dst_repeat_stride,
+                             src_repeat_stride, 0),
+                 at);
+}
 
 /* dst = bit ? src0 : src1, bits from the 8 bytes that asc_set_cmp_mask read (V; then
- * asc_sync_pipe(PIPE_V)), again for every repeat of 64 f32. (pages: asc_select,
- * asc_set_cmp_mask; that repeats reuse the mask: Select, mode 0) */
+ * asc_sync_pipe(PIPE_V), and again between a select and the next mask), the same for every repeat
+ * of 64 f32. (pages: asc_select, asc_set_cmp_mask; that repeats reuse the mask: Select, mode 0) */
 void asc_set_cmp_mask(__ubuf__ void *bits, twin_site at = twin_site::here());
 void asc_select(__ubuf__ float *dst, __ubuf__ float *src0, __ubuf__ float *src1, int repeat,
                 int dst_block_stride, int src0_block_stride, int src1_block_stride,
                 int dst_repeat_stride, int src0_repeat_stride, int src1_repeat_stride,
                 twin_site at = twin_site::here());
-
-/* dst[i] = the element at byte offset[i] from src; offsets are multiples of the element.
- * (page: asc_gather) */
-void twin_gather(void *dst, void *src, uint32_t *offset, unsigned element, uint32_t count,
-                 twin_site at);
-#define TWIN_DECLARE(T)                                                                            \
-    inline void asc_gather(__ubuf__ T *dst, __ubuf__ T *src, __ubuf__ uint32_t *offset,            \
-                           uint32_t count, twin_site at = twin_site::here()) {                     \
-        twin_gather(dst, src, offset, sizeof(T), count, at);                                       \
-    }
-TWIN_DECLARE(float)
-TWIN_DECLARE(int32_t)
-TWIN_DECLARE(half)
-TWIN_DECLARE(bfloat16_t)
-#undef TWIN_DECLARE
 
 /* ---- Cube cores -------------------------------------------------------------------------------
  * Layouts, in fractals of 16 x 16 (512 bytes of 16-bit elements, 1024 of f32); R and C are rows and
@@ -475,12 +387,6 @@ TWIN_DECLARE(bfloat16_t)
  *   L0C Nz  m x n: fractal (m1, n1) at n1 * M + m1, inside (m, n) at 16 m + n
  * K stored [N][D] and loaded with nd2nz already is the Zn image of K^T (k = D, n = N); V stored
  * [keys][D] needs asc_copy_l12l0b_trans. (pages: Mmad, data formats; asc_copy_l12l0b_trans) */
-
-/* MTE2; bursts as for asc_copy_gm2ub. (page: asc_copy_gm2l1) */
-void asc_copy_gm2l1(__cbuf__ void *dst, __gm__ void *src, uint32_t bytes,
-                    twin_site at = twin_site::here());
-void asc_copy_gm2l1(__cbuf__ void *dst, __gm__ void *src, int n, int length, int src_gap,
-                    int dst_gap, twin_site at = twin_site::here());
 
 /* MTE2. nd_num (0..4095) matrices of n_value (0..16384) rows by d_value (0..65535) columns of
  * 16-bit elements: src rows src_d_value (1..65535) elements apart, matrices src_matrix_stride
@@ -508,8 +414,8 @@ void asc_copy_gm2l1_nd2nz(__cbuf__ T *dst, __gm__ T *src, int nd_num, int n_valu
  * _trans: the same, each fractal transposed; `decrement` must be false, fractal_gap is not used
  * for 16-bit elements. Nz of V [keys][D] -> Zn of V: one call a row of fractals (16 keys), start
  * key1, repeat D / 16, src_stride R, gap 0.
- * (pages: asc_copy_l12l0a, asc_copy_l12l0b, asc_copy_l12l0a_trans, asc_copy_l12l0b_trans; that
- * src_stride counts fractals of 512 bytes: Load2D) */
+ * (pages: asc_copy_l12l0a, asc_copy_l12l0b, asc_copy_l12l0b_trans; that src_stride counts fractals
+ * of 512 bytes: Load2D) */
 void twin_l12l0(twin_memory_kind to, void *dst, void *src, int start_index, int repeat,
                 int src_stride, int dst_gap, bool transpose, bool decrement, twin_site at);
 #define TWIN_DECLARE(T)                                                                            \
@@ -521,13 +427,6 @@ void twin_l12l0(twin_memory_kind to, void *dst, void *src, int start_index, int 
     inline void asc_copy_l12l0b(__cb__ T *dst, __cbuf__ T *src, int start_index, int repeat,       \
                                 int src_stride, int dst_gap, twin_site at = twin_site::here()) {   \
         twin_l12l0(TWIN_L0B, dst, src, start_index, repeat, src_stride, dst_gap, false, false,     \
-                   at);                                                                            \
-    }                                                                                              \
-    inline void asc_copy_l12l0a_trans(__ca__ T *dst, __cbuf__ T *src, int start_index, int repeat, \
-                                      int src_stride, int dst_gap, bool decrement,                 \
-                                      int fractal_gap, twin_site at = twin_site::here()) {         \
-        (void)fractal_gap;                                                                         \
-        twin_l12l0(TWIN_L0A, dst, src, start_index, repeat, src_stride, dst_gap, true, decrement,  \
                    at);                                                                            \
     }                                                                                              \
     inline void asc_copy_l12l0b_trans(__cb__ T *dst, __cbuf__ T *src, int start_index, int repeat, \
@@ -545,9 +444,10 @@ TWIN_DECLARE(bfloat16_t)
  * nothing happens. Fractals are whole: a reads ceil16(m) x ceil16(k), b ceil16(k) x ceil16(n), c is
  * ceil16(m) x ceil16(n); elements beyond m and n of c count as unwritten, those beyond k are not
  * summed. unit_flag 0 and k_align, bias false only. A product that adds to what an earlier one
- * wrote needs asc_sync_pipe(PIPE_M) between them. MACs count whole fractals. (page: asc_mmad; its
- * names for k and n are confused, the order m, k, n is that of later versions)
- */
+ * wrote needs asc_sync_pipe(PIPE_M) between them. MACs count whole fractals. The order of sums is
+ * documented nowhere; as the machine multiplies 16 x 16 x 16 a cycle, here each 16 of k are summed
+ * one by one in f32, from zero, and that sum is added to c. (page: asc_mmad; its names for k and n
+ * are confused, the order m, k, n is that of later versions) */
 void twin_mmad(float *c, void *a, void *b, bool bf16, int m, int k, int n, int unit_flag,
                bool k_align, bool bias, bool init_zero, twin_site at);
 inline void asc_mmad(__cc__ float *c, __ca__ half *a, __cb__ half *b, int m, int k, int n,

@@ -168,6 +168,30 @@ static uint64_t end_of(const call &k, const vector_operand &v) {
     return v.repeat_at(k.repeats - 1) + v.lane_at(k.per_repeat - 1) + v.element;
 }
 
+/* Fails where a block of 32 bytes is of both dst, whose ranges of bytes `each_range` gives, and
+ * src. */
+template <typename EachRange>
+static void refuse_overlap(const call &k, const operand &dst, const vector_operand &src,
+                           EachRange &&each_range) {
+    static thread_local bool taken[ASC_UB_BYTES / block_bytes + 1];
+    auto mark = [&](bool value) {
+        each_range([&](uint64_t from, uint64_t to) {
+            for (uint64_t b = from / block_bytes; b * block_bytes < to; b++) taken[b] = value;
+        });
+    };
+    bool overlap = false;
+    mark(true);
+    ranges(k, src, [&](uint64_t from, uint64_t to) {
+        for (uint64_t b = from / block_bytes; b * block_bytes < to; b++) overlap |= taken[b];
+    });
+    mark(false);
+    if (overlap) {
+        finding("FAIL_RACE", k.at, "dst, ub[%llu..], overlaps a source, ub[%llu..], shifted",
+                static_cast<unsigned long long>(dst.first),
+                static_cast<unsigned long long>(src.in.first));
+    }
+}
+
 /* A source may be dst itself; shifted, one repeat would read what another wrote (page: general
  * instructions and constraints, overlap of addresses). */
 static void require_apart(const call &k, const vector_operand &dst, const vector_operand &src) {
@@ -176,22 +200,7 @@ static void require_apart(const call &k, const vector_operand &dst, const vector
         dst.block_stride == src.block_stride && dst.repeat_stride == src.repeat_stride) {
         return;
     }
-    static thread_local bool taken[ASC_UB_BYTES / block_bytes + 1];
-    ranges(k, dst, [&](uint64_t from, uint64_t to) {
-        for (uint64_t b = from / block_bytes; b * block_bytes < to; b++) taken[b] = true;
-    });
-    bool overlap = false;
-    ranges(k, src, [&](uint64_t from, uint64_t to) {
-        for (uint64_t b = from / block_bytes; b * block_bytes < to; b++) overlap |= taken[b];
-    });
-    ranges(k, dst, [&](uint64_t from, uint64_t to) {
-        for (uint64_t b = from / block_bytes; b * block_bytes < to; b++) taken[b] = false;
-    });
-    if (overlap) {
-        finding("FAIL_RACE", k.at, "dst, ub[%llu..], overlaps a source, ub[%llu..], shifted",
-                static_cast<unsigned long long>(dst.in.first),
-                static_cast<unsigned long long>(src.in.first));
-    }
+    refuse_overlap(k, dst.in, src, [&](auto &&take) { ranges(k, dst, take); });
 }
 
 /* Lanes of repeat r, to and from a row. Lanes that take no part keep what the row holds. */
@@ -226,8 +235,8 @@ static void store(const call &k, const vector_operand &v, int64_t r, const lane_
     }
 }
 
-void twin_binary(twin_operation operation, twin_type type, void *dst, void *src0, void *src1,
-                 const twin_form &form, twin_site at) {
+void twin_binary(twin_operation operation, void *dst, void *src0, void *src1, const twin_form &form,
+                 twin_site at) {
     const call k = begin(form, lanes, at);
     const vector_operand d = operand_of(k, dst, true, 4, form, 0, 255);
     const vector_operand a = operand_of(k, src0, false, 4, form, 1, 255);
@@ -237,7 +246,7 @@ void twin_binary(twin_operation operation, twin_type type, void *dst, void *src0
     check_result(k, d);
     require_apart(k, d, a);
     require_apart(k, d, b);
-    const lane_function compute = lanes_of(operation, type);
+    const lane_function compute = lanes_of(operation);
     lane_row x = {}, y = {}, z;
     for (int64_t r = 0; r < k.repeats; r++) {
         load(k, a, r, x);
@@ -263,22 +272,20 @@ static unsigned element_of(twin_operation operation, bool dst) {
     }
 }
 
-void twin_unary(twin_operation operation, twin_type type, void *dst, void *src, uint32_t value,
+void twin_unary(twin_operation operation, void *dst, void *src, uint32_t value,
                 const twin_form &form, twin_site at) {
     const call k = begin(form, lanes, at);
     const vector_operand d = operand_of(k, dst, true, element_of(operation, true), form, 0, 65535);
     const vector_operand a =
         operand_of(k, src, false, element_of(operation, false), form, 1, 65535);
     check_source(k, a);
-    if (operation == TWIN_axpy) check_source(k, d);
     check_result(k, d);
     require_apart(k, d, a);
-    const lane_function compute = lanes_of(operation, type);
+    const lane_function compute = lanes_of(operation);
     lane_row x = {}, y, z;
     std::fill_n(y.u32, lanes, value);
     for (int64_t r = 0; r < k.repeats; r++) {
         load(k, a, r, x);
-        if (operation == TWIN_axpy) load(k, d, r, z);
         compute(z, x, y);
         store(k, d, r, z);
     }
@@ -305,16 +312,14 @@ static call begin_unmasked(int repeat, twin_site at) {
     return {c, at, repeat, lanes, 0, {~uint64_t{0}, 0}};
 }
 
-void twin_brcb(void *dst, void *src, unsigned element, int dst_block_stride, int dst_repeat_stride,
-               int repeat, twin_site at) {
-    call k = begin_unmasked(repeat, at);
-    k.per_repeat = static_cast<int>(256 / element);
-    k.mask[1] = ~uint64_t{0};
+void twin_brcb(float *dst, float *src, int dst_block_stride, int dst_repeat_stride, int repeat,
+               twin_site at) {
+    const call k = begin_unmasked(repeat, at);
     const twin_form form = twin_repeat(repeat, dst_block_stride, 1, 1, dst_repeat_stride, 0, 0);
     require(dst_repeat_stride, 0, 4095, "the repeat stride of dst", at);
-    const vector_operand d = operand_of(k, dst, true, element, form, 0, 65535);
+    const vector_operand d = operand_of(k, dst, true, 4, form, 0, 65535);
     const operand s = place_of(k.c, TWIN_UB, src, false, 0, at);
-    const uint64_t end = s.first + static_cast<uint64_t>(repeat) * 8 * element;
+    const uint64_t end = s.first + static_cast<uint64_t>(repeat) * 32;
     check_read(k.c, PIPE_V, s, s.first, end, at);
     check_result(k, d);
     if (s.first < end_of(k, d) && d.in.first < end) {
@@ -323,18 +328,14 @@ void twin_brcb(void *dst, void *src, unsigned element, int dst_block_stride, int
     const unsigned char *from = s.in->base + s.first;
     lane_row z;
     for (int64_t r = 0; r < k.repeats; r++) {
-        for (unsigned i = 0; i < 256 / element; i++) {
-            memcpy(reinterpret_cast<unsigned char *>(&z) + i * element,
-                   from + (static_cast<unsigned>(r) * 8 + i * element / block_bytes) * element,
-                   element);
-        }
+        for (int64_t i = 0; i < lanes; i++) memcpy(&z.f32[i], from + (r * 8 + i / 8) * 4, 4);
         store(k, d, r, z);
     }
     record_read(k.c, PIPE_V, s, s.first, end, at);
     record_result(k, d);
 }
 
-void twin_reduce(bool sum, bool by_block, float *dst, float *src, int repeat, int dst_repeat_stride,
+void twin_reduce(bool sum, float *dst, float *src, int repeat, int dst_repeat_stride,
                  int src_block_stride, int src_repeat_stride, twin_site at) {
     const twin_form form = twin_repeat(repeat, 0, src_block_stride, 0, 0, src_repeat_stride, 0);
     const call k = begin(form, lanes, at);
@@ -342,34 +343,26 @@ void twin_reduce(bool sum, bool by_block, float *dst, float *src, int repeat, in
     const operand d = place_of(k.c, TWIN_UB, dst, true, 0, at);
     require(dst_repeat_stride, 0, 65535, "the repeat stride of dst", at);
     check_source(k, a);
-    const int parts = by_block ? 8 : 1, each = lanes / parts;
-    const uint64_t step =
-        static_cast<uint64_t>(dst_repeat_stride) * (by_block ? block_bytes : sizeof(float));
-    auto place = [&](int64_t r, int p) {
-        return d.first + static_cast<uint64_t>(r) * step + static_cast<uint64_t>(p) * sizeof(float);
-    };
-    auto takes_part = [&](int p) { return by_block ? (k.mask[0] >> (8 * p) & 0xff) != 0 : true; };
-    for (int64_t r = 0; r < k.repeats; r++) {
-        for (int p = 0; p < parts; p++) {
-            if (takes_part(p)) {
-                check_write(k.c, PIPE_V, d, place(r, p), place(r, p) + sizeof(float), at);
-            }
+    auto each = [&](auto &&step) {
+        for (int64_t r = 0; r < k.repeats; r++) {
+            const uint64_t first = d.first + static_cast<uint64_t>(r * dst_repeat_stride) * 4;
+            step(r, first, first + 4);
         }
-    }
+    };
+    each([&](int64_t, uint64_t from, uint64_t to) { check_write(k.c, PIPE_V, d, from, to, at); });
+    refuse_overlap(k, d, a, [&](auto &&take) {
+        each([&](int64_t, uint64_t from, uint64_t to) { take(from, to); });
+    });
     record_source(k, a);
     lane_row x;
-    for (int64_t r = 0; r < k.repeats; r++) {
+    each([&](int64_t r, uint64_t from, uint64_t to) {
         std::fill_n(x.f32, lanes, sum ? 0.0f : -__builtin_inff());
         load(k, a, r, x);
-        for (int p = 0; p < parts; p++) {
-            if (!takes_part(p)) continue;
-            const float *from = x.f32 + p * each;
-            float value = sum ? tree_sum(from, each) : from[0];
-            for (int i = 1; !sum && i < each; i++) value = from[i] > value ? from[i] : value;
-            memcpy(d.in->base + place(r, p), &value, sizeof value);
-            record_write(k.c, PIPE_V, d, place(r, p), place(r, p) + sizeof value, at);
-        }
-    }
+        float value = sum ? tree_sum(x.f32, lanes) : x.f32[0];
+        for (int i = 1; !sum && i < lanes; i++) value = x.f32[i] > value ? x.f32[i] : value;
+        memcpy(d.in->base + from, &value, sizeof value);
+        record_write(k.c, PIPE_V, d, from, to, at);
+    });
 }
 
 void twin_compare(twin_operation operation, uint8_t *dst, float *src, float value,
@@ -382,7 +375,7 @@ void twin_compare(twin_operation operation, uint8_t *dst, float *src, float valu
     const uint64_t end = d.first + static_cast<uint64_t>(form.repeat) * 8;
     check_source(k, a);
     check_write(k.c, PIPE_V, d, d.first, end, at);
-    const lane_function compute = lanes_of(operation, TWIN_F32);
+    const lane_function compute = lanes_of(operation);
     lane_row x, y, z;
     std::fill_n(y.f32, lanes, value);
     for (int64_t r = 0; r < k.repeats; r++) {
@@ -400,6 +393,10 @@ void asc_set_cmp_mask(void *bits, twin_site at) {
     core &c = issue(PIPE_V, at);
     const operand o = place_of(c, TWIN_UB, bits, false, 0, at);
     check_read(c, PIPE_V, o, o.first, o.first + 8, at);
+    if (!comes_before(c, PIPE_V, c.compare_mask_used)) {
+        finding("FAIL_RACE", at, "asc_set_cmp_mask without asc_sync_pipe after asc_select at %s",
+                text_of(site_of(stamp_site(c.compare_mask_used))).text);
+    }
     record_read(c, PIPE_V, o, o.first, o.first + 8, at);
     memcpy(c.compare_mask, o.in->base + o.first, 8);
     c.compare_mask_known = true;
@@ -440,35 +437,7 @@ void asc_select(float *dst, float *src0, float *src1, int repeat, int dst_block_
     record_source(k, a);
     record_source(k, b);
     record_result(k, d);
-}
-
-void twin_gather(void *dst, void *src, uint32_t *offset, unsigned element, uint32_t count,
-                 twin_site at) {
-    const twin_form form = twin_count(count);
-    const call k = begin(form, lanes, at);
-    const vector_operand d = operand_of(k, dst, true, element, form, 0, 0);
-    const vector_operand o = operand_of(k, offset, false, 4, form, 1, 0);
-    const operand s = place_of(k.c, TWIN_UB, src, false, 0, at);
-    check_source(k, o);
-    check_result(k, d);
-    require_apart(k, d, o);
-    const unsigned char *offsets = o.in.in->base + o.in.first;
-    for (uint32_t i = 0; i < count; i++) {
-        uint32_t byte;
-        memcpy(&byte, offsets + i * 4, 4);
-        if (byte % element) {
-            finding("CRASH: limit", at, "offset %u is no multiple of %u bytes", byte, element);
-        }
-        const uint64_t from = s.first + byte;
-        check_read(k.c, PIPE_V, s, from, from + element, at);
-        if (from >= d.in.first && from < d.in.first + count * element) {
-            finding("FAIL_RACE", at, "dst of asc_gather overlaps src");
-        }
-        memcpy(d.in.in->base + d.in.first + i * element, s.in->base + from, element);
-        record_read(k.c, PIPE_V, s, from, from + element, at);
-    }
-    record_source(k, o);
-    record_result(k, d);
+    k.c.compare_mask_used = make_stamp(k.c, PIPE_V, at);
 }
 
 void asc_set_mask_norm(twin_site at) {
