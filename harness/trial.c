@@ -106,20 +106,6 @@ static void add_tensor(json_t *tensors, enum attn_slot slot, const struct attn_t
     json_array_append_new(tensors, json);
 }
 
-static struct attn_tensor dense_tensor(const struct attn_problem *problem, enum attn_slot slot) {
-    const struct rule_tensor shape = rules_tensor(problem, slot);
-    struct attn_tensor tensor = {.dtype = shape.dtype == ATTN_INPUT ? problem->dtype
-                                                                    : (int32_t)shape.dtype,
-                                 .rank = shape.rank};
-    int64_t stride = 1;
-    for (int n = shape.rank - 1; n >= 0; n--) {
-        tensor.shape[n] = rules_size(problem, shape.shape[n]);
-        tensor.stride[n] = stride;
-        stride *= tensor.shape[n];
-    }
-    return tensor;
-}
-
 static bool map(struct trial *trial) {
     const struct fixture *fixture = trial->fixture;
     const struct outputs *outputs = &trial->outputs;
@@ -129,8 +115,13 @@ static bool map(struct trial *trial) {
             add_tensor(tensors, (enum attn_slot)slot, &fixture->tensors[slot], 0,
                        (size_t)fixture_offset(fixture, (enum attn_slot)slot));
     }
-    const struct attn_tensor out = dense_tensor(trial->view.problem, ATTN_OUT);
-    const struct attn_tensor lse = dense_tensor(trial->view.problem, ATTN_LSE);
+    struct attn_tensor out, lse;
+    struct fault fault = {0};
+    if (!tensor_shape(&out, trial->view.problem, ATTN_OUT, &fault) ||
+        !tensor_shape(&lse, trial->view.problem, ATTN_LSE, &fault)) {
+        json_decref(tensors);
+        return trial_end(trial, STATUS_OOM, "%s", fault.text);
+    }
     add_tensor(tensors, ATTN_OUT, &out, 1, outputs->out_at);
     add_tensor(tensors, ATTN_LSE, &lse, 1, outputs->lse_at);
     const int files[] = {fixture->memory_file, outputs->file};
@@ -316,8 +307,8 @@ static bool phase(struct trial *trial, enum poison poison, bool first) {
         well = look_for_leak(trial);
     }
     well = well && trial_finish(trial);
-    trial_look_at_inputs(trial, poison,
-                         digest); /* also of a kernel that died: they are used again */
+    /* Also of a kernel that died: they are used again. */
+    trial_look_at_inputs(trial, poison, digest);
     return well;
 }
 
