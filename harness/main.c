@@ -1,7 +1,7 @@
 /* attest: the verbs, their help, and the two verbs people do not call: `worker` runs a kernel,
  * `load` reads a stranger's file, each in a process of its own. */
 #include "verb.h"
-#include "worker.h"
+#include "worker/worker.h"
 #include "../fixtures/fixture.h"
 
 #include <stdio.h>

@@ -1,6 +1,6 @@
 /* In the place of the library that measures a GPU's ceilings: every rate is STANDIN_RATE, or it
  * fails where that is not set. */
-#include "../probe_library.h"
+#include "../worker/probe_library.h"
 
 #include <stdlib.h>
 

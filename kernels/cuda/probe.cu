@@ -1,4 +1,4 @@
-/* What an NVIDIA GPU can reach: a library of its own (harness/probe_library.h), for compute
+/* What an NVIDIA GPU can reach: a library of its own (harness/worker/probe_library.h), for compute
  * capability 8.0 and later. Every number is a rate at which something was done, so none is too
  * high; lest one be too low, several ways are tried (loads in flight a thread, blocks, algorithms),
  * and the fastest is measured at length. Times are between events, one after every launch.
@@ -22,7 +22,7 @@
  * What is read was last touched when at least half of the region had yet to pass through the L2, so
  * it comes from memory; even a cache that keeps old lines on purpose could add no more than its own
  * size to a turn of the quarters, 0.7 % on an H200. */
-#include "../../harness/probe_library.h"
+#include "../../harness/worker/probe_library.h"
 
 #include <algorithm>
 #include <chrono>

@@ -1,0 +1,635 @@
+/* Measuring an output against the answer. The work is cut into units -- one (head, block of 128
+ * queries) each, which is also what rho_block is taken over -- that threads take in any order and
+ * that are summed up in one, so that the numbers do not depend on the thread count. Within a unit
+ * one row of D elements at a time goes through a few plain loops over arrays that stay in the L1
+ * cache and that a compiler turns into vectors; what is not finite is rare and handled before,
+ * element by element. No log and no pow per element: a bin of the ulp histogram is the exponent and
+ * four bits of the mantissa. */
+#include "deviation.h"
+#include "chance.h"
+#include "../../fixtures/clones.h"
+#include "../../fixtures/spread.h"
+#include "../../kernels/attn_number.h"
+#include "../../oracle/bulk.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    BLOCK_ROWS = DEVIATION_BLOCK_ROWS,
+    CHUNK = 256, /* elements of a row at once: PROBLEM_HEAD_DIM_MAX, so nearly always the row */
+    LANES = 8,   /* partial sums of a reduction: one order of summation on every machine */
+    BIN_SHIFT = 52 - 4,
+    BIN_OCTAVES = 80,
+    BINS = BIN_OCTAVES << 4,
+};
+
+/* The smallest ulp count with a bin of its own; less is "0 ulp". */
+static const double bin_least = 0x1p-20;
+
+static const double u32 = 0x1p-24;
+
+/* The mean square of a relative rounding error, in units of u^2: 1/3 (uniform) times E[1/m^2] of a
+ * mantissa m that is uniform in the logarithm, 3 / (8 ln 2). */
+static const double rounding_variance = 0.18;
+
+/* What f32 adds to the model. Three f32 kernels -- the textbook, a flash kernel with plain sums,
+ * one with eight partial sums -- were judged 26,961 times (D 1 to 256, 1 to 131,072 keys, eleven
+ * kinds of data): with these constants rho was at most 1.06 rho_chance, and t_max 0.84.
+ *
+ * Errors of logits, in units of u32 (S + 1): a dot product of D terms of one sign, summed in order,
+ * has 0.4 sqrt(D / 3), which is 3.7 for D = 256; of random signs a tenth of that. */
+static const double logit_slope = 2.5;
+
+/* The square of a plain sum's error, in units of n u32^2 times its size squared: 0.18 for a partial
+ * sum of average mantissa, 1/3 at worst; a third of that for one that grows evenly; twice, because
+ * numerator and denominator have it. */
+static const double sum_variance = 0.2;
+/* ... and the most it may be, in units of sqrt(n) u32: about six times its root mean square. */
+static const double sum_most = 2;
+
+/* A rounding error is at most 2.4 times its root mean square, and a few keys' no more together. */
+static const double chance_most = 4;
+
+double unit_roundoff(enum attn_dtype dtype) {
+    switch (dtype) {
+    case ATTN_F16:
+        return 0x1p-11;
+    case ATTN_BF16:
+        return 0x1p-8;
+    default:
+        return 0x1p-24;
+    }
+}
+
+/* What there is to know of an output's type. */
+struct format {
+    enum attn_dtype dtype;
+    double roundoff;  /* u_out */
+    double ulp_least; /* the distance of subnormals */
+    double overflow;  /* from here on a value rounds to Inf */
+    uint32_t unwritten;
+};
+
+static struct format format_of(enum attn_dtype dtype) {
+    switch (dtype) {
+    case ATTN_F16:
+        return (struct format){dtype, 0x1p-11, 0x1p-24, 65520.0, UNWRITTEN_16};
+    case ATTN_BF16:
+        return (struct format){dtype, 0x1p-8, 0x1p-133, 0x1.ffp127, UNWRITTEN_BF16};
+    default:
+        return (struct format){dtype, 0x1p-24, 0x1p-149, 0x1.ffffffp127, UNWRITTEN_32};
+    }
+}
+
+/* What a row's elements have in common. */
+struct row_bounds {
+    double o_slope, p_a_slope, p_r_slope, a_slope, r_slope, constant; /* of tau, see tau_of */
+    double r2_slope, o2_slope; /* model^2 = (o rounded - o)^2 + r2_slope R^2 + o2_slope o^2 */
+    double shared;             /* what columns of V that move together add to 1 / n_eff */
+};
+
+/* The counts, sums and maxima of a unit, and then of all units. */
+struct unit {
+    int64_t elements, nan_count, inf_count, unwritten_count, structure_count, inexact_count;
+    int64_t empty_row_count, empty_row_wrong, lse_wrong;
+    int64_t pad_rows, pad_left, pad_zeroed, pad_overwritten;
+    int64_t compared;                       /* elements that the sums are over */
+    double error, error2, toward, relative; /* |e|, e^2, sign(o) e, |e| / (|o| + 1e-7) */
+    double model2, spread;                  /* model^2, and half its variance: sum_elements */
+    double ref2, out2, product;
+    double max_ref, max_out, max_error, max_relative, max_ulp;
+    struct deviation_place worst, lse_worst;
+    enum { BY_TOLERANCE, BY_STRUCTURE, UNWRITTEN } worst_kind;
+    double t_max, lse_max;
+};
+
+struct job {
+    const struct rule_view *view;
+    const struct answer *answer;
+    const void *out;
+    const float *lse;
+    struct format format;
+    double p_roundoff;
+    int64_t blocks;             /* units of one head */
+    int64_t *block_start;       /* [blocks + 1] into answer->rows */
+    struct unit *units;         /* [batch * q_heads * blocks] */
+    _Atomic int64_t *histogram; /* [BINS] ulp counts; bin 0: less than bin_least */
+};
+
+/* A unit on its way. */
+struct measurer {
+    const struct job *job;
+    double o[CHUNK], a[CHUNK], r[CHUNK]; /* copies, where an element is not finite */
+    double got[CHUNK];
+    double error[CHUNK], toward[CHUNK], relative[CHUNK], ulps[CHUNK], model2[CHUNK];
+    double tau[CHUNK], t[CHUNK], off_nearest[CHUNK];
+    int64_t histogram[BINS];
+};
+
+static double max_of(double a, double b) {
+    return a > b ? a : b;
+}
+
+/* Inlined into the clones below, so that they are vectors there too. */
+#define IN_CLONES static inline __attribute__((always_inline))
+
+IN_CLONES double product_of(const double *x, const double *y, int64_t n) {
+    double lane[LANES] = {0};
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        for (int l = 0; l < LANES; l++) lane[l] += x[i + l] * y[i + l];
+    }
+    for (; i < n; i++) lane[i % LANES] += x[i] * y[i];
+    return ((lane[0] + lane[1]) + (lane[2] + lane[3])) +
+           ((lane[4] + lane[5]) + (lane[6] + lane[7]));
+}
+
+IN_CLONES double sum_of(const double *x, int64_t n) {
+    double lane[LANES] = {0};
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        for (int l = 0; l < LANES; l++) lane[l] += x[i + l];
+    }
+    for (; i < n; i++) lane[i % LANES] += x[i];
+    return ((lane[0] + lane[1]) + (lane[2] + lane[3])) +
+           ((lane[4] + lane[5]) + (lane[6] + lane[7]));
+}
+
+IN_CLONES double largest_of(const double *x, int64_t n) {
+    double lane[LANES] = {0};
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        for (int l = 0; l < LANES; l++) lane[l] = max_of(fabs(x[i + l]), lane[l]);
+    }
+    for (; i < n; i++) lane[0] = max_of(fabs(x[i]), lane[0]);
+    for (int l = 1; l < LANES; l++) lane[0] = max_of(lane[l], lane[0]);
+    return lane[0];
+}
+
+IN_CLONES double tau_of(const struct row_bounds *bounds, double o, double a, double r) {
+    const double p_a = bounds->p_a_slope * a, p_r = bounds->p_r_slope * r;
+    return bounds->o_slope * fabs(o) + (p_a < p_r ? p_a : p_r) + bounds->a_slope * a +
+           bounds->r_slope * r + bounds->constant;
+}
+
+static const void *element(const struct job *job, int64_t at) {
+    return (const char *)job->out + at * (job->format.dtype == ATTN_F32 ? 4 : 2);
+}
+
+FOR_EVERY_MACHINE static bool answer_is_finite(const double *x, int64_t n) {
+    double lane[LANES] = {0};
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        for (int l = 0; l < LANES; l++) lane[l] += x[i + l] - x[i + l];
+    }
+    for (; i < n; i++) lane[0] += x[i] - x[i];
+    return sum_of(lane, LANES) == 0;
+}
+
+/* Fills the arrays of `work` from o, a, r and work->got, element by element. */
+FOR_EVERY_MACHINE static void compare_elements(struct measurer *restrict work,
+                                               const double *restrict o, const double *restrict a,
+                                               const double *restrict r, int64_t n,
+                                               const struct row_bounds *row_bounds,
+                                               const struct format *format) {
+    const struct row_bounds bounds = *row_bounds;
+    const double spacing = 2 * format->roundoff, least = format->ulp_least;
+    for (int64_t i = 0; i < n; i++) {
+        const double got = work->got[i], error = got - o[i], size = fabs(o[i]);
+        /* The distance of the type's values around o: from the exponent of o alone. */
+        const uint64_t exponent = attn_f64_bits(o[i]) & 0x7ff0000000000000u;
+        const double ulp = max_of(attn_f64_from_bits(exponent) * spacing, least);
+        /* At 1.5 * 2^52 ulp doubles lie one ulp apart: adding that rounds o to the type. */
+        const double rounded = (o[i] + 0x1.8p52 * ulp) - 0x1.8p52 * ulp;
+        const double tau = tau_of(&bounds, o[i], a[i], r[i]);
+        work->error[i] = fabs(error);
+        work->toward[i] = o[i] > 0 ? error : o[i] < 0 ? -error : 0;
+        work->relative[i] = fabs(error) / (size + 1e-7);
+        work->ulps[i] = fabs(error) / ulp;
+        work->model2[i] = (rounded - o[i]) * (rounded - o[i]) + bounds.r2_slope * r[i] * r[i] +
+                          bounds.o2_slope * o[i] * o[i];
+        work->tau[i] = tau;
+        work->t[i] = fabs(error) / tau;
+        work->off_nearest[i] = got != rounded ? 1 : 0;
+    }
+}
+
+FOR_EVERY_MACHINE static void sum_elements(struct unit *unit, const struct measurer *work,
+                                           const double *o, const double *a, const double *r,
+                                           int64_t n, const struct row_bounds *bounds, bool exact) {
+    const double r2 = product_of(r, r, n), a2 = product_of(a, a, n), o2 = product_of(o, o, n);
+    unit->error += sum_of(work->error, n);
+    unit->error2 += product_of(work->error, work->error, n);
+    unit->toward += sum_of(work->toward, n);
+    unit->relative += sum_of(work->relative, n);
+    unit->model2 += sum_of(work->model2, n);
+    /* Half the variance of a row's sum of e^2. Elements scatter each on its own; beyond that what
+     * comes from P scatters as n_eff keys and as fewer columns, the denominator's part as one. */
+    const double of_p = bounds->r2_slope * r2, of_sum = bounds->o2_slope * o2;
+    const double n_eff_inverse = a2 > 0 ? r2 / a2 : 0;
+    unit->spread += product_of(work->model2, work->model2, n) +
+                    of_p * of_p * (n_eff_inverse + bounds->shared) + of_sum * of_sum;
+    unit->ref2 += o2;
+    unit->out2 += product_of(work->got, work->got, n);
+    unit->product += product_of(work->got, o, n);
+    unit->max_ref = max_of(unit->max_ref, largest_of(o, n));
+    unit->max_out = max_of(unit->max_out, largest_of(work->got, n));
+    unit->max_error = max_of(unit->max_error, largest_of(work->error, n));
+    unit->max_relative = max_of(unit->max_relative, largest_of(work->relative, n));
+    unit->max_ulp = max_of(unit->max_ulp, largest_of(work->ulps, n));
+    if (exact) unit->inexact_count += (int64_t)sum_of(work->off_nearest, n);
+}
+
+FOR_EVERY_MACHINE static double worst_of_elements(const struct measurer *work, int64_t n) {
+    return largest_of(work->t, n);
+}
+
+/* Bins begin at bin_least; everything below shares bin 0, everything too large the last. */
+static uint64_t bin_base(void) {
+    return (attn_f64_bits(bin_least) >> BIN_SHIFT) - 1;
+}
+
+static void count_ulps(struct measurer *work, int64_t n) {
+    const int64_t base = (int64_t)bin_base();
+    for (int64_t i = 0; i < n; i++) {
+        const int64_t bin = (int64_t)(attn_f64_bits(work->ulps[i]) >> BIN_SHIFT) - base;
+        work->histogram[bin < 0 ? 0 : bin >= BINS ? BINS - 1 : bin]++;
+    }
+}
+
+/* The upper edge of the bin below which that share of all counts lies. */
+static double ulp_quantile(const _Atomic int64_t histogram[BINS], double share) {
+    int64_t all = 0, below = 0, bin = 0;
+    for (int64_t n = 0; n < BINS; n++) all += histogram[n];
+    for (; bin < BINS - 1; bin++) {
+        below += histogram[bin];
+        if ((double)below >= share * (double)all) break;
+    }
+    return bin == 0 ? 0 : attn_f64_from_bits((bin_base() + (uint64_t)bin + 1) << BIN_SHIFT);
+}
+
+static bool same_structure(double got, double expected) {
+    return isnan(expected) ? isnan(got) : got == expected;
+}
+
+static bool is_unwritten(const struct job *job, int64_t at) {
+    const void *code = element(job, at);
+    return (job->format.dtype == ATTN_F32 ? *(const uint32_t *)code : *(const uint16_t *)code) ==
+           job->format.unwritten;
+}
+
+/* Counts what is not finite among the n elements in `work` and sets it to 0 on both sides, where it
+ * weighs nothing in any sum. */
+static void set_aside(struct unit *unit, struct measurer *work, const struct row_bounds *bounds,
+                      struct deviation_place place, int64_t at, int64_t n) {
+    const struct job *job = work->job;
+    for (int64_t i = 0; i < n; i++) {
+        const double got = work->got[i], o = work->o[i];
+        if (isfinite(got) && isfinite(o)) continue;
+        const double tau = isfinite(o) ? tau_of(bounds, o, work->a[i], work->r[i]) : 0;
+        int kind = BY_TOLERANCE;
+        if (is_unwritten(job, at + i)) {
+            unit->unwritten_count++;
+            kind = UNWRITTEN;
+        } else {
+            unit->nan_count += isnan(got) ? 1 : 0;
+            unit->inf_count += isinf(got) ? 1 : 0;
+            const bool rounds_to_inf = isinf(got) && isfinite(o) && (got > 0) == (o > 0) &&
+                                       fabs(o) + tau >= job->format.overflow;
+            if (!same_structure(got, o) && !rounds_to_inf) {
+                unit->structure_count++;
+                kind = BY_STRUCTURE;
+            }
+        }
+        if (kind > (int)unit->worst_kind) {
+            unit->worst_kind = kind;
+            unit->t_max = INFINITY;
+            unit->worst = (struct deviation_place){
+                place.b, place.h, place.i, place.d + i, isnan(got) ? (double)NAN : got,
+                o,       tau}; /* a NaN without its sign, for print */
+        }
+        work->got[i] = work->o[i] = work->a[i] = work->r[i] = 0;
+        unit->compared--;
+        work->histogram[0]--;
+    }
+}
+
+/* n <= CHUNK elements of the row `place`, which begin at `at` in out and at `from` in the answer.
+ */
+static void add_chunk(struct unit *unit, struct measurer *work, const struct row_bounds *bounds,
+                      struct deviation_place place, int64_t at, int64_t from, int64_t n,
+                      bool exact) {
+    const struct job *job = work->job;
+    const double *o = job->answer->out + from, *a = job->answer->p_abs_v + from,
+                 *r = job->answer->p_rms_v + from;
+    unit->elements += n;
+    unit->compared += n;
+    const bool finite = bulk_widen(work->got, NULL, NULL, element(job, at), job->format.dtype, n);
+    if (!finite || !answer_is_finite(o, n)) {
+        memcpy(work->o, o, (size_t)n * sizeof *o);
+        memcpy(work->a, a, (size_t)n * sizeof *a);
+        memcpy(work->r, r, (size_t)n * sizeof *r);
+        set_aside(unit, work, bounds, place, at, n);
+        o = work->o, a = work->a, r = work->r;
+    }
+    compare_elements(work, o, a, r, n, bounds, &job->format);
+    sum_elements(unit, work, o, a, r, n, bounds, exact);
+    count_ulps(work, n);
+    if (unit->worst_kind != BY_TOLERANCE || !(worst_of_elements(work, n) >= unit->t_max)) return;
+    for (int64_t i = 0; i < n; i++) {
+        if (unit->worst.b >= 0 && work->t[i] <= unit->t_max) continue;
+        unit->t_max = work->t[i];
+        unit->worst = (struct deviation_place){place.b,      place.h, place.i,     place.d + i,
+                                               work->got[i], o[i],    work->tau[i]};
+    }
+}
+
+static double lse_bound(double expected, double logit_abs, int64_t keys) {
+    return 2 * (u32 * (8 * logit_abs + 8) + 0x1p-22 * (1 + fabs(expected))) +
+           sqrt((double)keys) * u32;
+}
+
+static void add_lse(struct unit *unit, double got, double expected, double logit_abs, int64_t keys,
+                    struct deviation_place place) {
+    const double bound = lse_bound(expected, logit_abs, keys);
+    double t = same_structure(got, expected) ? 0 : INFINITY;
+    if (isfinite(got) && isfinite(expected)) t = fabs(got - expected) / bound;
+    if (t > 1) unit->lse_wrong++;
+    if (unit->lse_worst.b >= 0 && t <= unit->lse_max) return;
+    unit->lse_max = t;
+    unit->lse_worst = (struct deviation_place){
+        place.b, place.h, place.i, -1, got, expected, isfinite(expected) ? bound : 0};
+}
+
+static struct row_bounds bounds_of(const struct job *job, double logit_abs, int64_t keys,
+                                   double columns) {
+    const double u_p = job->p_roundoff;
+    const double logit = logit_slope * u32 * (logit_abs + 1);
+    const double sum2 = sum_variance * (double)keys * u32 * u32;
+    const double sum = sum_most * sqrt((double)keys) * u32;
+    return (struct row_bounds){
+        .o_slope = job->format.roundoff + sum,
+        .p_a_slope = u_p,
+        .p_r_slope = 4 * u_p,
+        .a_slope = (2 * (8 * logit_abs + 8) + 8) * u32,
+        .r_slope = sum,
+        .constant = job->format.ulp_least / 2,
+        .r2_slope = rounding_variance * u_p * u_p + logit * logit + sum2,
+        .o2_slope = sum2,
+        .shared = fmax(1 / columns - 1 / (double)job->view->problem->head_dim, 0),
+    };
+}
+
+static void add_row(struct unit *unit, struct measurer *work, int64_t b, int64_t h, int64_t row,
+                    double columns) {
+    const struct job *job = work->job;
+    const struct answer *answer = job->answer;
+    const struct attn_problem *problem = job->view->problem;
+    const int64_t i = answer->rows[row], dim = problem->head_dim;
+    const int64_t at = (b * problem->q_heads + h) * problem->q_len + i;
+    const int64_t from = (b * problem->q_heads + h) * answer->row_count + row;
+    const int64_t keys = rules_keys(job->view, b, h, i).count;
+    const double logit_abs = answer->logit_abs[from];
+    const struct row_bounds bounds = bounds_of(job, logit_abs, keys, columns);
+    const bool power_of_two = keys > 0 && (keys & (keys - 1)) == 0;
+    struct deviation_place place = {.b = b, .h = h, .i = i};
+
+    const double max_out = unit->max_out;
+    const int64_t special = unit->nan_count + unit->inf_count + unit->unwritten_count;
+    unit->max_out = 0;
+    for (place.d = 0; place.d < dim; place.d += CHUNK) {
+        const int64_t n = dim - place.d < CHUNK ? dim - place.d : CHUNK;
+        add_chunk(unit, work, &bounds, place, at * dim + place.d, from * dim + place.d, n,
+                  power_of_two);
+    }
+    if (keys == 0) {
+        unit->empty_row_count++;
+        if (unit->max_out != 0 ||
+            unit->nan_count + unit->inf_count + unit->unwritten_count != special)
+            unit->empty_row_wrong++;
+    }
+    unit->max_out = max_of(unit->max_out, max_out);
+    if (job->lse != NULL)
+        add_lse(unit, (double)job->lse[at], answer->lse[from], logit_abs, keys, place);
+}
+
+/* What a kernel did to a row beyond the sequence's length. */
+static void add_padding(struct unit *unit, const struct job *job, int64_t b, int64_t h, int64_t i) {
+    const struct attn_problem *problem = job->view->problem;
+    const int64_t dim = problem->head_dim;
+    const int64_t at = ((b * problem->q_heads + h) * problem->q_len + i) * dim;
+    int64_t unwritten = 0, zero = 0;
+    for (int64_t d = at; d < at + dim; d++) {
+        double value;
+        unwritten += is_unwritten(job, d);
+        bulk_widen(&value, NULL, NULL, element(job, d), job->format.dtype, 1);
+        zero += value == 0;
+    }
+    unit->pad_rows++;
+    int64_t *policy = unwritten == dim ? &unit->pad_left
+                      : zero == dim    ? &unit->pad_zeroed
+                                       : &unit->pad_overwritten;
+    ++*policy;
+}
+
+static void measure_unit(void *context, int64_t index) {
+    const struct job *job = context;
+    struct measurer work;
+    work.job = job;
+    memset(work.histogram, 0, sizeof work.histogram);
+    const struct attn_problem *problem = job->view->problem;
+    struct unit *unit = &job->units[index];
+    const int64_t block = index % job->blocks, head = index / job->blocks;
+    const int64_t b = head / problem->q_heads, h = head % problem->q_heads;
+    const int64_t q_len = rules_q_len(job->view, b);
+    const int64_t begin = job->block_start[block];
+    int64_t end = job->block_start[block + 1];
+    while (end > begin && job->answer->rows[end - 1] >= q_len) end--;
+    unit->worst.b = unit->lse_worst.b = -1;
+    if (end > begin) {
+        const double columns = chance_columns(job->view, b, h, job->answer->rows[end - 1]);
+        for (int64_t row = begin; row < end; row++) add_row(unit, &work, b, h, row, columns);
+    }
+    for (int64_t i = q_len; i < problem->q_len && block == 0; i++) add_padding(unit, job, b, h, i);
+    for (int64_t bin = 0; bin < BINS; bin++) {
+        if (work.histogram[bin] != 0) job->histogram[bin] += work.histogram[bin];
+    }
+}
+
+/* The rows the answer holds, cut where their indices pass a multiple of BLOCK_ROWS. */
+static void cut_blocks(struct job *job) {
+    const struct answer *answer = job->answer;
+    job->block_start = calloc((size_t)answer->row_count + 1, sizeof *job->block_start);
+    if (job->block_start == NULL) abort();
+    for (int64_t row = 1; row <= answer->row_count; row++) {
+        if (row < answer->row_count &&
+            answer->rows[row] / BLOCK_ROWS == answer->rows[row - 1] / BLOCK_ROWS)
+            continue;
+        job->block_start[++job->blocks] = row;
+    }
+}
+
+static void add_unit(struct unit *all, const struct unit *unit) {
+    all->elements += unit->elements;
+    all->compared += unit->compared;
+    all->nan_count += unit->nan_count;
+    all->inf_count += unit->inf_count;
+    all->unwritten_count += unit->unwritten_count;
+    all->structure_count += unit->structure_count;
+    all->inexact_count += unit->inexact_count;
+    all->empty_row_count += unit->empty_row_count;
+    all->empty_row_wrong += unit->empty_row_wrong;
+    all->lse_wrong += unit->lse_wrong;
+    all->pad_rows += unit->pad_rows;
+    all->pad_left += unit->pad_left;
+    all->pad_zeroed += unit->pad_zeroed;
+    all->pad_overwritten += unit->pad_overwritten;
+    all->error += unit->error;
+    all->error2 += unit->error2;
+    all->toward += unit->toward;
+    all->relative += unit->relative;
+    all->model2 += unit->model2;
+    all->spread += unit->spread;
+    all->ref2 += unit->ref2;
+    all->out2 += unit->out2;
+    all->product += unit->product;
+    all->max_ref = max_of(all->max_ref, unit->max_ref);
+    all->max_out = max_of(all->max_out, unit->max_out);
+    all->max_error = max_of(all->max_error, unit->max_error);
+    all->max_relative = max_of(all->max_relative, unit->max_relative);
+    all->max_ulp = max_of(all->max_ulp, unit->max_ulp);
+    if (unit->worst.b >= 0 && (all->worst.b < 0 || unit->worst_kind > all->worst_kind ||
+                               (unit->worst_kind == all->worst_kind && unit->t_max > all->t_max))) {
+        all->worst = unit->worst;
+        all->worst_kind = unit->worst_kind;
+        all->t_max = unit->t_max;
+    }
+    if (unit->lse_worst.b >= 0 && (all->lse_worst.b < 0 || unit->lse_max > all->lse_max)) {
+        all->lse_worst = unit->lse_worst;
+        all->lse_max = unit->lse_max;
+    }
+}
+
+static double ratio(double a, double b) {
+    return b > 0 ? a / b : a > 0 ? INFINITY : 0;
+}
+
+static double chance_of(const struct unit *unit) {
+    if (!(unit->spread > 0)) return 1;
+    const double beyond = chance_ratio(unit->model2 * unit->model2 / unit->spread) / RHO_GRADE_A;
+    return fmin(fmax(beyond, 1), chance_most);
+}
+
+static struct job job_of(const struct rule_view *view, const struct answer *answer,
+                         enum attn_dtype p_dtype) {
+    const int32_t dtype = view->problem->dtype;
+    return (struct job){
+        .view = view,
+        .answer = answer,
+        .format = format_of((enum attn_dtype)dtype),
+        .p_roundoff = unit_roundoff(p_dtype == ATTN_INPUT ? (enum attn_dtype)dtype : p_dtype),
+    };
+}
+
+double deviation_tolerance(const struct rule_view *view, const struct answer *answer,
+                           enum attn_dtype p_dtype, int64_t b, int64_t h, int64_t row, int64_t d) {
+    const struct job job = job_of(view, answer, p_dtype);
+    const int64_t from = (b * answer->q_heads + h) * answer->row_count + row;
+    const int64_t keys = rules_keys(view, b, h, answer->rows[row]).count;
+    const double logit_abs = answer->logit_abs[from];
+    if (d < 0)
+        return isfinite(answer->lse[from]) ? lse_bound(answer->lse[from], logit_abs, keys) : 0;
+    const int64_t at = from * answer->head_dim + d;
+    const struct row_bounds bounds = bounds_of(&job, logit_abs, keys, 1);
+    return isfinite(answer->out[at])
+               ? tau_of(&bounds, answer->out[at], answer->p_abs_v[at], answer->p_rms_v[at])
+               : 0;
+}
+
+static void find_worst_block(struct deviation *deviation, const struct job *job) {
+    const struct attn_problem *problem = job->view->problem;
+    double worst = -1;
+    for (int64_t n = 0; n < problem->batch * problem->q_heads * job->blocks; n++) {
+        const struct unit *unit = &job->units[n];
+        if (unit->compared == 0) continue;
+        const double rho = sqrt(ratio(unit->error2, unit->model2)), chance = chance_of(unit);
+        if (!(rho / chance > worst)) continue;
+        worst = rho / chance;
+        deviation->rho_block = rho;
+        deviation->rho_block_chance = chance;
+        deviation->rho_block_b = n / job->blocks / problem->q_heads;
+        deviation->rho_block_h = n / job->blocks % problem->q_heads;
+        deviation->rho_block_i = job->answer->rows[job->block_start[n % job->blocks]];
+    }
+}
+
+void deviation_measure(struct deviation *deviation, const struct rule_view *view,
+                       const struct answer *answer, const void *out, const float *lse,
+                       enum attn_dtype p_dtype, int threads) {
+    const struct attn_problem *problem = view->problem;
+    assert(answer->batch == problem->batch && answer->q_heads == problem->q_heads &&
+           answer->head_dim == problem->head_dim);
+    struct job job = job_of(view, answer, p_dtype);
+    job.out = out;
+    job.lse = lse;
+    cut_blocks(&job);
+    const int64_t units = problem->batch * problem->q_heads * job.blocks;
+    job.units = calloc((size_t)units + 1, sizeof *job.units);
+    job.histogram = calloc(BINS, sizeof *job.histogram);
+    if (job.units == NULL || job.histogram == NULL) abort();
+    spread(threads, units, measure_unit, &job);
+    struct unit all = {.worst.b = -1, .lse_worst.b = -1};
+    for (int64_t n = 0; n < units; n++) add_unit(&all, &job.units[n]);
+    const double count = (double)all.compared;
+    const struct deviation_place nowhere = {.b = -1, .h = -1, .i = -1, .d = -1};
+    *deviation = (struct deviation){
+        .elements = all.elements,
+        .nan_count = all.nan_count,
+        .inf_count = all.inf_count,
+        .unwritten_count = all.unwritten_count,
+        .structure_count = all.structure_count,
+        .empty_row_count = all.empty_row_count,
+        .empty_row_wrong = all.empty_row_wrong,
+        .inexact_count = all.inexact_count,
+        .max_ref = all.max_ref,
+        .max_out = all.max_out,
+        .max_abs = all.max_error,
+        .mean_abs = ratio(all.error, count),
+        .rms_abs = sqrt(ratio(all.error2, count)),
+        .worst = all.worst.b < 0 ? nowhere : all.worst,
+        .t_max = all.t_max,
+        .rho = sqrt(ratio(all.error2, all.model2)),
+        .rho_chance = chance_of(&all),
+        .rho_block_chance = 1,
+        .rho_block_b = -1,
+        .rho_block_h = -1,
+        .rho_block_i = -1,
+        .bias = copysign(ratio(fabs(all.toward), sqrt(count * all.model2)), all.toward),
+        .ulp_median = ulp_quantile(job.histogram, 0.5),
+        .ulp_p99 = ulp_quantile(job.histogram, 0.99),
+        .ulp_max = all.max_ulp,
+        .cosine = all.ref2 > 0 && all.out2 > 0 ? all.product / sqrt(all.ref2 * all.out2)
+                  : all.ref2 == all.out2       ? 1
+                                               : 0,
+        .rms_relative = sqrt(ratio(all.error2, all.ref2)),
+        .mere = ratio(all.relative, count),
+        .mare = all.max_relative,
+        .rho_std16 = NAN,
+        .lse_judged = lse != NULL,
+        .lse_wrong = all.lse_wrong,
+        .lse_max = all.lse_max,
+        .lse_worst = all.lse_worst.b < 0 ? nowhere : all.lse_worst,
+        .pad_rows = all.pad_rows,
+        .pad_left = all.pad_left,
+        .pad_zeroed = all.pad_zeroed,
+        .pad_overwritten = all.pad_overwritten,
+    };
+    find_worst_block(deviation, &job);
+    free(job.histogram);
+    free(job.units);
+    free(job.block_start);
+}

@@ -1,0 +1,97 @@
+/* How far an output is from the answer: numbers only, no verdict (that is judge.h).
+ *
+ * Every number is taken over the valid rows the answer holds, against the unrounded answer. The
+ * formulas (tau, rho, bias) are those of reports/README.md, "When is a kernel right":
+ *
+ *   tau     = u_out |o| + min(u_P A, 4 u_P R) + (2 (8 S + 8) + 8) u32 A
+ *             + 2 sqrt(n) u32 (|o| + R) + half a subnormal ulp
+ *   model^2 = (o rounded - o)^2 + 0.18 u_P^2 R^2
+ *             + 6.25 u32^2 (S + 1)^2 R^2 + 0.2 n u32^2 (o^2 + R^2)
+ *   rho     = rms(got - o) / rms(model)
+ *   lse     within 2 (u32 (8 S + 8) + 2^-22 (1 + |lse|)) + sqrt(n) u32
+ *
+ * for a row of n visible keys. The terms with n are what a plain f32 sum of n terms may do, whose
+ * rounding errors walk at random: 0.3 to 0.4 sqrt(n) u32 of the partial sums. The one with S is the
+ * rounding of logits, independent from key to key. Beside a 16-bit u_P both vanish (f16, 4,096
+ * keys: less than 1 % of tau, 0.01 % of model); of a kernel that keeps P in f32 they are the better
+ * part.
+ *
+ * Small samples: rms(got - o)^2 / rms(model)^2 scatters with fewer degrees of freedom than there
+ * are elements (chance.h). A row has 1 / (1/columns + 1/n_eff) of them where P dominates, n_eff =
+ * sum A^2 / sum R^2; rows add up as Satterthwaite has it. Where an honest ratio reaches beyond the
+ * limit of grade A once in 10^9 blocks, rho_chance is by how much: 1 from about 310 degrees of
+ * freedom on, never above 4. The judge multiplies its limits with it. */
+#ifndef ATTEST_DEVIATION_H
+#define ATTEST_DEVIATION_H
+
+#include "../../oracle/answer.h"
+#include "../../oracle/rule.h"
+
+/* What an output holds before a launch: a NaN no arithmetic produces. */
+enum { UNWRITTEN_16 = 0x7dab /* f16 */, UNWRITTEN_BF16 = 0x7fab };
+#define UNWRITTEN_32 0x7fabcdefu
+
+/* rho up to which a kernel is as good as a flash kernel can be; see judge.c for the other grades.
+ */
+#define RHO_GRADE_A 1.25
+
+enum { DEVIATION_BLOCK_ROWS = 128 }; /* queries of a head that rho_block is taken over */
+
+struct deviation_place {
+    int64_t b, h, i, d; /* -1 when there is none; d is -1 in a place of lse */
+    double got, expected, tolerance;
+};
+
+/* Elements that are unwritten or of the wrong structure are counted as that and take no part in
+ * any other number. */
+struct deviation {
+    int64_t elements;                              /* judged elements of out */
+    int64_t nan_count, inf_count, unwritten_count; /* an unwritten element is not a NaN as well */
+    int64_t structure_count;  /* NaN or a signed Inf where the answer has none, or the reverse; an
+                                 Inf is forgiven where o + tau rounds to it */
+    int64_t empty_row_count;  /* rows that see no key */
+    int64_t empty_row_wrong;  /* ... whose out is not exactly 0 */
+    int64_t inexact_count;    /* elements in rows that see a power of two of keys, and that are not
+                                 o rounded once: 0 is asked of the data `exact` */
+    double max_ref, max_out;  /* max |o|, max |got| over finite values */
+    double max_abs, mean_abs; /* |got - o| */
+    double rms_abs;
+    struct deviation_place worst; /* an unwritten element, else a structure mismatch, else the
+                                     element with the largest |got - o| / tau */
+    double t_max;                 /* max |got - o| / tau */
+    double rho;                   /* rms(got - o) / rms(model) */
+    double rho_chance;            /* what chance may multiply it with, at least 1 */
+    double rho_block;             /* the same over one (head, block of 128 queries): the block whose
+                                     rho_block / rho_block_chance is largest */
+    double rho_block_chance;
+    int64_t rho_block_b, rho_block_h, rho_block_i;
+    double bias; /* mean(sign(o)(got - o)) / rms(model) */
+    /* |got - o| in ulp of o in the output type. Median and p99 come from a histogram with 16 bins
+     * an octave: they are the upper edge of their bin, at most 6.3 % too large. */
+    double ulp_median, ulp_p99, ulp_max;
+    double cosine, rms_relative; /* rms(got - o) / rms(o) */
+    double mere, mare;           /* mean and max of |got - o| / (|o| + 1e-7) */
+    double rho_std16; /* rms(got - o) / rms of the textbook 16-bit kernel (anchor.h); NaN until
+                         somebody sets it */
+    bool lse_judged;
+    int64_t lse_wrong; /* rows beyond the bound; in an empty row, not -infinity */
+    double lse_max;    /* max |got - lse| / bound */
+    struct deviation_place lse_worst;
+    int64_t pad_rows, pad_left, pad_zeroed, pad_overwritten; /* rows beyond a sequence's length */
+};
+
+/* out and lse in host memory, laid out as the contract says, dtype of q; lse NULL if not written.
+ * p_dtype as in attn_kernel. threads 0: one a core; the numbers do not depend on it, to the bit. */
+void deviation_measure(struct deviation *deviation, const struct rule_view *view,
+                       const struct answer *answer, const void *out, const float *lse,
+                       enum attn_dtype p_dtype, int threads);
+
+/* How far an element of out -- with d -1, an lse -- may be from the answer; 0 where that is not
+ * finite. `row` counts the rows that the answer holds of (b, h). */
+double deviation_tolerance(const struct rule_view *view, const struct answer *answer,
+                           enum attn_dtype p_dtype, int64_t b, int64_t h, int64_t row, int64_t d);
+
+/* Unit roundoff of a float dtype: f16 2^-11, bf16 2^-8, f32 2^-24. */
+double unit_roundoff(enum attn_dtype dtype);
+
+#endif

@@ -1,0 +1,73 @@
+/* Counts what is visible by asking the rules, row by row; a bit for each key row tells those that
+ * were counted already from those that were not, which is what sharing pages and heads comes to. */
+#include "work.h"
+#include "../../fixtures/fixture.h"
+
+#include <stdlib.h>
+
+struct counter {
+    const struct rule_view *view;
+    uint64_t *seen; /* a bit for each row of k or kv_cache */
+    int64_t rows;   /* of K that are visible to anyone */
+    double pairs;   /* (query, key) */
+    int64_t listed; /* entries of kept lists */
+};
+
+static void see(struct counter *counter, int64_t b, int64_t g, int64_t t) {
+    const int64_t row = rules_row_index(counter->view, b, g, t, false);
+    const uint64_t bit = (uint64_t)1 << (row & 63);
+    counter->rows += !(counter->seen[row >> 6] & bit);
+    counter->seen[row >> 6] |= bit;
+}
+
+static void count_head(struct counter *counter, int64_t b, int64_t h) {
+    const struct attn_problem *problem = counter->view->problem;
+    const int64_t g = h / (problem->q_heads / problem->kv_heads);
+    const int64_t queries = rules_q_len(counter->view, b);
+    int64_t prefix = 0;
+    for (int64_t i = 0; i < queries; i++) {
+        const struct rule_keys keys = rules_keys(counter->view, b, h, i);
+        counter->pairs += (double)keys.count;
+        if (keys.list == NULL) {
+            if (keys.count > prefix) prefix = keys.count;
+            continue;
+        }
+        counter->listed += keys.count;
+        for (int64_t n = 0; n < keys.count; n++) see(counter, b, g, keys.list[n]);
+    }
+    for (int64_t t = 0; t < prefix; t++) see(counter, b, g, t);
+}
+
+static double table_bytes(const struct counter *counter) {
+    double bytes = 0;
+    for (int slot = ATTN_KV_PAGE_INDPTR; slot < ATTN_OUT; slot++) {
+        if (slot == ATTN_SPARSE_IND || slot == ATTN_SPARSE_MASK) continue;
+        if (counter->view->tensors[slot].data != NULL)
+            bytes += (double)tensor_bytes(&counter->view->tensors[slot]);
+    }
+    return bytes + (double)counter->listed * sizeof(int32_t);
+}
+
+bool work_count(struct work *work, const struct rule_view *view, struct fault *fault) {
+    const struct attn_problem *problem = view->problem;
+    const struct attn_tensor *keys =
+        &view->tensors[problem->traits & ATTN_PAGE ? ATTN_KV_CACHE : ATTN_K];
+    int64_t all = 1, queries = 0;
+    for (int n = 0; n < keys->rank - 1; n++) all *= keys->shape[n];
+    struct counter counter = {.view = view,
+                              .seen = calloc((size_t)(all / 64 + 1), sizeof *counter.seen)};
+    if (counter.seen == NULL) return fault_set(fault, FAULT_OURS, "out of memory to count work");
+    for (int64_t b = 0; b < problem->batch; b++) {
+        queries += rules_q_len(view, b);
+        for (int64_t h = 0; h < problem->q_heads; h++) count_head(&counter, b, h);
+    }
+    const double element = (double)dtype_bytes((enum attn_dtype)problem->dtype);
+    const double head_dim = (double)problem->head_dim;
+    work->flops = 4 * head_dim * counter.pairs;
+    const double query_bytes = head_dim * element * (double)(queries * problem->q_heads);
+    work->read_bytes =
+        2 * head_dim * element * (double)counter.rows + query_bytes + table_bytes(&counter);
+    work->bytes = work->read_bytes + query_bytes;
+    free(counter.seen);
+    return true;
+}

@@ -1,0 +1,106 @@
+/* A run on disk: reports/runs/<time>-<commit>-<device>/run.jsonl. The first record is the machine,
+ * then one row for each kernel x problem, appended and flushed as it finishes; a reader ignores a
+ * torn last line. NaN and infinity are written as null. Field names, units and meanings are one
+ * table (row_fields), from which JSON, CSV and `attest list fields` come. */
+#ifndef ATTEST_RECORD_H
+#define ATTEST_RECORD_H
+
+#include "../judge/deviation.h"
+#include "../judge/judge.h"
+#include "../worker/timing.h"
+#include "../../fixtures/problem.h"
+
+#include <jansson.h>
+
+struct row {
+    /* identity */
+    char kernel[96]; /* "cpu/decode_flash_r1" */
+    char device[16], variant[32], method[48], change[256];
+    int64_t device_index; /* 1 for cuda:1 */
+    int64_t revision;
+    char library_digest[40];
+    char line[PROBLEM_LINE_BYTES];
+    char file[512]; /* the fixture's path when it was named with -f, else "" */
+    char fixture_digest[40];
+    char dtype[8];
+    int64_t batch, q_heads, kv_heads, q_len, kv_len, head_dim, page_size, pages;
+    /* verdict */
+    char status[24], reason[256], grade[4];
+    int64_t bias_warning;
+    char repeat[640]; /* the command that repeats a row that did not pass */
+    /* counts and ratios */
+    double nan_ratio, inf_ratio, unwritten_ratio, kept_ratio, kept_mass;
+    struct deviation deviation;
+    /* time */
+    struct timing cold, warm;
+    double single_us;      /* a launch alone, between two events of a GPU */
+    double watts, celsius; /* of the GPU, at the end of timing */
+    char slowed[96];       /* why its clock was not higher then */
+    char unrecorded[160];  /* why the kernel is not timed by replays; "": it is, or need not be */
+    double prepare_us;
+    double flops, bytes;    /* what the problem needs at least: visible pairs, each byte once */
+    double tflops, gbs;     /* from the warm median; gbs from the cold one where there is one */
+    double ceiling_percent; /* of the nearer ceiling: tflops over one, gbs over the other */
+    char ceiling[8];        /* "flops", "bytes" or "gather": which one it was */
+    double seconds;         /* wall time that the row took, all included */
+    double estimate_us;     /* of a 910B2's twin, which is never timed; see row_fields */
+    char counted[2048];     /* what the estimate is of, in the twin's words */
+};
+
+/* A GPU that rows ran on, and what it was measured to reach at the start of the run; 0: not
+ * measured. */
+enum { MACHINE_DEVICES_MAX = 16 };
+struct machine_device {
+    char device[16], name[96], driver[48];
+    int64_t index, processors;
+    double memory_bytes, cache_bytes, clock_mhz; /* clock_mhz: the highest it is specified for */
+    int64_t ecc;                                 /* 1: on, 0: off, -1: not known */
+    double copy_bytes_s, read_bytes_s;           /* copy: read and written bytes */
+    double gather_128_bytes_s, gather_256_bytes_s, gather_512_bytes_s, gather_1024_bytes_s;
+    double f16_flops, bf16_flops; /* 8192^3 products of random data */
+    double launch_us;             /* an empty kernel between two events */
+    double graph_launch_us;       /* one of many in a graph */
+};
+
+struct machine {
+    char time[32], host[64], commit[48], command[1024];
+    int64_t dirty;
+    char cpu[128], os[128], compiler[128], blas[128], hdf5[32], isa[32];
+    int64_t cores;
+    double memory_bytes;
+    double dgemm_flops, sgemm_flops, fma_flops, read_bytes_s, copy_bytes_s; /* 0: not probed */
+    char device[32]; /* "cpu", or the first accelerator's name */
+    struct machine_device devices[MACHINE_DEVICES_MAX];
+    int64_t device_count;
+};
+
+enum row_type { ROW_TEXT, ROW_INTEGER, ROW_REAL };
+struct row_field {
+    const char *name, *unit, *meaning;
+    enum row_type type;
+    size_t offset, bytes; /* in struct row; bytes of a text */
+};
+extern const struct row_field row_fields[]; /* ends with name == NULL */
+extern const struct row_field machine_fields[];
+extern const struct row_field machine_device_fields[];
+
+json_t *row_to_json(const struct row *row);
+bool row_from_json(struct row *row, const json_t *json);
+json_t *machine_to_json(const struct machine *machine);
+void machine_device_from_json(struct machine_device *device, const json_t *json);
+
+/* A run as read back. */
+struct run {
+    struct machine machine;
+    struct row *rows;
+    int64_t count;
+    int64_t torn; /* lines that could not be read: a run that was killed has at most one */
+};
+/* `path` is a run's folder or its run.jsonl. */
+bool run_read(struct run *run, const char *path, struct fault *fault);
+void run_free(struct run *run);
+
+/* Fills everything about this machine but the ceilings. */
+void machine_describe(struct machine *machine, int argc, char **argv);
+
+#endif

@@ -1,0 +1,425 @@
+/* Samples: taking them, writing a row's, making one file of many. Whose a group is, its attributes
+ * say and run.jsonl decides: what no row of the run owns is not carried over. */
+#define _GNU_SOURCE
+#include "samples.h"
+#include "../../fixtures/replace.h"
+#include "../../fixtures/store.h"
+#include "../../oracle/bulk.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { PATH_BYTES = 4096 + 128, ARRAY_BYTES_MAX = 64 << 20 };
+
+static const char file_format[] = "attest-samples";
+enum { FILE_VERSION = 1 };
+
+/* Taking */
+
+static void *allocate(int64_t count, size_t bytes) {
+    void *memory = calloc((size_t)count + 1, bytes);
+    if (memory == NULL) abort();
+    return memory;
+}
+
+static void block_free(struct samples_block *block) {
+    free(block->index);
+    free(block->got);
+    free(block->expected);
+    free(block->tolerance);
+}
+
+void samples_free(struct samples *samples) {
+    free(samples->cold_us);
+    free(samples->warm_us);
+    free(samples->cold_clock_mhz);
+    free(samples->warm_clock_mhz);
+    block_free(&samples->out);
+    block_free(&samples->lse);
+    *samples = (struct samples){0};
+}
+
+static void keep(double **kept, const double *values, int64_t count) {
+    free(*kept);
+    *kept = allocate(count, sizeof **kept);
+    memcpy(*kept, values, (size_t)count * sizeof **kept);
+}
+
+void samples_keep_times(struct samples *samples, bool cold, const double *us,
+                        const double *clock_mhz, int64_t count) {
+    if (samples == NULL) return;
+    keep(cold ? &samples->cold_us : &samples->warm_us, us, count);
+    *(cold ? &samples->cold_count : &samples->warm_count) = count;
+    bool known = false;
+    for (int64_t n = 0; clock_mhz != NULL && n < count; n++)
+        known = known || isfinite(clock_mhz[n]);
+    if (known) keep(cold ? &samples->cold_clock_mhz : &samples->warm_clock_mhz, clock_mhz, count);
+}
+
+static void keep_element(struct samples_block *block, const struct samples_output *output,
+                         int64_t b, int64_t h, int64_t row, int64_t d, double got) {
+    const struct answer *answer = output->answer;
+    const int64_t from = (b * answer->q_heads + h) * answer->row_count + row, at = block->count++;
+    const int64_t index[] = {b, h, answer->rows[row], d};
+    memcpy(block->index[at], index, sizeof index);
+    block->got[at] = got;
+    block->expected[at] = d < 0 ? answer->lse[from] : answer->out[from * answer->head_dim + d];
+    block->tolerance[at] = deviation_tolerance(output->view, answer, output->p_dtype, b, h, row, d);
+}
+
+/* What was judged of the block that query i of a head is in: of out, or of lse. */
+static void keep_block(struct samples_block *block, const struct samples_output *output, bool lse,
+                       int64_t b, int64_t h, int64_t i) {
+    const struct answer *answer = output->answer;
+    const struct attn_problem *problem = output->view->problem;
+    const int64_t dim = lse ? 1 : answer->head_dim, q_len = rules_q_len(output->view, b);
+    const int64_t most = DEVIATION_BLOCK_ROWS * dim;
+    block->index = allocate(most, sizeof *block->index);
+    block->got = allocate(most, sizeof *block->got);
+    block->expected = allocate(most, sizeof *block->expected);
+    block->tolerance = allocate(most, sizeof *block->tolerance);
+    double *got = allocate(dim, sizeof *got);
+    for (int64_t row = 0; row < answer->row_count; row++) {
+        const int64_t query = answer->rows[row];
+        if (query / DEVIATION_BLOCK_ROWS != i / DEVIATION_BLOCK_ROWS || query >= q_len) continue;
+        const int64_t at = (b * problem->q_heads + h) * problem->q_len + query;
+        const enum attn_dtype dtype = lse ? ATTN_F32 : (enum attn_dtype)problem->dtype;
+        const char *values = lse ? (const void *)output->lse : output->out;
+        bulk_widen(got, NULL, NULL, values + at * dim * (dtype == ATTN_F32 ? 4 : 2), dtype, dim);
+        for (int64_t d = 0; d < dim; d++)
+            keep_element(block, output, b, h, row, lse ? -1 : d, got[d]);
+    }
+    free(got);
+}
+
+void samples_keep_failure(struct samples *samples, enum status status,
+                          const struct deviation *deviation, const struct samples_output *output) {
+    const bool wrong_out = status == STATUS_FAIL_UNWRITTEN || status == STATUS_FAIL_NAN ||
+                           status == STATUS_FAIL_ACCURACY;
+    if (samples == NULL || !(wrong_out || status == STATUS_FAIL_LSE)) return;
+    if (wrong_out && (deviation->t_max > 1 || deviation->rho_block_b < 0)) {
+        const struct deviation_place *worst = &deviation->worst;
+        keep_block(&samples->out, output, false, worst->b, worst->h, worst->i);
+    } else if (wrong_out) {
+        keep_block(&samples->out, output, false, deviation->rho_block_b, deviation->rho_block_h,
+                   deviation->rho_block_i);
+    }
+    if (deviation->lse_judged && deviation->lse_wrong > 0) {
+        const struct deviation_place *worst = &deviation->lse_worst;
+        keep_block(&samples->lse, output, true, worst->b, worst->h, worst->i);
+    }
+}
+
+/* Writing a row */
+
+void samples_name(const struct row *row, char name[SAMPLES_NAME_BYTES]) {
+    snprintf(name, SAMPLES_NAME_BYTES, "%s/%s%s%s", row->kernel, row->line, row->file[0] ? "~" : "",
+             row->file[0] ? row->fixture_digest : "");
+}
+
+/* Says in which file it was. */
+static bool in_file(struct fault *fault, const char *path) {
+    char text[sizeof fault->text];
+    memcpy(text, fault->text, sizeof text);
+    return fault_set(fault, fault->code, "'%.600s': %.400s", path, text);
+}
+
+static store_id make_file(const char *path, struct fault *fault) {
+    const store_id file = store_create(path, fault);
+    if (file < 0 || (store_write_text(file, "format", file_format, fault) &&
+                     store_write_integer(file, "version", FILE_VERSION, fault)))
+        return file;
+    store_release(&file);
+    return -1;
+}
+
+/* The group with that name, and those above it. */
+static store_id make_group(store_id file, const char *name, struct fault *fault) {
+    struct fault absent;
+    char above[SAMPLES_NAME_BYTES];
+    const char *slash = strrchr(name, '/');
+    if (slash == NULL) return store_create_group(file, name, fault);
+    snprintf(above, sizeof above, "%.*s", (int)(slash - name), name);
+    STORE_HELD parent = store_open_group(file, above, &absent);
+    if (parent < 0) parent = make_group(file, above, fault);
+    return parent < 0 ? parent : store_create_group(parent, slash + 1, fault);
+}
+
+static const struct {
+    const char *name;
+    size_t offset;
+} identity[] = {{"kernel", offsetof(struct row, kernel)},
+                {"line", offsetof(struct row, line)},
+                {"library_digest", offsetof(struct row, library_digest)},
+                {"fixture_digest", offsetof(struct row, fixture_digest)}};
+enum { IDENTITY_COUNT = sizeof identity / sizeof identity[0] };
+
+static store_id make_row(store_id file, const struct row *row, struct fault *fault) {
+    char name[SAMPLES_NAME_BYTES];
+    samples_name(row, name);
+    const store_id group = make_group(file, name, fault);
+    bool well = group >= 0;
+    for (int n = 0; well && n < IDENTITY_COUNT; n++)
+        well = store_write_text(group, identity[n].name, (const char *)row + identity[n].offset,
+                                fault);
+    if (well) return group;
+    store_release(&group);
+    return -1;
+}
+
+static bool write_times(store_id group, const char *name, const double *values, int64_t count,
+                        struct fault *fault) {
+    const struct store_array array = {.type = STORE_F64, .rank = 1, .shape = {count}};
+    return count == 0 || values == NULL ||
+           store_write_array(group, name, &array, values, false, fault);
+}
+
+static bool write_block(store_id group, const char *prefix, const struct samples_block *block,
+                        struct fault *fault) {
+    const struct {
+        const char *name;
+        const void *data;
+        struct store_array array;
+    } arrays[] = {
+        {"index", block->index, {.type = STORE_I64, .rank = 2, .shape = {block->count, 4}}},
+        {"got", block->got, {.type = STORE_F64, .rank = 1, .shape = {block->count}}},
+        {"expected", block->expected, {.type = STORE_F64, .rank = 1, .shape = {block->count}}},
+        {"tolerance", block->tolerance, {.type = STORE_F64, .rank = 1, .shape = {block->count}}}};
+    bool well = true;
+    for (int n = 0; well && block->count > 0 && n < 4; n++) {
+        char name[STORE_NAME_BYTES];
+        snprintf(name, sizeof name, "%s%s", prefix, arrays[n].name);
+        well = store_write_array(group, name, &arrays[n].array, arrays[n].data, true, fault);
+    }
+    return well;
+}
+
+static bool write_row(const char *path, const struct row *row, const struct samples *samples,
+                      struct fault *fault) {
+    store_id file = make_file(path, fault);
+    if (file < 0) return false;
+    bool well;
+    {
+        STORE_HELD group = make_row(file, row, fault);
+        well = group >= 0 &&
+               write_times(group, "cold_us", samples->cold_us, samples->cold_count, fault) &&
+               write_times(group, "warm_us", samples->warm_us, samples->warm_count, fault) &&
+               write_times(group, "cold_clock_mhz", samples->cold_clock_mhz, samples->cold_count,
+                           fault) &&
+               write_times(group, "warm_clock_mhz", samples->warm_clock_mhz, samples->warm_count,
+                           fault) &&
+               write_block(group, "", &samples->out, fault) &&
+               write_block(group, "lse_", &samples->lse, fault);
+    }
+    struct fault closing;
+    const bool closed = store_close(&file, well ? fault : &closing);
+    return well && closed;
+}
+
+/* Where a row's samples are until the run is finished. A line may be longer than a file's name. */
+static void part_path(char path[PATH_BYTES], const char *folder, const struct row *row) {
+    char name[SAMPLES_NAME_BYTES], digest[40];
+    samples_name(row, name);
+    store_digest(name, (int64_t)strlen(name), digest);
+    snprintf(path, PATH_BYTES, "%s/samples/%s.h5", folder, digest);
+}
+
+bool samples_write(const char *folder, const struct row *row, const struct samples *samples,
+                   struct fault *fault) {
+    char path[PATH_BYTES], temporary[PATH_BYTES + 8];
+    part_path(path, folder, row);
+    if (samples->cold_count + samples->warm_count + samples->out.count + samples->lse.count == 0) {
+        unlink(path); /* of a run that was killed before the row was written */
+        return true;
+    }
+    snprintf(temporary, sizeof temporary, "%s/samples", folder);
+    if (mkdir(temporary, 0777) != 0 && errno != EEXIST)
+        return fault_set(fault, FAULT_OURS, "cannot make folder '%.900s': %s", temporary,
+                         strerror(errno));
+    snprintf(temporary, sizeof temporary, "%s.tmp", path);
+    if (!write_row(temporary, row, samples, fault)) return in_file(fault, temporary);
+    if (rename(temporary, path) == 0) return true;
+    return fault_set(fault, FAULT_OURS, "cannot rename '%.900s': %s", temporary, strerror(errno));
+}
+
+/* One file of many */
+
+/* Not one of the same name that an older library, or another fixture, left. */
+static bool is_of(store_id group, const struct row *row) {
+    bool same = true;
+    for (int n = 0; same && n < IDENTITY_COUNT; n++) {
+        char text[STORE_TEXT_BYTES];
+        struct fault fault;
+        same = store_read_text(group, identity[n].name, text, sizeof text, &fault) &&
+               !strcmp(text, (const char *)row + identity[n].offset);
+    }
+    return same;
+}
+
+static bool copy_array(store_id to, store_id from, const char *name, struct fault *fault) {
+    struct store_array array;
+    int64_t chunk_bytes = 0;
+    STORE_HELD dataset = store_inspect(from, name, &array, &chunk_bytes, fault);
+    if (dataset < 0) return false;
+    int64_t bytes = store_type_bytes(array.type);
+    for (int d = 0; d < array.rank && bytes <= ARRAY_BYTES_MAX; d++) bytes *= array.shape[d];
+    if ((array.type != STORE_F64 && array.type != STORE_I64) || bytes > ARRAY_BYTES_MAX ||
+        chunk_bytes > ARRAY_BYTES_MAX)
+        return fault_set(fault, FAULT_INPUT, "'%s' is no array of samples", name);
+    void *data = allocate(bytes, 1);
+    const bool copied = store_read(dataset, name, data, fault) &&
+                        store_write_array(to, name, &array, data, chunk_bytes > 0, fault);
+    free(data);
+    return copied;
+}
+
+static bool copy_group(store_id to, store_id from, struct fault *fault) {
+    char names[STORE_NAMES_MAX][STORE_NAME_BYTES];
+    int count = 0;
+    bool well = store_names(from, names, &count, fault);
+    for (int n = 0; well && n < count; n++) well = copy_array(to, from, names[n], fault);
+    return well;
+}
+
+/* Copies what `from` holds of the row, if it holds anything; what cannot be read is left out. */
+static bool copy_row(store_id to, store_id from, const char *path, const struct row *row,
+                     bool *copied, struct fault *fault) {
+    struct fault absent;
+    char name[SAMPLES_NAME_BYTES];
+    samples_name(row, name);
+    STORE_HELD source = store_open_group(from, name, &absent);
+    if (source < 0 || !is_of(source, row)) return true;
+    {
+        STORE_HELD group = make_row(to, row, fault);
+        if (group < 0) return false;
+        *copied = copy_group(group, source, fault);
+    }
+    if (*copied) return true;
+    if (fault->code != FAULT_INPUT) return false;
+    fprintf(stderr, "attest: '%s': samples of '%s' are left out: %s\n", path, name, fault->text);
+    return store_remove(to, name, fault);
+}
+
+/* No file: -1. */
+static store_id open_readable(const char *path) {
+    struct fault fault;
+    if (access(path, F_OK) != 0) return -1;
+    const store_id file = store_open(path, &fault);
+    if (file < 0) fprintf(stderr, "attest: '%s': %s; left out\n", path, fault.text);
+    return file;
+}
+
+static void folder_of(char folder[4096], const char *run) {
+    struct stat status;
+    snprintf(folder, 4096, "%s", run);
+    if (stat(folder, &status) == 0 && S_ISDIR(status.st_mode)) return;
+    char *slash = strrchr(folder, '/');
+    if (slash != NULL)
+        *slash = '\0';
+    else
+        strcpy(folder, ".");
+}
+
+struct gathering {
+    store_id to;
+    char path[PATH_BYTES]; /* of the samples.h5 that was read last */
+    store_id from;         /* ... which is open, if there is one */
+    int64_t count;
+};
+
+static bool gather_row(struct gathering *gathering, const struct samples_source *source,
+                       struct fault *fault) {
+    struct fault absent;
+    bool copied = false;
+    char name[SAMPLES_NAME_BYTES], folder[4096], path[PATH_BYTES];
+    samples_name(source->row, name);
+    STORE_HELD present = store_open_group(gathering->to, name, &absent);
+    if (present >= 0) return true;
+    folder_of(folder, source->run);
+    part_path(path, folder, source->row);
+    STORE_HELD part = open_readable(path);
+    if (part >= 0 && !copy_row(gathering->to, part, path, source->row, &copied, fault))
+        return false;
+    snprintf(path, sizeof path, "%s/samples.h5", folder);
+    if (!copied && strcmp(path, gathering->path) != 0) {
+        store_release(&gathering->from);
+        strcpy(gathering->path, path);
+        gathering->from = open_readable(path);
+    }
+    if (!copied && gathering->from >= 0 &&
+        !copy_row(gathering->to, gathering->from, path, source->row, &copied, fault))
+        return false;
+    gathering->count += copied;
+    return true;
+}
+
+bool samples_gather(const char *folder, const struct samples_source *sources, int64_t count,
+                    struct fault *fault) {
+    char path[PATH_BYTES];
+    struct replace replace;
+    snprintf(path, sizeof path, "%s/samples.h5", folder);
+    if (!replace_begin(&replace, path, fault)) return false;
+    struct gathering gathering = {.to = make_file(replace.temporary, fault), .from = -1};
+    bool well = gathering.to >= 0;
+    for (int64_t n = count; well && n > 0; n--) /* of one name, the last comes first */
+        well = gather_row(&gathering, &sources[n - 1], fault);
+    store_release(&gathering.from);
+    if (gathering.to >= 0) {
+        struct fault closing;
+        well = store_close(&gathering.to, well ? fault : &closing) && well;
+    }
+    if (!well) in_file(fault, path);
+    if (well && gathering.count > 0) well = replace_commit(&replace, fault);
+    replace_abort(&replace);
+    return well;
+}
+
+static void move_aside(const char *path) {
+    char aside[PATH_BYTES + 16];
+    struct fault fault;
+    if (access(path, F_OK) != 0) return;
+    STORE_HELD file = store_open(path, &fault);
+    if (file >= 0) return;
+    snprintf(aside, sizeof aside, "%s.unreadable", path);
+    if (rename(path, aside) == 0)
+        fprintf(stderr, "attest: '%s': %s; moved to '%s'\n", path, fault.text, aside);
+}
+
+static bool ends_with(const char *name, const char *end) {
+    const size_t length = strlen(name), tail = strlen(end);
+    return length > tail && !strcmp(name + length - tail, end);
+}
+
+static void remove_parts(const char *parts) {
+    DIR *folder = opendir(parts);
+    for (const struct dirent *entry; folder != NULL && (entry = readdir(folder)) != NULL;) {
+        if (ends_with(entry->d_name, ".h5") || ends_with(entry->d_name, ".h5.tmp"))
+            unlinkat(dirfd(folder), entry->d_name, 0);
+    }
+    if (folder != NULL) closedir(folder);
+    rmdir(parts);
+}
+
+bool samples_finish(const char *folder, struct fault *fault) {
+    char path[PATH_BYTES];
+    struct run run;
+    snprintf(path, sizeof path, "%s/samples", folder);
+    if (access(path, F_OK) != 0) return true;
+    if (!run_read(&run, folder, fault)) return false;
+    struct samples_source *sources = allocate(run.count, sizeof *sources);
+    for (int64_t n = 0; n < run.count; n++)
+        sources[n] = (struct samples_source){&run.rows[n], folder};
+    snprintf(path, sizeof path, "%s/samples.h5", folder);
+    move_aside(path);
+    const bool gathered = samples_gather(folder, sources, run.count, fault);
+    snprintf(path, sizeof path, "%s/samples", folder);
+    if (gathered) remove_parts(path);
+    free(sources);
+    run_free(&run);
+    return gathered;
+}

@@ -1,0 +1,521 @@
+/* Join, ratio, verdict. A join is a binary search in rows that are sorted by problem; everything
+ * else looks at one pair at a time. */
+#include "compare.h"
+#include "report.h"
+#include "../verb.h"
+
+#include <fnmatch.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+bool kernel_matches(const char *kernel, const char *glob) {
+    const char *slash = strrchr(kernel, '/');
+    if (strchr(glob, '/') == NULL && slash != NULL) kernel = slash + 1;
+    return fnmatch(glob, kernel, 0) == 0;
+}
+
+enum status status_of(const struct row *row) {
+    int status = 0;
+    while (status < STATUS_COUNT && strcmp(status_name(status), row->status) != 0) status++;
+    return status;
+}
+
+static int variant_rank(const struct row *row) {
+    int variant = 0;
+    while (variant < ATTN_VARIANT_COUNT && strcmp(variant_name(variant), row->variant) != 0)
+        variant++;
+    return variant;
+}
+
+bool rows_share_inputs(const struct row *a, const struct row *b) {
+    return a->fixture_digest[0] == 0 || b->fixture_digest[0] == 0 ||
+           strcmp(a->fixture_digest, b->fixture_digest) == 0;
+}
+
+/* Later rows of one kernel and line come last: the run's rows are one array. */
+static int key_order(const void *left, const void *right) {
+    const struct row *a = ((const struct row_place *)left)->row;
+    const struct row *b = ((const struct row_place *)right)->row;
+    int order = strcmp(a->line, b->line);
+    if (order == 0) order = strcmp(a->kernel, b->kernel);
+    return order != 0 ? order : (a > b) - (a < b);
+}
+
+static int reading_order(const void *left, const void *right) {
+    const struct row_place *a = left, *b = right;
+    int order = variant_rank(a->row) - variant_rank(b->row);
+    if (order == 0) order = (a->first > b->first) - (a->first < b->first);
+    if (order == 0) order = strcmp(a->digest, b->digest);
+    return order != 0 ? order : strcmp(a->row->kernel, b->row->kernel);
+}
+
+static bool is_replaced(const struct row_place *place, const struct row_place *end) {
+    for (const struct row_place *later = place + 1; later < end; later++) {
+        if (strcmp(later->row->kernel, place->row->kernel) != 0) break;
+        if (rows_share_inputs(later->row, place->row)) return true;
+    }
+    return false;
+}
+
+/* What the rows of one line have in common. */
+static void describe_line(struct row_place *places, int64_t count, const struct row *rows) {
+    int64_t first = INT64_MAX;
+    const char *digest = "";
+    for (int64_t n = 0; n < count; n++) {
+        if (places[n].row - rows < first) first = places[n].row - rows;
+        if (digest[0] == 0) digest = places[n].row->fixture_digest;
+    }
+    for (int64_t n = 0; n < count; n++) {
+        const char *own = places[n].row->fixture_digest;
+        places[n].first = first;
+        places[n].digest = own[0] != 0 ? own : digest;
+    }
+}
+
+bool row_set_make(struct row_set *set, const struct run *run, struct fault *fault) {
+    *set = (struct row_set){0};
+    struct row_place *places = calloc((size_t)run->count + 1, sizeof *places);
+    if (places == NULL) return fault_set(fault, FAULT_OURS, "out of memory for the rows");
+    set->places = places;
+    for (int64_t n = 0; n < run->count; n++) places[n].row = &run->rows[n];
+    qsort(places, (size_t)run->count, sizeof *places, key_order);
+
+    for (int64_t begin = 0, end; begin < run->count; begin = end) {
+        for (end = begin + 1; end < run->count; end++)
+            if (strcmp(places[begin].row->line, places[end].row->line) != 0) break;
+        describe_line(&places[begin], end - begin, run->rows);
+        for (int64_t n = begin; n < end; n++)
+            if (!is_replaced(&places[n], &places[end])) places[set->count++] = places[n];
+    }
+    return true;
+}
+
+const struct row_place *row_set_find(const struct row_set *set, const struct row *row,
+                                     int64_t *count) {
+    int64_t low = 0, high = set->count;
+    while (low < high) {
+        const int64_t middle = low + (high - low) / 2;
+        if (strcmp(set->places[middle].row->line, row->line) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    *count = 0;
+    while (low + *count < set->count && strcmp(set->places[low + *count].row->line, row->line) == 0)
+        ++*count;
+    return *count > 0 ? &set->places[low] : NULL;
+}
+
+void row_set_arrange(struct row_set *set) {
+    if (set->count > 0) qsort(set->places, (size_t)set->count, sizeof *set->places, reading_order);
+}
+
+void row_set_free(struct row_set *set) {
+    free(set->places);
+    *set = (struct row_set){0};
+}
+
+const char *compare_verdict_name(enum compare_verdict verdict) {
+    static const char *const names[] = {"same", "faster", "slower", "unstable", "untimed"};
+    return names[verdict];
+}
+
+/* How many threads a command asks for, 0 if it does not say. */
+static long threads_of(const char *command) {
+    static const char *const options[] = {" --threads", " -t"};
+    for (int n = 0; n < 2; n++) {
+        const char *at = strstr(command, options[n]);
+        if (at == NULL) continue;
+        at += strlen(options[n]);
+        return strtol(at + (*at == ' ' || *at == '='), NULL, 10);
+    }
+    return 0;
+}
+
+bool machines_alike(const struct machine *a, const struct machine *b, char text[512]) {
+    const struct {
+        const char *what, *a, *b;
+    } texts[] = {
+        {"CPU", a->cpu, b->cpu},
+        {"instruction set", a->isa, b->isa},
+        {"device", a->device, b->device},
+    };
+    const struct {
+        const char *what;
+        long a, b;
+    } numbers[] = {
+        {"cores", (long)a->cores, (long)b->cores},
+        {"--threads", threads_of(a->command), threads_of(b->command)},
+    };
+    size_t used = 0;
+    text[0] = 0;
+    for (size_t n = 0; n < sizeof texts / sizeof texts[0] && used < 400; n++) {
+        if (strcmp(texts[n].a, texts[n].b) == 0) continue;
+        used += (size_t)snprintf(text + used, 512 - used, "%s%s '%.60s' and '%.60s'",
+                                 used > 0 ? ", " : "", texts[n].what, texts[n].a, texts[n].b);
+    }
+    for (size_t n = 0; n < sizeof numbers / sizeof numbers[0] && used < 400; n++) {
+        if (numbers[n].a == numbers[n].b) continue;
+        used += (size_t)snprintf(text + used, 512 - used, "%s%s %ld and %ld", used > 0 ? ", " : "",
+                                 numbers[n].what, numbers[n].a, numbers[n].b);
+    }
+    return used == 0;
+}
+
+/* How bad a status is: right, not taken, wrong, dead. */
+static int status_rank(const struct row *row) {
+    const enum status status = status_of(row);
+    if (status == STATUS_REFUSED) return 1;
+    if (status == STATUS_COUNT) return 2;
+    const int exit = status_exit(status);
+    return exit == 0 ? 0 : exit == EXIT_CRASH ? 3 : 2;
+}
+
+static int sign(int difference) {
+    return (difference > 0) - (difference < 0);
+}
+
+static const struct timing *timing_of(const struct row *row, bool cold) {
+    return cold ? &row->cold : &row->warm;
+}
+
+static struct compare_pair pair_of(const struct row *before, const struct row *after, bool cold,
+                                   bool machines_alike) {
+    struct compare_pair pair = {.before = before, .after = after, .ratio = NAN};
+    const struct timing *old = timing_of(before, cold), *new = timing_of(after, cold);
+    pair.status_change = sign(status_rank(after) - status_rank(before));
+    if (before->grade[0] >= 'A' && after->grade[0] >= 'A')
+        pair.grade_change = sign(after->grade[0] - before->grade[0]);
+
+    if (old->n == 0 || new->n == 0 || status_rank(before) != 0 || status_rank(after) != 0) {
+        pair.verdict = COMPARE_UNTIMED;
+    } else {
+        pair.ratio = new->median_us / old->median_us;
+        if (status_of(before) == STATUS_UNSTABLE || status_of(after) == STATUS_UNSTABLE)
+            pair.verdict = COMPARE_UNSTABLE;
+        else if (new->q1_us > old->q3_us)
+            pair.verdict = COMPARE_SLOWER;
+        else if (new->q3_us < old->q1_us)
+            pair.verdict = COMPARE_FASTER;
+    }
+    pair.regression = pair.status_change > 0 || (machines_alike && pair.verdict == COMPARE_SLOWER);
+    return pair;
+}
+
+/* How close two kernels are; see the head of compare.h. */
+static int kinship(const struct row *a, const struct row *b) {
+    return 2 * !strcmp(a->device, b->device) + !strcmp(a->method, b->method);
+}
+
+static bool kernels_match(const struct compare_options *options, const struct row *before,
+                          const struct row *after) {
+    if (options->kernels_before == NULL) return strcmp(before->kernel, after->kernel) == 0;
+    return kernel_matches(before->kernel, options->kernels_before) &&
+           kernel_matches(after->kernel, options->kernels_after);
+}
+
+static bool is_partner(const struct compare_options *options, const struct row *before,
+                       const struct row *after) {
+    return rows_share_inputs(before, after) && kernels_match(options, before, after);
+}
+
+/* The last member is the kinship that pairs of a variant must have. */
+struct join {
+    const struct compare_options *options;
+    const struct row_set *before, *after;
+    int closest[ATTN_VARIANT_COUNT + 1];
+};
+
+static void find_closest(struct join *join) {
+    for (int64_t n = 0; n < join->before->count; n++) {
+        const struct row *row = join->before->places[n].row;
+        int *closest = &join->closest[variant_rank(row)];
+        int64_t count;
+        const struct row_place *others = row_set_find(join->after, row, &count);
+        for (int64_t m = 0; m < count; m++) {
+            if (!is_partner(join->options, row, others[m].row)) continue;
+            const int kin = kinship(row, others[m].row);
+            if (kin > *closest) *closest = kin;
+        }
+    }
+}
+
+static bool is_joined(const struct join *join, const struct row *before, const struct row *after) {
+    return is_partner(join->options, before, after) &&
+           kinship(before, after) == join->closest[variant_rank(before)];
+}
+
+static bool add_pair(struct comparison *comparison, int64_t *room, struct compare_pair pair,
+                     struct fault *fault) {
+    if (comparison->pair_count == *room) {
+        *room = 2 * *room + 64;
+        struct compare_pair *larger =
+            realloc(comparison->pairs, (size_t)*room * sizeof *comparison->pairs);
+        if (larger == NULL) return fault_set(fault, FAULT_OURS, "out of memory for the pairs");
+        comparison->pairs = larger;
+    }
+    comparison->pairs[comparison->pair_count++] = pair;
+    comparison->regressions += pair.regression;
+    return true;
+}
+
+/* Rows of `set` that nobody on the other side pairs with. */
+static const struct row **unpaired(const struct join *join, const struct row_set *set,
+                                   const char *glob, bool is_before, int64_t *count) {
+    const struct row_set *other = is_before ? join->after : join->before;
+    const struct row **rows = calloc((size_t)set->count + 1, sizeof(const struct row *));
+    *count = 0;
+    for (int64_t n = 0; rows != NULL && n < set->count; n++) {
+        const struct row *row = set->places[n].row;
+        if (glob != NULL && !kernel_matches(row->kernel, glob)) continue;
+        int64_t others_count;
+        bool joined = false;
+        const struct row_place *others = row_set_find(other, row, &others_count);
+        for (int64_t m = 0; m < others_count && !joined; m++)
+            joined = is_before ? is_joined(join, row, others[m].row)
+                               : is_joined(join, others[m].row, row);
+        if (!joined) rows[(*count)++] = row;
+    }
+    return rows;
+}
+
+static int64_t count_redrawn(const struct comparison *comparison) {
+    int64_t count = 0;
+    for (int64_t n = 0; n < comparison->before_only_count; n++) {
+        for (int64_t m = 0; m < comparison->after_only_count; m++) {
+            const struct row *a = comparison->before_only[n], *b = comparison->after_only[m];
+            if (strcmp(a->line, b->line) == 0 && !rows_share_inputs(a, b) &&
+                kernels_match(&comparison->options, a, b)) {
+                count++;
+                break;
+            }
+        }
+    }
+    return count;
+}
+
+bool compare_runs(struct comparison *comparison, const struct run *before, const struct run *after,
+                  const struct compare_options *options, struct fault *fault) {
+    *comparison = (struct comparison){.options = *options};
+    struct row_set old = {0}, new = {0}, old_read = {0}, new_read = {0};
+    const bool alike =
+        machines_alike(&before->machine, &after->machine, comparison->machines_differ);
+    /* Two orders of each side: one to search, one to read. */
+    bool ok = row_set_make(&old, before, fault) && row_set_make(&new, after, fault) &&
+              row_set_make(&old_read, before, fault) && row_set_make(&new_read, after, fault);
+    row_set_arrange(&old_read);
+    row_set_arrange(&new_read);
+
+    struct join join = {.options = options, .before = &old, .after = &new};
+    if (ok) find_closest(&join);
+    int64_t room = 0;
+    for (int64_t n = 0; ok && n < old_read.count; n++) {
+        const struct row *row = old_read.places[n].row;
+        int64_t count;
+        const struct row_place *others = row_set_find(&new, row, &count);
+        for (int64_t m = 0; ok && m < count; m++) {
+            if (!is_joined(&join, row, others[m].row)) continue;
+            ok = add_pair(comparison, &room, pair_of(row, others[m].row, options->cold, alike),
+                          fault);
+        }
+    }
+    if (ok) {
+        comparison->before_only = unpaired(&join, &old_read, options->kernels_before, true,
+                                           &comparison->before_only_count);
+        comparison->after_only = unpaired(&join, &new_read, options->kernels_after, false,
+                                          &comparison->after_only_count);
+        if (comparison->before_only == NULL || comparison->after_only == NULL)
+            ok = fault_set(fault, FAULT_OURS, "out of memory for the rows");
+        else
+            comparison->redrawn = count_redrawn(comparison);
+    }
+    row_set_free(&old);
+    row_set_free(&new);
+    row_set_free(&old_read);
+    row_set_free(&new_read);
+    return ok;
+}
+
+void compare_free(struct comparison *comparison) {
+    free(comparison->pairs);
+    free(comparison->before_only);
+    free(comparison->after_only);
+    *comparison = (struct comparison){0};
+}
+
+void compare_summarise(struct compare_summary *summary, const struct comparison *comparison,
+                       const char *variant) {
+    double log_sum = 0;
+    int64_t timed = 0;
+    *summary = (struct compare_summary){.ratio = NAN};
+    for (int64_t n = 0; n < comparison->pair_count; n++) {
+        const struct compare_pair *pair = &comparison->pairs[n];
+        if (variant != NULL && strcmp(pair->after->variant, variant) != 0) continue;
+        summary->pairs++;
+        summary->verdicts[pair->verdict]++;
+        summary->worse += pair->status_change > 0;
+        summary->better += pair->status_change < 0;
+        if (isfinite(pair->ratio) && pair->ratio > 0) {
+            log_sum += log(pair->ratio);
+            timed++;
+        }
+    }
+    if (timed > 0) summary->ratio = exp(log_sum / (double)timed);
+}
+
+static void print_timing(FILE *to, const struct timing *timing) {
+    if (timing->n == 0)
+        fputs("–", to);
+    else
+        print_time(to, timing->median_us);
+}
+
+/* "B", or "A → C" where it changed. */
+static void print_change(FILE *to, const char *before, const char *after) {
+    if (strcmp(before, after) != 0) fprintf(to, "%s → ", before);
+    fputs(after, to);
+}
+
+static void print_pair(FILE *to, const struct compare_pair *pair, bool cold) {
+    const struct row *a = pair->before, *b = pair->after;
+    fprintf(to, "| `%s` | ", b->line);
+    print_change(to, a->kernel, b->kernel);
+    fputs(" | ", to);
+    print_timing(to, timing_of(a, cold));
+    fputs(" | ", to);
+    print_timing(to, timing_of(b, cold));
+    fputs(" | ", to);
+    print_number(to, pair->ratio);
+    fprintf(to, " | %s%s | ", compare_verdict_name(pair->verdict),
+            pair->regression ? " **regression**" : "");
+    print_change(to, a->status, b->status);
+    fputs(" | ", to);
+    print_change(to, a->grade, b->grade);
+    fputs(" | ", to);
+    print_number(to, a->deviation.rho_block);
+    fputs(" → ", to);
+    print_number(to, b->deviation.rho_block);
+    fputs(" |\n", to);
+}
+
+static void print_summary_row(FILE *to, const struct comparison *comparison, const char *variant) {
+    struct compare_summary summary;
+    compare_summarise(&summary, comparison, variant);
+    if (summary.pairs == 0) return;
+    fprintf(to, "| %s | %lld | ", variant != NULL ? variant : "all", (long long)summary.pairs);
+    print_number(to, summary.ratio);
+    for (int n = 0; n < COMPARE_VERDICT_COUNT; n++)
+        fprintf(to, " | %lld", (long long)summary.verdicts[n]);
+    fprintf(to, " | %lld | %lld |\n", (long long)summary.worse, (long long)summary.better);
+}
+
+static void print_only(FILE *to, const char *title, const char *name, const struct row **rows,
+                       int64_t count) {
+    if (count == 0) return;
+    fprintf(to, "\n## %s %s (%lld)\n\n", title, name, (long long)count);
+    for (int64_t n = 0; n < count; n++)
+        fprintf(to, "- %s `%s` %s\n", rows[n]->kernel, rows[n]->line, rows[n]->status);
+}
+
+void compare_print(FILE *to, const struct comparison *comparison, const char *before,
+                   const char *after) {
+    fprintf(to,
+            "# %s → %s\n\n%s medians; ratio = new / old, below 1 is faster; a verdict needs "
+            "quartile intervals that do not overlap.\n",
+            before, after, comparison->options.cold ? "Cold" : "Warm");
+    if (comparison->machines_differ[0])
+        fprintf(to,
+                "\n**The machines differ: %s. Times are not comparable; only statuses count as "
+                "regressions.**\n",
+                comparison->machines_differ);
+    if (comparison->redrawn > 0)
+        fprintf(to,
+                "\n**%lld rows have the same line but another fixture digest: the inputs "
+                "changed, so they are not compared.**\n",
+                (long long)comparison->redrawn);
+
+    fputs("\n| variant | rows | ratio | same | faster | slower | unstable | untimed | status worse "
+          "| status better |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n",
+          to);
+    for (int variant = 0; variant < ATTN_VARIANT_COUNT; variant++)
+        print_summary_row(to, comparison, variant_name(variant));
+    print_summary_row(to, comparison, NULL);
+
+    const char *variant = "";
+    for (int64_t n = 0; n < comparison->pair_count; n++) {
+        const struct compare_pair *pair = &comparison->pairs[n];
+        if (strcmp(variant, pair->after->variant) != 0) {
+            variant = pair->after->variant;
+            fprintf(to,
+                    "\n## %s\n\n| problem | kernel | old | new | ratio | verdict | status | "
+                    "grade | rho |\n|---|---|--:|--:|--:|---|---|---|---|\n",
+                    variant);
+        }
+        print_pair(to, pair, comparison->options.cold);
+    }
+    print_only(to, "Only in", before, comparison->before_only, comparison->before_only_count);
+    print_only(to, "Only in", after, comparison->after_only, comparison->after_only_count);
+}
+
+static json_t *real_or_null(double value) {
+    return isfinite(value) ? json_real(value) : json_null();
+}
+
+static json_t *side_json(const struct row *row, bool cold) {
+    const struct timing *timing = timing_of(row, cold);
+    json_t *side = json_pack("{s:s, s:s, s:s, s:o, s:I}", "kernel", row->kernel, "status",
+                             row->status, "grade", row->grade, "rho_block",
+                             real_or_null(row->deviation.rho_block), "n", (json_int_t)timing->n);
+    if (timing->n > 0) {
+        json_object_set_new(side, "q1_us", real_or_null(timing->q1_us));
+        json_object_set_new(side, "median_us", real_or_null(timing->median_us));
+        json_object_set_new(side, "q3_us", real_or_null(timing->q3_us));
+    }
+    return side;
+}
+
+static json_t *rows_json(const struct row **rows, int64_t count) {
+    json_t *list = json_array();
+    for (int64_t n = 0; n < count; n++)
+        json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s}", "kernel", rows[n]->kernel,
+                                              "line", rows[n]->line, "fixture_digest",
+                                              rows[n]->fixture_digest, "status", rows[n]->status));
+    return list;
+}
+
+static json_t *summary_json(const struct comparison *comparison, const char *variant) {
+    struct compare_summary summary;
+    compare_summarise(&summary, comparison, variant);
+    json_t *json =
+        json_pack("{s:s, s:I, s:o, s:I, s:I}", "variant", variant ? variant : "all", "rows",
+                  (json_int_t)summary.pairs, "ratio", real_or_null(summary.ratio), "worse",
+                  (json_int_t)summary.worse, "better", (json_int_t)summary.better);
+    for (int n = 0; n < COMPARE_VERDICT_COUNT; n++)
+        json_object_set_new(json, compare_verdict_name(n), json_integer(summary.verdicts[n]));
+    return json;
+}
+
+json_t *compare_json(const struct comparison *comparison) {
+    const bool cold = comparison->options.cold;
+    json_t *pairs = json_array(), *summaries = json_array();
+    for (int64_t n = 0; n < comparison->pair_count; n++) {
+        const struct compare_pair *pair = &comparison->pairs[n];
+        json_array_append_new(
+            pairs,
+            json_pack("{s:s, s:s, s:o, s:o, s:o, s:s, s:i, s:i, s:b}", "line", pair->after->line,
+                      "variant", pair->after->variant, "old", side_json(pair->before, cold), "new",
+                      side_json(pair->after, cold), "ratio", real_or_null(pair->ratio), "verdict",
+                      compare_verdict_name(pair->verdict), "status_change", pair->status_change,
+                      "grade_change", pair->grade_change, "regression", pair->regression));
+    }
+    for (int variant = 0; variant < ATTN_VARIANT_COUNT; variant++)
+        json_array_append_new(summaries, summary_json(comparison, variant_name(variant)));
+    json_array_append_new(summaries, summary_json(comparison, NULL));
+    return json_pack("{s:s, s:s, s:I, s:I, s:o, s:o, s:o, s:o}", "timing", cold ? "cold" : "warm",
+                     "machines_differ", comparison->machines_differ, "regressions",
+                     (json_int_t)comparison->regressions, "redrawn",
+                     (json_int_t)comparison->redrawn, "summary", summaries, "pairs", pairs,
+                     "only_old", rows_json(comparison->before_only, comparison->before_only_count),
+                     "only_new", rows_json(comparison->after_only, comparison->after_only_count));
+}

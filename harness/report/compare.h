@@ -1,0 +1,104 @@
+/* Two sets of rows side by side: which kernel became faster, slower, or wrong. Pure functions over
+ * runs that were read back; no device, no files.
+ *
+ * Rows are joined by problem -- line and fixture digest -- and by kernel. Without globs
+ * that is the same kernel in both runs. With globs (`--kernels OLD NEW`, within one run or across
+ * two) a kernel is paired with its next of kin: for each variant, pairs that share device and
+ * method if there are any, else those that share the device, else the method, else all. So
+ * '*_r1' against '*_r2' pairs each method with itself, and 'decode_naive_*' against
+ * 'decode_flash_*' pairs the two.
+ *
+ * The verdict on time is by quartiles: slower when the whole interval from the first to the third
+ * quartile lies above the old one, faster when it lies below, else same. */
+#ifndef ATTEST_COMPARE_H
+#define ATTEST_COMPARE_H
+
+#include "../record/record.h"
+
+/* True iff the kernel's id ("cpu/decode_flash_r1") matches; a glob without '/' is matched against
+ * the name alone. */
+bool kernel_matches(const char *kernel, const char *glob);
+
+/* A status by name; STATUS_COUNT if there is none of that name. */
+enum status status_of(const struct row *row);
+
+/* Whether two rows of one line are about the same tensors. A row that ended before there was a
+ * fixture -- refused, or too large -- has no digest and goes with any. */
+bool rows_share_inputs(const struct row *a, const struct row *b);
+
+/* The rows of a run without those that a later row of the same kernel and problem replaces
+ * (`--resume` after a crash). Sorted by line, so that rows of one line are neighbours. */
+struct row_set {
+    int64_t count;
+    struct row_place {
+        const struct row *row;
+        const char *digest; /* the row's fixture digest, or one of its line's where it has none */
+        int64_t first;      /* position in the run of the line's first row */
+    } * places;
+};
+bool row_set_make(struct row_set *set, const struct run *run, struct fault *fault);
+/* The neighbours on the line of `row`, which may be of another run; NULL and 0 if none. */
+const struct row_place *row_set_find(const struct row_set *set, const struct row *row,
+                                     int64_t *count);
+/* For people: by variant, then as the lines came, by fixture and kernel. row_set_find needs the
+ * order that this destroys. */
+void row_set_arrange(struct row_set *set);
+void row_set_free(struct row_set *set);
+
+enum compare_verdict {
+    COMPARE_SAME,
+    COMPARE_FASTER,
+    COMPARE_SLOWER,
+    COMPARE_UNSTABLE, /* a timing that its own run did not trust */
+    COMPARE_UNTIMED,
+    COMPARE_VERDICT_COUNT
+};
+const char *compare_verdict_name(enum compare_verdict verdict);
+
+struct compare_options {
+    const char *kernels_before, *kernels_after; /* globs, both or neither */
+    bool cold;                                  /* compare cold timings instead of warm ones */
+};
+
+struct compare_pair {
+    const struct row *before, *after;
+    double ratio; /* median after / median before; NaN unless both were timed and right */
+    enum compare_verdict verdict;
+    int status_change; /* 1 worse, -1 better, 0 neither */
+    int grade_change;  /* the same for the grade reached */
+    bool regression;   /* slower, or a worse status */
+};
+
+struct comparison {
+    struct compare_options options;
+    int64_t pair_count;
+    struct compare_pair *pairs; /* by variant, then in the order of the old run */
+    int64_t before_only_count, after_only_count;
+    const struct row **before_only, **after_only;
+    int64_t redrawn; /* of those rows, how many have a counterpart with another fixture digest */
+    int64_t regressions;
+    char machines_differ[512]; /* how; "" if they are alike. If not, time is no regression */
+};
+
+/* What a line of the summary says, for a variant or (NULL) all. */
+struct compare_summary {
+    int64_t pairs, verdicts[COMPARE_VERDICT_COUNT], worse, better;
+    double ratio; /* geometric mean of the ratios; NaN if there are none */
+};
+
+/* `after` may be `before`. The runs must outlive the comparison. */
+bool compare_runs(struct comparison *comparison, const struct run *before, const struct run *after,
+                  const struct compare_options *options, struct fault *fault);
+void compare_summarise(struct compare_summary *summary, const struct comparison *comparison,
+                       const char *variant);
+void compare_free(struct comparison *comparison);
+
+/* What a reader of two runs must know before he compares times: the first differences in CPU,
+ * cores, device, threads; "" if none. True iff there are none. */
+bool machines_alike(const struct machine *a, const struct machine *b, char text[512]);
+
+void compare_print(FILE *to, const struct comparison *comparison, const char *before,
+                   const char *after);
+json_t *compare_json(const struct comparison *comparison);
+
+#endif

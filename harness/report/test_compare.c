@@ -1,0 +1,377 @@
+#include "compare.h"
+#include "../verb.h"
+#include "../../fixtures/test_folder.h"
+
+#include <criterion/criterion.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* A kernel's row on a problem: its id gives device, variant, method and revision. */
+static struct row row_of(const char *kernel, const char *line, double median_us) {
+    struct row row = {.kept_mass = NAN};
+    snprintf(row.kernel, sizeof row.kernel, "%s", kernel);
+    sscanf(kernel, "%15[^/]/%31[^_]_%47[^_]_r%ld", row.device, row.variant, row.method,
+           &row.revision);
+    snprintf(row.line, sizeof row.line, "%s", line);
+    strcpy(row.fixture_digest, "d1");
+    strcpy(row.status, "PASS");
+    strcpy(row.grade, "A");
+    row.warm = (struct timing){
+        .n = 100, .median_us = median_us, .q1_us = 0.98 * median_us, .q3_us = 1.02 * median_us};
+    return row;
+}
+
+static struct run run_of(struct row *rows, int64_t count) {
+    struct run run = {.rows = rows, .count = count};
+    strcpy(run.machine.cpu, "a CPU");
+    strcpy(run.machine.device, "cpu");
+    run.machine.cores = 2;
+    return run;
+}
+
+static struct comparison compare(const struct run *before, const struct run *after,
+                                 const char *old_glob, const char *new_glob) {
+    struct comparison comparison;
+    struct fault fault = {0};
+    const struct compare_options options = {old_glob, new_glob, false};
+    cr_assert(compare_runs(&comparison, before, after, &options, &fault), "%s", fault.text);
+    return comparison;
+}
+
+/* The verdict of one kernel that took 100 us and now takes `after` with quartiles 2 % away. */
+static struct compare_pair compare_times(double before_us, double after_us) {
+    struct row old = row_of("cpu/decode_flash_r1", "line", before_us);
+    struct row new = row_of("cpu/decode_flash_r1", "line", after_us);
+    struct run before = run_of(&old, 1), after = run_of(&new, 1);
+    struct comparison comparison = compare(&before, &after, NULL, NULL);
+    cr_assert(comparison.pair_count == 1);
+    struct compare_pair pair = comparison.pairs[0];
+    compare_free(&comparison);
+    return pair;
+}
+
+Test(compare, quartiles_that_do_not_overlap_decide) {
+    const struct compare_pair slower = compare_times(100, 105);
+    cr_assert(slower.verdict == COMPARE_SLOWER && slower.regression);
+    cr_assert(fabs(slower.ratio - 1.05) < 1e-12);
+    const struct compare_pair faster = compare_times(100, 95);
+    cr_assert(faster.verdict == COMPARE_FASTER && !faster.regression);
+    const struct compare_pair same = compare_times(100, 103);
+    cr_assert(same.verdict == COMPARE_SAME && !same.regression);
+    cr_assert(fabs(same.ratio - 1.03) < 1e-12);
+}
+
+Test(compare, a_wrong_kernel_has_no_ratio_and_a_worse_status_is_a_regression) {
+    struct row old = row_of("cpu/decode_flash_r1", "line", 100);
+    struct row new = row_of("cpu/decode_flash_r1", "line", 10);
+    strcpy(new.status, "FAIL_ACCURACY");
+    struct run before = run_of(&old, 1), after = run_of(&new, 1);
+    struct comparison comparison = compare(&before, &after, NULL, NULL);
+    cr_assert(comparison.pairs[0].verdict == COMPARE_UNTIMED);
+    cr_assert(isnan(comparison.pairs[0].ratio));
+    cr_assert(comparison.pairs[0].status_change == 1 && comparison.regressions == 1);
+    compare_free(&comparison);
+
+    comparison = compare(&after, &before, NULL, NULL);
+    cr_assert(comparison.pairs[0].status_change == -1 && comparison.regressions == 0);
+    compare_free(&comparison);
+}
+
+Test(compare, statuses_are_worse_in_the_order_right_refused_wrong_dead) {
+    static const char *const order[] = {"PASS", "REFUSED", "FAIL_LSE", "CRASH"};
+    struct row old = row_of("cpu/decode_flash_r1", "line", 100), new = old;
+    struct run before = run_of(&old, 1), after = run_of(&new, 1);
+    for (int a = 0; a < 4; a++) {
+        for (int b = 0; b < 4; b++) {
+            strcpy(old.status, order[a]);
+            strcpy(new.status, order[b]);
+            struct comparison comparison = compare(&before, &after, NULL, NULL);
+            cr_assert(comparison.pairs[0].status_change == (b > a) - (b < a), "%s -> %s", order[a],
+                      order[b]);
+            compare_free(&comparison);
+        }
+    }
+}
+
+Test(compare, an_unstable_timing_is_no_regression) {
+    struct row old = row_of("cpu/decode_flash_r1", "line", 100);
+    struct row new = row_of("cpu/decode_flash_r1", "line", 200);
+    strcpy(new.status, "UNSTABLE");
+    struct run before = run_of(&old, 1), after = run_of(&new, 1);
+    struct comparison comparison = compare(&before, &after, NULL, NULL);
+    cr_assert(comparison.pairs[0].verdict == COMPARE_UNSTABLE && comparison.regressions == 0);
+    compare_free(&comparison);
+}
+
+Test(compare, the_summary_is_a_geometric_mean) {
+    struct row old[] = {row_of("cpu/decode_flash_r1", "line1", 100),
+                        row_of("cpu/decode_flash_r1", "line2", 100),
+                        row_of("cpu/prefill_flash_r1", "line3", 100)};
+    struct row new[] = {row_of("cpu/decode_flash_r1", "line1", 50),
+                        row_of("cpu/decode_flash_r1", "line2", 800),
+                        row_of("cpu/prefill_flash_r1", "line3", 25)};
+    struct run before = run_of(old, 3), after = run_of(new, 3);
+    struct comparison comparison = compare(&before, &after, NULL, NULL);
+    struct compare_summary decode, all;
+    compare_summarise(&decode, &comparison, "decode");
+    compare_summarise(&all, &comparison, NULL);
+    cr_assert(decode.pairs == 2 && all.pairs == 3);
+    cr_assert(fabs(decode.ratio - 2) < 1e-12);
+    cr_assert(fabs(all.ratio - 1) < 1e-12);
+    cr_assert(all.verdicts[COMPARE_FASTER] == 2 && all.verdicts[COMPARE_SLOWER] == 1);
+    compare_free(&comparison);
+}
+
+Test(compare, other_inputs_are_not_compared_and_said_so) {
+    struct row old = row_of("cpu/decode_flash_r1", "line", 100);
+    struct row new = row_of("cpu/decode_flash_r1", "line", 100);
+    strcpy(new.fixture_digest, "d2");
+    struct run before = run_of(&old, 1), after = run_of(&new, 1);
+    struct comparison comparison = compare(&before, &after, NULL, NULL);
+    cr_assert(comparison.pair_count == 0 && comparison.redrawn == 1);
+    cr_assert(comparison.before_only_count == 1 && comparison.before_only[0] == &old);
+    cr_assert(comparison.after_only_count == 1 && comparison.after_only[0] == &new);
+    compare_free(&comparison);
+}
+
+Test(compare, on_another_machine_slower_is_no_regression) {
+    struct row old = row_of("cpu/decode_flash_r1", "line", 100);
+    struct row new = row_of("cpu/decode_flash_r1", "line", 200);
+    struct run before = run_of(&old, 1), after = run_of(&new, 1);
+    after.machine.cores = 64;
+    strcpy(after.machine.command, "attest run --threads=7 -s seed");
+    struct comparison comparison = compare(&before, &after, NULL, NULL);
+    cr_assert(comparison.pairs[0].verdict == COMPARE_SLOWER && comparison.regressions == 0);
+    cr_assert(strstr(comparison.machines_differ, "cores 2 and 64") != NULL);
+    cr_assert(strstr(comparison.machines_differ, "--threads 0 and 7") != NULL);
+    compare_free(&comparison);
+}
+
+Test(compare, the_last_row_of_a_kernel_and_problem_counts) {
+    struct row rows[] = {row_of("cpu/decode_flash_r1", "line", 100),
+                         row_of("cpu/decode_naive_r1", "line", 400),
+                         row_of("cpu/decode_flash_r1", "line", 300)};
+    struct run run = run_of(rows, 3);
+    struct row_set set;
+    struct fault fault;
+    cr_assert(row_set_make(&set, &run, &fault));
+    cr_assert(set.count == 2);
+    int64_t count;
+    const struct row_place *places = row_set_find(&set, &rows[0], &count);
+    cr_assert(count == 2 && places[0].row == &rows[2] && places[1].row == &rows[1]);
+    row_set_free(&set);
+}
+
+Test(compare, a_row_without_a_fixture_is_of_any) {
+    struct row old = row_of("cpu/decode_flash_r1", "line", 100);
+    struct row new = row_of("cpu/decode_flash_r1", "line", 0);
+    strcpy(new.status, "REFUSED");
+    new.fixture_digest[0] = 0;
+    new.warm.n = 0;
+    struct run before = run_of(&old, 1), after = run_of(&new, 1);
+    struct comparison comparison = compare(&before, &after, NULL, NULL);
+    cr_assert(comparison.pair_count == 1 && comparison.regressions == 1);
+    compare_free(&comparison);
+
+    struct row both[] = {old, new};
+    struct run run = run_of(both, 2);
+    struct row_set set;
+    struct fault fault;
+    cr_assert(row_set_make(&set, &run, &fault));
+    cr_assert(set.count == 1 && set.places[0].row == &both[1]);
+    cr_assert(strcmp(set.places[0].digest, "d1") == 0);
+    row_set_free(&set);
+}
+
+Test(compare, globs_pair_revisions_of_one_method) {
+    struct row rows[] = {
+        row_of("cpu/decode_naive_r1", "line", 400), row_of("cpu/decode_flash_r1", "line", 100),
+        row_of("cpu/decode_flash_r2", "line", 50),  row_of("cuda/decode_flash_r1", "line", 4),
+        row_of("cuda/decode_flash_r2", "line", 5),
+    };
+    struct run run = run_of(rows, 5);
+    struct comparison comparison = compare(&run, &run, "*_r1", "*_r2");
+    cr_assert(comparison.pair_count == 2);
+    cr_assert(comparison.pairs[0].before == &rows[1] && comparison.pairs[0].after == &rows[2]);
+    cr_assert(comparison.pairs[1].before == &rows[3] && comparison.pairs[1].after == &rows[4]);
+    cr_assert(comparison.before_only_count == 1 && comparison.before_only[0] == &rows[0]);
+    cr_assert(comparison.after_only_count == 0);
+    cr_assert(comparison.regressions == 1);
+    compare_free(&comparison);
+}
+
+Test(compare, globs_pair_methods_where_none_is_shared) {
+    struct row rows[] = {row_of("cpu/decode_naive_r1", "line", 400),
+                         row_of("cpu/decode_flash_r1", "line", 100),
+                         row_of("cuda/decode_flash_r1", "line", 4)};
+    struct run run = run_of(rows, 3);
+    struct comparison comparison = compare(&run, &run, "decode_naive_*", "decode_flash_*");
+    cr_assert(comparison.pair_count == 1);
+    cr_assert(comparison.pairs[0].after == &rows[1]);
+    compare_free(&comparison);
+
+    comparison = compare(&run, &run, "cpu/decode_naive_*", "cuda/*");
+    cr_assert(comparison.pair_count == 1);
+    cr_assert(comparison.pairs[0].after == &rows[2]);
+    compare_free(&comparison);
+}
+
+Test(compare, a_glob_without_a_folder_matches_the_name) {
+    cr_assert(kernel_matches("cpu/decode_naive_r1", "*_naive_*"));
+    cr_assert(kernel_matches("cpu/decode_naive_r1", "decode_*"));
+    cr_assert(kernel_matches("cpu/decode_naive_r1", "cpu/*"));
+    cr_assert(!kernel_matches("cpu/decode_naive_r1", "cuda/*"));
+    cr_assert(!kernel_matches("cpu/decode_naive_r1", "cpu*"));
+}
+
+Test(compare, the_table_shows_what_changed) {
+    struct row old[] = {row_of("cpu/decode_flash_r1", "line1", 1000),
+                        row_of("cpu/decode_flash_r1", "line2", 1000)};
+    struct row new[] = {row_of("cpu/decode_flash_r1", "line1", 1500)};
+    strcpy(new[0].grade, "B");
+    old[0].deviation.rho_block = 1;
+    new[0].deviation.rho_block = 2;
+    struct run before = run_of(old, 2), after = run_of(new, 1);
+    struct comparison comparison = compare(&before, &after, NULL, NULL);
+    char *text = NULL;
+    size_t bytes;
+    FILE *to = open_memstream(&text, &bytes);
+    compare_print(to, &comparison, "before", "after");
+    fclose(to);
+    cr_assert(strstr(text, "# before → after\n") == text);
+    cr_assert(strstr(text, "| decode | 1 | 1.5 | 0 | 0 | 1 | 0 | 0 | 0 | 0 |\n") != NULL);
+    cr_assert(strstr(text, "| `line1` | cpu/decode_flash_r1 | 1.00 ms | 1.50 ms | 1.5 | slower "
+                           "**regression** | PASS | A → B | 1 → 2 |\n") != NULL,
+              "%s", text);
+    cr_assert(strstr(text, "## Only in before (1)\n\n- cpu/decode_flash_r1 `line2` PASS\n"));
+    free(text);
+
+    json_t *json = compare_json(&comparison);
+    const json_t *pair = json_array_get(json_object_get(json, "pairs"), 0);
+    cr_assert(json_integer_value(json_object_get(json, "regressions")) == 1);
+    cr_assert(json_real_value(json_object_get(pair, "ratio")) == 1.5);
+    cr_assert(strcmp(json_string_value(json_object_get(pair, "verdict")), "slower") == 0);
+    cr_assert(json_array_size(json_object_get(json, "only_old")) == 1);
+    json_decref(json);
+    compare_free(&comparison);
+}
+
+/* The verbs, on files. */
+
+static char folder[64];
+
+static void make_folder(void) {
+    test_folder_make(folder);
+    fclose(stdout); /* what the verbs print is not of interest here */
+    stdout = fopen("/dev/null", "w");
+}
+
+static void remove_folder(void) {
+    test_folder_remove(folder);
+}
+
+static void write_run(const char *name, const char *command, const struct row *rows,
+                      int64_t count) {
+    char path[256];
+    struct run run = run_of(NULL, 0);
+    snprintf(run.machine.command, sizeof run.machine.command, "%s", command);
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    FILE *to = fopen(path, "w");
+    json_t *json = machine_to_json(&run.machine);
+    for (int64_t n = 0; n <= count; n++) {
+        json_dumpf(json, to, JSON_COMPACT);
+        fputc('\n', to);
+        json_decref(json);
+        json = n < count ? row_to_json(&rows[n]) : NULL;
+    }
+    fclose(to);
+}
+
+/* Runs a verb; "@x" stands for the file x in the folder. */
+static int call(const struct verb *verb, const char *const *words) {
+    static char paths[8][256];
+    char *argv[9] = {0};
+    int argc = 0;
+    for (; words[argc] != NULL; argc++) {
+        if (words[argc][0] == '@')
+            snprintf(paths[argc], sizeof paths[0], "%s/%s", folder, words[argc] + 1);
+        else
+            snprintf(paths[argc], sizeof paths[0], "%s", words[argc]);
+        argv[argc] = paths[argc];
+    }
+    return verb->run(argc, argv);
+}
+#define CALL(verb, ...) call(&verb, (const char *const[]){__VA_ARGS__, NULL})
+
+static struct run read_back(const char *name) {
+    char path[256];
+    struct run run;
+    struct fault fault;
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    cr_assert(run_read(&run, path, &fault), "%s", fault.text);
+    return run;
+}
+
+Test(verbs, compare_exits_2_on_a_regression_and_5_when_nothing_joins) {
+    make_folder();
+    const struct row fast = row_of("cpu/decode_flash_r1", "line", 100);
+    const struct row slow = row_of("cpu/decode_flash_r2", "line", 200);
+    const struct row both[] = {fast, slow};
+    write_run("a", "attest run", &fast, 1);
+    write_run("b", "attest run", &slow, 1);
+    write_run("c", "attest run", both, 2);
+    cr_assert(CALL(verb_compare, "compare", "@a", "@a") == 0);
+    cr_assert(CALL(verb_compare, "compare", "@a", "@b") == FAULT_NOTHING);
+    cr_assert(CALL(verb_compare, "compare", "@a", "--kernels", "*_r1", "*_r2", "@b") ==
+              EXIT_REGRESSION);
+    cr_assert(CALL(verb_compare, "compare", "@c", "--kernels", "*_r1", "*_r2") == EXIT_REGRESSION);
+    cr_assert(CALL(verb_compare, "compare", "@c", "--json", "--kernels", "*_r2", "*_r1") == 0);
+    cr_assert(CALL(verb_compare, "compare", "@missing", "@a") == FAULT_INPUT);
+    remove_folder();
+}
+
+Test(verbs, merge_joins_shards_and_the_last_row_wins) {
+    make_folder();
+    const struct row one[] = {row_of("cpu/decode_flash_r1", "line1", 1),
+                              row_of("cpu/decode_flash_r1", "line2", 2)};
+    const struct row two[] = {row_of("cpu/decode_flash_r1", "line3", 3),
+                              row_of("cpu/decode_flash_r1", "line1", 4)};
+    write_run("one", "attest run --shard 1/2 -s seed", one, 2);
+    write_run("two", "attest run --shard 2/2 -s seed", two, 2);
+    cr_assert(CALL(verb_merge, "merge", "@out", "@one", "@two") == 0);
+    struct run run = read_back("out");
+    cr_assert(run.count == 3 && run.torn == 0);
+    cr_assert(strcmp(run.rows[0].line, "line2") == 0);
+    cr_assert(strcmp(run.rows[1].line, "line3") == 0);
+    cr_assert(strcmp(run.rows[2].line, "line1") == 0 && run.rows[2].warm.median_us == 4);
+    cr_assert(strcmp(run.machine.command, "attest run -s seed") == 0);
+    run_free(&run);
+    cr_assert(CALL(verb_merge, "merge", "@out", "@one", "@two") == FAULT_INPUT);
+    remove_folder();
+}
+
+Test(verbs, merge_keeps_the_shard_in_the_command_while_others_are_missing) {
+    make_folder();
+    const struct row row = row_of("cpu/decode_flash_r1", "line1", 1);
+    write_run("one", "attest run -s seed --shard=1/3", &row, 1);
+    write_run("three", "attest run -s seed --shard=3/3", &row, 1);
+    cr_assert(CALL(verb_merge, "merge", "--json", "@out", "@one", "@three") == 0);
+    struct run run = read_back("out");
+    cr_assert(strcmp(run.machine.command, "attest run -s seed --shard=1/3") == 0);
+    run_free(&run);
+    remove_folder();
+}
+
+Test(verbs, merge_refuses_rows_of_different_machines) {
+    make_folder();
+    const struct row row = row_of("cpu/decode_flash_r1", "line1", 1);
+    write_run("one", "attest run --threads 1", &row, 1);
+    write_run("two", "attest run --threads 2", &row, 1);
+    cr_assert(CALL(verb_merge, "merge", "@out", "@one", "@two") == FAULT_NOTHING);
+    char path[256];
+    snprintf(path, sizeof path, "%s/out", folder);
+    cr_assert(access(path, F_OK) != 0);
+    remove_folder();
+}

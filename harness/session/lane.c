@@ -1,0 +1,243 @@
+/* One row after the other. A problem that cannot be had costs its rows and the exit status; a
+ * machine that fails ends the process, and the others take what is left. */
+#include "lane.h"
+#include "../judge/anchor.h"
+#include "../trial/client.h"
+#include "../report/compare.h"
+#include "../trial/machine.h"
+#include "../trial/obtain.h"
+#include "../trial/sanitizer.h"
+#include "../verb.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Visible pairs times head dim that the textbook anchor may cost: about a second. */
+static const double anchor_work_max = 1e9;
+
+struct lane {
+    struct session *session;
+    struct lane_options options;
+    struct trial_options trial;
+    struct client client;
+    struct samples samples; /* of the row at hand */
+    /* the problem at hand */
+    int64_t problem;
+    struct item *item; /* NULL: none yet */
+    struct mark *mark;
+    struct fixture fixture; /* empty until needed */
+    int64_t *chosen, count;
+    int64_t bytes; /* that it takes; 0: it is there already */
+    bool fits;
+    int exit_status;
+    double clock_mhz; /* as in struct trial_options */
+};
+
+static bool keep_row(struct lane *lane, struct row *row, struct fault *fault) {
+    struct session *session = lane->session;
+    const int exit_status = status_exit(status_of(row));
+    if (exit_status > lane->exit_status) lane->exit_status = exit_status;
+    row->deviation.rho_std16 = row->deviation.rho / lane->mark->std16_rho;
+    if (!samples_write(session->writer.folder, row, &lane->samples, fault) ||
+        !writer_append(&session->writer, row, fault))
+        return false;
+    samples_free(&lane->samples);
+    show_row(&session->board->show, row);
+    return true;
+}
+
+/* A row that needs no fixture to be decided. */
+static bool refuse(struct lane *lane, const struct plugin *kernel, struct fault *fault) {
+    struct row row;
+    bool spoilt;
+    struct fixture empty = {.problem = lane->item->problem};
+    snprintf(empty.line, sizeof empty.line, "%s", lane->item->line);
+    return trial_run(&row, kernel, &empty, &lane->trial, &spoilt, fault) &&
+           keep_row(lane, &row, fault);
+}
+
+static bool too_large(struct lane *lane, const struct plugin *kernel, struct fault *fault) {
+    struct row row;
+    trial_describe(&row, kernel, &(struct fixture){.problem = lane->item->problem}, &lane->trial);
+    snprintf(row.line, sizeof row.line, "%s", lane->item->line);
+    snprintf(row.status, sizeof row.status, "%s", status_name(STATUS_OOM));
+    snprintf(row.reason, sizeof row.reason, "the problem needs %.1f GiB, %.1f GiB are free",
+             (double)lane->bytes / 1073741824, (double)machine_memory_free() / 1073741824);
+    return keep_row(lane, &row, fault);
+}
+
+/* Anchors are measured, never judged: what they say is how good a row can be, and how good people
+ * are used to. */
+static bool run_anchor(struct lane *lane, enum anchor anchor, struct fault *fault) {
+    struct row row;
+    const struct item *item = lane->item;
+    struct plugin computed = {.kernel = {.variant = item->problem.attn.variant}};
+    const struct rule_view view = fixture_view(&lane->fixture);
+    snprintf(computed.id, sizeof computed.id, "anchor/%s", anchor_name(anchor));
+    snprintf(computed.name, sizeof computed.name, "%s", anchor_name(anchor));
+    trial_describe(&row, &computed, &lane->fixture, &lane->trial);
+    snprintf(row.device, sizeof row.device, "anchor");
+    show_step(&lane->session->board->show, computed.id);
+    if (!anchor_measure(&row.deviation, anchor, &view, &lane->fixture.answer, anchor_work_max,
+                        lane->trial.threads, fault))
+        return false;
+    const struct verdict verdict = judge(&row.deviation, &(struct observation){0});
+    snprintf(row.status, sizeof row.status, "%s", status_name(STATUS_PASS));
+    snprintf(row.grade, sizeof row.grade, "%c", verdict.grade);
+    snprintf(row.reason, sizeof row.reason, "computed, not run");
+    if (anchor == ANCHOR_STD16) lane->mark->std16_rho = row.deviation.rho;
+    if (!session_in_shard(lane->session, computed.id, item) ||
+        session_has(lane->session, &computed, item, lane->fixture.digest))
+        return true;
+    return keep_row(lane, &row, fault);
+}
+
+static bool run_anchors(struct lane *lane, struct fault *fault) {
+    bool well = true;
+    for (int n = ANCHOR_COUNT - 1; well && n >= 0; n--) { /* std16 first: others refer to it */
+        if (anchor_exists((enum anchor)n, &lane->item->problem.attn))
+            well = run_anchor(lane, (enum anchor)n, fault);
+    }
+    return well;
+}
+
+/* Under the problem's lock: whoever comes second finds the fixture in the cache and the anchors
+ * computed. */
+static bool obtain(struct lane *lane, struct fault *fault) {
+    const struct item *item = lane->item;
+    const struct obtain_options how = {.program = lane->trial.program,
+                                       .threads = lane->trial.threads};
+    crew_lock(&lane->mark->lock);
+    fixture_free(&lane->fixture);
+    show_step(&lane->session->board->show, item_name(item));
+    const bool well = item->file != NULL ? obtain_file(&lane->fixture, item->file, &how, fault)
+                                         : obtain_line(&lane->fixture, item->line, &how, fault);
+    crew_unlock(&lane->mark->lock);
+    return well;
+}
+
+static bool add_anchors(struct lane *lane, struct fault *fault) {
+    bool well = true;
+    if (!lane->session->options.anchors) return true;
+    crew_lock(&lane->mark->lock);
+    if (!lane->mark->anchored) well = run_anchors(lane, fault);
+    lane->mark->anchored = true;
+    crew_unlock(&lane->mark->lock);
+    return well;
+}
+
+static bool run_row(struct lane *lane, const struct plugin *kernel, struct fault *fault) {
+    struct row row;
+    char reason[256];
+    bool spoilt = false;
+    if (plugin_refusal(&kernel->kernel, &lane->item->problem.attn, reason) != NULL)
+        return refuse(lane, kernel, fault);
+    if (!lane->fits) return too_large(lane, kernel, fault);
+    if ((lane->fixture.memory == NULL && !obtain(lane, fault)) || !add_anchors(lane, fault))
+        return false;
+    show_step(&lane->session->board->show, kernel->id);
+    if (!trial_run(&row, kernel, &lane->fixture, &lane->trial, &spoilt, fault) ||
+        !keep_row(lane, &row, fault))
+        return false;
+    if (spoilt) fixture_free(&lane->fixture);
+    return true;
+}
+
+/* What its rows are is known of a line; a file says it itself. */
+static bool take_up(struct lane *lane, const struct deal_row *dealt, struct fault *fault) {
+    struct session *session = lane->session;
+    struct item *item = &session->items[dealt->problem];
+    int64_t resumed = 0;
+    bool wanted = true;
+    fixture_free(&lane->fixture);
+    lane->problem = dealt->problem;
+    lane->item = item;
+    lane->mark = &session->board->marks[dealt->problem];
+    lane->trial.file = item->file;
+    lane->count = 0;
+    if (item->file != NULL) {
+        if (!obtain(lane, fault)) return false;
+        item->problem = lane->fixture.problem;
+        snprintf(item->line, sizeof item->line, "%s", lane->fixture.line);
+        wanted = select_holds(session->words, session->options.words.count, &item->problem);
+    }
+    lane->bytes = item->file == NULL ? fixture_bytes(&item->problem) : 0;
+    lane->fits = lane->bytes < machine_memory_free();
+    if (wanted)
+        lane->count = session_choose(session, lane->options.target.kind, item, lane->fixture.digest,
+                                     lane->chosen, &resumed);
+    if (item->file == NULL) return true;
+    deal_limit(lane->options.deal, lane->problem, lane->count);
+    if (dealt->row == 0) show_resumed(&session->board->show, resumed);
+    return true;
+}
+
+/* Says so once, whoever else finds it out. */
+static void give_up(struct lane *lane, const struct fault *fault) {
+    deal_limit(lane->options.deal, lane->problem, 0);
+    crew_lock(&lane->mark->lock);
+    if (!lane->mark->failed) verb_fault(fault);
+    lane->mark->failed = true;
+    crew_unlock(&lane->mark->lock);
+    lane->count = 0;
+    if ((int)fault->code > lane->exit_status) lane->exit_status = (int)fault->code;
+}
+
+static bool work(struct lane *lane, struct fault *fault) {
+    struct deal_row dealt;
+    bool well = true;
+    while (well && deal_next(lane->options.deal, lane->options.member, &dealt)) {
+        if (lane->item == NULL || dealt.problem != lane->problem)
+            well = take_up(lane, &dealt, fault);
+        if (well && dealt.row < lane->count) {
+            const int64_t kernel = lane->chosen[dealt.row];
+            well = run_row(lane, &lane->session->kernels.plugins[kernel], fault);
+        }
+        if (!well && fault->code != FAULT_OURS) {
+            give_up(lane, fault);
+            well = true;
+        }
+    }
+    return well;
+}
+
+/* What the sanitizer said when the last worker ended is no row's any more. */
+static void look_at_the_end(struct lane *lane, struct sanitizer *sanitizer) {
+    char reason[256];
+    const enum status found = sanitizer_look(sanitizer, reason);
+    if (found == STATUS_PASS) return;
+    fprintf(stderr, "attest: after the last row: %s: %s\n", status_name(found), reason);
+    if (status_exit(found) > lane->exit_status) lane->exit_status = status_exit(found);
+}
+
+int lane_run(const struct lane_options *options) {
+    struct session *session = options->session;
+    struct fault fault = {0};
+    struct lane lane = {
+        .session = session,
+        .options = *options,
+        .trial = session->options.trial,
+        .chosen = calloc((size_t)session->kernels.count + 1, sizeof *lane.chosen),
+    };
+    lane.trial.threads = options->threads;
+    lane.trial.device_index = options->target.index;
+    lane.trial.machine = &session->machine;
+    lane.trial.samples = &lane.samples;
+    lane.trial.client = &lane.client;
+    lane.trial.clock_mhz = &lane.clock_mhz;
+    struct sanitizer sanitizer = {0}; /* a log for each process */
+    const char *tool = session->options.sanitize;
+    if (tool != NULL) lane.trial.sanitizer = &sanitizer;
+    bool well = tool == NULL || sanitizer_open(&sanitizer, tool, &fault);
+    if (lane.chosen == NULL) well = fault_set(&fault, FAULT_OURS, "out of memory for kernels");
+    well = well && work(&lane, &fault);
+    if (!well) lane.exit_status = verb_fault(&fault);
+    client_stop(&lane.client);
+    if (tool != NULL) look_at_the_end(&lane, &sanitizer);
+    sanitizer_close(&sanitizer);
+    fixture_free(&lane.fixture);
+    samples_free(&lane.samples);
+    free(lane.chosen);
+    return lane.exit_status;
+}

@@ -1,0 +1,120 @@
+/* Selection words: a field, an operator, a value. */
+#include "select.h"
+#include "../../oracle/rule.h"
+
+#include <fnmatch.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const operators[] = {"!=", "<=", ">=", "=", "<", ">"}; /* long ones first */
+enum { OPERATOR_COUNT = sizeof operators / sizeof operators[0] };
+
+static const struct {
+    const char *name;
+    size_t offset;
+} sizes[] = {
+    {"b", offsetof(struct problem, attn.batch)},
+    {"hq", offsetof(struct problem, attn.q_heads)},
+    {"hkv", offsetof(struct problem, attn.kv_heads)},
+    {"q", offsetof(struct problem, attn.q_len)},
+    {"kv", offsetof(struct problem, attn.kv_len)},
+    {"d", offsetof(struct problem, attn.head_dim)},
+    {"page", offsetof(struct problem, attn.page_size)},
+    {"seed", offsetof(struct problem, seed)},
+};
+enum { SIZE_COUNT = sizeof sizes / sizeof sizes[0] };
+
+bool select_is_word(const char *argument) {
+    return strpbrk(argument, "<>=") != NULL && strchr(argument, '/') == NULL;
+}
+
+static const struct rule *trait_find(const char *name) {
+    for (const struct rule *const *rule = rules; *rule != NULL; rule++) {
+        if (!strcmp((*rule)->name, name)) return *rule;
+    }
+    return NULL;
+}
+
+static const char *text_of(const char *field, const struct problem *problem) {
+    if (!strcmp(field, "variant")) return variant_name((enum attn_variant)problem->attn.variant);
+    if (!strcmp(field, "dtype")) return dtype_name((enum attn_dtype)problem->attn.dtype);
+    if (!strcmp(field, "data")) return data_name(problem->data);
+    return NULL;
+}
+
+/* Sizes, traits as 0 and 1 (page is its size), and gqa as the ratio of the heads. */
+static bool number_of(const char *field, const struct problem *problem, double *number) {
+    for (int n = 0; n < SIZE_COUNT; n++) {
+        if (strcmp(field, sizes[n].name) != 0) continue;
+        *number = (double)*(const int64_t *)((const char *)problem + sizes[n].offset);
+        return true;
+    }
+    if (!strcmp(field, "gqa")) {
+        *number = (double)problem->attn.q_heads / (double)problem->attn.kv_heads;
+        return true;
+    }
+    const struct rule *rule = trait_find(field);
+    if (rule != NULL) *number = (problem->attn.traits & rule->trait) != 0;
+    return rule != NULL;
+}
+
+bool select_parse(struct select_word *word, const char *argument, struct fault *fault) {
+    const size_t length = strcspn(argument, "!<>=");
+    const char *op = NULL;
+    for (int n = 0; n < OPERATOR_COUNT && op == NULL; n++) {
+        if (!strncmp(argument + length, operators[n], strlen(operators[n]))) op = operators[n];
+    }
+    if (op == NULL)
+        return fault_set(fault, FAULT_INPUT,
+                         "'%s' has none of the operators = != < <= > >=", argument);
+    const char *value = argument + length + strlen(op);
+    if (length >= sizeof word->field || strlen(value) >= sizeof word->value || *value == '\0')
+        return fault_set(fault, FAULT_INPUT, "'%s' is not FIELD%sVALUE", argument, op);
+    snprintf(word->field, sizeof word->field, "%.*s", (int)length, argument);
+    snprintf(word->operator, sizeof word->operator, "%s", op);
+    snprintf(word->value, sizeof word->value, "%s", value);
+
+    const struct problem any = {.attn = {.kv_heads = 1, .dtype = ATTN_F16}};
+    double number;
+    if (text_of(word->field, &any) != NULL) {
+        if (strchr("<>", word->operator[0]) == NULL) return true;
+        return fault_set(fault, FAULT_INPUT, "'%s': %s is a name, it takes = and != only", argument,
+                         word->field);
+    }
+    if (!number_of(word->field, &any, &number))
+        return fault_set(fault, FAULT_INPUT,
+                         "'%s': unknown field '%s'; there are variant dtype data b hq hkv q kv d "
+                         "page gqa seed and the traits",
+                         argument, word->field);
+    char *end;
+    strtod(word->value, &end);
+    if (*end != '\0')
+        return fault_set(fault, FAULT_INPUT, "'%s': '%s' is not a number", argument, word->value);
+    return true;
+}
+
+static bool holds(const struct select_word *word, const struct problem *problem) {
+    const char *text = text_of(word->field, problem);
+    if (text != NULL) return (fnmatch(word->value, text, 0) == 0) == (word->operator[0] == '=');
+    double number = 0;
+    number_of(word->field, problem, &number);
+    const double value = strtod(word->value, NULL);
+    const bool equal = number == value, or_equal = word->operator[1] == '=';
+    switch (word->operator[0]) {
+    case '<':
+        return number < value || (or_equal && equal);
+    case '>':
+        return number > value || (or_equal && equal);
+    case '!':
+        return !equal;
+    default:
+        return equal;
+    }
+}
+
+bool select_holds(const struct select_word *words, int64_t count, const struct problem *problem) {
+    for (int64_t n = 0; n < count; n++) {
+        if (!holds(&words[n], problem)) return false;
+    }
+    return true;
+}

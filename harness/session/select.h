@@ -1,0 +1,16 @@
+/* Words that pick problems by what their line says: variant=decode_paged dtype=bf16 kv>=4096.
+ * Fields: variant dtype b hq hkv q kv d page gqa keep data seed and the traits as causal=1;
+ * operators = != < <= > >=; a text value may be a glob. All words must hold. */
+#ifndef ATTEST_SELECT_H
+#define ATTEST_SELECT_H
+
+#include "../../fixtures/problem.h"
+
+struct select_word {
+    char field[24], operator[3], value[64];
+};
+bool select_is_word(const char *argument);
+bool select_parse(struct select_word *word, const char *argument, struct fault *fault);
+bool select_holds(const struct select_word *words, int64_t count, const struct problem *problem);
+
+#endif

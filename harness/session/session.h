@@ -1,0 +1,79 @@
+/* A run: kernels x problems on devices. Rows for the CPU come first and alone, since a timing must
+ * not be disturbed; then, kind by kind, those for accelerators, each device with a process of its
+ * own (lane.c), to which rows are dealt as they become free. Each row is on disk before its process
+ * begins the next. */
+#ifndef ATTEST_SESSION_H
+#define ATTEST_SESSION_H
+
+#include "crew.h"
+#include "select.h"
+#include "show.h"
+#include "targets.h"
+#include "../trial/trial.h"
+#include "writer.h"
+
+struct texts {
+    const char **list;
+    int64_t count;
+};
+
+struct session_options {
+    struct texts globs, suites, files, lines, words, devices;
+    const char *out, *resume;
+    int64_t shard, shards; /* 1..shards; 0: all */
+    bool anchors, no_probe, json, quiet;
+    const char *sanitize; /* the tool of compute-sanitizer that GPU kernels run under; or NULL */
+    struct trial_options trial;
+};
+
+/* One problem: a line, or a file whose line is known when it is loaded. */
+struct item {
+    char line[PROBLEM_LINE_BYTES];
+    const char *file;
+    bool named; /* by the user, not by a suite */
+    struct problem problem;
+};
+
+static inline const char *item_name(const struct item *item) {
+    return item->file != NULL ? item->file : item->line;
+}
+
+/* What the processes of a run share. */
+struct mark {
+    struct crew_lock lock; /* held while somebody obtains the problem's fixture, and its anchors */
+    bool failed, anchored; /* could not be had, and said so; anchors' rows are written */
+    double std16_rho;      /* NaN: not known */
+};
+struct board {
+    struct show show;
+    struct mark marks[]; /* of each item */
+};
+
+struct session {
+    struct session_options options;
+    struct select_word *words;
+    struct item *items;
+    int64_t item_count;
+    struct plugin_list kernels;
+    struct targets targets;
+    struct machine machine;
+    struct run done; /* what the resumed run holds */
+    struct writer writer;
+    struct board *board; /* while rounds.c runs it */
+};
+
+/* Gathers, runs, and says how it went; returns the exit status. `argv` is the command. */
+int session_run(const struct session_options *options, int argc, char **argv);
+
+/* Whether the row of this kernel is in this part of a sharded run, and not in the resumed one. The
+ * digest is looked at where the problem is a file. */
+bool session_in_shard(const struct session *session, const char *kernel, const struct item *item);
+bool session_has(const struct session *session, const struct plugin *kernel,
+                 const struct item *item, const char *fixture_digest);
+/* The kernels for `kind` that `item` is still to be run with, as indices into the list; adds those
+ * that it was run with already to *resumed. */
+int64_t session_choose(const struct session *session, enum attn_device kind,
+                       const struct item *item, const char *fixture_digest, int64_t *chosen,
+                       int64_t *resumed);
+
+#endif

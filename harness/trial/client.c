@@ -1,0 +1,251 @@
+/* A worker seen from its parent. It is exec'd, in a process group of its own, with a socket as its
+ * standard input and output, over which files come too, and nothing else of the parent's. */
+#define _GNU_SOURCE
+#include "client.h"
+#include "../worker/protocol.h"
+#include "../../oracle/clock.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { UNDER_MAX = 16, FIRST_FILE = 3, LINE_MAX_BYTES = 64 << 20 };
+
+volatile pid_t client_running;
+
+extern char **environ;
+
+/* Between fork and exec: only what is safe after a fork of a threaded process. */
+static _Noreturn void become_worker(char *const *command, char **environment, int socket,
+                                    pid_t parent) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent) _exit(127); /* it died before we could ask to die with it */
+    setpgid(0, 0);
+    signal(SIGINT, SIG_DFL);
+    signal(SIGTERM, SIG_DFL);
+    const int moved = fcntl(socket, F_DUPFD, FIRST_FILE); /* it may be 0 or 1 itself */
+    dup2(moved, STDIN_FILENO);
+    dup2(moved, STDOUT_FILENO);
+    close_range(FIRST_FILE, ~0u, 0);
+    execvpe(command[0], command, environment);
+    _exit(127);
+}
+
+/* The parent's environment, and in it: BLAS on one thread, because the worker links OpenBLAS and
+ * never calls it, and starting its threads would be most of the start-up; and OpenMP threads that
+ * soon sleep without work. By default libgomp's spin for milliseconds, on the cores
+ * that empty the caches before the next cold launch: decode read 6 GB/s cold instead of 38 (2-core
+ * EPYC, Zen 5). Who sets GOMP_SPINCOUNT or OMP_WAIT_POLICY is obeyed. NULL-terminated; the caller
+ * frees it. */
+static char **worker_environment(void) {
+    static char one_thread[] = "OPENBLAS_NUM_THREADS=1", short_spin[] = "GOMP_SPINCOUNT=5000";
+    size_t count = 0, kept = 0;
+    while (environ[count] != NULL) count++;
+    char **list = malloc((count + 3) * sizeof *list);
+    if (list == NULL) return NULL;
+    for (size_t n = 0; n < count; n++) {
+        if (strncmp(environ[n], one_thread, strlen("OPENBLAS_NUM_THREADS=")) != 0)
+            list[kept++] = environ[n];
+    }
+    list[kept++] = one_thread;
+    if (getenv("GOMP_SPINCOUNT") == NULL && getenv("OMP_WAIT_POLICY") == NULL)
+        list[kept++] = short_spin;
+    list[kept] = NULL;
+    return list;
+}
+
+bool client_start(struct client *client, const char *program, const char *const *under,
+                  struct fault *fault) {
+    *client = (struct client){.socket = -1, .process = -1};
+    char *command[UNDER_MAX + 3];
+    size_t words = 0;
+    for (; under != NULL && words < UNDER_MAX && under[words] != NULL; words++)
+        command[words] = (char *)under[words];
+    command[words] = (char *)program;
+    command[words + 1] = "worker";
+    command[words + 2] = NULL;
+    int pair[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0)
+        return fault_set(fault, FAULT_OURS, "cannot make a socket pair: %s", strerror(errno));
+    char **environment = worker_environment();
+    const pid_t parent = getpid();
+    const pid_t pid = environment != NULL ? fork() : -1;
+    if (pid == 0) become_worker(command, environment, pair[1], parent);
+    free(environment);
+    close(pair[1]);
+    if (pid < 0) {
+        close(pair[0]);
+        return fault_set(fault, FAULT_OURS, "cannot start a worker: %s", strerror(errno));
+    }
+    setpgid(pid, pid); /* both sides ask, whoever is first */
+    client->before = client_running;
+    client->pid = client_running = pid;
+    client->socket = pair[0];
+    client->process = pidfd_open(pid, 0);
+    json_t *hello = client_ask(client, json_pack("{s:s}", "op", "hello"), under != NULL ? 120 : 30);
+    if (hello == NULL)
+        return fault_set(fault, FAULT_OURS, "'%s%s%s worker' does not answer: %s",
+                         under != NULL ? under[0] : "", under != NULL ? " ... " : "", program,
+                         client->how);
+    const json_int_t protocol = json_integer_value(json_object_get(hello, "protocol"));
+    json_decref(hello);
+    if (protocol == PROTOCOL_VERSION) return true;
+    client_stop(client);
+    return fault_set(fault, FAULT_OURS, "'%s worker' does not speak protocol %d", program,
+                     PROTOCOL_VERSION);
+}
+
+static void reap(struct client *client) {
+    kill(-client->pid, SIGKILL);
+    int status = 0;
+    while (waitpid(client->pid, &status, 0) < 0 && errno == EINTR) continue;
+    client_running = client->before;
+    client->pid = 0;
+    close(client->socket);
+    if (client->process >= 0) close(client->process);
+    client->socket = client->process = -1;
+    if (client->end == CLIENT_HUNG) return;
+    if (WIFSIGNALED(status)) {
+        client->signal = WTERMSIG(status);
+        snprintf(client->how, sizeof client->how, "SIG%s", sigabbrev_np(client->signal));
+    } else {
+        snprintf(client->how, sizeof client->how, "exit status %d", WEXITSTATUS(status));
+    }
+}
+
+/* The worker is dead, dying or talking nonsense. One that closed its socket gets a second to die of
+ * its own cause, so that the cause can be told. */
+static void died(struct client *client) {
+    client->end = CLIENT_DIED;
+    siginfo_t info = {0};
+    const struct timespec moment = {.tv_nsec = 5000000};
+    for (int tries = 0; info.si_pid == 0 && tries < 200; tries++) {
+        if (waitid(P_PID, (id_t)client->pid, &info, WEXITED | WNOHANG | WNOWAIT) != 0) break;
+        struct pollfd polled = {.fd = client->process, .events = POLLIN};
+        if (info.si_pid == 0 && (client->process < 0 || poll(&polled, 1, 1000) < 0))
+            nanosleep(&moment, NULL);
+        else if (info.si_pid == 0 && polled.revents == 0)
+            break;
+    }
+    const bool by_itself = info.si_pid != 0;
+    reap(client);
+    if (by_itself) return;
+    client->signal = 0;
+    snprintf(client->how, sizeof client->how, "an answer that is not the protocol's");
+}
+
+static void hung(struct client *client, double seconds) {
+    client->end = CLIENT_HUNG;
+    snprintf(client->how, sizeof client->how, "no answer within %.3g s", seconds);
+    reap(client);
+}
+
+/* The files go with the first bytes. */
+static ssize_t send_some(int socket, const char *text, size_t bytes, const int *files,
+                         int file_count) {
+    if (file_count == 0) return send(socket, text, bytes, MSG_NOSIGNAL);
+    _Alignas(struct cmsghdr) char control[CMSG_SPACE(CLIENT_FILES_MAX * sizeof(int))] = {0};
+    struct iovec part = {.iov_base = (void *)text, .iov_len = bytes};
+    struct msghdr message = {.msg_iov = &part,
+                             .msg_iovlen = 1,
+                             .msg_control = control,
+                             .msg_controllen = CMSG_SPACE((size_t)file_count * sizeof *files)};
+    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN((size_t)file_count * sizeof *files);
+    memcpy(CMSG_DATA(header), files, (size_t)file_count * sizeof *files);
+    return sendmsg(socket, &message, MSG_NOSIGNAL);
+}
+
+static bool send_line(struct client *client, json_t *request, const int *files, int file_count) {
+    char *text = json_dumps(request, JSON_COMPACT);
+    bool sent = text != NULL;
+    size_t bytes = sent ? strlen(text) : 0;
+    if (sent) text[bytes++] = '\n';
+    for (size_t at = 0; sent && at < bytes;) {
+        const ssize_t n =
+            send_some(client->socket, text + at, bytes - at, files, at == 0 ? file_count : 0);
+        if (n < 0 && errno == EINTR) continue;
+        sent = n > 0;
+        at += sent ? (size_t)n : 0;
+    }
+    free(text);
+    return sent;
+}
+
+/* Appends what has arrived; false at the end or when there is no room for it. */
+static bool receive(struct client *client) {
+    if (client->room - client->used < 4096) {
+        const size_t room = client->room < 65536 ? 65536 : 2 * client->room;
+        char *line = room <= LINE_MAX_BYTES ? realloc(client->line, room) : NULL;
+        if (line == NULL) return false;
+        client->line = line;
+        client->room = room;
+    }
+    const ssize_t n = recv(client->socket, client->line + client->used, client->room - client->used,
+                           MSG_DONTWAIT);
+    if (n > 0) client->used += (size_t)n;
+    return n > 0 || (n < 0 && (errno == EINTR || errno == EAGAIN));
+}
+
+json_t *client_ask(struct client *client, json_t *request, double seconds) {
+    return client_ask_with(client, request, NULL, 0, seconds);
+}
+
+json_t *client_ask_with(struct client *client, json_t *request, const int *files, int file_count,
+                        double seconds) {
+    const bool sent = client->end == CLIENT_ALIVE && client->pid > 0 &&
+                      send_line(client, request, files, file_count);
+    json_decref(request);
+    if (client->pid <= 0) return NULL;
+    if (!sent) {
+        died(client);
+        return NULL;
+    }
+    const double deadline = clock_s() + seconds;
+    client->used = 0;
+    for (;;) {
+        char *end = client->used > 0 ? memchr(client->line, '\n', client->used) : NULL;
+        if (end != NULL) {
+            json_t *reply = json_loadb(client->line, (size_t)(end - client->line), 0, NULL);
+            if (json_is_object(reply)) return reply;
+            json_decref(reply);
+            died(client);
+            return NULL;
+        }
+        const double left = deadline - clock_s();
+        if (left <= 0) {
+            hung(client, seconds);
+            return NULL;
+        }
+        /* The process is watched too: a grandchild may keep the socket open. */
+        struct pollfd polled[2] = {{.fd = client->socket, .events = POLLIN},
+                                   {.fd = client->process, .events = POLLIN}};
+        if (poll(polled, 2, left > 3600 ? 3600000 : (int)(left * 1000) + 1) <= 0) continue;
+        const bool gone = polled[0].revents == 0 && polled[1].revents != 0;
+        if (gone || (polled[0].revents != 0 && !receive(client))) {
+            died(client);
+            return NULL;
+        }
+    }
+}
+
+void client_stop(struct client *client) {
+    if (client->pid > 0) {
+        json_decref(client_ask(client, json_pack("{s:s}", "op", "bye"), 2));
+        if (client->pid > 0) died(client);
+    }
+    free(client->line);
+    client->line = NULL;
+    client->used = client->room = 0;
+}

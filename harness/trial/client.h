@@ -1,0 +1,44 @@
+/* The parent's end of the conversation with a worker (worker.c has the protocol): starts it, asks,
+ * waits no longer than told, and says how it ended when it did. A worker never outlives its parent,
+ * nor its client. `struct client c = {0}` is valid; client_stop twice is harmless. */
+#ifndef ATTEST_CLIENT_H
+#define ATTEST_CLIENT_H
+
+#include "../../oracle/fault.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <sys/types.h>
+
+enum client_end { CLIENT_ALIVE = 0, CLIENT_DIED, CLIENT_HUNG };
+
+struct client {
+    pid_t pid;
+    int socket, process; /* process: a pidfd, or -1 */
+    char *line;          /* what has been received and not yet used */
+    size_t used, room;
+    enum client_end end;
+    char how[96]; /* "SIGSEGV", "exit status 3", "no answer within 60 s", ... */
+    int signal;   /* what killed it, 0 if nothing did */
+    pid_t before; /* client_running when this one was started */
+};
+
+/* Starts `program worker`; `under` is the command line of a program that starts it in turn, as
+ * compute-sanitizer does, ending with NULL; NULL: none. */
+bool client_start(struct client *client, const char *program, const char *const *under,
+                  struct fault *fault);
+/* Sends `request` (and releases it) and returns the answer, the caller's, or NULL with client->end
+ * set when none came within `seconds`; the worker is then gone. */
+json_t *client_ask(struct client *client, json_t *request, double seconds);
+/* The same with open files, at most CLIENT_FILES_MAX, that the worker gets with the request. */
+enum { CLIENT_FILES_MAX = 4 };
+json_t *client_ask_with(struct client *client, json_t *request, const int *files, int file_count,
+                        double seconds);
+/* Says goodbye to a living worker, then makes sure. */
+void client_stop(struct client *client);
+
+/* The process group of the worker that runs now, 0 if none does: for a signal handler that ends the
+ * program. */
+extern volatile pid_t client_running;
+
+#endif

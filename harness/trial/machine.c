@@ -1,0 +1,217 @@
+/* Reading a machine off /proc, /sys and the programs it has. */
+#define _GNU_SOURCE
+#include "machine.h"
+#include "../../oracle/oracle.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/sysinfo.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+int machine_cores(void) {
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
+    return (int)sysconf(_SC_NPROCESSORS_ONLN); /* more than 1024 CPUs */
+}
+
+/* The first line of a file, without its end; "" if there is none. */
+static void first_line(const char *path, char *text, size_t bytes) {
+    FILE *file = fopen(path, "re");
+    text[0] = '\0';
+    if (file == NULL) return;
+    if (fgets(text, (int)bytes, file) == NULL) text[0] = '\0';
+    text[strcspn(text, "\n")] = '\0';
+    fclose(file);
+}
+
+/* sysconf(_SC_LEVEL3_CACHE_SIZE) is no use: on a 2-core part of an EPYC it says 384 MiB, the whole
+ * package's, where these cores share 32 MiB. */
+int64_t machine_cache_bytes(void) {
+    enum { CPUS_MAX = 1024, LEVELS = 5 };
+    static int64_t known;
+    bool seen[CPUS_MAX] = {false};
+    const long cpus = sysconf(_SC_NPROCESSORS_CONF);
+    if (known > 0) return known;
+    for (int cpu = 0; cpu < cpus && cpu < CPUS_MAX; cpu++) {
+        char path[96], text[64];
+        for (int index = LEVELS - 1; index >= 2; index--) {
+            snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%d/cache/index%d/size", cpu,
+                     index);
+            first_line(path, text, sizeof text);
+            char *unit;
+            int64_t size = strtoll(text, &unit, 10);
+            if (*unit == 'K') size <<= 10;
+            if (*unit == 'M') size <<= 20;
+            if (size <= 0) continue;
+            /* one cache for all CPUs of its list, which the first of them stands for */
+            snprintf(path, sizeof path,
+                     "/sys/devices/system/cpu/cpu%d/cache/index%d/shared_cpu_list", cpu, index);
+            first_line(path, text, sizeof text);
+            const long first = strtol(text, NULL, 10);
+            if (first >= 0 && first < CPUS_MAX && !seen[first]) known += size;
+            if (first >= 0 && first < CPUS_MAX) seen[first] = true;
+            break;
+        }
+    }
+    if (known <= 0) known = (int64_t)32 << 20;
+    return known;
+}
+
+/* A number behind `name` in a file of "name: number kB" lines, in bytes; -1 if it is not there. */
+static int64_t kilobytes(const char *path, const char *name) {
+    char line[256];
+    int64_t bytes = -1;
+    FILE *file = fopen(path, "re");
+    while (file != NULL && bytes < 0 && fgets(line, sizeof line, file) != NULL) {
+        if (!strncmp(line, name, strlen(name)))
+            bytes = strtoll(line + strlen(name), NULL, 10) << 10;
+    }
+    if (file != NULL) fclose(file);
+    return bytes;
+}
+
+int64_t machine_memory_free(void) {
+    int64_t bytes = kilobytes("/proc/meminfo", "MemAvailable:");
+    char group[256], path[512], text[64];
+    first_line("/proc/self/cgroup", group, sizeof group); /* "0::/path" with version 2 */
+    if (bytes < 0) bytes = INT64_MAX;
+    if (strncmp(group, "0::", 3) != 0) return bytes;
+    snprintf(path, sizeof path, "/sys/fs/cgroup%s/memory.max", group + 3);
+    first_line(path, text, sizeof text);
+    const int64_t most = strtoll(text, NULL, 10);
+    if (most <= 0) return bytes; /* "max", or no such file */
+    snprintf(path, sizeof path, "/sys/fs/cgroup%s/memory.current", group + 3);
+    first_line(path, text, sizeof text);
+    const int64_t left = most - strtoll(text, NULL, 10);
+    return left < bytes ? left : bytes;
+}
+
+static void describe_cpu(char text[128]) {
+    char line[512];
+    FILE *file = fopen("/proc/cpuinfo", "re");
+    snprintf(text, 128, "unknown");
+    while (file != NULL && fgets(line, sizeof line, file) != NULL) {
+        const char *colon = strchr(line, ':');
+        if (colon == NULL || strncmp(line, "model name", 10) != 0) continue;
+        snprintf(text, 128, "%.*s", (int)strcspn(colon + 2, "\n"), colon + 2);
+        break;
+    }
+    if (file != NULL) fclose(file);
+}
+
+static void describe_isa(char text[32]) {
+#if defined(__x86_64__)
+    snprintf(text, 32, "x86-64%s%s%s", __builtin_cpu_supports("avx2") ? " avx2" : "",
+             __builtin_cpu_supports("avx512f") ? " avx512" : "",
+             __builtin_cpu_supports("avx512bf16") ? " bf16" : "");
+#else
+    struct utsname system;
+    uname(&system);
+    snprintf(text, 32, "%.31s", system.machine);
+#endif
+}
+
+static void describe_os(char text[128]) {
+    struct utsname system;
+    char line[256], name[80] = "Linux";
+    FILE *file = fopen("/etc/os-release", "re");
+    while (file != NULL && fgets(line, sizeof line, file) != NULL) {
+        if (!strncmp(line, "PRETTY_NAME=\"", 13))
+            snprintf(name, sizeof name, "%.*s", (int)strcspn(line + 13, "\"\n"), line + 13);
+    }
+    if (file != NULL) fclose(file);
+    uname(&system);
+    snprintf(text, 128, "%s, %.40s", name, system.release);
+}
+
+/* What `git -C <source> ARGUMENTS` prints, up to `bytes`; false when it fails. */
+static bool git(char *const arguments[], char *text, size_t bytes) {
+    int pair[2];
+    text[0] = '\0';
+    if (pipe2(pair, O_CLOEXEC) != 0) return false;
+    const pid_t pid = fork();
+    if (pid == 0) {
+        const int null = open("/dev/null", O_WRONLY);
+        dup2(pair[1], STDOUT_FILENO);
+        if (null >= 0) dup2(null, STDERR_FILENO);
+        execvp("git", arguments);
+        _exit(127);
+    }
+    close(pair[1]);
+    size_t used = 0;
+    for (ssize_t n = 1; pid > 0 && n > 0;) {
+        n = read(pair[0], text + used, bytes - 1 - used);
+        if (n < 0 && errno == EINTR)
+            n = 1;
+        else if (n > 0)
+            used += (size_t)n;
+    }
+    text[used] = '\0';
+    close(pair[0]);
+    int status = -1;
+    while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR) continue;
+    /* A reader that has seen enough closes the pipe: git then ends by SIGPIPE. */
+    return pid > 0 && (status == 0 || used > 0);
+}
+
+/* A source tree that was copied without its git may be told what it is: "<commit>[-dirty]". */
+static bool commit_told(struct machine *machine) {
+    static const char dirty[] = "-dirty";
+    const char *told = getenv("ATTEST_COMMIT");
+    if (told == NULL || *told == '\0') return false;
+    const size_t length = strlen(told), end = sizeof dirty - 1;
+    machine->dirty = length > end && !strcmp(told + length - end, dirty);
+    snprintf(machine->commit, sizeof machine->commit, "%.*s",
+             (int)(length - (machine->dirty ? end : 0)), told);
+    return true;
+}
+
+static void describe_commit(struct machine *machine) {
+    if (commit_told(machine)) return;
+    char changes[64];
+    char *const head[] = {"git", "-C", ATTEST_SOURCE_DIR, "rev-parse", "HEAD", NULL};
+    char *const status[] = {"git", "-C", ATTEST_SOURCE_DIR, "status", "--porcelain", "-uno", NULL};
+    if (!git(head, machine->commit, sizeof machine->commit))
+        snprintf(machine->commit, sizeof machine->commit, "attest-" ATTEST_VERSION);
+    machine->commit[strcspn(machine->commit, "\n")] = '\0';
+    machine->dirty = git(status, changes, sizeof changes) && changes[0] != '\0';
+}
+
+/* The command line, quoted so that a shell reads it back; argv[0] is "attest run". */
+static void describe_command(char *text, size_t bytes, int argc, char **argv) {
+    size_t used = (size_t)snprintf(text, bytes, "%s", argc > 0 ? argv[0] : "");
+    for (int n = 1; n < argc && used < bytes; n++) {
+        const bool plain = argv[n][strspn(argv[n], "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRS"
+                                                   "TUVWXYZ0123456789_./,:=+-")] == '\0' &&
+                           argv[n][0] != '\0';
+        used += (size_t)snprintf(text + used, bytes - used, plain ? " %s" : " '%s'", argv[n]);
+    }
+}
+
+void machine_describe(struct machine *machine, int argc, char **argv) {
+    *machine = (struct machine){.cores = machine_cores(), .device = "cpu"};
+    const time_t now = time(NULL);
+    struct tm utc;
+    strftime(machine->time, sizeof machine->time, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
+    gethostname(machine->host, sizeof machine->host - 1);
+    describe_commit(machine);
+    describe_command(machine->command, sizeof machine->command, argc, argv);
+    describe_cpu(machine->cpu);
+    describe_isa(machine->isa);
+    describe_os(machine->os);
+    machine->memory_bytes = (double)kilobytes("/proc/meminfo", "MemTotal:");
+#if defined(__clang__)
+    snprintf(machine->compiler, sizeof machine->compiler, "clang %s", __clang_version__);
+#else
+    snprintf(machine->compiler, sizeof machine->compiler, "gcc %s", __VERSION__);
+#endif
+    snprintf(machine->blas, sizeof machine->blas, "%s", oracle_blas());
+    snprintf(machine->hdf5, sizeof machine->hdf5, "%s", ATTEST_HDF5_VERSION);
+}

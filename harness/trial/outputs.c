@@ -1,0 +1,159 @@
+/* Output memory, and the three things done with it: fill, look at the guards, compare. */
+#define _GNU_SOURCE
+#include "outputs.h"
+#include "../judge/deviation.h"
+#include "../../fixtures/problem.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+enum { GUARD_BYTES = 4096 };
+
+static size_t round_up(size_t bytes) {
+    return (bytes + GUARD_BYTES - 1) / GUARD_BYTES * GUARD_BYTES;
+}
+
+bool outputs_allocate(struct outputs *outputs, const struct attn_problem *problem,
+                      struct fault *fault) {
+    const size_t rows = (size_t)(problem->batch * problem->q_heads * problem->q_len);
+    const int64_t row_bytes = problem->head_dim * dtype_bytes((enum attn_dtype)problem->dtype);
+    *outputs = (struct outputs){.out_at = GUARD_BYTES,
+                                .out_bytes = rows * (size_t)row_bytes,
+                                .lse_bytes = rows * sizeof(float)};
+    outputs->lse_at = round_up(outputs->out_at + outputs->out_bytes + GUARD_BYTES);
+    outputs->bytes = round_up(outputs->lse_at + outputs->lse_bytes + GUARD_BYTES);
+    outputs->file = memfd_create("attest-outputs", MFD_CLOEXEC);
+    void *memory = MAP_FAILED;
+    if (outputs->file >= 0 && ftruncate(outputs->file, (off_t)outputs->bytes) == 0)
+        memory = mmap(NULL, outputs->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, outputs->file, 0);
+    if (memory != MAP_FAILED) {
+        outputs->memory = memory;
+        return true;
+    }
+    const int error = errno;
+    if (outputs->file >= 0) close(outputs->file);
+    return fault_set(fault, FAULT_OURS, "cannot allocate %zu bytes of output: %s", outputs->bytes,
+                     strerror(error));
+}
+
+void outputs_free(struct outputs *outputs) {
+    if (outputs->memory == NULL) return;
+    munmap(outputs->memory, outputs->bytes);
+    close(outputs->file);
+    *outputs = (struct outputs){0};
+}
+
+/* From byte to byte another, so that no run of equal values passes for a guard. */
+static unsigned char guard_byte(size_t at) {
+    return (unsigned char)(0xa5 ^ (at * 31));
+}
+
+struct span {
+    const char *where;
+    size_t begin, end;
+};
+
+static void guards_of(const struct outputs *outputs, struct span spans[3]) {
+    spans[0] = (struct span){"before out", 0, outputs->out_at};
+    spans[1] = (struct span){"after out", outputs->out_at + outputs->out_bytes, outputs->lse_at};
+    spans[2] = (struct span){"after lse", outputs->lse_at + outputs->lse_bytes, outputs->bytes};
+}
+
+void outputs_guard(struct outputs *outputs) {
+    struct span spans[3];
+    guards_of(outputs, spans);
+    for (int n = 0; n < 3; n++) {
+        for (size_t at = spans[n].begin; at < spans[n].end; at++)
+            outputs->memory[at] = guard_byte(at);
+    }
+}
+
+const char *outputs_guard_broken(const struct outputs *outputs) {
+    struct span spans[3];
+    guards_of(outputs, spans);
+    for (int n = 0; n < 3; n++) {
+        for (size_t at = spans[n].begin; at < spans[n].end; at++) {
+            if (outputs->memory[at] != guard_byte(at)) return spans[n].where;
+        }
+    }
+    return NULL;
+}
+
+/* Seeds a word and doubles what is filled: the rest is memcpy's, at its speed. */
+static void fill(unsigned char *memory, size_t bytes, uint32_t word, size_t width) {
+    enum { SEED_BYTES = 4096 };
+    size_t done = 0;
+    for (; done < bytes && done < SEED_BYTES; done += width) memcpy(memory + done, &word, width);
+    for (; done < bytes; done += SEED_BYTES)
+        memcpy(memory + done, memory, bytes - done < SEED_BYTES ? bytes - done : SEED_BYTES);
+}
+
+void outputs_fill(struct outputs *outputs, enum attn_dtype dtype) {
+    const uint32_t word = dtype == ATTN_F16    ? UNWRITTEN_16
+                          : dtype == ATTN_BF16 ? UNWRITTEN_BF16
+                                               : UNWRITTEN_32;
+    fill(outputs->memory + outputs->out_at, outputs->out_bytes, word, (size_t)dtype_bytes(dtype));
+    fill(outputs->memory + outputs->lse_at, outputs->lse_bytes, UNWRITTEN_32, sizeof(float));
+}
+
+void outputs_copy(const struct outputs *outputs, unsigned char *first) {
+    memcpy(first, outputs->memory + outputs->lse_at, outputs->lse_bytes);
+    memcpy(first + outputs->lse_bytes, outputs->memory + outputs->out_at, outputs->out_bytes);
+}
+
+bool outputs_equal(const struct outputs *outputs, const unsigned char *first,
+                   const struct rule_view *view, bool with_lse) {
+    const struct attn_problem *problem = view->problem;
+    const size_t rows = (size_t)(problem->batch * problem->q_heads * problem->q_len);
+    if (rows == 0) return true;
+    const size_t row_bytes = outputs->out_bytes / rows;
+    const unsigned char *out = outputs->memory + outputs->out_at;
+    const unsigned char *lse = outputs->memory + outputs->lse_at;
+    const unsigned char *first_out = first + outputs->lse_bytes;
+    for (int64_t b = 0; b < problem->batch; b++) {
+        const size_t valid = (size_t)rules_q_len(view, b);
+        for (int64_t h = 0; h < problem->q_heads; h++) {
+            const size_t row = (size_t)((b * problem->q_heads + h) * problem->q_len);
+            if (memcmp(out + row * row_bytes, first_out + row * row_bytes, valid * row_bytes) != 0)
+                return false;
+            if (with_lse && memcmp(lse + row * sizeof(float), first + row * sizeof(float),
+                                   valid * sizeof(float)) != 0)
+                return false;
+        }
+    }
+    return true;
+}
+
+/* Whether any element of a row is a number other than 0. */
+static bool has_number(const unsigned char *row, size_t bytes, enum attn_dtype dtype) {
+    const size_t width = (size_t)dtype_bytes(dtype);
+    const uint32_t infinity = dtype == ATTN_F16 ? 0x7c00 : dtype == ATTN_BF16 ? 0x7f80 : 0x7f800000;
+    const uint32_t magnitude = width == 2 ? 0x7fff : 0x7fffffff;
+    for (size_t n = 0; n < bytes; n += width) {
+        uint32_t bits = 0;
+        memcpy(&bits, row + n, width); /* little-endian, as all machines here are */
+        bits &= magnitude;
+        if (bits != 0 && bits <= infinity) return true;
+    }
+    return false;
+}
+
+bool outputs_row_kept(const struct outputs *outputs, const unsigned char *first,
+                      const struct rule_view *view) {
+    const struct attn_problem *problem = view->problem;
+    const size_t rows = (size_t)(problem->batch * problem->q_heads * problem->q_len);
+    const size_t row_bytes = rows > 0 ? outputs->out_bytes / rows : 0;
+    const unsigned char *out = outputs->memory + outputs->out_at;
+    const unsigned char *first_out = first + outputs->lse_bytes;
+    for (size_t row = 0; row < rows; row++) {
+        const int64_t b = (int64_t)row / (problem->q_heads * problem->q_len);
+        const int64_t i = (int64_t)row % problem->q_len;
+        const size_t at = row * row_bytes;
+        if (i < rules_q_len(view, b) && memcmp(out + at, first_out + at, row_bytes) == 0 &&
+            has_number(out + at, row_bytes, (enum attn_dtype)problem->dtype))
+            return true;
+    }
+    return false;
+}

@@ -1,0 +1,254 @@
+/* Where fixtures come from: the cache while it is what it says, and made anew where it is not; and
+ * the two verbs that only obtain. */
+#include "obtain.h"
+#include "../verb.h"
+#include "../../fixtures/test_folder.h"
+
+#include <criterion/criterion.h>
+#include <jansson.h>
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static const char line[] = "f16-b2-hq4-hkv2-q5-kv7-d16-causal-normal-seed1";
+static const char other[] = "f16-b2-hq4-hkv2-q5-kv7-d16-causal-normal-seed2";
+
+static char folder[64];
+static char cache[64], path[128], other_path[128];
+
+static void setup(void) {
+    cr_assert(getenv("ATTEST_PROGRAM") != NULL, "ATTEST_PROGRAM is not set (ctest sets it)");
+    test_folder_make(folder);
+    snprintf(cache, sizeof cache, "%s/new/cache", folder); /* its folders are made */
+    setenv("ATTEST_CACHE", cache, 1);
+    snprintf(path, sizeof path, "%s/%s.h5", cache, line);
+    snprintf(other_path, sizeof other_path, "%s/%s.h5", cache, other);
+}
+
+static void teardown(void) {
+    test_folder_remove(folder);
+}
+
+/* cppcheck-suppress unknownMacro */
+TestSuite(obtain, .init = setup, .fini = teardown);
+
+static struct obtain_report obtained(const char *text, struct obtain_options options,
+                                     struct fixture *fixture) {
+    struct obtain_report report = {.cached = false};
+    struct fault fault = {.text = ""};
+    options.program = verb_program();
+    options.report = &report;
+    cr_assert(obtain_line(fixture, text, &options, &fault), "%s", fault.text);
+    cr_assert(fixture->answer.rows != NULL);
+    return report;
+}
+
+static bool was_cached(const char *text) {
+    struct fixture fixture;
+    const struct obtain_report report =
+        obtained(text, (struct obtain_options){.must_store = true}, &fixture);
+    fixture_free(&fixture);
+    return report.cached;
+}
+
+Test(obtain, a_line_is_drawn_once) {
+    struct fixture first, second;
+    obtained(line, (struct obtain_options){.must_store = true}, &first);
+    cr_assert(access(path, F_OK) == 0);
+    const struct obtain_report report = obtained(line, (struct obtain_options){0}, &second);
+    cr_assert(report.cached && report.load_seconds > 0 && report.generate_seconds == 0);
+    cr_assert(!strcmp(first.digest, second.digest));
+    cr_assert(first.answer.out[0] == second.answer.out[0]);
+    fixture_free(&first);
+    fixture_free(&second);
+}
+
+Test(obtain, any_way_to_write_a_line_is_the_same_fixture) {
+    cr_assert(!was_cached(line));
+    cr_assert(was_cached("b2-f16-hkv2-hq4-q5-kv7-d16-causal"));
+}
+
+Test(obtain, again_draws_anew_and_uncached_leaves_nothing) {
+    struct fixture fixture;
+    obtained(line, (struct obtain_options){.uncached = true}, &fixture);
+    fixture_free(&fixture);
+    cr_assert(access(cache, F_OK) != 0);
+    cr_assert(!was_cached(line));
+    const struct obtain_report report =
+        obtained(line, (struct obtain_options){.again = true}, &fixture);
+    cr_assert(!report.cached && report.generate_seconds > 0 && report.write_seconds > 0);
+    fixture_free(&fixture);
+}
+
+Test(obtain, what_the_cache_holds_wrongly_is_made_anew) {
+    cr_assert(!was_cached(line));
+    cr_assert(truncate(path, 3000) == 0);
+    cr_assert(!was_cached(line), "a damaged file");
+    cr_assert(was_cached(line));
+
+    cr_assert(!was_cached(other));
+    cr_assert(rename(other_path, path) == 0);
+    cr_assert(!was_cached(line), "another line's file");
+    cr_assert(was_cached(line));
+
+    struct fixture fixture;
+    struct fault fault;
+    obtained(line, (struct obtain_options){0}, &fixture);
+    fixture.generator = FIXTURE_GENERATOR + 1;
+    cr_assert(fixture_write(&fixture, path, &fault));
+    fixture_free(&fixture);
+    cr_assert(!was_cached(line), "a file of another generator");
+}
+
+Test(obtain, a_missing_answer_is_computed_and_kept) {
+    struct fixture fixture;
+    struct fault fault;
+    obtained(line, (struct obtain_options){0}, &fixture);
+    struct answer answer = fixture.answer;
+    fixture.answer = (struct answer){.rows = NULL};
+    cr_assert(fixture_write(&fixture, path, &fault));
+    answer_free(&answer);
+    fixture_free(&fixture);
+
+    const struct obtain_report report = obtained(line, (struct obtain_options){0}, &fixture);
+    cr_assert(!report.cached && report.oracle_seconds > 0 && report.generate_seconds == 0);
+    fixture_free(&fixture);
+    cr_assert(was_cached(line));
+}
+
+Test(obtain, a_cache_that_cannot_be_written_is_a_warning_or_a_fault) {
+    struct fixture fixture;
+    struct fault fault = {.code = FAULT_NONE};
+    setenv("ATTEST_CACHE", "/dev/null/cache", 1);
+    obtained(line, (struct obtain_options){0}, &fixture);
+    fixture_free(&fixture);
+    const struct obtain_options options = {.program = verb_program(), .must_store = true};
+    cr_assert(!obtain_line(&fixture, line, &options, &fault));
+    cr_assert(fault.code == FAULT_OURS && strstr(fault.text, "/dev/null"), "%s", fault.text);
+    cr_assert(fixture.memory == NULL);
+}
+
+Test(obtain, lines_that_cannot_be_made_say_why) {
+    static const struct {
+        const char *line, *text;
+    } wrong[] = {
+        {"f16-b2-hq4-wide", "wide"},
+        {"f16-b1-hq1-kv9-d8-file", "made elsewhere"},
+        {"f16-b64-hq64-q65536-kv65536-d128", "GiB of memory"},
+    };
+    struct fixture fixture;
+    struct fault fault;
+    for (size_t n = 0; n < sizeof wrong / sizeof wrong[0]; n++) {
+        const struct obtain_options options = {.program = verb_program()};
+        cr_assert(!obtain_line(&fixture, wrong[n].line, &options, &fault));
+        cr_assert(fault.code == FAULT_INPUT && strstr(fault.text, wrong[n].text), "%s", fault.text);
+    }
+}
+
+Test(obtain, an_argument_is_a_line_or_a_suite) {
+    struct suite lines;
+    struct fault fault = {.text = ""};
+    cr_assert(obtain_lines(&lines, "b2-f16-hkv2-hq4-q5-kv7-d16-causal", &fault), "%s", fault.text);
+    cr_assert(lines.count == 1 && !strcmp(lines.lines[0], line));
+    suite_free(&lines);
+    cr_assert(obtain_lines(&lines, "smoke", &fault), "%s", fault.text);
+    cr_assert(lines.count > 7);
+    suite_free(&lines);
+    cr_assert(!obtain_lines(&lines, "f16-b2-hq4-q5-kv7-d16-casual", &fault));
+    cr_assert(strstr(fault.text, "casual") && !strstr(fault.text, "suite"), "%s", fault.text);
+    cr_assert(!obtain_lines(&lines, "smoky", &fault));
+    cr_assert(strstr(fault.text, "suite 'smoky'"), "%s", fault.text);
+}
+
+/* The verbs, as they are called */
+
+/* Runs attest; its standard output, "" if there is none, in memory that lasts until the next. */
+static const char *attest(const char *arguments, int status) {
+    static char output[16384];
+    char command[1024];
+    snprintf(command, sizeof command, "'%s' %s 2> %s/stderr", verb_program(), arguments, folder);
+    FILE *pipe = popen(command, "r"); /* NOLINT(cert-env33-c) */
+    cr_assert(pipe != NULL);
+    output[fread(output, 1, sizeof output - 1, pipe)] = '\0';
+    const int ended = pclose(pipe);
+    cr_assert(WIFEXITED(ended) && WEXITSTATUS(ended) == status, "attest %s: %d", arguments,
+              WEXITSTATUS(ended));
+    return output;
+}
+
+static const char *complaint(void) {
+    static char text[4096];
+    char name[96];
+    snprintf(name, sizeof name, "%s/stderr", folder);
+    FILE *file = fopen(name, "r");
+    cr_assert(file != NULL);
+    text[fread(text, 1, sizeof text - 1, file)] = '\0';
+    fclose(file);
+    return text;
+}
+
+static json_t *parsed(const char *text) {
+    json_t *json = json_loads(text, JSON_DISABLE_EOF_CHECK, NULL);
+    cr_assert(json != NULL, "%s", text);
+    return json;
+}
+
+Test(obtain, make_prints_path_bytes_seconds_and_digest) {
+    char arguments[256], printed[256], digest[64];
+    long long bytes;
+    double seconds;
+    snprintf(arguments, sizeof arguments, "make %s", line);
+    cr_assert(sscanf(attest(arguments, 0), "%255s %lld %lf %63s", printed, &bytes, &seconds,
+                     digest) == 4);
+    struct stat status;
+    cr_assert(!strcmp(printed, path) && stat(path, &status) == 0 && status.st_size == bytes);
+    cr_assert(strlen(digest) == 32);
+    cr_assert(strstr(complaint(), "1/1") && strstr(complaint(), "drawn in"), "%s", complaint());
+
+    snprintf(arguments, sizeof arguments, "make %s --json", line);
+    json_t *json = parsed(attest(arguments, 0));
+    cr_assert(json_is_true(json_object_get(json, "cached")));
+    cr_assert(!strcmp(json_string_value(json_object_get(json, "digest")), digest));
+    json_decref(json);
+}
+
+Test(obtain, make_takes_words_that_pick_lines) {
+    const char *made = attest("make smoke variant=decode dtype=f32 --json", 0);
+    json_t *json = parsed(made);
+    cr_assert(strncmp(json_string_value(json_object_get(json, "line")), "f32-", 4) == 0);
+    json_decref(json);
+    attest("make smoke b=77", FAULT_NOTHING);
+    attest("make smoke nonsense=1", FAULT_INPUT);
+    attest("make", FAULT_INPUT);
+    attest("make nothing-such", FAULT_INPUT);
+    attest("make smoke --threads=0", FAULT_INPUT);
+}
+
+Test(obtain, oracle_answers_files_and_compares_with_the_definition) {
+    char arguments[512];
+    cr_assert(!was_cached(line));
+    snprintf(arguments, sizeof arguments, "oracle %s --rows 2 --definition --json", path);
+    json_t *json = parsed(attest(arguments, 0));
+    cr_assert(json_integer_value(json_object_get(json, "rows")) == 2);
+    cr_assert(json_is_false(json_object_get(json, "cached")));
+    cr_assert(json_real_value(json_object_get(json, "definition_out")) < 1e-12);
+    json_decref(json);
+    cr_assert(!was_cached(line), "a line without rows is not answered by two of them");
+    snprintf(arguments, sizeof arguments, "oracle %s --definition", path);
+    const char *text = attest(arguments, 0);
+    cr_assert(strstr(text, "5 of 5 rows a head, oracle") && strstr(text, "as stored"), "%s", text);
+    cr_assert(strstr(text, "of sum p|v|"), "%s", text);
+}
+
+Test(obtain, oracle_does_the_other_files_after_a_bad_one) {
+    char arguments[512];
+    cr_assert(!was_cached(line));
+    snprintf(arguments, sizeof arguments, "oracle /nowhere.h5 %s", path);
+    cr_assert(strstr(attest(arguments, FAULT_INPUT), path) != NULL);
+    cr_assert(strstr(complaint(), "cannot open '/nowhere.h5'") != NULL, "%s", complaint());
+    attest("oracle", FAULT_INPUT);
+    attest("oracle --rows=none x.h5", FAULT_INPUT);
+    attest("oracle --threads=none x.h5", FAULT_INPUT);
+}

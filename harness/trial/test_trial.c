@@ -1,0 +1,267 @@
+#include "machine.h"
+#include "obtain.h"
+#include "outputs.h"
+#include "trial.h"
+#include "../verb.h"
+#include "../judge/work.h"
+
+#include <criterion/criterion.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char small[] = "f16-b2-hq4-hkv2-kv100-d64-normal-seed1";
+
+static struct fixture obtain(const char *line) {
+    struct fixture fixture = {0};
+    struct fault fault = {0};
+    const struct obtain_options options = {.program = verb_program(), .uncached = true};
+    cr_assert(obtain_line(&fixture, line, &options, &fault), "%s", fault.text);
+    return fixture;
+}
+
+/* The one kernel of that name in a folder beside the kernels'. */
+static struct plugin_list kernel(const char *folder, const char *name) {
+    char path[4096];
+    struct plugin_list list = {0};
+    struct fault fault = {0};
+    snprintf(path, sizeof path, "%s/../%s", verb_kernels(), folder);
+    cr_assert(plugin_scan(&list, verb_program(), path, &name, 1, &fault), "%s", fault.text);
+    cr_assert(list.count == 1, "%s", name);
+    return list;
+}
+
+static struct trial_options checks(void) {
+    struct trial_options options = trial_defaults;
+    options.program = verb_program();
+    options.time = false;
+    options.watchdog_seconds = 20;
+    return options;
+}
+
+static struct row run(const char *folder, const char *name, struct fixture *fixture,
+                      const struct trial_options *options) {
+    struct row row;
+    struct fault fault = {0};
+    bool spoilt = true;
+    struct plugin_list list = kernel(folder, name);
+    cr_assert(trial_run(&row, &list.plugins[0], fixture, options, &spoilt, &fault), "%s",
+              fault.text);
+    cr_assert(!spoilt);
+    plugin_list_free(&list);
+    return row;
+}
+
+Test(trial, an_honest_kernel_passes_and_its_row_is_complete) {
+    struct fixture fixture = obtain(small);
+    struct machine machine = {0};
+    struct trial_options options = checks();
+    options.time = true;
+    options.plan.total_ms_max = 50;
+    machine_describe(&machine, 0, NULL);
+    machine.sgemm_flops = machine.read_bytes_s = 1e15; /* nothing is suspicious */
+    machine.fma_flops = 1e15;
+    options.machine = &machine;
+    const struct row row = run("kernels", "decode_naive_r1", &fixture, &options);
+    cr_assert(!strcmp(row.status, "PASS") || !strcmp(row.status, "UNSTABLE"), "%s: %s", row.status,
+              row.reason);
+    cr_assert(!strcmp(row.kernel, "cpu/decode_naive_r1") && !strcmp(row.device, "cpu"));
+    cr_assert(!strcmp(row.variant, "decode") && !strcmp(row.method, "naive"));
+    cr_assert(!strcmp(row.line, fixture.line) && !strcmp(row.dtype, "f16"));
+    cr_assert(!strcmp(row.fixture_digest, fixture.digest) && strlen(row.library_digest) == 32);
+    cr_assert(row.batch == 2 && row.q_heads == 4 && row.kv_heads == 2 && row.head_dim == 64);
+    cr_assert(row.deviation.elements == 2 * 4 * 64 && row.nan_ratio == 0);
+    cr_assert(row.grade[0] == 'A' && row.kept_ratio == 1);
+    cr_assert(row.cold.n >= 1 && row.warm.n >= 5 && row.warm.median_us > 0);
+    cr_assert(row.tflops > 0 && row.gbs > 0 && row.ceiling_percent > 0 && row.ceiling[0] != '\0');
+    cr_assert(row.seconds > 0 && (row.repeat[0] == '\0') == !strcmp(row.status, "PASS"));
+    fixture_free(&fixture);
+}
+
+Test(trial, a_rate_that_no_machine_has_is_not_believed) {
+    struct fixture fixture = obtain("f32-b1-hq8-q256-kv256-d64-normal-seed1");
+    struct machine machine = {.fma_flops = 1}; /* measured again before the accusation */
+    struct trial_options options = checks();
+    options.time = true;
+    options.plan.total_ms_max = 20;
+    options.machine = &machine;
+    const struct row row = run("kernels", "prefill_flash_r1", &fixture, &options);
+    cr_assert(!strcmp(row.status, "PASS") || !strcmp(row.status, "UNSTABLE"), "%s: %s", row.status,
+              row.reason);
+    fixture_free(&fixture);
+}
+
+Test(trial, inputs_that_may_be_read_are_as_they_were) {
+    struct fixture fixture = obtain("f16-b2-hq4-hkv2-kv100-d64-page16-lens100,37-normal-seed1");
+    const struct trial_options options = checks();
+    const struct attn_tensor *cache = &fixture.tensors[ATTN_KV_CACHE];
+    const struct rule_view view = fixture_view(&fixture);
+    const size_t row_bytes = 64 * sizeof(uint16_t);
+    unsigned char *before = malloc((size_t)tensor_bytes(cache));
+    cr_assert(before != NULL);
+    memcpy(before, cache->data, (size_t)tensor_bytes(cache));
+    const struct row row = run("kernels", "decode_paged_flash_r1", &fixture, &options);
+    cr_assert(!strcmp(row.status, "PASS"), "%s", row.reason);
+    for (int64_t b = 0; b < 2; b++) {
+        for (int64_t t = 0; t < rules_kv_len(&view, b); t++) {
+            for (int value = 0; value < 2; value++) {
+                const size_t at = (size_t)rules_row_index(&view, b, 1, t, value) * row_bytes;
+                cr_assert(memcmp((char *)cache->data + at, before + at, row_bytes) == 0);
+            }
+        }
+    }
+    free(before);
+    fixture_free(&fixture);
+}
+
+/* What a kernel does as a process, and the row that it gets. */
+Test(trial, misbehaviour_is_a_status_with_a_reason) {
+    static const struct {
+        const char *kernel, *status, *reason;
+    } expected[] = {
+        {"decode_refuses_r1", "REFUSED", "not on a Sunday"},
+        {"decode_fails_r1", "CRASH", "launch failed: the moon is full"},
+        {"decode_exits_r1", "CRASH", "exit status 0 in launch"},
+        {"decode_orphans_r1", "CRASH", "SIGABRT in launch"},
+        {"decode_no_memory_r1", "OOM", "Out of memory on the device"},
+        {"decode_scratch_huge_r1", "OOM", "bytes of scratch"},
+        {"decode_scratch_after_r1", "FAIL_OOB_WRITE", "after scratch"},
+        {"decode_scratch_before_r1", "FAIL_OOB_WRITE", "before scratch"},
+        {"decode_chatty_r1", "FAIL_ACCURACY", "gate 2"},
+        {"decode_scratch_zero_r1", "FAIL_NAN", "gate 1"},
+        {"decode_babbles_r1", "CRASH", "not the protocol's"},
+    };
+    struct fixture fixture = obtain(small);
+    const struct trial_options options = checks();
+    for (size_t n = 0; n < sizeof expected / sizeof expected[0]; n++) {
+        const struct row row = run("odd", expected[n].kernel, &fixture, &options);
+        cr_assert(!strcmp(row.status, expected[n].status), "%s: %s, %s", expected[n].kernel,
+                  row.status, row.reason);
+        cr_assert(strstr(row.reason, expected[n].reason) != NULL, "%s: %s", expected[n].kernel,
+                  row.reason);
+        const bool failed = strcmp(row.status, "REFUSED") != 0;
+        cr_assert((strstr(row.repeat, fixture.line) != NULL) == failed, "%s", row.repeat);
+    }
+    fixture_free(&fixture);
+}
+
+Test(trial, a_kernel_gets_no_more_memory_than_it_may_have) {
+    struct fixture fixture = obtain(small);
+    struct trial_options options = checks();
+    options.memory_max = (int64_t)256 << 20;
+    const struct row row = run("odd", "decode_hoards_r1", &fixture, &options);
+    cr_assert(!strcmp(row.status, "OOM"), "%s: %s", row.status, row.reason);
+    fixture_free(&fixture);
+}
+
+Test(trial, what_is_not_declared_is_refused_without_a_worker) {
+    struct fixture fixture = obtain("bf16-b2-hq4-hkv2-kv100-d64-normal-seed1");
+    struct trial_options options = checks();
+    struct plugin_list list = kernel("odd", "decode_exits_r1");
+    struct row row;
+    struct fault fault = {0};
+    bool spoilt;
+    options.program = "/nowhere";
+    cr_assert(trial_run(&row, &list.plugins[0], &fixture, &options, &spoilt, &fault));
+    cr_assert(!strcmp(row.status, "REFUSED") && strstr(row.reason, "bf16") != NULL, "%s",
+              row.reason);
+    cr_assert(isnan(row.deviation.rho) && isnan(row.nan_ratio) && row.warm.n == 0);
+    plugin_list_free(&list);
+    fixture_free(&fixture);
+}
+
+static struct outputs outputs_for(const struct fixture *fixture) {
+    struct outputs outputs;
+    struct fault fault = {0};
+    cr_assert(outputs_allocate(&outputs, &fixture->problem.attn, &fault), "%s", fault.text);
+    outputs_guard(&outputs);
+    outputs_fill(&outputs, (enum attn_dtype)fixture->problem.attn.dtype);
+    return outputs;
+}
+
+Test(outputs, a_write_beside_a_tensor_is_noticed_wherever_it_is) {
+    struct fixture fixture = obtain("f16-b1-hq3-kv5-d7-normal-seed1");
+    struct outputs outputs = outputs_for(&fixture);
+    for (size_t at = 0; at < outputs.bytes; at++) {
+        const bool inside =
+            at - outputs.out_at < outputs.out_bytes || at - outputs.lse_at < outputs.lse_bytes;
+        outputs.memory[at] ^= 1;
+        cr_assert((outputs_guard_broken(&outputs) == NULL) == inside, "%zu", at);
+        outputs.memory[at] ^= 1;
+    }
+    cr_assert(outputs.out_bytes == 3 * 7 * 2 && outputs.lse_bytes == 3 * 4);
+    cr_assert(outputs_guard_broken(&outputs) == NULL);
+    outputs_free(&outputs);
+    fixture_free(&fixture);
+}
+
+Test(outputs, rows_beyond_a_length_are_not_compared) {
+    struct fixture fixture = obtain("f32-b2-hq2-q8-kv8-d4-lens8,3-normal-seed1");
+    struct outputs outputs = outputs_for(&fixture);
+    const struct rule_view view = fixture_view(&fixture);
+    unsigned char *first = malloc(outputs.out_bytes + outputs.lse_bytes);
+    cr_assert(first != NULL);
+    outputs_copy(&outputs, first);
+    float *out = (float *)(void *)(outputs.memory + outputs.out_at);
+    float *lse = (float *)(void *)(outputs.memory + outputs.lse_at);
+    const int64_t row = (1 * 2 + 1) * 8; /* b = 1, h = 1 */
+    out[(row + 3) * 4] = 1;
+    lse[row + 3] = 1;
+    cr_assert(outputs_equal(&outputs, first, &view, true));
+    lse[row + 2] = 1;
+    cr_assert(!outputs_equal(&outputs, first, &view, true));
+    cr_assert(outputs_equal(&outputs, first, &view, false));
+    out[(row + 2) * 4] = 1;
+    cr_assert(!outputs_equal(&outputs, first, &view, false));
+
+    /* kept: the same bits, and a number among them */
+    cr_assert(!outputs_row_kept(&outputs, first, &view)); /* what is the same is unwritten */
+    for (int64_t n = 0; n < 2 * 2 * 8 * 4; n++) out[n] = 0;
+    outputs_copy(&outputs, first);
+    cr_assert(!outputs_row_kept(&outputs, first, &view));
+    out[(row + 2) * 4] = 1;
+    outputs_copy(&outputs, first);
+    cr_assert(outputs_row_kept(&outputs, first, &view));
+    out[(row + 2) * 4] = -1;
+    cr_assert(!outputs_row_kept(&outputs, first, &view));
+    free(first);
+    outputs_free(&outputs);
+    fixture_free(&fixture);
+}
+
+static struct work work_of(const char *line) {
+    struct fixture fixture = obtain(line);
+    const struct rule_view view = fixture_view(&fixture);
+    struct work work;
+    struct fault fault = {0};
+    cr_assert(work_count(&work, &view, &fault), "%s", fault.text);
+    fixture_free(&fixture);
+    return work;
+}
+
+Test(work, counts_pairs_that_are_visible_and_rows_that_are_read_once) {
+    /* 2 sequences x 8 heads x 100 keys; 2 x 2 x 100 rows of k and of v, 2 x 8 of q and of out */
+    const struct work decode = work_of("f16-b2-hq8-hkv2-kv100-d64-normal-seed1");
+    cr_assert(decode.flops == 4.0 * 64 * (2 * 8 * 100), "%g", decode.flops);
+    cr_assert(decode.bytes == 2.0 * 64 * 2 * (2 * 2 * 100 + 2 * 8), "%g", decode.bytes);
+
+    /* 1 + 2 + ... + 10 pairs */
+    const struct work causal = work_of("f32-b1-hq1-q10-kv10-d8-causal-normal-seed1");
+    cr_assert(causal.flops == 4.0 * 8 * 55, "%g", causal.flops);
+    cr_assert(causal.bytes == 2.0 * 8 * 4 * (10 + 10), "%g", causal.bytes);
+
+    /* 30 listed tokens a head; the heads of a group may list the same ones */
+    const struct work kept = work_of("f16-b1-hq4-hkv2-kv200-d64-keep30-normal-seed1");
+    cr_assert(kept.flops == 4.0 * 64 * (4 * 30), "%g", kept.flops);
+    const double tables = 4 * 30 * 4 + 4 * 4, rows = (kept.bytes - tables) / (2 * 64 * 2) - 4;
+    cr_assert(rows >= 2 * 30 && rows <= 4 * 30, "%g", rows);
+}
+
+Test(work, pages_that_are_shared_are_read_once) {
+    const struct work apart = work_of("f16-b2-hq2-kv256-d64-page64-lens256,256-normal-seed1");
+    const struct work shared =
+        work_of("f16-b2-hq2-kv256-d64-page64-pagesshared-lens256,256-normal-seed1");
+    cr_assert(apart.flops == shared.flops);
+    cr_assert(apart.bytes - shared.bytes > 2.0 * 64 * 2 * 2 * 200, "%g %g", apart.bytes,
+              shared.bytes);
+}

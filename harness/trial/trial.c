@@ -1,0 +1,526 @@
+#define _GNU_SOURCE
+#include "../worker/driver.h"
+#include "machine.h"
+#include "../worker/protocol.h"
+#include "sanitizer.h"
+#include "trial_inside.h"
+#include "../judge/work.h"
+#include "../../oracle/clock.h"
+
+#include <math.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+/* An emulated launch takes so much longer; that it waits for ever the emulation finds itself. */
+static const double twin_patience = 10;
+
+/* Fixtures that the check for stale results is run on. */
+enum { STALE_BYTES_MAX = 64 << 20 };
+
+const struct trial_options trial_defaults = {
+    .poison = true,
+    .repeats = 10,
+    .watchdog_seconds = 60,
+    .repeat_seconds = 2,
+    .time = true,
+    .plan = {.samples_min = 5, .samples_max = 2000, .total_ms_max = 300, .ci_target = 0.005},
+};
+
+bool trial_end(struct trial *trial, enum status status, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    trial->verdict.status = status;
+    vsnprintf(trial->verdict.reason, sizeof trial->verdict.reason, format, arguments);
+    va_end(arguments);
+    return false;
+}
+
+static bool ask_with(struct trial *trial, json_t *request, const int *files, int file_count,
+                     double seconds, json_t **reply) {
+    char during[16];
+    *reply = NULL;
+    snprintf(during, sizeof during, "%s", json_string_value(json_object_get(request, "op")));
+    json_t *answer = client_ask_with(trial->client, request, files, file_count, seconds);
+    if (answer == NULL) {
+        if (trial->client->end == CLIENT_HUNG)
+            return trial_end(trial, STATUS_HANG, "%s in %s", trial->client->how, during);
+        if (trial->client->signal == SIGKILL) /* not ours: that would have been a hang */
+            return trial_end(trial, STATUS_OOM, "killed in %s, most likely for its memory", during);
+        return trial_end(trial, STATUS_CRASH, "%s in %s", trial->client->how, during);
+    }
+    if (json_is_true(json_object_get(answer, "ok"))) {
+        *reply = answer;
+        return true;
+    }
+    const char *what = json_string_value(json_object_get(answer, "what"));
+    const char *text = json_string_value(json_object_get(answer, "text"));
+    enum status told;
+    const char *reason;
+    if (text == NULL) text = "no reason given";
+    if (status_told(text, &told, &reason)) {
+        trial_end(trial, told, "%s", reason);
+    } else if (what != NULL && !strcmp(what, "refused")) {
+        trial_end(trial, STATUS_REFUSED, "%s", text);
+    } else if (what != NULL && !strcmp(what, "oom")) {
+        trial_end(trial, STATUS_OOM, "%s", text);
+    } else {
+        trial_end(trial, STATUS_CRASH, "%s failed: %s", during, text);
+    }
+    json_decref(answer);
+    return false;
+}
+
+bool trial_ask(struct trial *trial, json_t *request, double seconds, json_t **reply) {
+    return ask_with(trial, request, NULL, 0, seconds, reply);
+}
+
+/* ... where the answer holds nothing but "ok". */
+static bool tell(struct trial *trial, const char *op, double seconds) {
+    json_t *reply;
+    if (!trial_ask(trial, json_pack("{s:s}", "op", op), seconds, &reply)) return false;
+    json_decref(reply);
+    return true;
+}
+
+static bool load(struct trial *trial) {
+    json_t *reply,
+        *request =
+            json_pack("{s:s, s:s, s:o, s:i, s:i, s:I}", "op", "load", "library",
+                      trial->plugin->path, "problem", problem_to_json(trial->view.problem),
+                      "threads", trial->threads, "device_index", (int)trial->options->device_index,
+                      "memory_max", (json_int_t)trial->options->memory_max);
+    if (!trial_ask(trial, request, trial->options->watchdog_seconds, &reply)) return false;
+    json_decref(reply);
+    return true;
+}
+
+static void add_tensor(json_t *tensors, enum attn_slot slot, const struct attn_tensor *tensor,
+                       int memory, size_t offset) {
+    json_t *json = tensor_to_json(tensor);
+    json_object_set_new(json, "slot", json_string(slot_name(slot)));
+    json_object_set_new(json, "memory", json_integer(memory));
+    json_object_set_new(json, "offset", json_integer((json_int_t)offset));
+    json_object_set_new(json, "output", json_boolean(memory == 1));
+    json_array_append_new(tensors, json);
+}
+
+static bool map(struct trial *trial) {
+    const struct fixture *fixture = trial->fixture;
+    const struct outputs *outputs = &trial->outputs;
+    json_t *tensors = json_array();
+    for (int slot = 0; slot < ATTN_OUT; slot++) {
+        if (fixture->tensors[slot].data != NULL)
+            add_tensor(tensors, (enum attn_slot)slot, &fixture->tensors[slot], 0,
+                       (size_t)fixture_offset(fixture, (enum attn_slot)slot));
+    }
+    struct attn_tensor out, lse;
+    struct fault fault = {0};
+    if (!tensor_shape(&out, trial->view.problem, ATTN_OUT, &fault) ||
+        !tensor_shape(&lse, trial->view.problem, ATTN_LSE, &fault)) {
+        json_decref(tensors);
+        return trial_end(trial, STATUS_OOM, "%s", fault.text);
+    }
+    add_tensor(tensors, ATTN_OUT, &out, 1, outputs->out_at);
+    add_tensor(tensors, ATTN_LSE, &lse, 1, outputs->lse_at);
+    const int files[] = {fixture->memory_file, outputs->file};
+    json_t *reply,
+        *request = json_pack("{s:s, s:[{s:I}, {s:I}], s:o, s:b}", "op", "map", "memories", "bytes",
+                             (json_int_t)fixture->memory_bytes, "bytes", (json_int_t)outputs->bytes,
+                             "tensors", tensors, "apart", trial->options->sanitizer != NULL);
+    if (!ask_with(trial, request, files, 2, trial->options->watchdog_seconds, &reply)) return false;
+    json_decref(reply);
+    return true;
+}
+
+static bool is_twin(const struct trial *trial) {
+    return trial->plugin->kernel.device == ATTN_ASCEND_TWIN;
+}
+
+bool trial_prepare(struct trial *trial) {
+    json_t *reply;
+    if (!trial_ask(trial, json_pack("{s:s}", "op", "prepare"), trial->options->watchdog_seconds,
+                   &reply))
+        return false;
+    if (!is_twin(trial)) trial->row->prepare_us = json_number_value(json_object_get(reply, "us"));
+    json_decref(reply);
+    return true;
+}
+
+bool trial_finish(struct trial *trial) {
+    return tell(trial, "finish", trial->options->watchdog_seconds);
+}
+
+static void break_guard(struct trial *trial, const char *format, const char *where) {
+    if (trial->seen.guard_broken) return; /* the first says most */
+    trial->seen.guard_broken = true;
+    snprintf(trial->seen.guard_where, sizeof trial->seen.guard_where, format, where);
+}
+
+void trial_look_at_scratch(struct trial *trial, const json_t *reply) {
+    const char *state = json_string_value(json_object_get(reply, "scratch"));
+    if (state != NULL && strcmp(state, "intact") != 0) break_guard(trial, "%s scratch", state);
+}
+
+static void read_estimate(struct row *row, const json_t *reply) {
+    const json_t *us = json_object_get(reply, "estimate_us");
+    const char *counted = json_string_value(json_object_get(reply, "counted"));
+    if (json_is_number(us)) row->estimate_us = json_number_value(us);
+    if (counted != NULL) snprintf(row->counted, sizeof row->counted, "%s", counted);
+}
+
+bool trial_launch(struct trial *trial, bool recorded) {
+    outputs_fill(&trial->outputs, (enum attn_dtype)trial->view.problem->dtype);
+    json_t *reply, *request = json_pack("{s:s, s:b, s:b}", "op", "launch", "recorded", recorded,
+                                        "fill_scratch", trial->options->sanitizer == NULL);
+    if (!trial_ask(trial, request, trial->options->watchdog_seconds, &reply)) return false;
+    if (!recorded && trial->launches < LAUNCHES_MAX)
+        trial->launches_us[trial->launches++] = json_number_value(json_object_get(reply, "us"));
+    trial_look_at_scratch(trial, reply);
+    read_estimate(trial->row, reply);
+    json_decref(reply);
+    const char *where = outputs_guard_broken(&trial->outputs);
+    if (where != NULL) break_guard(trial, "%s", where);
+    return true;
+}
+
+bool trial_same_as_first(const struct trial *trial) {
+    return outputs_equal(&trial->outputs, trial->first, &trial->view, trial->writes_lse);
+}
+
+/* Whether there is time for one more launch of those that are worth a part of the budget. */
+static bool affordable(const struct trial *trial, double part) {
+    const double last_s = trial->launches_us[trial->launches - 1] * 1e-6;
+    return clock_s() - trial->start_s + last_s <= part * trial->options->repeat_seconds;
+}
+
+uint64_t trial_digest_inputs(const struct fixture *fixture) {
+    uint64_t digest = 0;
+    for (int slot = 0; slot < ATTN_OUT; slot++) {
+        const struct attn_tensor *tensor = &fixture->tensors[slot];
+        if (tensor->data != NULL)
+            digest = XXH3_64bits_withSeed(tensor->data, (size_t)tensor_bytes(tensor), digest);
+    }
+    return digest;
+}
+
+/* Turns the sign of every value, those hidden too: exact, its own inverse, and an output that does
+ * not change with it was not computed from it. */
+static void negate_values(struct fixture *fixture) {
+    const bool paged = fixture->tensors[ATTN_KV_CACHE].data != NULL;
+    const struct attn_tensor *tensor = &fixture->tensors[paged ? ATTN_KV_CACHE : ATTN_V];
+    const bool wide = tensor->dtype == ATTN_F32;
+    const int64_t elements = tensor_bytes(tensor) / (wide ? 4 : 2);
+    const int64_t half = paged ? tensor->stride[1] : elements; /* keys, values, keys, values, ... */
+    for (int64_t at = paged ? half : 0; at < elements; at += 2 * half) {
+        if (wide) {
+            uint32_t *bits = (uint32_t *)tensor->data + at;
+            for (int64_t n = 0; n < half; n++) bits[n] ^= 0x80000000u;
+        } else {
+            uint16_t *bits = (uint16_t *)tensor->data + at;
+            for (int64_t n = 0; n < half; n++) bits[n] ^= 0x8000u;
+        }
+    }
+}
+
+/* Prepares anew: a kernel may do so with the values. Finishes too: what a device still has of the
+ * inputs is not what the fixture holds afterwards. */
+static bool look_for_stale(struct trial *trial) {
+    if (trial->fixture->memory_bytes > STALE_BYTES_MAX || !affordable(trial, 0.75)) return true;
+    if (!trial_finish(trial)) return false;
+    negate_values(trial->fixture);
+    const bool ran = trial_prepare(trial) && trial_launch(trial, false) && trial_finish(trial);
+    negate_values(trial->fixture);
+    if (ran && outputs_row_kept(&trial->outputs, trial->first, &trial->view)) trial->stale = true;
+    return ran;
+}
+
+/* Launches again what should come out the same. */
+static bool repeat(struct trial *trial) {
+    for (int n = 1; n < trial->options->repeats && affordable(trial, 0.5); n++) {
+        if (!trial_launch(trial, false)) return false;
+        if (!trial_same_as_first(trial)) trial->seen.repeat_differed = true;
+    }
+    return true;
+}
+
+static struct verdict judge_output(const struct trial *trial, struct deviation *deviation,
+                                   const unsigned char *out, const unsigned char *lse,
+                                   const struct observation *seen) {
+    deviation_measure(deviation, &trial->view, &trial->fixture->answer, out,
+                      trial->writes_lse ? (const float *)lse : NULL,
+                      (enum attn_dtype)trial->plugin->kernel.p_dtype, trial->threads);
+    return judge(deviation, seen);
+}
+
+/* What the output of the first launch is worth, going by its numbers alone. */
+static struct verdict judge_first(const struct trial *trial, struct deviation *deviation,
+                                  const struct observation *seen) {
+    return judge_output(trial, deviation, trial->first + trial->outputs.lse_bytes, trial->first,
+                        seen);
+}
+
+struct verdict trial_judge_now(const struct trial *trial, struct deviation *deviation,
+                               const struct observation *seen) {
+    const unsigned char *memory = trial->outputs.memory;
+    return judge_output(trial, deviation, memory + trial->outputs.out_at,
+                        memory + trial->outputs.lse_at, seen);
+}
+
+/* Another poison gave another output. A kernel whose outputs differ by themselves has leaked only
+ * if this one is wrong where the first was right. */
+static bool look_for_leak(struct trial *trial) {
+    if (trial_same_as_first(trial)) return true;
+    if (!trial->nondeterministic && !trial->seen.repeat_differed) {
+        if (!trial_launch(trial, false)) return false;
+        if (!trial_same_as_first(trial)) {
+            trial->seen.poison_leaked = true;
+            return true;
+        }
+        trial->seen.repeat_differed = true; /* the poison is the same, and the output is not */
+        return true;
+    }
+    struct deviation deviation;
+    const struct observation nothing = {.grade_promised = trial->plugin->kernel.grade};
+    const struct verdict first = judge_first(trial, &deviation, &nothing);
+    const struct verdict now = trial_judge_now(trial, &deviation, &nothing);
+    trial->seen.poison_leaked = first.status == STATUS_PASS && now.status != STATUS_PASS;
+    return true;
+}
+
+void trial_look_at_inputs(struct trial *trial, enum poison poison, uint64_t digest) {
+    char where[64];
+    if (poison != POISON_NONE && !fixture_guards_intact(trial->fixture, poison, where))
+        break_guard(trial, "%s", where);
+    if (trial_digest_inputs(trial->fixture) != digest) trial->seen.input_changed = true;
+}
+
+/* Everything under one poison; `first` phase of the row: also repeats. */
+static bool phase(struct trial *trial, enum poison poison, bool first) {
+    const uint64_t digest = trial_digest_inputs(trial->fixture);
+    bool well = trial_prepare(trial) && trial_launch(trial, false);
+    if (well && first) {
+        outputs_copy(&trial->outputs, trial->first);
+        if (trial->options->sanitizer == NULL) well = repeat(trial) && look_for_stale(trial);
+    } else if (well) {
+        well = look_for_leak(trial);
+    }
+    well = well && trial_finish(trial);
+    /* Also of a kernel that died: they are used again. */
+    trial_look_at_inputs(trial, poison, digest);
+    return well;
+}
+
+/* NaN first: what is judged saw the worst. 6e4 before infinity, because a kernel that hides NaN
+ * behind a product with 0 hides infinity there too. A problem that hides nothing but guards gets
+ * the others only where launches are short. */
+static bool provoke(struct trial *trial) {
+    static const enum poison poisons[] = {POISON_NAN, POISON_BIG, POISON_INF};
+    const int last = trial->options->sanitizer != NULL ? 1 : 3;
+    if (!trial->options->poison) return phase(trial, POISON_NONE, true);
+    for (int n = 0; n < last && !trial->seen.guard_broken && !trial->seen.input_changed; n++) {
+        const int64_t hidden = fixture_poison(trial->fixture, poisons[n], trial->threads);
+        if (n > 0 && !affordable(trial, 1) && !(n == 1 && hidden > 0)) break;
+        if (!phase(trial, poisons[n], n == 0)) return false;
+    }
+    return true;
+}
+
+static void judge_row(struct trial *trial) {
+    trial->verdict = judge_first(trial, &trial->row->deviation, &trial->seen);
+    if (trial->stale &&
+        (trial->verdict.status == STATUS_PASS || trial->verdict.status > STATUS_FAIL_NONDET)) {
+        trial_end(trial, STATUS_FAIL_NONDET,
+                  "returned the previous call's output: V changed its sign, "
+                  "out did not");
+    }
+    const unsigned char *lse = trial->first, *out = lse + trial->outputs.lse_bytes;
+    const struct samples_output judged = {
+        .view = &trial->view,
+        .answer = &trial->fixture->answer,
+        .out = out,
+        .lse = trial->writes_lse ? (const float *)(const void *)lse : NULL,
+        .p_dtype = (enum attn_dtype)trial->plugin->kernel.p_dtype,
+    };
+    samples_keep_failure(trial->options->samples, trial->verdict.status, &trial->row->deviation,
+                         &judged);
+}
+
+/* The middle: a worker that has the kernel and the memory, until the row's end. */
+static void run(struct trial *trial) {
+    if (!load(trial) || !map(trial) || !provoke(trial)) return;
+    judge_row(trial);
+    if (trial->verdict.status != STATUS_PASS || !trial->options->time || is_twin(trial) ||
+        trial->options->sanitizer != NULL)
+        return;
+    if (!trial_time(trial)) return;
+    trial->verdict = judge(&trial->row->deviation, &trial->seen);
+    if (trial->verdict.status == STATUS_PASS) trial_rate(trial);
+}
+
+void trial_describe(struct row *row, const struct plugin *plugin, const struct fixture *fixture,
+                    const struct trial_options *options) {
+    const struct attn_problem *problem = &fixture->problem.attn;
+    const struct answer *answer = &fixture->answer;
+    *row = (struct row){
+        .device_index = options->device_index,
+        .revision = plugin->kernel.revision,
+        .batch = problem->batch,
+        .q_heads = problem->q_heads,
+        .kv_heads = problem->kv_heads,
+        .q_len = problem->q_len,
+        .kv_len = problem->kv_len,
+        .head_dim = problem->head_dim,
+        .page_size = problem->page_size,
+        .pages = problem->pages,
+        .deviation = {.worst = {.b = -1, .h = -1, .i = -1, .d = -1},
+                      .lse_worst = {.b = -1, .h = -1, .i = -1, .d = -1}},
+    };
+    for (const struct row_field *field = row_fields; field->name != NULL; field++) {
+        if (field->type == ROW_REAL)
+            *(double *)((char *)row + field->offset) = NAN; /* until known */
+    }
+    if (answer->rows != NULL) {
+        row->kept_ratio = answer->kept_ratio;
+        row->kept_mass = answer->kept_mass;
+    }
+    snprintf(row->kernel, sizeof row->kernel, "%s", plugin->id);
+    snprintf(row->device, sizeof row->device, "%s",
+             device_name((enum attn_device)plugin->kernel.device));
+    snprintf(row->variant, sizeof row->variant, "%s",
+             variant_name((enum attn_variant)problem->variant));
+    snprintf(row->method, sizeof row->method, "%s", plugin->name);
+    snprintf(row->change, sizeof row->change, "%s", plugin->change);
+    snprintf(row->library_digest, sizeof row->library_digest, "%s", plugin->digest);
+    snprintf(row->line, sizeof row->line, "%s", fixture->line);
+    snprintf(row->file, sizeof row->file, "%s", options->file != NULL ? options->file : "");
+    snprintf(row->fixture_digest, sizeof row->fixture_digest, "%s", fixture->digest);
+    snprintf(row->dtype, sizeof row->dtype, "%s", dtype_name((enum attn_dtype)problem->dtype));
+}
+
+static void describe_repeat(struct row *row, const struct plugin *plugin,
+                            const struct trial_options *options) {
+    const bool by_id = plugin->found && getenv("ATTEST_KERNELS") == NULL;
+    int used = snprintf(row->repeat, sizeof row->repeat, "attest run '%s'",
+                        by_id ? plugin->id : plugin->path);
+    used += snprintf(row->repeat + used, sizeof row->repeat - (size_t)used,
+                     row->file[0] ? " -f '%s'" : " %s", row->file[0] ? row->file : row->line);
+    if (options->threads > 0 && (size_t)used < sizeof row->repeat)
+        used += snprintf(row->repeat + used, sizeof row->repeat - (size_t)used, " --threads %d",
+                         options->threads);
+    if (!options->poison && (size_t)used < sizeof row->repeat)
+        used += snprintf(row->repeat + used, sizeof row->repeat - (size_t)used, " --no-poison");
+    if (options->device_index > 0 && (size_t)used < sizeof row->repeat)
+        used += snprintf(row->repeat + used, sizeof row->repeat - (size_t)used, " --device %s:%lld",
+                         row->device, (long long)options->device_index);
+    if (options->sanitizer != NULL && (size_t)used < sizeof row->repeat)
+        snprintf(row->repeat + used, sizeof row->repeat - (size_t)used, " --sanitize %s",
+                 options->sanitizer->tool);
+}
+
+static void conclude(struct trial *trial) {
+    struct row *row = trial->row;
+    const struct verdict *verdict = &trial->verdict;
+    const double elements = (double)row->deviation.elements; /* 0: the ratios are unknown */
+    row->nan_ratio = (double)row->deviation.nan_count / elements;
+    row->inf_ratio = (double)row->deviation.inf_count / elements;
+    row->unwritten_ratio = (double)row->deviation.unwritten_count / elements;
+    if (!row->deviation.lse_judged) row->deviation.lse_max = NAN;
+    row->bias_warning = verdict->bias_warning;
+    snprintf(row->status, sizeof row->status, "%s", status_name(verdict->status));
+    snprintf(row->reason, sizeof row->reason, "%s", verdict->reason);
+    snprintf(row->grade, sizeof row->grade, "%c", verdict->grade);
+    if (verdict->status != STATUS_PASS && verdict->status != STATUS_REFUSED)
+        describe_repeat(row, trial->plugin, trial->options);
+    row->seconds = clock_s() - trial->start_s;
+}
+
+/* A worker for the row: the one that is kept, if it still answers, or a new one. */
+static bool start(struct trial *trial, struct client *own, struct fault *fault) {
+    struct client *kept = trial->options->client;
+    const bool share =
+        kept != NULL && driver_of((enum attn_device)trial->plugin->kernel.device)->library != NULL;
+    trial->client = share ? kept : own;
+    if (trial->client->pid > 0) {
+        json_t *hello = client_ask(trial->client, json_pack("{s:s}", "op", "hello"), 5);
+        json_decref(hello);
+        if (hello != NULL) return true;
+        client_stop(trial->client);
+    }
+    const struct sanitizer *sanitizer = trial->options->sanitizer;
+    return client_start(trial->client, trial->options->program,
+                        sanitizer != NULL ? sanitizer->command : NULL, fault);
+}
+
+static bool did_well(const struct trial *trial) {
+    const enum status status = trial->verdict.status;
+    return status == STATUS_PASS || status == STATUS_REFUSED || status == STATUS_UNSTABLE;
+}
+
+/* A worker that is kept has seen nothing but kernels that did well. */
+static void leave(struct trial *trial, const struct client *own) {
+    char reason[256];
+    if (trial->client == own || !did_well(trial) ||
+        !tell(trial, "unload", trial->options->watchdog_seconds))
+        client_stop(trial->client);
+    if (trial->options->sanitizer == NULL) return;
+    const enum status found = sanitizer_look(trial->options->sanitizer, reason);
+    if (found == STATUS_PASS) return;
+    trial_end(trial, found, "%s", reason);
+    client_stop(trial->client);
+}
+
+bool trial_run(struct row *row, const struct plugin *plugin, struct fixture *fixture,
+               const struct trial_options *asked, bool *fixture_spoilt, struct fault *fault) {
+    struct trial_options patient = *asked;
+    const struct trial_options *options = asked;
+    if (plugin->kernel.device == ATTN_ASCEND_TWIN) {
+        patient.watchdog_seconds *= twin_patience;
+        options = &patient;
+    }
+    struct trial trial = {
+        .plugin = plugin,
+        .options = options,
+        .fixture = fixture,
+        .row = row,
+        .view = fixture_view(fixture),
+        .threads = options->threads > 0 ? options->threads : machine_cores(),
+        .writes_lse = plugin->kernel.flags & ATTN_WRITES_LSE,
+        .nondeterministic = plugin->kernel.flags & ATTN_NONDETERMINISTIC,
+        .seen = {.nondeterminism_declared = plugin->kernel.flags & ATTN_NONDETERMINISTIC,
+                 .exact_expected = fixture->problem.data == DATA_EXACT,
+                 .grade_promised = plugin->kernel.grade},
+        .verdict = {.grade = '-'},
+        .start_s = clock_s(),
+    };
+    struct client own = {0};
+    *fixture_spoilt = false;
+    trial_describe(row, plugin, fixture, options);
+    char reason[256];
+    const char *refusal = plugin_refusal(&plugin->kernel, trial.view.problem, reason);
+    if (refusal != NULL) {
+        trial_end(&trial, STATUS_REFUSED, "%s", refusal);
+        conclude(&trial);
+        return true;
+    }
+    struct work work;
+    if (!work_count(&work, &trial.view, fault) ||
+        !outputs_allocate(&trial.outputs, trial.view.problem, fault))
+        return false;
+    row->flops = work.flops;
+    row->bytes = work.bytes;
+    trial.read_bytes = work.read_bytes;
+    outputs_guard(&trial.outputs);
+    trial.first = malloc(trial.outputs.out_bytes + trial.outputs.lse_bytes + 1);
+    const bool started = trial.first != NULL
+                             ? start(&trial, &own, fault)
+                             : fault_set(fault, FAULT_OURS, "out of memory for an output");
+    if (started) run(&trial);
+    if (started) leave(&trial, &own);
+    *fixture_spoilt = trial.seen.input_changed;
+    if (started) conclude(&trial);
+    outputs_free(&trial.outputs);
+    free(trial.first);
+    return started;
+}

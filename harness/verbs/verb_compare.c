@@ -1,0 +1,111 @@
+/* attest compare: two runs, or two kernels within one, row by row. */
+#include "../report/compare.h"
+#include "../verb.h"
+
+#include <string.h>
+
+enum { OPTION_KERNELS = 256, OPTION_COLD, OPTION_JSON };
+
+struct options {
+    struct compare_options compare;
+    bool json;
+    const char *runs[2];
+    int run_count;
+};
+
+static const struct argp_option argp_options[] = {
+    {"kernels", OPTION_KERNELS, "OLD NEW", 0,
+     "compare kernels that match the glob OLD with those that match NEW, within one run or across "
+     "two",
+     0},
+    {"cold", OPTION_COLD, NULL, 0, "compare cold timings instead of warm ones", 0},
+    {"json", OPTION_JSON, NULL, 0, "one object instead of Markdown", 0},
+    {0},
+};
+
+static error_t parse_option(int key, char *argument, struct argp_state *state) {
+    struct options *options = state->input;
+    switch (key) {
+    case OPTION_KERNELS:
+        /* argp knows options of one argument; the second is the next word. */
+        if (state->next >= state->argc) argp_error(state, "--kernels takes two globs: OLD NEW");
+        options->compare.kernels_before = argument;
+        options->compare.kernels_after = state->argv[state->next++];
+        return 0;
+    case OPTION_COLD:
+        options->compare.cold = true;
+        return 0;
+    case OPTION_JSON:
+        options->json = true;
+        return 0;
+    case ARGP_KEY_ARG:
+        if (options->run_count == 2) argp_error(state, "two runs at most: '%s'", argument);
+        options->runs[options->run_count++] = argument;
+        return 0;
+    case ARGP_KEY_END:
+        if (options->run_count == 0) argp_error(state, "a run is missing");
+        if (options->run_count == 1 && options->compare.kernels_before == NULL)
+            argp_error(state, "one run is compared with another, or with --kernels OLD NEW");
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static const struct argp argp = {
+    .options = argp_options,
+    .parser = parse_option,
+    .args_doc = "OLD NEW\nRUN --kernels OLD NEW",
+    .doc = "Joins the rows of two runs by kernel and problem and says which became faster, slower "
+           "or wrong. A verdict on time needs quartile intervals that do not overlap. Without "
+           "--kernels a kernel is compared with itself. With it, each is paired with its next of "
+           "kin: same device and method where there are such pairs, so that '*_r1' '*_r2' compares "
+           "revisions, and otherwise any, so that 'decode_naive_*' 'decode_flash_*' compares "
+           "methods. Exit status 2 when any row became slower or worse, 5 when nothing joins.",
+};
+
+static int compare(int argc, char **argv) {
+    struct options options = {0};
+    argp_parse(&argp, argc, argv, 0, NULL, &options);
+    const char *const before_name = options.runs[0];
+    const char *const after_name = options.runs[options.run_count - 1];
+
+    struct fault fault = {0};
+    struct run before = {0}, after = {0};
+    struct comparison comparison = {0};
+    const bool one = options.run_count == 1;
+    bool ok = run_read(&before, before_name, &fault) &&
+              (one || run_read(&after, after_name, &fault)) &&
+              compare_runs(&comparison, &before, one ? &before : &after, &options.compare, &fault);
+    if (ok && comparison.pair_count == 0) {
+        ok = fault_set(&fault, FAULT_NOTHING,
+                       "no row of '%s' has a counterpart in '%s': same kernel, line and fixture "
+                       "digest expected%s",
+                       before_name, after_name,
+                       comparison.redrawn > 0 ? "; lines agree, but the inputs changed" : "");
+    }
+    if (ok && options.json) {
+        json_t *json = compare_json(&comparison);
+        json_dumpf(json, stdout, JSON_INDENT(2));
+        putchar('\n');
+        json_decref(json);
+    } else if (ok) {
+        compare_print(stdout, &comparison, one ? options.compare.kernels_before : before_name,
+                      one ? options.compare.kernels_after : after_name);
+    }
+    const int status = !ok ? verb_fault(&fault) : comparison.regressions > 0 ? EXIT_REGRESSION : 0;
+    if (ok && comparison.machines_differ[0])
+        fprintf(stderr, "attest: the machines differ: %s\n", comparison.machines_differ);
+    compare_free(&comparison);
+    run_free(&before);
+    run_free(&after);
+    return status;
+}
+
+const struct verb verb_compare = {
+    .name = "compare",
+    .arguments = "OLD NEW | RUN --kernels OLD NEW",
+    .summary = "which kernel became faster, slower or wrong",
+    .argp = &argp,
+    .run = compare,
+};

@@ -1,0 +1,326 @@
+/* attest fuzz: drawn problems, every kernel that takes them, no timing and no cache. Small problems
+ * also go to the definition, which has to agree with the oracle. A line that fails is shrunk while
+ * the same kernel fails on it. */
+#include "../report/compare.h"
+#include "fuzz.h"
+#include "../trial/obtain.h"
+#include "../trial/trial.h"
+#include "../verb.h"
+#include "../../oracle/clock.h"
+#include "../../oracle/oracle.h"
+
+#include <math.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum {
+    OPTION_JSON = 256,
+    DEFINITION_PRODUCTS_MAX = 1 << 18,
+    SHRINK_TRIALS = 200,
+    SHRINKS_MAX = 3, /* a kernel: one that is always wrong would be shrunk all day */
+    WATCHDOG_SECONDS = 10
+};
+
+struct options {
+    bool json;
+    int64_t count;
+    double minutes;
+    uint64_t seed;
+    int threads;
+    const char **globs;
+    int64_t glob_count;
+};
+
+static const struct argp_option argp_options[] = {
+    {"count", 'n', "N", 0, "so many problems (default 1000 where --minutes is not given)", 0},
+    {"minutes", 'm', "M", 0, "stop after so many minutes", 0},
+    {"seed", 's', "S", 0, "which problems: the same seed draws the same ones (default 1)", 0},
+    {"kernels", 'k', "GLOB", 0,
+     "only kernels that match; may be repeated; default: all but the twin's", 0},
+    {"threads", 't', "N", 0, "threads for kernels (default: 1 for most problems, else 2 to 4)", 0},
+    {"json", OPTION_JSON, NULL, 0, "counts and failing rows as one object", 0},
+    {0},
+};
+
+static error_t parse_option(int key, char *argument, struct argp_state *state) {
+    struct options *options = state->input;
+    switch (key) {
+    case 'n':
+        options->count = verb_count(argument, 0, INT64_MAX, "count", state);
+        return 0;
+    case 'm':
+        options->minutes = verb_number(argument, 0, 1e6, "minutes", state);
+        return 0;
+    case 's':
+        options->seed = (uint64_t)verb_count(argument, 0, INT64_MAX, "seed", state);
+        return 0;
+    case 't':
+        options->threads = (int)verb_count(argument, 0, VERB_THREADS_MAX, "threads", state);
+        return 0;
+    case 'k':
+        options->globs[options->glob_count++] = argument;
+        return 0;
+    case OPTION_JSON:
+        options->json = true;
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static const struct argp argp = {
+    .options = argp_options,
+    .parser = parse_option,
+    .doc = "Draws legal problems of every variant, dtype and kind of data, at odd sizes, and runs "
+           "every kernel that takes them. What fails is printed with the command that repeats it "
+           "and shrunk to the simplest line that still fails, ready to be put into a suite.",
+};
+
+static volatile sig_atomic_t interrupted;
+
+static void interrupt(int signal) {
+    (void)signal;
+    interrupted = 1;
+}
+
+struct fuzz {
+    struct options options;
+    struct plugin_list plugins;
+    int *shrinks; /* so far, of each plugin */
+    int threads;  /* for kernels, on the problem at hand */
+    int64_t lines, answers_checked, right, refused, wrong, dead, answers_wrong;
+    json_t *failures;
+    bool broken; /* attest itself failed; `fault` says how */
+    struct fault fault;
+};
+
+static bool obtain(struct fuzz *fuzz, struct fixture *fixture, const char *line) {
+    const struct obtain_options options = {
+        .program = verb_program(), .threads = 1, .uncached = true};
+    if (obtain_line(fixture, line, &options, &fuzz->fault)) return true;
+    fuzz->broken = true;
+    return false;
+}
+
+static bool try_kernel(struct fuzz *fuzz, const struct plugin *plugin, struct fixture *fixture,
+                       struct row *row, bool *spoilt) {
+    struct trial_options options = trial_defaults;
+    options.program = verb_program();
+    options.threads = fuzz->threads;
+    options.time = false;
+    options.watchdog_seconds = WATCHDOG_SECONDS;
+    *row = (struct row){0};
+    if (trial_run(row, plugin, fixture, &options, spoilt, &fuzz->fault)) return true;
+    fuzz->broken = true;
+    return false;
+}
+
+static int row_exit(const struct row *row) {
+    const enum status status = status_of(row);
+    return status == STATUS_COUNT ? EXIT_WRONG_RESULT : status_exit(status);
+}
+
+/* One question of the shrinking: does this kernel fail on that line? */
+struct suspect {
+    struct fuzz *fuzz;
+    const struct plugin *plugin;
+};
+
+static bool suspect_fails(const char *line, void *context) {
+    const struct suspect *suspect = context;
+    struct fixture fixture = {0};
+    struct problem problem;
+    struct row row = {0};
+    struct fault fault;
+    char reason[256];
+    bool spoilt = false;
+    if (interrupted || suspect->fuzz->broken || !problem_parse(&problem, line, &fault) ||
+        plugin_refusal(&suspect->plugin->kernel, &problem.attn, reason) != NULL)
+        return false;
+    const bool fails = obtain(suspect->fuzz, &fixture, line) &&
+                       try_kernel(suspect->fuzz, suspect->plugin, &fixture, &row, &spoilt) &&
+                       row_exit(&row) != 0;
+    fixture_free(&fixture);
+    return fails;
+}
+
+static void report_failure(struct fuzz *fuzz, const struct plugin *plugin, const struct row *row) {
+    struct suspect suspect = {fuzz, plugin};
+    int *const shrinks = &fuzz->shrinks[plugin - fuzz->plugins.plugins];
+    char shrunk[PROBLEM_LINE_BYTES];
+    snprintf(shrunk, sizeof shrunk, "%s", row->line);
+    if (status_of(row) != STATUS_HANG && (*shrinks)++ < SHRINKS_MAX)
+        fuzz_shrink(shrunk, suspect_fails, &suspect, SHRINK_TRIALS);
+    json_t *failure = row_to_json(row);
+    json_object_set_new(failure, "shrunk", json_string(shrunk));
+    json_array_append_new(fuzz->failures, failure);
+    if (!fuzz->options.json) {
+        printf("%s %s %s\n  %s\n  repeat: %s\n  for a suite:\n%s # %s %s\n", row->status,
+               row->kernel, row->line, row->reason, row->repeat, shrunk, row->kernel, row->status);
+        fflush(stdout);
+    }
+}
+
+/* How far two answers may be apart, in units of A: what f64 makes of a logit -- the rule of gate 2
+ * with 2^-53 for 2^-24, because S knows how badly conditioned a logit is (deep: 2e5; MagicPIG at
+ * opposite vectors: more) -- and 1e-12 for everything else. */
+static double answer_tolerance(double s) {
+    return 1e-12 + 2 * (8 * s + 8) * 0x1p-53;
+}
+
+/* The largest |difference| of out and lse in units of what is tolerated. */
+static double disagreement(const struct answer *a, const struct answer *b) {
+    double worst = 0;
+    const int64_t rows = a->batch * a->q_heads * a->row_count;
+    for (int64_t row = 0; row < rows; row++) {
+        if (isinf(a->lse[row]) != isinf(b->lse[row])) return INFINITY;
+        if (isinf(a->lse[row])) continue;
+        const double tolerance = answer_tolerance(a->logit_abs[row]);
+        worst = fmax(worst, fabs(a->lse[row] - b->lse[row]) / tolerance / (1 + fabs(b->lse[row])));
+        for (int64_t n = row * a->head_dim; n < (row + 1) * a->head_dim; n++) {
+            const double difference = fabs(a->out[n] - b->out[n]);
+            if (difference > 0) worst = fmax(worst, difference / tolerance / b->p_abs_v[n]);
+        }
+    }
+    return worst;
+}
+
+/* Before any trial: those overwrite what must not be read. */
+static void check_answer(struct fuzz *fuzz, const struct fixture *fixture) {
+    if (fuzz_products(&fixture->problem) > DEFINITION_PRODUCTS_MAX) return;
+    const struct rule_view view = fixture_view(fixture);
+    struct answer answer = {0};
+    if (!definition_answer(&answer, &view, fixture->problem.rows, 1, &fuzz->fault)) {
+        fuzz->broken = true;
+    } else {
+        fuzz->answers_checked++;
+        const double worst = disagreement(&fixture->answer, &answer);
+        if (!(worst <= 1)) {
+            fuzz->answers_wrong++;
+            fprintf(stderr,
+                    "attest: oracle and definition differ by %.3g times the tolerance on %s\n",
+                    worst, fixture->line);
+        }
+    }
+    answer_free(&answer);
+}
+
+static void try_line(struct fuzz *fuzz, const char *line) {
+    struct fixture fixture = {0};
+    if (!obtain(fuzz, &fixture, line)) return;
+    fuzz->lines++;
+    check_answer(fuzz, &fixture);
+    bool spoilt = false;
+    for (int64_t n = 0; n < fuzz->plugins.count && !fuzz->broken && !interrupted; n++) {
+        const struct plugin *plugin = &fuzz->plugins.plugins[n];
+        struct row row;
+        char reason[256];
+        if (plugin_refusal(&plugin->kernel, &fixture.problem.attn, reason) != NULL) continue;
+        if (spoilt) {
+            fixture_free(&fixture);
+            spoilt = false;
+            if (!obtain(fuzz, &fixture, line)) return;
+        }
+        if (!try_kernel(fuzz, plugin, &fixture, &row, &spoilt)) break;
+        const int exit = row_exit(&row);
+        fuzz->refused += status_of(&row) == STATUS_REFUSED;
+        fuzz->right += exit == 0 && status_of(&row) != STATUS_REFUSED;
+        fuzz->dead += exit == EXIT_CRASH;
+        fuzz->wrong += exit == EXIT_WRONG_RESULT;
+        if (exit != 0) report_failure(fuzz, plugin, &row);
+    }
+    fixture_free(&fixture);
+}
+
+static void fuzz_all(struct fuzz *fuzz) {
+    const struct options *options = &fuzz->options;
+    const bool talks = isatty(STDERR_FILENO);
+    const double start = clock_s();
+    for (int64_t n = 0; !interrupted && !fuzz->broken; n++) {
+        if (options->count > 0 && n >= options->count) break;
+        if (options->minutes > 0 && clock_s() - start > 60 * options->minutes) break;
+        char line[PROBLEM_LINE_BYTES];
+        fuzz_line(line, options->seed, (uint64_t)n);
+        fuzz->threads = options->threads > 0 ? options->threads : n % 4 == 3 ? 2 + n / 4 % 3 : 1;
+        try_line(fuzz, line);
+        if (talks && n % 10 == 9)
+            fprintf(stderr, "\r%lld problems, %lld right, %lld wrong, %lld dead",
+                    (long long)fuzz->lines, (long long)fuzz->right, (long long)fuzz->wrong,
+                    (long long)fuzz->dead);
+    }
+    if (talks) fputs("\r\033[K", stderr);
+}
+
+static void print_summary(struct fuzz *fuzz) {
+    if (fuzz->options.json) {
+        json_t *json = json_pack(
+            "{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:O}", "seed", (json_int_t)fuzz->options.seed,
+            "problems", (json_int_t)fuzz->lines, "right", (json_int_t)fuzz->right, "refused",
+            (json_int_t)fuzz->refused, "wrong", (json_int_t)fuzz->wrong, "dead",
+            (json_int_t)fuzz->dead, "answers_checked", (json_int_t)fuzz->answers_checked,
+            "answers_wrong", (json_int_t)fuzz->answers_wrong, "failures", fuzz->failures);
+        json_dumpf(json, stdout, JSON_INDENT(2));
+        putchar('\n');
+        json_decref(json);
+        return;
+    }
+    printf("seed %llu: %lld problems, %lld rows right, %lld refused, %lld wrong, %lld dead; %lld "
+           "answers checked against the definition, %lld differ\n",
+           (unsigned long long)fuzz->options.seed, (long long)fuzz->lines, (long long)fuzz->right,
+           (long long)fuzz->refused, (long long)fuzz->wrong, (long long)fuzz->dead,
+           (long long)fuzz->answers_checked, (long long)fuzz->answers_wrong);
+}
+
+static int fuzz_status(const struct fuzz *fuzz) {
+    if (fuzz->broken) return verb_fault(&fuzz->fault);
+    if (fuzz->answers_wrong > 0) return FAULT_OURS;
+    if (fuzz->dead > 0) return EXIT_CRASH;
+    return fuzz->wrong > 0 ? EXIT_WRONG_RESULT : 0;
+}
+
+static int run_fuzz(int argc, char **argv) {
+    struct fuzz fuzz = {.options = {.seed = 1}, .failures = json_array()};
+    fuzz.options.globs = calloc((size_t)argc, sizeof *fuzz.options.globs);
+    fuzz.broken = fuzz.failures == NULL || fuzz.options.globs == NULL;
+    if (fuzz.broken) fault_set(&fuzz.fault, FAULT_OURS, "out of memory");
+    if (!fuzz.broken) {
+        argp_parse(&argp, argc, argv, 0, NULL, &fuzz.options);
+        if (fuzz.options.count == 0 && fuzz.options.minutes == 0) fuzz.options.count = 1000;
+        fuzz.broken = !plugin_scan(&fuzz.plugins, verb_program(), verb_kernels(),
+                                   fuzz.options.globs, fuzz.options.glob_count, &fuzz.fault);
+        if (!fuzz.broken && fuzz.options.glob_count == 0)
+            plugin_list_leave_out(&fuzz.plugins, ATTN_ASCEND_TWIN); /* emulation is slow */
+    }
+    if (!fuzz.broken && fuzz.plugins.count == 0) {
+        fuzz.broken = true;
+        fault_set(&fuzz.fault, FAULT_NOTHING, "no kernels in '%s'%s", verb_kernels(),
+                  fuzz.options.glob_count > 0 ? " match" : "");
+    }
+    if (!fuzz.broken) {
+        fuzz.shrinks = calloc((size_t)fuzz.plugins.count, sizeof *fuzz.shrinks);
+        fuzz.broken = fuzz.shrinks == NULL;
+        if (fuzz.broken) fault_set(&fuzz.fault, FAULT_OURS, "out of memory");
+    }
+    if (!fuzz.broken) {
+        signal(SIGINT, interrupt);
+        /* Idle threads that spin cost more than these kernels do. */
+        setenv("OMP_WAIT_POLICY", "passive", 0);
+        fuzz_all(&fuzz);
+        print_summary(&fuzz);
+    }
+    plugin_list_free(&fuzz.plugins);
+    json_decref(fuzz.failures);
+    free(fuzz.options.globs);
+    free(fuzz.shrinks);
+    return fuzz_status(&fuzz);
+}
+
+const struct verb verb_fuzz = {
+    .name = "fuzz",
+    .arguments = "[--count N] [--minutes M] [--seed S]",
+    .summary = "drawn problems, every kernel that takes them",
+    .argp = &argp,
+    .run = run_fuzz,
+};

@@ -1,0 +1,177 @@
+/* attest make: draws fixtures and answers them, one at a time, so that the largest alone decides
+ * how much memory it takes. What is in the cache and loads is left as it is. */
+#include "../trial/obtain.h"
+#include "../session/select.h"
+#include "../verb.h"
+
+#include <jansson.h>
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+enum { OPTION_JSON = 256, OPTION_AGAIN };
+
+struct options {
+    bool json, again;
+    int threads;
+    struct suite lines;
+    struct select_word *words;
+    int64_t word_count;
+};
+
+static const struct argp_option argp_options[] = {
+    {"again", OPTION_AGAIN, NULL, 0, "make fixtures anew that are in the cache", 0},
+    {"threads", 't', "N", 0, "how many threads draw and answer (default: one a core)", 0},
+    {"json", OPTION_JSON, NULL, 0, "an object a line instead of columns", 0},
+    {0},
+};
+
+static bool add_lines(struct options *options, const char *argument, struct fault *fault) {
+    struct suite added;
+    if (!obtain_lines(&added, argument, fault)) return false;
+    struct suite *all = &options->lines;
+    const size_t count = (size_t)(all->count + added.count);
+    void *lines = realloc(all->lines, count * sizeof *all->lines);
+    if (lines == NULL) {
+        suite_free(&added);
+        return fault_set(fault, FAULT_OURS, "out of memory");
+    }
+    all->lines = lines;
+    memcpy(all->lines + all->count, added.lines, (size_t)added.count * sizeof *added.lines);
+    all->count += added.count;
+    suite_free(&added);
+    return true;
+}
+
+static bool add_word(struct options *options, const char *argument, struct fault *fault) {
+    const size_t count = (size_t)options->word_count + 1;
+    void *words = realloc(options->words, count * sizeof *options->words);
+    if (words == NULL) return fault_set(fault, FAULT_OURS, "out of memory");
+    options->words = words;
+    return select_parse(&options->words[options->word_count++], argument, fault);
+}
+
+static error_t parse_option(int key, char *argument, struct argp_state *state) {
+    struct options *options = state->input;
+    struct fault fault;
+    switch (key) {
+    case OPTION_JSON:
+        options->json = true;
+        return 0;
+    case OPTION_AGAIN:
+        options->again = true;
+        return 0;
+    case 't':
+        options->threads = (int)verb_count(argument, 1, VERB_THREADS_MAX, "threads", state);
+        return 0;
+    case ARGP_KEY_ARG:
+        if (select_is_word(argument) ? !add_word(options, argument, &fault)
+                                     : !add_lines(options, argument, &fault))
+            argp_failure(state, fault.code, 0, "%s", fault.text);
+        return 0;
+    case ARGP_KEY_END:
+        if (state->arg_num == (unsigned)options->word_count)
+            argp_error(state, "a suite or a problem line is missing");
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static const struct argp argp = {
+    .options = argp_options,
+    .parser = parse_option,
+    .args_doc = "SUITE|LINE... [WORD...]",
+    .doc =
+        "Draws the fixtures of problem lines, computes their answers and stores both in the "
+        "cache ($ATTEST_CACHE, by default fixtures/cache). A fixture is a function of its line: "
+        "the same bits on every machine. WORDs pick lines: variant=decode dtype=bf16 kv>=4096."
+        "\vPrints the path, the size in bytes, the seconds it took and the digest of the inputs.",
+};
+
+static bool selected(const struct options *options, const char *line) {
+    struct problem problem;
+    struct fault fault;
+    return problem_parse(&problem, line, &fault) &&
+           select_holds(options->words, options->word_count, &problem);
+}
+
+static void print_made(const struct options *options, const struct fixture *fixture,
+                       const struct obtain_report *report) {
+    char path[4096];
+    struct stat status = {.st_size = 0};
+    fixture_cache_path(fixture->line, path);
+    stat(path, &status);
+    const double seconds = report->load_seconds + report->generate_seconds +
+                           report->oracle_seconds + report->write_seconds;
+    if (!options->json) {
+        printf("%s %lld %.2f %s\n", path, (long long)status.st_size, seconds, fixture->digest);
+    } else {
+        json_t *json =
+            json_pack("{s:s, s:s, s:I, s:f, s:s, s:b, s:f, s:f, s:f, s:f, s:f, s:I}", "line",
+                      fixture->line, "path", path, "bytes", (json_int_t)status.st_size, "seconds",
+                      seconds, "digest", fixture->digest, "cached", report->cached, "load_seconds",
+                      report->load_seconds, "generate_seconds", report->generate_seconds,
+                      "oracle_seconds", report->oracle_seconds, "write_seconds",
+                      report->write_seconds, "oracle_product_flops", report->cost.product_flops,
+                      "oracle_memory_bytes", (json_int_t)report->cost.memory_bytes);
+        json_dumpf(json, stdout, JSON_COMPACT);
+        putchar('\n');
+        json_decref(json);
+    }
+    fflush(stdout);
+}
+
+static int make_one(const struct options *options, const char *line, int64_t number,
+                    int64_t count) {
+    struct obtain_report report = {.cached = false};
+    const struct obtain_options obtain = {.program = verb_program(),
+                                          .threads = options->threads,
+                                          .again = options->again,
+                                          .must_store = true,
+                                          .report = &report};
+    struct fixture fixture;
+    struct fault fault;
+    if (!obtain_line(&fixture, line, &obtain, &fault)) return verb_fault(&fault);
+    if (report.cached)
+        fprintf(stderr, "%lld/%lld %s: cached, loaded in %.2f s\n", (long long)number,
+                (long long)count, fixture.line, report.load_seconds);
+    else
+        fprintf(stderr, "%lld/%lld %s: drawn in %.2f s, answered in %.2f s, written in %.2f s\n",
+                (long long)number, (long long)count, fixture.line, report.generate_seconds,
+                report.oracle_seconds, report.write_seconds);
+    print_made(options, &fixture, &report);
+    fixture_free(&fixture);
+    return 0;
+}
+
+static int make_run(int argc, char **argv) {
+    struct options options = {.json = false};
+    argp_err_exit_status = FAULT_INPUT;
+    argp_parse(&argp, argc, argv, 0, NULL, &options);
+
+    int64_t count = 0;
+    for (int64_t n = 0; n < options.lines.count; n++)
+        count += selected(&options, options.lines.lines[n]);
+    int status = 0;
+    if (count == 0) {
+        struct fault fault;
+        fault_set(&fault, FAULT_NOTHING, "no line is picked by the words");
+        status = verb_fault(&fault);
+    }
+    for (int64_t n = 0, number = 0; status == 0 && n < options.lines.count; n++)
+        if (selected(&options, options.lines.lines[n]))
+            status = make_one(&options, options.lines.lines[n], ++number, count);
+    suite_free(&options.lines);
+    free(options.words);
+    return status;
+}
+
+const struct verb verb_make = {
+    .name = "make",
+    .arguments = "SUITE|LINE... [WORD...]",
+    .summary = "fixtures and their answers",
+    .argp = &argp,
+    .run = make_run,
+};

@@ -1,0 +1,179 @@
+/* attest run: what was asked for; session.h does it. */
+#include "../session/select.h"
+#include "../session/session.h"
+#include "../verb.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    KEY_OUT = 256,
+    KEY_RESUME,
+    KEY_SHARD,
+    KEY_NO_POISON,
+    KEY_NO_TIME,
+    KEY_TIME_MS,
+    KEY_WATCHDOG,
+    KEY_REPEATS,
+    KEY_NO_PROBE,
+    KEY_ANCHORS,
+    KEY_SANITIZE,
+};
+
+static const struct argp_option options[] = {
+    {"suite", 's', "SUITE", 0, "Problems of a suite (or of a file of lines); may be repeated", 0},
+    {"file", 'f', "FILE", 0, "A fixture made elsewhere; may be repeated", 0},
+    {"out", KEY_OUT, "DIR", 0, "Where the run goes; default reports/runs/<time>-<commit>-<device>",
+     0},
+    {"resume", KEY_RESUME, "DIR", 0, "Add to that run what it does not hold yet", 0},
+    {"device", 'd', "LIST", 0,
+     "Only these, and kernels for them: cpu, cuda (the first GPU), cuda:1, cuda:all, ascend and "
+     "the like, twin, joined by commas; may be repeated. Several GPUs share the rows. `attest list "
+     "devices` tells what there is; default: kernels of every kind, on the first device of it, the "
+     "twin's where kernels are named",
+     0},
+    {"sanitize", KEY_SANITIZE, "TOOL", 0,
+     "GPU kernels only, each launched once under compute-sanitizer and not timed; its findings are "
+     "statuses. TOOL is memcheck, racecheck, initcheck or synccheck",
+     0},
+    {"shard", KEY_SHARD, "I/N", 0, "Only part I of N; the parts are disjoint, and all of it", 0},
+    {"threads", 't', "N", 0,
+     "Threads for kernels, oracle and judge; default: all cores, which several GPUs divide", 0},
+    {"no-poison", KEY_NO_POISON, NULL, 0, "Leave what must not be read as the fixture has it", 0},
+    {"no-time", KEY_NO_TIME, NULL, 0, "Check only", 0},
+    {"time-ms", KEY_TIME_MS, "MS", 0, "Cap on timing, for cold and for warm each; default 300", 0},
+    {"watchdog", KEY_WATCHDOG, "SECONDS", 0, "A launch that takes longer hangs; default 60", 0},
+    {"repeats", KEY_REPEATS, "N", 0, "Launches that must agree bit by bit; default 10", 0},
+    {"anchors", KEY_ANCHORS, NULL, 0,
+     "Add rows for two kernels that are computed here: ideal, the answer rounded once, and std16, "
+     "the textbook with S and P in 16 bits",
+     0},
+    {"no-probe", KEY_NO_PROBE, NULL, 0, "Do not measure the machine's ceilings first", 0},
+    {"json", 'j', NULL, 0, "Print the rows as JSON lines", 0},
+    {"quiet", 'q', NULL, 0, "Print rows that did not pass only", 0},
+    {0},
+};
+
+static void add_text(struct texts *texts, const char *text, struct argp_state *state) {
+    const char **list = realloc(texts->list, (size_t)(texts->count + 1) * sizeof *texts->list);
+    if (list == NULL) {
+        argp_failure(state, FAULT_OURS, 0, "out of memory");
+        return;
+    }
+    texts->list = list;
+    texts->list[texts->count++] = text;
+}
+
+/* "f16-...": a problem line begins with a dtype. */
+static bool is_line(const char *argument) {
+    char word[16];
+    enum attn_dtype dtype;
+    snprintf(word, sizeof word, "%.*s", (int)strcspn(argument, "-"), argument);
+    return strchr(argument, '-') != NULL && dtype_parse(&dtype, word);
+}
+
+static void parse_shard(struct session_options *asked, const char *text, struct argp_state *state) {
+    char rest;
+    long long part, parts;
+    if (sscanf(text, "%lld/%lld%c", &part, &parts, &rest) != 2 || parts < 1 || part < 1 ||
+        part > parts)
+        argp_error(state, "--shard takes I/N with I in 1..N, not '%s'", text);
+    asked->shard = part;
+    asked->shards = parts;
+}
+
+static error_t parse(int key, char *text, struct argp_state *state) {
+    struct session_options *asked = state->input;
+    struct trial_options *trial = &asked->trial;
+    switch (key) {
+    case 's':
+        add_text(&asked->suites, text, state);
+        return 0;
+    case 'f':
+        add_text(&asked->files, text, state);
+        return 0;
+    case 'd':
+        add_text(&asked->devices, text, state);
+        return 0;
+    case KEY_OUT:
+        asked->out = text;
+        return 0;
+    case KEY_RESUME:
+        asked->resume = text;
+        return 0;
+    case KEY_SHARD:
+        parse_shard(asked, text, state);
+        return 0;
+    case 't':
+        trial->threads = (int)verb_count(text, 1, VERB_THREADS_MAX, "threads", state);
+        return 0;
+    case KEY_NO_POISON:
+        trial->poison = false;
+        return 0;
+    case KEY_NO_TIME:
+        trial->time = false;
+        return 0;
+    case KEY_TIME_MS:
+        trial->plan.total_ms_max = verb_number(text, 1, 1e6, "time-ms", state);
+        return 0;
+    case KEY_WATCHDOG:
+        trial->watchdog_seconds = verb_number(text, 0.1, 1e5, "watchdog", state);
+        return 0;
+    case KEY_REPEATS:
+        trial->repeats = (int)verb_count(text, 1, 200, "repeats", state);
+        return 0;
+    case KEY_SANITIZE:
+        asked->sanitize = text;
+        return 0;
+    case KEY_ANCHORS:
+        asked->anchors = true;
+        return 0;
+    case KEY_NO_PROBE:
+        asked->no_probe = true;
+        return 0;
+    case 'j':
+        asked->json = true;
+        return 0;
+    case 'q':
+        asked->quiet = true;
+        return 0;
+    case ARGP_KEY_ARG:
+        add_text(select_is_word(text) ? &asked->words
+                 : is_line(text)      ? &asked->lines
+                                      : &asked->globs,
+                 text, state);
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static const struct argp argp = {
+    .options = options,
+    .parser = parse,
+    .args_doc = "[KERNEL...] [-s SUITE|-f FILE|LINE...] [WORD...]",
+    .doc = "Checks kernels against exact answers and times them. KERNEL is a glob over names as "
+           "`attest list kernels` prints them, or a path to an .so; without one, all kernels run. "
+           "LINE is a problem, WORD selects among the problems: variant=decode_paged dtype=bf16 "
+           "kv>=4096. Without a problem, the suite smoke is run.\vWhat was done stays done: a run "
+           "that was interrupted is readable, and --resume with the same arguments completes it.",
+};
+
+static int run_run(int argc, char **argv) {
+    struct session_options asked = {.trial = trial_defaults};
+    argp_parse(&argp, argc, argv, 0, NULL, &asked);
+    asked.trial.program = verb_program();
+    const int status = session_run(&asked, argc, argv);
+    struct texts *const texts[] = {&asked.globs, &asked.suites, &asked.files,
+                                   &asked.lines, &asked.words,  &asked.devices};
+    for (size_t n = 0; n < sizeof texts / sizeof texts[0]; n++) free(texts[n]->list);
+    return status;
+}
+
+const struct verb verb_run = {
+    .name = "run",
+    .arguments = "[KERNEL...] [-s SUITE|-f FILE|LINE...]",
+    .summary = "check and time",
+    .argp = &argp,
+    .run = run_run,
+};

@@ -1,0 +1,401 @@
+/* attest selftest: is the judge to be believed? Kernels with one planted bug each (planted/) run in
+ * real workers, on the CPU and on a GPU where there is one, and each must end in its own status,
+ * for its own reason; then every CPU kernel runs on the suite smoke and must pass. */
+#include "../trial/client.h"
+#include "../trial/devices.h"
+#include "../trial/obtain.h"
+#include "../trial/sanitizer.h"
+#include "../trial/trial.h"
+#include "../verb.h"
+#include "../../oracle/clock.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { OPTION_JSON = 256 };
+
+struct options {
+    bool json;
+    int threads;
+};
+
+static const struct argp_option argp_options[] = {
+    {"threads", 't', "N", 0, "threads for kernels (default: all cores)", 0},
+    {"json", OPTION_JSON, NULL, 0, "one object instead of a table", 0},
+    {0},
+};
+
+static error_t parse_option(int key, char *argument, struct argp_state *state) {
+    struct options *options = state->input;
+    switch (key) {
+    case 't':
+        options->threads = (int)verb_count(argument, 1, VERB_THREADS_MAX, "threads", state);
+        return 0;
+    case OPTION_JSON:
+        options->json = true;
+        return 0;
+    case ARGP_KEY_ARG:
+        argp_error(state, "unexpected argument '%s'", argument);
+        return EINVAL;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static const struct argp argp = {
+    .options = argp_options,
+    .parser = parse_option,
+    .doc =
+        "Runs kernels with planted bugs -- a dropped key, a scale wrong by a thousandth, a write "
+        "past the end, a crash -- and checks that each is found for what it is: on the CPU and, "
+        "where they are here, on a GPU and under compute-sanitizer; then runs every CPU kernel on "
+        "the suite smoke, where all must pass. Says which expectation failed, if one did.",
+};
+
+/* Problems on which a bug has to show. Sequences do not fill their last page: there is a key after
+ * the last. */
+#define DECODE "f16-b2-hq8-hkv2-q1-kv4096-d64-normal-seed1"
+#define DECODE_SHORT "f16-b2-hq8-hkv2-q1-kv256-d64-normal-seed1"
+#define DECODE_BF16 "bf16-b2-hq8-hkv2-q1-kv4096-d64-normal-seed1"
+#define PREFILL "f16-b1-hq2-hkv1-q64-kv4096-d64-causal-normal-seed1"
+#define PREFILL_BF16 "bf16-b1-hq2-hkv1-q64-kv4096-d64-causal-normal-seed1"
+#define PAGED "f16-b3-hq4-hkv2-q1-kv4000-d64-page64-lens4000,1000,190-normal-seed1"
+#define PAGED_EMPTY "f16-b3-hq4-hkv2-q1-kv1000-d64-page64-lens1000,0,190-normal-seed1"
+
+/* Where planted kernels run. A launch may take watchdog_seconds; only the kernel that hangs does.
+ * On a GPU that is also what opening it may take, and much of a row's time for repeats goes there.
+ */
+static const struct place {
+    const char *name;
+    enum attn_device device;
+    const char *tool; /* compute-sanitizer's */
+    double watchdog_seconds, repeat_seconds;
+} places[] = {{"cpu", ATTN_CPU, NULL, 2, 2},
+              {"cuda", ATTN_CUDA, NULL, 10, 20},
+              {"memcheck", ATTN_CUDA, "memcheck", 60, 20},
+              {"racecheck", ATTN_CUDA, "racecheck", 60, 20},
+              {"initcheck", ATTN_CUDA, "initcheck", 60, 20}};
+enum { PLACES = sizeof places / sizeof places[0] };
+/* Several, each by its bit. */
+enum {
+    CPU = 1,
+    CUDA = 2,
+    BOTH = CPU | CUDA,
+    MEMCHECK = 4,
+    RACECHECK = 8,
+    INITCHECK = 16,
+    TOOLS = MEMCHECK | RACECHECK | INITCHECK
+};
+
+enum {
+    UNPOISONED = 1, /* on memory as it is, so that only the numbers can tell */
+    TIMED = 2
+};
+
+static const struct expectation {
+    const char *kernel, *line;
+    enum status status;
+    const char *reason; /* what the reason says among other things; of a time, how it was taken */
+    int places, options;
+} expectations[] = {
+    {"decode_flash_r1", DECODE, STATUS_PASS, "", BOTH, 0},
+    {"decode_flash_r1", DECODE_BF16, STATUS_PASS, "", BOTH, 0},
+    {"decode_zeros_r1", DECODE, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
+    {"decode_last_key_dropped_r1", DECODE, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
+    {"decode_last_block_dropped_r1", DECODE, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
+    {"decode_key_twice_r1", DECODE, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
+    {"decode_rescale_missed_r1", DECODE, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
+    {"decode_scale_1_01_r1", DECODE, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
+    {"decode_scale_1_001_r1", DECODE, STATUS_FAIL_ACCURACY, "gate", BOTH, 0},
+    {"decode_out_16bit_r1", DECODE, STATUS_FAIL_ACCURACY, "gate", BOTH, 0},
+    {"decode_denominator_16bit_r1", DECODE, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
+    {"decode_scores_ignored_r1", DECODE, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
+    {"decode_denominator_stale_r1", DECODE, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
+    {"decode_wrong_kv_head_r1", DECODE, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
+    {"decode_lse_base_2_r1", DECODE, STATUS_FAIL_LSE, "gate 5", BOTH, 0},
+    {"decode_out_overrun_r1", DECODE, STATUS_FAIL_OOB_WRITE, "out", BOTH, 0},
+    {"decode_input_changed_r1", DECODE, STATUS_FAIL_INPUT_CHANGED, "", BOTH, 0},
+    {"decode_previous_call_r1", DECODE, STATUS_FAIL_NONDET, "previous call", BOTH, 0},
+    {"decode_runs_differ_r1", DECODE, STATUS_FAIL_NONDET, "differed", BOTH, 0},
+    {"decode_crashes_r1", DECODE, STATUS_CRASH, "", CPU, 0},
+    {"decode_crashes_r1", DECODE, STATUS_CRASH, "ILLEGAL_ADDRESS", CUDA, 0},
+    {"decode_hangs_r1", DECODE, STATUS_HANG, "", BOTH, 0},
+    {"decode_wrong_stream_r1", DECODE, STATUS_FAIL_UNWRITTEN, "never written", CUDA, TIMED},
+    {"decode_flash_r1", DECODE_SHORT, STATUS_PASS, "graph", CUDA, TIMED},
+    {"decode_synchronises_r1", DECODE_SHORT, STATUS_PASS, "events", CUDA, TIMED},
+    {"decode_flash_r1", DECODE_SHORT, STATUS_PASS, "", TOOLS, 0},
+    {"decode_out_overrun_r1", DECODE_SHORT, STATUS_FAIL_OOB_WRITE, "memcheck", MEMCHECK, 0},
+    {"decode_race_r1", DECODE_SHORT, STATUS_FAIL_RACE, "racecheck", RACECHECK, 0},
+    {"decode_uninitialised_r1", DECODE_SHORT, STATUS_FAIL_UNINITIALISED, "initcheck", INITCHECK, 0},
+    {"prefill_exp2_r1", PREFILL, STATUS_PASS, "", BOTH, 0},
+    {"prefill_p_truncated_r1", PREFILL, STATUS_FAIL_ACCURACY, "gate 3", BOTH, 0},
+    {"prefill_exp_16bit_r1", PREFILL, STATUS_FAIL_ACCURACY, "gate 3", BOTH, 0},
+    {"prefill_out_truncated_r1", PREFILL, STATUS_FAIL_ACCURACY, "gate 3", BOTH, 0},
+    {"prefill_tile_unwritten_r1", PREFILL, STATUS_FAIL_UNWRITTEN, "never written", BOTH, 0},
+    {"prefill_exp2_r1", PREFILL_BF16, STATUS_PASS, "", BOTH, 0},
+    {"prefill_p_truncated_r1", PREFILL_BF16, STATUS_FAIL_ACCURACY, "gate 3", BOTH, 0},
+    {"prefill_out_truncated_r1", PREFILL_BF16, STATUS_FAIL_ACCURACY, "gate 3", BOTH, 0},
+    {"decode_paged_split_r1", PAGED, STATUS_PASS, "", BOTH, 0},
+    {"decode_paged_pages_swapped_r1", PAGED, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
+    {"decode_paged_key_too_many_r1", PAGED, STATUS_FAIL_ACCURACY, "gate 2", BOTH, UNPOISONED},
+    {"decode_paged_key_too_many_r1", PAGED, STATUS_FAIL_OOB_READ, "must not be read", BOTH, 0},
+    {"decode_paged_length_overread_r1", PAGED, STATUS_FAIL_OOB_READ, "must not be read", BOTH, 0},
+    {"decode_paged_split_r1", PAGED_EMPTY, STATUS_PASS, "", BOTH, 0},
+    {"decode_paged_empty_row_nan_r1", PAGED_EMPTY, STATUS_FAIL_NAN, "gate 1", BOTH, 0},
+};
+enum { EXPECTATIONS = sizeof expectations / sizeof expectations[0] };
+
+enum { LEFT_OUT_BYTES = 128 };
+struct tally {
+    int64_t right, wrong;
+    int64_t found[STATUS_COUNT];   /* of those that are right */
+    char left_out[LEFT_OUT_BYTES]; /* why nothing was run */
+};
+
+struct selftest {
+    struct options options;
+    struct plugin_list planted, kernels;
+    struct suite smoke;
+    struct fixture fixture;
+    char line[PROBLEM_LINE_BYTES]; /* of the fixture that is held; "" when it is not as drawn */
+    json_t *rows;
+    struct tally at[PLACES];
+    int64_t honest_right, honest_wrong;
+};
+
+/* Holds the fixture of `line`. */
+static bool hold(struct selftest *test, const char *line, struct fault *fault) {
+    const struct obtain_options options = {
+        .program = verb_program(), .threads = test->options.threads, .uncached = true};
+    if (!strcmp(test->line, line)) return true;
+    fixture_free(&test->fixture);
+    test->fixture = (struct fixture){0};
+    test->line[0] = '\0';
+    if (!obtain_line(&test->fixture, line, &options, fault)) return false;
+    snprintf(test->line, sizeof test->line, "%s", line);
+    return true;
+}
+
+static bool run_kernel(struct selftest *test, const struct plugin *plugin, const char *line,
+                       const struct trial_options *options, struct row *row, struct fault *fault) {
+    bool spoilt;
+    if (!options->poison) test->line[0] = '\0'; /* an earlier trial left its poison */
+    *row = (struct row){0};
+    if (!hold(test, line, fault) ||
+        !trial_run(row, plugin, &test->fixture, options, &spoilt, fault))
+        return false;
+    if (spoilt) test->line[0] = '\0';
+    return true;
+}
+
+static const struct plugin *find(const struct plugin_list *list, enum attn_device device,
+                                 const char *name) {
+    for (int64_t n = 0; n < list->count; n++) {
+        const char *slash = strrchr(list->plugins[n].id, '/');
+        if (list->plugins[n].kernel.device == (int32_t)device &&
+            !strcmp(slash != NULL ? slash + 1 : list->plugins[n].id, name))
+            return &list->plugins[n];
+    }
+    return NULL;
+}
+
+static void report(struct selftest *test, const struct row *row, const char *expected, bool right) {
+    if (test->options.json) {
+        json_array_append_new(test->rows,
+                              json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:f}", "kernel",
+                                        row->kernel, "line", row->line, "expected", expected,
+                                        "status", row->status, "reason", row->reason, "grade",
+                                        row->grade, "right", right, "seconds", row->seconds));
+        return;
+    }
+    printf("%-5s  %-34s %-18s %s\n", right ? "right" : "WRONG", row->kernel, row->status,
+           row->reason);
+    if (!right) {
+        printf("       expected %s%s%s\n", expected, row->repeat[0] ? "; repeat: " : "",
+               row->repeat);
+    }
+    fflush(stdout);
+}
+
+static bool as_expected(const struct row *row, const struct expectation *expectation) {
+    const bool pass = expectation->status == STATUS_PASS;
+    const bool timed = pass && expectation->options & TIMED;
+    return !strcmp(row->status, status_name(expectation->status)) &&
+           strstr(timed ? row->warm.how : row->reason, expectation->reason) != NULL &&
+           (!pass || row->grade[0] == 'A');
+}
+
+/* `options` are the place's. */
+static bool run_expectation(struct selftest *test, const struct expectation *expectation,
+                            const struct place *place, struct trial_options *options,
+                            struct tally *tally, struct fault *fault) {
+    struct row row;
+    const struct plugin *plugin = find(&test->planted, place->device, expectation->kernel);
+    if (plugin == NULL)
+        return fault_set(fault, FAULT_NOTHING, "no planted kernel '%s' for %s in '%s'",
+                         expectation->kernel, place->name, verb_planted());
+    options->time = expectation->options & TIMED;
+    options->poison = !(expectation->options & UNPOISONED);
+    if (!run_kernel(test, plugin, expectation->line, options, &row, fault)) return false;
+    const bool right = as_expected(&row, expectation);
+    ++*(right ? &tally->right : &tally->wrong);
+    if (right) tally->found[expectation->status]++;
+    report(test, &row, status_name(expectation->status), right);
+    return true;
+}
+
+static bool run_place(struct selftest *test, int place, struct sanitizer *sanitizer,
+                      struct fault *fault) {
+    struct client client = {0};
+    struct trial_options options = trial_defaults;
+    options.program = verb_program();
+    options.threads = test->options.threads;
+    options.client = &client;
+    options.watchdog_seconds = places[place].watchdog_seconds;
+    options.repeat_seconds = places[place].repeat_seconds;
+    options.sanitizer = sanitizer;
+    bool well = true;
+    for (int n = 0; well && n < EXPECTATIONS; n++) {
+        if (expectations[n].places >> place & 1)
+            well = run_expectation(test, &expectations[n], &places[place], &options,
+                                   &test->at[place], fault);
+    }
+    client_stop(&client);
+    return well;
+}
+
+/* Why no planted kernel runs on a GPU; "" when one does. */
+static bool look_for_gpu(const struct selftest *test, char why[LEFT_OUT_BYTES],
+                         struct fault *fault) {
+    struct machine_device found[MACHINE_DEVICES_MAX];
+    int64_t count = 0;
+    bool built = false;
+    for (int64_t n = 0; n < test->planted.count; n++)
+        built |= test->planted.plugins[n].kernel.device == ATTN_CUDA;
+    if (built && !devices_find(ATTN_CUDA, found, &count, verb_program(), fault)) return false;
+    snprintf(why, LEFT_OUT_BYTES, "%s",
+             !built       ? "none were built"
+             : count == 0 ? "there is no GPU here"
+                          : "");
+    return true;
+}
+
+static bool run_planted(struct selftest *test, struct fault *fault) {
+    char no_gpu[LEFT_OUT_BYTES];
+    if (!look_for_gpu(test, no_gpu, fault)) return false;
+    /* `attest run` does not look in this folder: what repeats a row names the file. */
+    for (int64_t n = 0; n < test->planted.count; n++) test->planted.plugins[n].found = false;
+    for (int place = 0; place < PLACES; place++) {
+        struct sanitizer sanitizer = {0};
+        struct fault missing = {0};
+        char *why = test->at[place].left_out;
+        const char *tool = places[place].tool;
+        if (places[place].device != ATTN_CPU) snprintf(why, LEFT_OUT_BYTES, "%s", no_gpu);
+        if (*why == '\0' && tool != NULL && !sanitizer_open(&sanitizer, tool, &missing))
+            snprintf(why, LEFT_OUT_BYTES, "%.*s", LEFT_OUT_BYTES - 1, missing.text);
+        const bool well =
+            *why != '\0' || run_place(test, place, tool != NULL ? &sanitizer : NULL, fault);
+        sanitizer_close(&sanitizer);
+        if (!well) return false;
+    }
+    return true;
+}
+
+/* The table prints only what went wrong here: hundreds of rows that pass say nothing. */
+static bool run_honest(struct selftest *test, struct fault *fault) {
+    struct trial_options options = trial_defaults;
+    options.program = verb_program();
+    options.threads = test->options.threads;
+    options.time = false;
+    for (int64_t line = 0; line < test->smoke.count; line++) {
+        for (int64_t n = 0; n < test->kernels.count; n++) {
+            const struct plugin *plugin = &test->kernels.plugins[n];
+            struct row row;
+            char reason[256];
+            if (plugin->kernel.device != ATTN_CPU) continue;
+            if (!hold(test, test->smoke.lines[line], fault)) return false;
+            if (plugin_refusal(&plugin->kernel, &test->fixture.problem.attn, reason) != NULL)
+                continue;
+            if (!run_kernel(test, plugin, test->smoke.lines[line], &options, &row, fault))
+                return false;
+            if (!strcmp(row.status, status_name(STATUS_REFUSED))) continue;
+            const bool right = !strcmp(row.status, status_name(STATUS_PASS));
+            ++*(right ? &test->honest_right : &test->honest_wrong);
+            if (!right || test->options.json) report(test, &row, status_name(STATUS_PASS), right);
+        }
+    }
+    return true;
+}
+
+static json_t *tally_json(const struct tally *tally) {
+    json_t *json = json_pack("{s:I, s:I}", "right", (json_int_t)tally->right, "wrong",
+                             (json_int_t)tally->wrong);
+    if (tally->left_out[0] != '\0')
+        json_object_set_new(json, "left_out", json_string(tally->left_out));
+    return json;
+}
+
+static void print_json(const struct selftest *test, double seconds) {
+    json_t *planted = json_object();
+    for (int place = 0; place < PLACES; place++)
+        json_object_set_new(planted, places[place].name, tally_json(&test->at[place]));
+    json_t *json = json_pack("{s:O, s:o, s:I, s:I, s:f}", "rows", test->rows, "planted", planted,
+                             "honest_right", (json_int_t)test->honest_right, "honest_wrong",
+                             (json_int_t)test->honest_wrong, "seconds", seconds);
+    json_dumpf(json, stdout, JSON_INDENT(2));
+    putchar('\n');
+    json_decref(json);
+}
+
+static void print_summary(const struct selftest *test, double seconds) {
+    putchar('\n');
+    for (int place = 0; place < PLACES; place++) {
+        const struct tally *tally = &test->at[place];
+        printf("planted, %s: ", places[place].name);
+        if (tally->left_out[0] != '\0') {
+            printf("not run: %s\n", tally->left_out);
+            continue;
+        }
+        printf("%lld as expected, %lld not:", (long long)tally->right, (long long)tally->wrong);
+        for (int status = 0; status < STATUS_COUNT; status++) {
+            if (tally->found[status] > 0)
+                printf(" %s %lld", status_name((enum status)status),
+                       (long long)tally->found[status]);
+        }
+        putchar('\n');
+    }
+    printf("honest CPU kernels on smoke: %lld pass, %lld do not\n%.1f s\n",
+           (long long)test->honest_right, (long long)test->honest_wrong, seconds);
+}
+
+static int run_selftest(int argc, char **argv) {
+    const double start = clock_s();
+    struct selftest test = {.rows = json_array()};
+    struct fault fault = {0};
+    argp_parse(&argp, argc, argv, 0, NULL, &test.options);
+    const bool ran = plugin_scan(&test.planted, verb_program(), verb_planted(), NULL, 0, &fault) &&
+                     plugin_scan(&test.kernels, verb_program(), verb_kernels(), NULL, 0, &fault) &&
+                     suite_read(&test.smoke, verb_suites(), "smoke", &fault) &&
+                     run_planted(&test, &fault) && run_honest(&test, &fault);
+    if (ran) (test.options.json ? print_json : print_summary)(&test, clock_s() - start);
+    int64_t wrong = test.honest_wrong;
+    for (int place = 0; place < PLACES; place++) wrong += test.at[place].wrong;
+    const int status = !ran                     ? verb_fault(&fault)
+                       : wrong > 0              ? EXIT_WRONG_RESULT
+                       : test.honest_right == 0 ? FAULT_NOTHING
+                                                : 0;
+    fixture_free(&test.fixture);
+    plugin_list_free(&test.planted);
+    plugin_list_free(&test.kernels);
+    suite_free(&test.smoke);
+    json_decref(test.rows);
+    return status;
+}
+
+const struct verb verb_selftest = {
+    .name = "selftest",
+    .arguments = "",
+    .summary = "the judge against planted bugs, and all CPU kernels",
+    .argp = &argp,
+    .run = run_selftest,
+};

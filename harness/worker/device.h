@@ -1,0 +1,69 @@
+/* What a worker needs of a device. One of these for each kind, in device_<kind>.c; the worker knows
+ * no device by name, and the parent none at all. */
+#ifndef ATTEST_DEVICE_H
+#define ATTEST_DEVICE_H
+
+#include "../../kernels/attn.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+
+/* What a GPU did during a sample; NaN and "" where nothing can say so. */
+struct device_state {
+    double clock_mhz, watts, celsius;
+    char slowed[96]; /* why the clock was not higher */
+};
+
+struct device {
+    enum attn_device kind;
+    bool events; /* launches are timed between two events on the device, else by the host's clock */
+    /* Sets call->stream for call->device_index; NULL, or why there is no such device here. May be
+     * called again for the same index. */
+    const char *(*open)(struct attn_call *call);
+    /* Scratch: at least 256-byte aligned; NULL when there is no more. */
+    void *(*allocate)(size_t bytes);
+    void (*release)(void *memory);
+    /* Where kernels on this device find a buffer of host memory; NULL when there is no room. On a
+     * CPU that is the buffer itself, and upload and download have nothing to move. */
+    void *(*place)(void *host, size_t bytes);
+    void (*unplace)(void *placed);
+    void (*upload)(void *placed, const void *host, size_t bytes);
+    void (*download)(void *host, const void *placed, size_t bytes);
+    void (*fill)(void *memory, int byte, size_t bytes);
+    /* One launch from the moment it is asked for until its result is there; *us is its time.
+     * Returns what the kernel returned. */
+    const char *(*launch)(const struct attn_kernel *kernel, const struct attn_problem *problem,
+                          const struct attn_call *call, double *us);
+
+    /* The rest is NULL where a device has no such thing. */
+
+    /* Leaves nothing of the tensors in any cache; false when there is no memory to do it with. NULL
+     * of a device that is not timed. */
+    bool (*evict)(int threads);
+    /* Bytes that must be touched between two uses of a line for it to have left every cache. */
+    size_t (*forget_bytes)(void);
+    /* Bytes that can still be allocated. */
+    size_t (*room)(void);
+    void (*copy)(void *to, const void *from, size_t bytes); /* both on the device */
+    /* Records `launches` launches, of calls[0], calls[1], ..., calls[count - 1], calls[0], ...,
+     * to be replayed as one; NULL, or why that cannot be. */
+    const char *(*record)(const struct attn_kernel *kernel, const struct attn_problem *problem,
+                          const struct attn_call *calls, int64_t count, int64_t launches);
+    /* All that was recorded last, *us its time; `state` may be NULL. NULL, or what went wrong. */
+    const char *(*replay)(double *us, struct device_state *state);
+    /* Forgets what was recorded. */
+    void (*erase)(void);
+    /* What went wrong on the device and no launch has said yet: errors of its memory, for one. */
+    const char *(*fault)(void);
+    /* How many there are; 0 without a driver. */
+    int (*count)(void);
+    /* What is known of number `index` without opening it: fields of struct machine_device. */
+    void (*describe)(int index, json_t *json);
+};
+
+/* NULL when this program does not know it. */
+const struct device *device_find(enum attn_device kind);
+
+extern const struct device device_cpu, device_cuda, device_ascend, device_twin;
+
+#endif

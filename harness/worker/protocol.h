@@ -1,0 +1,29 @@
+/* What parent and worker say to each other, as JSON: the descriptions of a kernel and of a problem,
+ * both ways. Names, not numbers, so that a worker in another language needs no copy of attn.h's
+ * enums. The conversation itself is written down at the head of worker.c. */
+#ifndef ATTEST_PROTOCOL_H
+#define ATTEST_PROTOCOL_H
+
+#include "../../kernels/attn.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+
+enum { PROTOCOL_VERSION = 1 };
+
+json_t *problem_to_json(const struct attn_problem *problem);
+bool problem_from_json(struct attn_problem *problem, const json_t *json);
+
+json_t *kernel_to_json(const struct attn_kernel *kernel);
+/* Function pointers stay NULL; kernel->name and ->change point into `json`. */
+bool kernel_from_json(struct attn_kernel *kernel, const json_t *json);
+
+/* A tensor's dtype, shape and stride; where it lies is the caller's to say. */
+json_t *tensor_to_json(const struct attn_tensor *tensor);
+bool tensor_from_json(struct attn_tensor *tensor, const json_t *json);
+
+const char *device_name(enum attn_device device);
+/* {"ok": false, "what": what, "text": text} */
+json_t *refusal_json(const char *what, const char *text);
+
+#endif

@@ -1,0 +1,580 @@
+/* The CUDA path on a machine without a GPU: stand-ins take the places of NVIDIA's libraries
+ * (odd/standin_cuda.c, odd/standin_nvml.c), and kernels compute on the host (odd/hosted.c). */
+#include "../trial/client.h"
+#include "device.h"
+#include "../trial/devices.h"
+#include "../trial/machine.h"
+#include "../trial/obtain.h"
+#include "../trial/trial.h"
+#include "../verb.h"
+
+#include <criterion/criterion.h>
+#include <dlfcn.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { KEYS = 8, DIM = 16, ROW_BYTES = DIM * sizeof(uint16_t) };
+
+static const uint16_t one = 0x3c00; /* f16, as is the next */
+static const uint16_t unwritten = 0x7e00;
+
+static void use(const char *variable, const char *library) {
+    char path[4400];
+    snprintf(path, sizeof path, "%s/../standin/%s", verb_kernels(), library);
+    setenv(variable, path, 1);
+}
+
+static void use_standins(void) {
+    use("ATTEST_LIBCUDA", "libcuda.so.1");
+    use("ATTEST_NVML", "libnvidia-ml.so.1");
+}
+
+static void went_well(const char *reason) {
+    cr_assert(reason == NULL, "%s", reason);
+}
+
+static void says(const char *reason, const char *text) {
+    cr_assert(reason != NULL && strstr(reason, text) != NULL, "%s: %s", text, reason);
+}
+
+static const struct attn_kernel *kernel(const char *name) {
+    char path[4400];
+    snprintf(path, sizeof path, "%s/../standin/cuda/decode_%s_r1.so", verb_kernels(), name);
+    void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    cr_assert(library != NULL, "%s", dlerror());
+    return dlsym(library, "attn_export");
+}
+
+static const struct attn_problem problem = {.abi = ATTN_ABI,
+                                            .variant = ATTN_DECODE,
+                                            .dtype = ATTN_F16,
+                                            .batch = 1,
+                                            .q_heads = 1,
+                                            .kv_heads = 1,
+                                            .q_len = 1,
+                                            .kv_len = KEYS,
+                                            .head_dim = DIM,
+                                            .scale = 1};
+
+/* Memory on the device, of halves that are all `value`. */
+static void *place(size_t count, uint16_t value) {
+    uint16_t host[KEYS * DIM];
+    void *placed = device_cuda.place(host, count * sizeof *host);
+    cr_assert(placed != NULL);
+    for (size_t n = 0; n < count; n++) host[n] = value;
+    device_cuda.upload(placed, host, count * sizeof *host);
+    return placed;
+}
+
+/* A call whose every value is `value`: so is its output. */
+static struct attn_call make_call(uint16_t value) {
+    struct attn_call call = {.abi = ATTN_ABI};
+    went_well(device_cuda.open(&call));
+    cr_assert(call.stream != NULL);
+    call.tensors[ATTN_Q].data = place(DIM, one);
+    call.tensors[ATTN_K].data = place((size_t)KEYS * DIM, one);
+    call.tensors[ATTN_V].data = place((size_t)KEYS * DIM, value);
+    call.tensors[ATTN_OUT].data = place(DIM, unwritten);
+    call.tensors[ATTN_LSE].data = place(2, unwritten);
+    call.scratch_bytes = kernel("honest")->scratch_bytes(&problem);
+    call.scratch = device_cuda.allocate(call.scratch_bytes);
+    cr_assert(call.scratch != NULL);
+    return call;
+}
+
+/* The output's last element. */
+static uint16_t output(const struct attn_call *call) {
+    uint16_t row[DIM];
+    device_cuda.download(row, call->tensors[ATTN_OUT].data, sizeof row);
+    return row[DIM - 1];
+}
+
+static void clear_output(const struct attn_call *call) {
+    uint16_t row[DIM];
+    for (int d = 0; d < DIM; d++) row[d] = unwritten;
+    device_cuda.upload(call->tensors[ATTN_OUT].data, row, sizeof row);
+}
+
+static const uint16_t two = 0x4000, three = 0x4200;
+
+Test(cuda, a_launch_is_waited_for_and_timed) {
+    use_standins();
+    double us = -1;
+    const struct attn_call call = make_call(two);
+    went_well(device_cuda.launch(kernel("honest"), &problem, &call, &us));
+    cr_assert(output(&call) == two && us > 0);
+}
+
+Test(cuda, what_is_recorded_happens_when_it_is_replayed) {
+    use_standins();
+    double us = -1;
+    const struct attn_call calls[2] = {make_call(two), make_call(three)};
+    went_well(device_cuda.record(kernel("honest"), &problem, calls, 2, 3));
+    cr_assert(output(&calls[0]) == unwritten);
+    for (int n = 0; n < 2; n++) {
+        went_well(device_cuda.replay(&us, NULL));
+        cr_assert(output(&calls[0]) == two && output(&calls[1]) == three && us > 0);
+        clear_output(&calls[0]);
+        clear_output(&calls[1]);
+    }
+    device_cuda.erase();
+    device_cuda.erase(); /* twice is harmless */
+    went_well(device_cuda.record(kernel("honest"), &problem, calls, 2, 1));
+    went_well(device_cuda.replay(&us, NULL));
+    cr_assert(output(&calls[0]) == two && output(&calls[1]) == unwritten);
+    device_cuda.erase();
+}
+
+Test(cuda, what_cannot_be_recorded_says_why_and_can_still_be_launched) {
+    static const struct {
+        const char *kernel, *reason;
+    } expected[] = {{"waits", "CUDA_ERROR_STREAM_CAPTURE_INVALIDATED"},
+                    {"streamless", "legacy stream"}};
+    use_standins();
+    for (int n = 0; n < 2; n++) {
+        double us;
+        const struct attn_call call = make_call(two);
+        const struct attn_kernel *wayward = kernel(expected[n].kernel);
+        says(device_cuda.record(wayward, &problem, &call, 1, 1), expected[n].reason);
+        went_well(device_cuda.launch(wayward, &problem, &call, &us));
+        cr_assert(output(&call) == two);
+        went_well(device_cuda.record(kernel("honest"), &problem, &call, 1, 4));
+        device_cuda.erase();
+        went_well(device_cuda.fault());
+    }
+}
+
+Test(cuda, an_error_on_the_device_is_told_by_every_call_that_follows) {
+    use_standins();
+    double us;
+    const struct attn_kernel *breaks = kernel("breaks");
+    const struct attn_call call = make_call(two);
+    went_well(device_cuda.launch(breaks, &problem, &call, &us));
+    went_well(device_cuda.launch(breaks, &problem, &call, &us));
+    went_well(device_cuda.fault());
+    says(device_cuda.launch(breaks, &problem, &call, &us), "illegal memory access");
+    cr_assert(device_cuda.launch(kernel("honest"), &problem, &call, &us) != NULL);
+    says(device_cuda.fault(), "CUDA_ERROR_ILLEGAL_ADDRESS");
+    cr_assert(device_cuda.allocate(256) == NULL && device_cuda.room() == 0);
+}
+
+Test(cuda, memory_is_what_there_is_and_comes_back) {
+    use_standins();
+    setenv("STANDIN_CUDA_BYTES", "1000000", 1);
+    struct attn_call call = {0};
+    went_well(device_cuda.open(&call));
+    cr_assert(device_cuda.room() == 1000000);
+    void *most = device_cuda.allocate(900000);
+    cr_assert(most != NULL && (uintptr_t)most % 256 == 0);
+    cr_assert(device_cuda.room() == 100000 && device_cuda.allocate(100001) == NULL);
+    device_cuda.release(most);
+    cr_assert(device_cuda.room() == 1000000);
+    went_well(device_cuda.fault()); /* to have no memory is no error of the device */
+}
+
+Test(cuda, copies_stay_on_the_device) {
+    use_standins();
+    struct attn_call call = make_call(two);
+    device_cuda.copy(call.tensors[ATTN_OUT].data, call.tensors[ATTN_V].data, ROW_BYTES);
+    cr_assert(output(&call) == two);
+    device_cuda.fill(call.tensors[ATTN_OUT].data, 0, ROW_BYTES);
+    cr_assert(output(&call) == 0 && device_cuda.fault() == NULL);
+}
+
+Test(cuda, a_copy_beyond_what_was_allocated_does_not_pass_unnoticed) {
+    use_standins();
+    double us;
+    uint16_t rows[2 * DIM] = {0};
+    const struct attn_call call = make_call(two);
+    device_cuda.upload(call.tensors[ATTN_OUT].data, rows, sizeof rows);
+    says(device_cuda.launch(kernel("honest"), &problem, &call, &us), "CUDA_ERROR_INVALID_VALUE");
+}
+
+Test(cuda, caches_are_forgotten_after_four_times_their_size) {
+    use_standins();
+    setenv("STANDIN_CUDA_L2", "65536", 1);
+    struct attn_call call = {0};
+    went_well(device_cuda.open(&call));
+    cr_assert(device_cuda.forget_bytes() == 4 * 65536);
+    const size_t room = device_cuda.room();
+    cr_assert(device_cuda.evict(1) && device_cuda.evict(1));
+    cr_assert(room - device_cuda.room() == 4 * 65536);
+}
+
+Test(cuda, without_a_gpu_there_is_a_reason) {
+    struct attn_call call = {0};
+    use("ATTEST_LIBCUDA", "libnothing.so");
+    cr_assert(device_cuda.count() == 0);
+    says(device_cuda.open(&call), "no NVIDIA driver");
+    use("ATTEST_LIBCUDA", "libnvidia-ml.so.1");
+    says(device_cuda.open(&call), "has no cuInit");
+    use("ATTEST_LIBCUDA", "libcuda.so.1");
+    setenv("STANDIN_CUDA_DEVICES", "0", 1);
+    cr_assert(device_cuda.count() == 0);
+    says(device_cuda.open(&call), "CUDA_ERROR_NO_DEVICE");
+}
+
+Test(cuda, a_process_has_one_of_the_gpus) {
+    use_standins();
+    struct attn_call call = {.device_index = 2};
+    cr_assert(device_cuda.count() == 2);
+    says(device_cuda.open(&call), "no GPU 2 among 2");
+    call.device_index = 1;
+    went_well(device_cuda.open(&call));
+    void *stream = call.stream;
+    cr_assert(device_cuda.open(&call) == NULL && call.stream == stream);
+    call.device_index = 0;
+    says(device_cuda.open(&call), "open already");
+}
+
+Test(cuda, is_described_without_being_opened) {
+    use_standins();
+    setenv("STANDIN_MHZ_MAX", "1980", 1);
+    setenv("STANDIN_ECC", "1", 1);
+    cr_assert(device_cuda.count() == 2);
+    json_t *first = json_object(), *second = json_object();
+    device_cuda.describe(0, first);
+    device_cuda.describe(1, second);
+    cr_assert(!strcmp(json_string_value(json_object_get(first, "name")), "stand-in 0"));
+    cr_assert(!strcmp(json_string_value(json_object_get(first, "driver")), "CUDA 13.0"));
+    cr_assert(json_integer_value(json_object_get(first, "processors")) == 4);
+    cr_assert(json_number_value(json_object_get(first, "memory_bytes")) == 256 << 20);
+    cr_assert(json_number_value(json_object_get(first, "cache_bytes")) == 256 << 10);
+    cr_assert(json_integer_value(json_object_get(first, "ecc")) == 1);
+    cr_assert(json_number_value(json_object_get(first, "clock_mhz")) == 1980);
+    cr_assert(!strcmp(json_string_value(json_object_get(second, "name")), "stand-in 1"));
+    cr_assert(json_integer_value(json_object_get(second, "ecc")) == -1); /* NVML has no such GPU */
+    json_decref(first);
+    json_decref(second);
+}
+
+Test(cuda, devices_are_found_by_a_process_that_opens_none) {
+    use_standins();
+    struct machine_device devices[MACHINE_DEVICES_MAX];
+    struct fault fault = {0};
+    int64_t count = -1;
+    setenv("STANDIN_ECC", "0", 1);
+    cr_assert(devices_find(ATTN_CUDA, devices, &count, verb_program(), &fault), "%s", fault.text);
+    cr_assert(count == 2 && devices[0].index == 0 && devices[1].index == 1);
+    cr_assert(!strcmp(devices[1].device, "cuda") && !strcmp(devices[1].name, "stand-in 1"));
+    cr_assert(devices[0].ecc == 0 && devices[0].cache_bytes == 256 << 10);
+    cr_assert(!(devices[0].read_bytes_s > 0) && !(devices[0].f16_flops > 0)); /* not measured */
+    use("ATTEST_LIBCUDA", "libnothing.so");
+    cr_assert(devices_find(ATTN_CUDA, devices, &count, verb_program(), &fault), "%s", fault.text);
+    cr_assert(count == 0);
+}
+
+Test(cuda, a_replay_tells_what_the_gpu_did_meanwhile) {
+    use_standins();
+    setenv("STANDIN_MHZ", "1755", 1);
+    setenv("STANDIN_MILLIWATTS", "698500", 1);
+    setenv("STANDIN_REASONS", "0x4", 1);
+    double us;
+    struct device_state state;
+    const struct attn_call call = make_call(two);
+    went_well(device_cuda.record(kernel("honest"), &problem, &call, 1, 1));
+    went_well(device_cuda.replay(&us, &state));
+    cr_assert(state.clock_mhz == 1755 && state.watts == 698.5 && isnan(state.celsius));
+    cr_assert(!strcmp(state.slowed, "sw_power_cap"), "%s", state.slowed);
+    device_cuda.erase();
+}
+
+Test(cuda, errors_of_its_memory_are_counted_from_the_beginning) {
+    use_standins();
+    setenv("STANDIN_ECC", "1", 1);
+    setenv("STANDIN_ECC_ERRORS", "5", 1);
+    setenv("STANDIN_XIDS", "", 1);
+    struct attn_call call = {0};
+    went_well(device_cuda.open(&call));
+    went_well(device_cuda.fault());
+    setenv("STANDIN_ECC_ERRORS", "7", 1);
+    says(device_cuda.fault(), "2 uncorrected");
+}
+
+Test(cuda, an_xid_is_a_fault) {
+    use_standins();
+    setenv("STANDIN_XIDS", "", 1);
+    struct attn_call call = {0};
+    went_well(device_cuda.open(&call));
+    went_well(device_cuda.fault());
+    setenv("STANDIN_XIDS", "31", 1);
+    says(device_cuda.fault(), "Xid 31");
+}
+
+/* From here on, whole rows. */
+
+static const char small[] = "f16-b2-hq4-hkv2-kv100-d64-normal-seed1";
+
+static struct fixture obtain(const char *line) {
+    struct fixture fixture = {0};
+    struct fault fault = {0};
+    const struct obtain_options options = {.program = verb_program(), .uncached = true};
+    cr_assert(obtain_line(&fixture, line, &options, &fault), "%s", fault.text);
+    return fixture;
+}
+
+static struct trial_options options_for(struct client *client) {
+    struct trial_options options = trial_defaults;
+    options.program = verb_program();
+    options.watchdog_seconds = 20;
+    options.plan.total_ms_max = 20;
+    options.client = client;
+    return options;
+}
+
+static struct row run(const char *name, struct fixture *fixture,
+                      const struct trial_options *options) {
+    char path[4400], stem[64];
+    const char *const glob = stem;
+    struct plugin_list list = {0};
+    struct row row;
+    struct fault fault = {0};
+    bool spoilt = true;
+    snprintf(path, sizeof path, "%s/../standin", verb_kernels());
+    snprintf(stem, sizeof stem, "cuda/decode_%s_r1", name);
+    cr_assert(plugin_scan(&list, verb_program(), path, &glob, 1, &fault), "%s", fault.text);
+    cr_assert(list.count == 1, "%s", name);
+    cr_assert(trial_run(&row, &list.plugins[0], fixture, options, &spoilt, &fault), "%s",
+              fault.text);
+    cr_assert(!spoilt);
+    plugin_list_free(&list);
+    return row;
+}
+
+/* Times that spread on a busy machine are no matter here. */
+static void is_right(const struct row *row) {
+    cr_assert(!strcmp(row->status, "PASS") || !strcmp(row->status, "UNSTABLE"), "%s: %s: %s",
+              row->kernel, row->status, row->reason);
+}
+
+static void is(const struct row *row, const char *status, const char *reason) {
+    cr_assert(!strcmp(row->status, status), "%s: %s: %s", row->kernel, row->status, row->reason);
+    cr_assert(strstr(row->reason, reason) != NULL, "%s: %s", row->kernel, row->reason);
+}
+
+Test(row, of_an_honest_kernel_is_timed_by_replays) {
+    use_standins();
+    setenv("STANDIN_MHZ", "1755", 1);
+    setenv("STANDIN_REASONS", "0x20", 1);
+    struct fixture fixture = obtain(small);
+    const struct trial_options options = options_for(NULL);
+    const struct row row = run("honest", &fixture, &options);
+    is_right(&row);
+    cr_assert(!strcmp(row.kernel, "cuda/decode_honest_r1") && !strcmp(row.device, "cuda"));
+    cr_assert(!strcmp(row.cold.how, "graph") && !strcmp(row.warm.how, "graph"));
+    cr_assert(row.unrecorded[0] == '\0', "%s", row.unrecorded);
+    cr_assert(row.warm.launches >= 1 && row.warm.copies == 0 && row.warm.median_us > 0);
+    /* 1 MiB is to be touched between two uses of 102 kB; the output is the same for all copies */
+    const double read_bytes = row.bytes - (double)sizeof(uint16_t) * 2 * 4 * 64;
+    cr_assert((double)(row.cold.copies - 1) * read_bytes >= 1 << 20);
+    cr_assert((double)(row.cold.copies - 2) * read_bytes < 1 << 20);
+    cr_assert(row.cold.launches % row.cold.copies == 0);
+    cr_assert(row.warm.clock_mhz == 1755 && row.warm.set_aside == 0 && isnan(row.watts));
+    cr_assert(!strcmp(row.slowed, "sw_thermal"), "%s", row.slowed);
+    cr_assert(row.single_us > 0 && row.deviation.elements == 2 * 4 * 64);
+    fixture_free(&fixture);
+}
+
+Test(row, is_cold_by_emptied_caches_where_copies_would_be_too_many) {
+    use_standins();
+    setenv("STANDIN_CUDA_L2", "8388608", 1);
+    struct fixture fixture = obtain(small);
+    const struct trial_options options = options_for(NULL);
+    const struct row row = run("honest", &fixture, &options);
+    is_right(&row);
+    cr_assert(!strcmp(row.cold.how, "events") && row.cold.copies == 0 && row.cold.launches == 1);
+    cr_assert(!strcmp(row.warm.how, "graph") && row.unrecorded[0] == '\0');
+    fixture_free(&fixture);
+}
+
+Test(row, of_a_kernel_that_cannot_be_recorded_is_timed_by_events_and_says_why) {
+    static const char *const kernels[] = {"waits", "streamless"};
+    use_standins();
+    struct fixture fixture = obtain(small);
+    const struct trial_options options = options_for(NULL);
+    for (int n = 0; n < 2; n++) {
+        const struct row row = run(kernels[n], &fixture, &options);
+        is_right(&row);
+        cr_assert(!strcmp(row.cold.how, "events") && !strcmp(row.warm.how, "events"));
+        cr_assert(row.warm.launches == 1 && row.cold.copies == 0 && row.warm.n >= 5);
+        cr_assert(strstr(row.unrecorded, "captur") != NULL, "%s: %s", kernels[n], row.unrecorded);
+    }
+    fixture_free(&fixture);
+}
+
+Test(row, of_a_kernel_that_a_replay_does_not_run_is_wrong) {
+    use_standins();
+    struct fixture fixture = obtain(small);
+    struct trial_options options = options_for(NULL);
+    struct row row = run("outside", &fixture, &options);
+    is(&row, "FAIL_UNWRITTEN", "as it was timed");
+    options.time = false; /* launched, it is right */
+    row = run("outside", &fixture, &options);
+    is_right(&row);
+    fixture_free(&fixture);
+}
+
+Test(row, of_a_kernel_that_breaks_the_device_is_a_crash_and_the_next_has_a_new_worker) {
+    use_standins();
+    struct client client = {0};
+    struct fixture fixture = obtain(small);
+    struct trial_options options = options_for(&client);
+    options.time = false;
+    struct row row = run("honest", &fixture, &options);
+    is_right(&row);
+    const pid_t first = client.pid;
+    cr_assert(first > 0);
+    row = run("breaks", &fixture, &options);
+    is(&row, "CRASH", "an illegal memory access was encountered");
+    row = run("honest", &fixture, &options);
+    is_right(&row);
+    cr_assert(client.pid > 0 && client.pid != first);
+    client_stop(&client);
+    fixture_free(&fixture);
+}
+
+Test(row, shares_its_worker_and_leaves_nothing_behind) {
+    static const char *const kernels[] = {"waits", "streamless", "honest"};
+    use_standins();
+    /* Just enough: an honest row wants 2 MB of room, for copies most of it, and what empties the
+     * caches, which the worker keeps, takes 1 MiB. */
+    setenv("STANDIN_CUDA_BYTES", "3200000", 1);
+    struct client client = {0};
+    struct fixture fixture = obtain(small);
+    const struct trial_options options = options_for(&client);
+    pid_t worker = 0;
+    for (int n = 0; n < 6; n++) {
+        const struct row row = run(kernels[n % 3], &fixture, &options);
+        is_right(&row);
+        cr_assert((row.cold.copies > 1) == (n % 3 == 2), "%d: %s", n, row.cold.how);
+        cr_assert(client.pid > 0 && (n == 0 || client.pid == worker));
+        worker = client.pid;
+    }
+    client_stop(&client);
+    fixture_free(&fixture);
+}
+
+Test(row, without_room_is_out_of_memory) {
+    use_standins();
+    setenv("STANDIN_CUDA_BYTES", "100000", 1);
+    struct fixture fixture = obtain(small);
+    const struct trial_options options = options_for(NULL);
+    const struct row row = run("honest", &fixture, &options);
+    is(&row, "OOM", "no room for the tensors");
+    fixture_free(&fixture);
+}
+
+Test(row, without_a_gpu_is_refused_with_the_reason) {
+    use_standins();
+    setenv("STANDIN_CUDA_DEVICES", "0", 1);
+    struct fixture fixture = obtain(small);
+    struct trial_options options = options_for(NULL);
+    struct row row = run("honest", &fixture, &options);
+    is(&row, "REFUSED", "no CUDA-capable device");
+    setenv("STANDIN_CUDA_DEVICES", "2", 1);
+    options.device_index = 7;
+    row = run("honest", &fixture, &options);
+    is(&row, "REFUSED", "no GPU 7 among 2");
+    fixture_free(&fixture);
+}
+
+Test(row, runs_on_the_gpu_that_is_asked_for) {
+    use_standins();
+    setenv("STANDIN_MHZ", "1755", 1); /* NVML has GPU 0 only */
+    struct fixture fixture = obtain(small);
+    struct trial_options options = options_for(NULL);
+    options.device_index = 1;
+    const struct row row = run("honest", &fixture, &options);
+    is_right(&row);
+    cr_assert(row.device_index == 1 && isnan(row.warm.clock_mhz) && row.slowed[0] == '\0');
+    fixture_free(&fixture);
+}
+
+Test(row, during_which_the_gpu_reported_an_error_does_not_pass) {
+    use_standins();
+    setenv("STANDIN_XIDS", "31", 1);
+    struct client client = {0};
+    struct fixture fixture = obtain(small);
+    struct trial_options options = options_for(&client);
+    options.time = false;
+    const struct row row = run("honest", &fixture, &options);
+    is(&row, "CRASH", "Xid 31");
+    cr_assert(client.pid == 0);
+    client_stop(&client);
+    fixture_free(&fixture);
+}
+
+/* Ceilings */
+
+static void use_probe(const char *rate) {
+    use_standins();
+    use("ATTEST_PROBES", "probes");
+    setenv("STANDIN_RATE", rate, 1);
+}
+
+/* The machine with what the probe says of the first GPU. */
+static struct machine *probed(void) {
+    struct fault fault = {0};
+    struct machine *machine = calloc(1, sizeof *machine);
+    cr_assert(
+        devices_find(ATTN_CUDA, machine->devices, &machine->device_count, verb_program(), &fault) &&
+        machine->device_count == 2);
+    cr_assert(devices_probe(&machine->devices[0], verb_program(), 1, &fault), "%s", fault.text);
+    return machine;
+}
+
+Test(ceilings, are_what_the_library_measured_and_0_where_there_is_none) {
+    use_probe("3e12");
+    struct machine *machine = probed();
+    const struct machine_device *device = machine->devices;
+    cr_assert(device->read_bytes_s == 3e12 && device->gather_128_bytes_s == 3e12);
+    cr_assert(device->gather_1024_bytes_s == 12e12 && device->bf16_flops == 3e12);
+    cr_assert(device->launch_us == 5 && device->graph_launch_us == 0.5);
+    cr_assert(device->processors > 0 && device->name[0] != '\0', "what was known stays");
+    cr_assert(device[1].read_bytes_s == 0);
+    free(machine);
+    struct fault fault = {0};
+    struct machine_device other = {.device = "cuda"};
+    setenv("ATTEST_PROBES", "/nonexistent", 1);
+    cr_assert(devices_probe(&other, verb_program(), 1, &fault) && other.read_bytes_s == 0);
+}
+
+Test(ceilings, that_cannot_be_measured_are_a_fault_with_the_reason) {
+    use_probe("1");
+    unsetenv("STANDIN_RATE");
+    struct fault fault = {0};
+    struct machine_device device = {.device = "cuda"};
+    cr_assert(!devices_probe(&device, verb_program(), 1, &fault));
+    cr_assert(strstr(fault.text, "measuring nothing") != NULL, "%s", fault.text);
+}
+
+Test(ceilings, rows_are_shares_of_the_nearer_one) {
+    use_probe("1e15");
+    struct machine *machine = probed();
+    struct fixture fixture = obtain(small);
+    struct trial_options options = options_for(NULL);
+    options.machine = machine;
+    const struct row row = run("honest", &fixture, &options);
+    is_right(&row);
+    const double of_flops = 100 * row.tflops * 1e12 / 1e15, of_bytes = 100 * row.gbs * 1e9 / 1e15;
+    cr_assert(fabs(row.ceiling_percent - fmax(of_flops, of_bytes)) < 1e-9);
+    cr_assert(!strcmp(row.ceiling, of_flops > of_bytes ? "flops" : "bytes"), "%s", row.ceiling);
+    fixture_free(&fixture);
+    free(machine);
+}
+
+Test(ceilings, a_row_beyond_them_is_measured_again_and_then_invalid) {
+    use_probe("1");
+    struct machine *machine = probed();
+    struct fixture fixture = obtain(small);
+    struct trial_options options = options_for(NULL);
+    options.machine = machine;
+    struct row row = run("honest", &fixture, &options);
+    is(&row, "INVALID_PHYSICS", "TFLOP/s, the machine has");
+    setenv("STANDIN_RATE", "1e15", 1); /* somebody else had used it */
+    row = run("honest", &fixture, &options);
+    is_right(&row);
+    fixture_free(&fixture);
+    free(machine);
+}

@@ -1,0 +1,614 @@
+/* A kernel's process: `attest worker`.
+ *
+ * Protocol 1. The parent writes one JSON object a line to standard input, the worker answers each
+ * with one line on standard output: {"ok": true, ...} or {"ok": false, "what": W, "text": T}, W
+ * being "refused" (this kernel does not take this problem), "oom" (no memory) or "error". Memory is
+ * shared: open files to map come with a request as ancillary data (SCM_RIGHTS; standard input is a
+ * Unix socket). Standard error is free.
+ *
+ *   {"op": "hello"}
+ *       -> "protocol": 1, "worker": "attest 0.1.0"
+ *   {"op": "describe", "library": PATH}
+ *       -> "kernel": {abi, device, variant, name, revision, grade, change, traits: [...],
+ *          dtypes: [...], p_dtype, flags: [...], head_dim_max}, all as in kernels/attn.h by name.
+ *          May be asked for many libraries, one after the other.
+ *   {"op": "load", "library": PATH, "problem": {variant, dtype, traits: [...], scale, batch,
+ *    q_heads, kv_heads, q_len, kv_len, head_dim, page_size, pages, page_entries, kept_max},
+ *    "threads": N, "device_index": N, "memory_max": BYTES (0: no limit)}
+ *       The kernel's own refuse() is asked here.
+ *   {"op": "map", "memories": [{"bytes": N}, ...], "tensors": [{"slot": "q", "memory": INDEX,
+ *    "offset": BYTES, "dtype", "shape": [...], "stride": [...], "output": false}, ...]}
+ *       Comes with a file for each memory. "apart": true: on the device each tensor is a memory of
+ *       its own, without guards, for tools that know where each begins and ends.
+ *       -> "scratch_bytes": N. The worker allocates scratch, with guards of its own around it.
+ *   {"op": "prepare"}
+ *       Inputs are final. -> "us": T. Repeated with changed inputs after "finish".
+ *   {"op": "launch", "recorded": BOOL, "fill_scratch": BOOL}
+ *       Scratch is filled with NaN, the kernel launched once and waited for; outputs are in shared
+ *       memory when the answer comes. "recorded": what "time" recorded is replayed instead, if it
+ *       did. -> "us": T, "scratch": "intact" | "before" | "after", the guard that was overwritten;
+ *       of a library that estimates (kernels/ascend/estimate.h) also "estimate_us": T and
+ *       "counted": TEXT.
+ *   {"op": "time", "cold": BOOL, "touched_bytes", "samples_min", "samples_max", "total_ms_max",
+ *    "ci_target"}
+ *       Takes samples (sampling.h) until timing_enough (timing.h) is content.
+ *       -> "samples_us": [...], "clock_mhz": [...], "stop", "how", "launches", "copies",
+ *          "single_us", "unrecorded": WHY, "watts", "celsius", "slowed": WHY, "scratch" as above
+ *   {"op": "finish"}
+ *       Inputs are in shared memory as the kernel left them.
+ *   {"op": "unload"}
+ *       Gives back all memory; another "load" may follow. An error says that the device is not well
+ *       and this worker of no more use.
+ *   {"op": "devices", "device": "cuda"}
+ *       -> "devices": [{"name", "driver", ...}, ...], fields of struct machine_device (record.h)
+ *   {"op": "probe", "device": "cuda", "device_index": N, "library": PATH, "seconds": S}
+ *       -> "ceilings": {...}, fields of the same, as the library measured them (probe_library.h)
+ *   {"op": "bye"}
+ *       The worker exits with 0. */
+#define _GNU_SOURCE
+#include "worker.h"
+#include "device.h"
+#include "driver.h"
+#include "probe_library.h"
+#include "protocol.h"
+#include "sampling.h"
+#include "../../kernels/ascend/estimate.h"
+#include "../../oracle/clock.h"
+#include "../../oracle/fault.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { FILES_MAX = 4, SCRATCH_GUARD_BYTES = 4096, SCRATCH_GUARD = 0xa7, SCRATCH_NAN = 0xff };
+
+struct mapping {
+    unsigned char *host;
+    size_t bytes;
+};
+
+struct worker {
+    struct attn_kernel kernel;
+    const struct attest_estimate *estimate; /* the library's, NULL if it has none */
+    struct attn_problem problem;
+    struct attn_call call;
+    const struct device *device;
+    int files[FILES_MAX]; /* that came with the request at hand */
+    size_t file_count;
+    struct mapping mappings[FILES_MAX]; /* the parent's memories, here */
+    size_t mapping_count;
+    /* And on the device. Placed whole, the guards around their tensors are there too. */
+    struct memory memories[ATTN_SLOT_ROOM];
+    size_t memory_count;
+    int64_t memory_max;
+    unsigned char *scratch; /* with its guards */
+    bool prepared;
+};
+
+static struct subject subject_of(const struct worker *worker) {
+    return (struct subject){.device = worker->device,
+                            .kernel = &worker->kernel,
+                            .problem = &worker->problem,
+                            .call = &worker->call,
+                            .memories = worker->memories,
+                            .memory_count = worker->memory_count};
+}
+
+static json_t *answer(void) {
+    return json_pack("{s:b}", "ok", 1);
+}
+
+static json_t *failed(const char *text) {
+    const bool memory = strcasestr(text, "out of memory") || strcasestr(text, "cannot allocate") ||
+                        strcasestr(text, "no memory");
+    return refusal_json(memory ? "oom" : "error", text);
+}
+
+/* Opens a library and copies what it exports; the copy is never longer than the library's own. It
+ * stays open: closing runs more of its code, and runtimes it brought may have threads by now. */
+static json_t *open_library(const char *path, struct attn_kernel *kernel, void **opened) {
+    char text[1024];
+    void *handle = *opened = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    if (handle == NULL) return refusal_json("error", dlerror());
+    const struct attn_kernel *export = dlsym(handle, "attn_export");
+    if (export == NULL) {
+        snprintf(text, sizeof text, "'%s' exports no symbol attn_export", path);
+        return refusal_json("error", text);
+    }
+    if (export->abi != ATTN_ABI) {
+        snprintf(text, sizeof text, "'%s' was built for contract %u, this program speaks %u", path,
+                 export->abi, ATTN_ABI);
+        return refusal_json("error", text);
+    }
+    *kernel = (struct attn_kernel){0};
+    memcpy(kernel, export, export->bytes < sizeof *kernel ? export->bytes : sizeof *kernel);
+    if (export->bytes < offsetof(struct attn_kernel, reserved) || kernel->name == NULL ||
+        kernel->launch == NULL) {
+        snprintf(text, sizeof text, "'%s' exports a kernel without %s", path,
+                 kernel->name == NULL ? "name" : "launch");
+        return refusal_json("error", text);
+    }
+    return NULL;
+}
+
+static json_t *do_hello(struct worker *worker, const json_t *request) {
+    (void)worker, (void)request;
+    return json_pack("{s:b, s:i, s:s}", "ok", 1, "protocol", PROTOCOL_VERSION, "worker",
+                     "attest " ATTEST_VERSION);
+}
+
+static json_t *do_describe(struct worker *worker, const json_t *request) {
+    (void)worker;
+    const char *path = json_string_value(json_object_get(request, "library"));
+    if (path == NULL) return refusal_json("error", "describe without library");
+    struct attn_kernel kernel;
+    void *handle;
+    json_t *reply = open_library(path, &kernel, &handle);
+    if (reply == NULL) {
+        reply = answer();
+        json_object_set_new(reply, "kernel", kernel_to_json(&kernel));
+    }
+    return reply;
+}
+
+static json_t *do_load(struct worker *worker, const json_t *request) {
+    const char *path = json_string_value(json_object_get(request, "library"));
+    if (path == NULL || !problem_from_json(&worker->problem, json_object_get(request, "problem")))
+        return refusal_json("error", "load without a library or a whole problem");
+    void *handle;
+    json_t *reply = open_library(path, &worker->kernel, &handle);
+    if (reply != NULL) return reply;
+    worker->estimate = dlsym(handle, "attest_estimate");
+    if (worker->mapping_count > 0) return refusal_json("error", "load before unload");
+    worker->device = device_find(worker->kernel.device);
+    if (worker->device == NULL) return refusal_json("refused", "this program has no such device");
+    worker->memory_max = json_integer_value(json_object_get(request, "memory_max"));
+    worker->call = (struct attn_call){
+        .abi = ATTN_ABI,
+        .threads = (int32_t)json_integer_value(json_object_get(request, "threads")),
+        .device_index = (int32_t)json_integer_value(json_object_get(request, "device_index")),
+    };
+    const char *reason = worker->device->open(&worker->call);
+    if (reason != NULL) {
+        worker->device = NULL; /* nothing of it is there to be unloaded */
+        return refusal_json("refused", reason);
+    }
+    reason = worker->kernel.refuse != NULL ? worker->kernel.refuse(&worker->problem) : NULL;
+    return reason != NULL ? refusal_json("refused", reason) : answer();
+}
+
+/* From here on, `bytes` more than the process has now. */
+static void limit_memory(int64_t bytes) {
+    long pages = 0;
+    FILE *file = fopen("/proc/self/statm", "re");
+    if (file == NULL) return;
+    if (fscanf(file, "%ld", &pages) == 1) {
+        const rlim_t most = (rlim_t)pages * (rlim_t)sysconf(_SC_PAGESIZE) + (rlim_t)bytes;
+        setrlimit(RLIMIT_AS, &(struct rlimit){most, most});
+    }
+    fclose(file);
+}
+
+static json_t *allocate_scratch(struct worker *worker) {
+    size_t bytes = 0;
+    if (worker->kernel.scratch_bytes != NULL)
+        bytes = worker->kernel.scratch_bytes(&worker->problem);
+    if (worker->memory_max > 0) limit_memory(worker->memory_max);
+    if (bytes > 0) {
+        char text[96];
+        snprintf(text, sizeof text, "cannot allocate %zu bytes of scratch", bytes);
+        if (bytes > SIZE_MAX / 2) return refusal_json("oom", text);
+        worker->scratch = worker->device->allocate(bytes + 2 * SCRATCH_GUARD_BYTES);
+        if (worker->scratch == NULL) return refusal_json("oom", text);
+        worker->device->fill(worker->scratch, SCRATCH_GUARD, SCRATCH_GUARD_BYTES);
+        worker->device->fill(worker->scratch + SCRATCH_GUARD_BYTES + bytes, SCRATCH_GUARD,
+                             SCRATCH_GUARD_BYTES);
+        worker->call.scratch = worker->scratch + SCRATCH_GUARD_BYTES;
+        worker->call.scratch_bytes = bytes;
+    }
+    return json_pack("{s:b, s:I}", "ok", 1, "scratch_bytes", (json_int_t)bytes);
+}
+
+static int slot_find(const char *name) {
+    static const char *const names[] = {
+#define ATTN_X(symbol, name) #name,
+        ATTN_SLOTS(ATTN_X)
+#undef ATTN_X
+    };
+    for (int slot = 0; name != NULL && slot < ATTN_SLOT_COUNT; slot++) {
+        if (!strcmp(names[slot], name)) return slot;
+    }
+    return -1;
+}
+
+static size_t span_bytes(const struct attn_tensor *tensor) {
+    static const size_t widths[] = {
+        [ATTN_F32] = 4, [ATTN_F16] = 2, [ATTN_BF16] = 2, [ATTN_I32] = 4, [ATTN_U8] = 1};
+    int64_t last = 0;
+    for (int n = 0; n < tensor->rank; n++) {
+        if (tensor->shape[n] == 0) return 0;
+        last += (tensor->shape[n] - 1) * tensor->stride[n];
+    }
+    return (size_t)(last + 1) * widths[tensor->dtype];
+}
+
+static json_t *map_files(struct worker *worker, const json_t *list) {
+    size_t n;
+    json_t *item;
+    json_array_foreach(list, n, item) {
+        const size_t bytes = (size_t)json_integer_value(json_object_get(item, "bytes"));
+        void *host = n < worker->file_count ? mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED,
+                                                   worker->files[n], 0)
+                                            : MAP_FAILED;
+        if (host == MAP_FAILED) return refusal_json("oom", "cannot map the tensors");
+        worker->mappings[worker->mapping_count++] = (struct mapping){host, bytes};
+    }
+    return NULL;
+}
+
+/* Where on the device a part of a mapping is, that another tensor may have brought there. */
+static struct memory *place(struct worker *worker, unsigned char *host, size_t bytes) {
+    for (size_t n = 0; n < worker->memory_count; n++) {
+        if (worker->memories[n].host == host) return &worker->memories[n];
+    }
+    struct memory *memory = &worker->memories[worker->memory_count];
+    *memory = (struct memory){.host = host, .bytes = bytes};
+    memory->device = worker->device->place(host, bytes > 0 ? bytes : 1);
+    if (memory->device == NULL) return NULL;
+    worker->memory_count++;
+    return memory;
+}
+
+static json_t *map_tensor(struct worker *worker, const json_t *item, bool apart) {
+    struct attn_tensor tensor;
+    const int slot = slot_find(json_string_value(json_object_get(item, "slot")));
+    const int64_t index = json_integer_value(json_object_get(item, "memory"));
+    const int64_t offset = json_integer_value(json_object_get(item, "offset"));
+    if (slot < 0 || index < 0 || (size_t)index >= worker->mapping_count ||
+        !tensor_from_json(&tensor, item) || offset < 0 ||
+        (size_t)offset + span_bytes(&tensor) > worker->mappings[index].bytes)
+        return refusal_json("error", "map names a tensor that is not in its memory");
+    const struct mapping *mapping = &worker->mappings[index];
+    struct memory *memory = apart ? place(worker, mapping->host + offset, span_bytes(&tensor))
+                                  : place(worker, mapping->host, mapping->bytes);
+    if (memory == NULL) return refusal_json("oom", "no room for the tensors");
+    memory->output = json_is_true(json_object_get(item, "output"));
+    tensor.data = memory->device + (apart ? 0 : offset);
+    tensor.host = memory->output ? NULL : mapping->host + offset;
+    worker->call.tensors[slot] = tensor;
+    return NULL;
+}
+
+static json_t *do_map(struct worker *worker, const json_t *request) {
+    size_t n;
+    json_t *item;
+    const json_t *list = json_object_get(request, "memories");
+    const bool apart = json_is_true(json_object_get(request, "apart"));
+    const size_t count = json_array_size(list);
+    if (worker->device == NULL || worker->mapping_count > 0 || count < 1 || count > FILES_MAX)
+        return refusal_json("error", "map before load, or twice, or without memories");
+    json_t *refusal = map_files(worker, list);
+    json_array_foreach(json_object_get(request, "tensors"), n, item) {
+        if (refusal == NULL) refusal = map_tensor(worker, item, apart);
+    }
+    return refusal != NULL ? refusal : allocate_scratch(worker);
+}
+
+static void upload(struct worker *worker, bool outputs) {
+    for (size_t n = 0; n < worker->memory_count; n++) {
+        const struct memory *memory = &worker->memories[n];
+        if (memory->output == outputs)
+            worker->device->upload(memory->device, memory->host, memory->bytes);
+    }
+}
+
+static void download(struct worker *worker, bool outputs) {
+    for (size_t n = 0; n < worker->memory_count; n++) {
+        const struct memory *memory = &worker->memories[n];
+        if (memory->output == outputs)
+            worker->device->download(memory->host, memory->device, memory->bytes);
+    }
+}
+
+static json_t *do_prepare(struct worker *worker, const json_t *request) {
+    (void)request;
+    if (worker->device == NULL) return refusal_json("error", "prepare before load");
+    upload(worker, false);
+    worker->call.state = NULL;
+    const double start = clock_s();
+    const char *reason = NULL;
+    if (worker->kernel.prepare != NULL)
+        reason = worker->kernel.prepare(&worker->problem, &worker->call);
+    const double us = (clock_s() - start) * 1e6;
+    if (reason != NULL) return failed(reason);
+    worker->prepared = true;
+    return json_pack("{s:b, s:f}", "ok", 1, "us", worker->kernel.prepare != NULL ? us : 0);
+}
+
+static json_t *real_or_null(double x) {
+    json_t *json = json_real(x); /* NULL of NaN */
+    return json != NULL ? json : json_null();
+}
+
+/* "intact", or which guard of the scratch was written to. */
+static const char *scratch_state(const struct worker *worker) {
+    unsigned char guard[SCRATCH_GUARD_BYTES];
+    for (int side = 0; worker->scratch != NULL && side < 2; side++) {
+        const size_t at = side * (SCRATCH_GUARD_BYTES + worker->call.scratch_bytes);
+        worker->device->download(guard, worker->scratch + at, sizeof guard);
+        for (size_t n = 0; n < sizeof guard; n++) {
+            if (guard[n] != SCRATCH_GUARD) return side == 0 ? "before" : "after";
+        }
+    }
+    return "intact";
+}
+
+static void add_estimate(json_t *reply, const struct attest_estimate *estimate) {
+    if (estimate == NULL) return;
+    json_object_set_new(reply, "estimate_us", real_or_null(estimate->estimate_us));
+    if (estimate->text != NULL) json_object_set_new(reply, "counted", json_string(estimate->text));
+}
+
+static json_t *do_launch(struct worker *worker, const json_t *request) {
+    if (!worker->prepared) return refusal_json("error", "launch before prepare");
+    upload(worker, true);
+    if (worker->scratch != NULL && !json_is_false(json_object_get(request, "fill_scratch")))
+        worker->device->fill(worker->call.scratch, SCRATCH_NAN, worker->call.scratch_bytes);
+    const struct subject subject = subject_of(worker);
+    double us = 0;
+    const char *reason =
+        json_is_true(json_object_get(request, "recorded"))
+            ? sampling_repeat(&subject)
+            : worker->device->launch(&worker->kernel, &worker->problem, &worker->call, &us);
+    if (reason != NULL) return failed(reason);
+    download(worker, true);
+    json_t *reply =
+        json_pack("{s:b, s:f, s:s}", "ok", 1, "us", us, "scratch", scratch_state(worker));
+    add_estimate(reply, worker->estimate);
+    return reply;
+}
+
+static json_t *reals(const double *x, int64_t count) {
+    json_t *list = json_array();
+    for (int64_t n = 0; n < count; n++) json_array_append_new(list, real_or_null(x[n]));
+    return list;
+}
+
+static json_t *do_time(struct worker *worker, const json_t *request) {
+    if (!worker->prepared) return refusal_json("error", "time before prepare");
+    struct sampling sampling = {
+        .plan = {.samples_min = json_integer_value(json_object_get(request, "samples_min")),
+                 .samples_max = json_integer_value(json_object_get(request, "samples_max")),
+                 .total_ms_max = json_number_value(json_object_get(request, "total_ms_max")),
+                 .ci_target = json_number_value(json_object_get(request, "ci_target"))},
+        .cold = json_is_true(json_object_get(request, "cold")),
+        .touched_bytes = json_number_value(json_object_get(request, "touched_bytes")),
+    };
+    if (sampling.plan.samples_max < 1 || sampling.plan.samples_max > 1 << 20)
+        return refusal_json("error", "samples_max must be in 1..1048576");
+    const struct subject subject = subject_of(worker);
+    const char *reason = sampling_take(&sampling, &subject);
+    json_t *reply = NULL;
+    if (reason == NULL) {
+        download(worker, true);
+        reply = json_pack(
+            "{s:b, s:o, s:o, s:s, s:s, s:I, s:I, s:f, s:s, s:o, s:o, s:s, s:s}", "ok", 1,
+            "samples_us", reals(sampling.us, sampling.n), "clock_mhz",
+            reals(sampling.clock_mhz, sampling.n), "stop", sampling.stop, "how", sampling.how,
+            "launches", (json_int_t)sampling.launches, "copies", (json_int_t)sampling.copies,
+            "single_us", sampling.single_us, "unrecorded", sampling.unrecorded, "watts",
+            real_or_null(sampling.last.watts), "celsius", real_or_null(sampling.last.celsius),
+            "slowed", sampling.last.slowed, "scratch", scratch_state(worker));
+    }
+    free(sampling.us);
+    free(sampling.clock_mhz);
+    return reason != NULL ? failed(reason) : reply;
+}
+
+static void end_kernel(struct worker *worker) {
+    const struct subject subject = subject_of(worker);
+    if (!worker->prepared) return;
+    sampling_forget(&subject);
+    if (worker->kernel.finish != NULL) worker->kernel.finish(&worker->problem, &worker->call);
+    worker->prepared = false;
+}
+
+static json_t *do_finish(struct worker *worker, const json_t *request) {
+    (void)request;
+    const bool prepared = worker->prepared;
+    end_kernel(worker);
+    if (prepared) download(worker, false);
+    return answer();
+}
+
+static json_t *do_unload(struct worker *worker, const json_t *request) {
+    (void)request;
+    if (worker->device == NULL) return answer();
+    const struct device *device = worker->device;
+    end_kernel(worker);
+    const char *reason = device->fault != NULL ? device->fault() : NULL;
+    for (size_t n = 0; n < worker->memory_count; n++) device->unplace(worker->memories[n].device);
+    for (size_t n = 0; n < worker->mapping_count; n++)
+        munmap(worker->mappings[n].host, worker->mappings[n].bytes);
+    if (worker->scratch != NULL) device->release(worker->scratch);
+    *worker = (struct worker){0};
+    return reason != NULL ? failed(reason) : answer();
+}
+
+static const struct device *device_named(const json_t *request) {
+    const char *name = json_string_value(json_object_get(request, "device"));
+    for (const struct driver *driver = drivers; name != NULL && driver->meaning != NULL; driver++) {
+        if (!strcmp(name, device_name(driver->device))) return device_find(driver->device);
+    }
+    return NULL;
+}
+
+static json_t *do_devices(struct worker *worker, const json_t *request) {
+    (void)worker;
+    const struct device *device = device_named(request);
+    json_t *list = json_array();
+    const int count = device != NULL && device->count != NULL ? device->count() : 0;
+    for (int index = 0; index < count; index++) {
+        json_t *json = json_pack("{s:s, s:i}", "device", device_name(device->kind), "index", index);
+        device->describe(index, json);
+        json_array_append_new(list, json);
+    }
+    return json_pack("{s:b, s:o}", "ok", 1, "devices", list);
+}
+
+static json_t *do_probe(struct worker *worker, const json_t *request) {
+    (void)worker;
+    const struct device *device = device_named(request);
+    const char *path = json_string_value(json_object_get(request, "library"));
+    struct attn_call call = {
+        .device_index = (int32_t)json_integer_value(json_object_get(request, "device_index"))};
+    if (device == NULL || path == NULL) return refusal_json("error", "probe without a device");
+    const char *reason = device->open(&call);
+    if (reason != NULL) return refusal_json("refused", reason);
+    void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    if (library == NULL) return refusal_json("refused", dlerror());
+    const char *(*probe)(void *stream, double seconds, struct probe_ceilings *ceilings);
+    *(void **)&probe = dlsym(library, "attest_probe");
+    if (probe == NULL) return refusal_json("error", "the library exports no attest_probe");
+    struct probe_ceilings found = {0};
+    reason = probe(call.stream, json_number_value(json_object_get(request, "seconds")), &found);
+    if (reason != NULL) return failed(reason);
+    return json_pack("{s:b, s:{s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f}}", "ok", 1,
+                     "ceilings", "copy_bytes_s", found.copy_bytes_s, "read_bytes_s",
+                     found.read_bytes_s, "gather_128_bytes_s", found.gather_bytes_s[0],
+                     "gather_256_bytes_s", found.gather_bytes_s[1], "gather_512_bytes_s",
+                     found.gather_bytes_s[2], "gather_1024_bytes_s", found.gather_bytes_s[3],
+                     "f16_flops", found.f16_flops, "bf16_flops", found.bf16_flops, "launch_us",
+                     found.launch_us, "graph_launch_us", found.graph_launch_us);
+}
+
+static const struct {
+    const char *name;
+    json_t *(*run)(struct worker *worker, const json_t *request);
+} operations[] = {
+    {"hello", do_hello},     {"describe", do_describe}, {"load", do_load},   {"map", do_map},
+    {"prepare", do_prepare}, {"launch", do_launch},     {"time", do_time},   {"finish", do_finish},
+    {"unload", do_unload},   {"devices", do_devices},   {"probe", do_probe},
+};
+
+static json_t *perform(struct worker *worker, const json_t *request) {
+    const char *op = json_string_value(json_object_get(request, "op"));
+    for (size_t n = 0; op != NULL && n < sizeof operations / sizeof operations[0]; n++) {
+        if (!strcmp(op, operations[n].name)) return operations[n].run(worker, request);
+    }
+    return refusal_json("error", "no such operation");
+}
+
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define __SANITIZE_ADDRESS__ 1 /* as gcc says it */
+#endif
+#endif
+
+#if defined(__SANITIZE_ADDRESS__)
+/* Memory that is not there is an answer here too, not the end; and the leak check must be able to
+ * attach to the process. */
+const char *__asan_default_options(void);
+const char *__asan_default_options(void) {
+    return "allocator_may_return_null=1";
+}
+enum { DUMPABLE = 1 };
+#else
+enum { DUMPABLE = 0 };
+#endif
+
+/* No core files, nor pipes to a collector of them: a worker maps gigabytes, and crashing is what
+ * some kernels are here for. */
+static void forbid_cores(void) {
+    setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
+    prctl(PR_SET_DUMPABLE, DUMPABLE);
+}
+
+/* What has been received of the conversation. */
+struct inbox {
+    char *text;
+    size_t used, room, taken; /* taken: the length of the line that was returned last */
+};
+
+/* Adds what comes next, and the files that come with it; false at the end. A worker that is tried
+ * by hand has a pipe or a terminal for a socket. */
+static bool receive(struct inbox *inbox, struct worker *worker) {
+    if (inbox->room - inbox->used < 4096) {
+        inbox->room = 2 * inbox->room + 65536;
+        char *text = realloc(inbox->text, inbox->room);
+        if (text == NULL) return false;
+        inbox->text = text;
+    }
+    _Alignas(struct cmsghdr) char control[CMSG_SPACE(FILES_MAX * sizeof(int))];
+    struct iovec part = {inbox->text + inbox->used, inbox->room - inbox->used};
+    struct msghdr message = {.msg_iov = &part,
+                             .msg_iovlen = 1,
+                             .msg_control = control,
+                             .msg_controllen = sizeof control};
+    ssize_t n = recvmsg(STDIN_FILENO, &message, MSG_CMSG_CLOEXEC);
+    if (n < 0 && errno == ENOTSOCK) {
+        message.msg_controllen = 0;
+        n = read(STDIN_FILENO, part.iov_base, part.iov_len);
+    }
+    if (n <= 0) return n < 0 && errno == EINTR;
+    inbox->used += (size_t)n;
+    for (struct cmsghdr *header = CMSG_FIRSTHDR(&message); header != NULL;
+         header = CMSG_NXTHDR(&message, header)) {
+        if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
+        worker->file_count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+        memcpy(worker->files, CMSG_DATA(header), worker->file_count * sizeof(int));
+    }
+    return true;
+}
+
+/* The next request; NULL when there will be none. */
+static const char *next_line(struct inbox *inbox, struct worker *worker) {
+    memmove(inbox->text, inbox->text + inbox->taken, inbox->used - inbox->taken);
+    inbox->used -= inbox->taken;
+    inbox->taken = 0;
+    char *end;
+    while ((end = inbox->used > 0 ? memchr(inbox->text, '\n', inbox->used) : NULL) == NULL) {
+        if (!receive(inbox, worker)) return NULL;
+    }
+    *end = '\0';
+    inbox->taken = (size_t)(end - inbox->text) + 1;
+    return inbox->text;
+}
+
+int worker_main(int argc, char **argv) {
+    (void)argc, (void)argv;
+    forbid_cores();
+    /* The conversation moves to a file that only we know: what a kernel prints goes to stderr. */
+    const int out = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 64);
+    FILE *to = out >= 0 && dup2(STDERR_FILENO, STDOUT_FILENO) >= 0 ? fdopen(out, "w") : NULL;
+    if (to == NULL) return FAULT_OURS;
+    static struct worker worker;
+    struct inbox inbox = {.text = malloc(1)};
+    const char *line;
+    bool end = inbox.text == NULL;
+    while (!end && (line = next_line(&inbox, &worker)) != NULL) {
+        json_t *request = json_loads(line, 0, NULL);
+        const char *op = json_string_value(json_object_get(request, "op"));
+        end = op != NULL && !strcmp(op, "bye");
+        json_t *reply = end ? answer() : perform(&worker, request);
+        for (size_t n = 0; n < worker.file_count; n++) close(worker.files[n]);
+        worker.file_count = 0;
+        json_dumpf(reply, to, JSON_COMPACT);
+        fputc('\n', to);
+        fflush(to);
+        json_decref(reply);
+        json_decref(request);
+    }
+    if (worker.scratch != NULL) worker.device->release(worker.scratch);
+    free(inbox.text);
+    fclose(to);
+    return 0;
+}
