@@ -1,14 +1,9 @@
-/* What the verbs share: how they fail and how they read numbers. */
+/* What the verbs share: how they read numbers. */
 #include "verb.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
-
-int verb_fault(const struct fault *fault) {
-    fprintf(stderr, "attest: %s\n", fault->text);
-    return fault->code;
-}
 
 double verb_number(const char *text, double least, double most, const char *option,
                    struct argp_state *state) {

@@ -19,11 +19,6 @@ struct verb {
 extern const struct verb verb_make, verb_run, verb_list, verb_oracle, verb_compare, verb_report,
     verb_merge, verb_fuzz, verb_selftest, verb_doctor, verb_probe;
 
-/* Exit statuses (fault.h has 4, 5 and 70). */
-enum { EXIT_WRONG_RESULT = 1, EXIT_REGRESSION = 2, EXIT_CRASH = 3 };
-
-/* Prints "attest: ..." on stderr and returns the exit status. */
-int verb_fault(const struct fault *fault);
 /* What `text` says as the argument of --`option`; a usage error, which ends the program, unless it
  * is a number, or a whole number, from least to most. */
 double verb_number(const char *text, double least, double most, const char *option,

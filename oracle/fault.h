@@ -15,6 +15,9 @@ enum fault_code {
     FAULT_OURS = 70    /* the machine or we failed: out of memory, disk full, a broken invariant */
 };
 
+/* The exit statuses that are no fault: what was found out. */
+enum { EXIT_WRONG_RESULT = 1, EXIT_REGRESSION = 2, EXIT_CRASH = 3 };
+
 struct fault {
     enum fault_code code;
     char text[1024];
@@ -31,6 +34,12 @@ fault_set(struct fault *fault, enum fault_code code, const char *format, ...) {
     vsnprintf(fault->text, sizeof fault->text, format, arguments);
     va_end(arguments);
     return false;
+}
+
+/* Prints "attest: ..." on stderr and returns the exit status. */
+static inline int fault_tell(const struct fault *fault) {
+    fprintf(stderr, "attest: %s\n", fault->text);
+    return fault->code;
 }
 
 #endif

@@ -7,6 +7,7 @@
  * four bits of the mantissa. */
 #include "deviation.h"
 #include "chance.h"
+#include "tolerance.h"
 #include "../../fixtures/clones.h"
 #include "../../fixtures/spread.h"
 #include "../../kernels/attn_number.h"
@@ -30,67 +31,8 @@ enum {
 /* The smallest ulp count with a bin of its own; less is "0 ulp". */
 static const double bin_least = 0x1p-20;
 
-static const double u32 = 0x1p-24;
-
-/* The mean square of a relative rounding error, in units of u^2: 1/3 (uniform) times E[1/m^2] of a
- * mantissa m that is uniform in the logarithm, 3 / (8 ln 2). */
-static const double rounding_variance = 0.18;
-
-/* What f32 adds to the model. Three f32 kernels -- the textbook, a flash kernel with plain sums,
- * one with eight partial sums -- were judged 26,961 times (D 1 to 256, 1 to 131,072 keys, eleven
- * kinds of data): with these constants rho was at most 1.06 rho_chance, and t_max 0.84.
- *
- * Errors of logits, in units of u32 (S + 1): a dot product of D terms of one sign, summed in order,
- * has 0.4 sqrt(D / 3), which is 3.7 for D = 256; of random signs a tenth of that. */
-static const double logit_slope = 2.5;
-
-/* The square of a plain sum's error, in units of n u32^2 times its size squared: 0.18 for a partial
- * sum of average mantissa, 1/3 at worst; a third of that for one that grows evenly; twice, because
- * numerator and denominator have it. */
-static const double sum_variance = 0.2;
-/* ... and the most it may be, in units of sqrt(n) u32: about six times its root mean square. */
-static const double sum_most = 2;
-
 /* A rounding error is at most 2.4 times its root mean square, and a few keys' no more together. */
 static const double chance_most = 4;
-
-double unit_roundoff(enum attn_dtype dtype) {
-    switch (dtype) {
-    case ATTN_F16:
-        return 0x1p-11;
-    case ATTN_BF16:
-        return 0x1p-8;
-    default:
-        return 0x1p-24;
-    }
-}
-
-/* What there is to know of an output's type. */
-struct format {
-    enum attn_dtype dtype;
-    double roundoff;  /* u_out */
-    double ulp_least; /* the distance of subnormals */
-    double overflow;  /* from here on a value rounds to Inf */
-    uint32_t unwritten;
-};
-
-static struct format format_of(enum attn_dtype dtype) {
-    switch (dtype) {
-    case ATTN_F16:
-        return (struct format){dtype, 0x1p-11, 0x1p-24, 65520.0, UNWRITTEN_16};
-    case ATTN_BF16:
-        return (struct format){dtype, 0x1p-8, 0x1p-133, 0x1.ffp127, UNWRITTEN_BF16};
-    default:
-        return (struct format){dtype, 0x1p-24, 0x1p-149, 0x1.ffffffp127, UNWRITTEN_32};
-    }
-}
-
-/* What a row's elements have in common. */
-struct row_bounds {
-    double o_slope, p_a_slope, p_r_slope, a_slope, r_slope, constant; /* of tau, see tau_of */
-    double r2_slope, o2_slope; /* model^2 = (o rounded - o)^2 + r2_slope R^2 + o2_slope o^2 */
-    double shared;             /* what columns of V that move together add to 1 / n_eff */
-};
 
 /* The counts, sums and maxima of a unit, and then of all units. */
 struct unit {
@@ -112,8 +54,8 @@ struct job {
     const struct answer *answer;
     const void *out;
     const float *lse;
-    struct format format;
-    double p_roundoff;
+    struct rounding rounding;
+    uint32_t unwritten;         /* what an element holds that no kernel wrote */
     int64_t blocks;             /* units of one head */
     int64_t *block_start;       /* [blocks + 1] into answer->rows */
     struct unit *units;         /* [batch * q_heads * blocks] */
@@ -170,14 +112,8 @@ IN_CLONES double largest_of(const double *x, int64_t n) {
     return lane[0];
 }
 
-IN_CLONES double tau_of(const struct row_bounds *bounds, double o, double a, double r) {
-    const double p_a = bounds->p_a_slope * a, p_r = bounds->p_r_slope * r;
-    return bounds->o_slope * fabs(o) + (p_a < p_r ? p_a : p_r) + bounds->a_slope * a +
-           bounds->r_slope * r + bounds->constant;
-}
-
 static const void *element(const struct job *job, int64_t at) {
-    return (const char *)job->out + at * (job->format.dtype == ATTN_F32 ? 4 : 2);
+    return (const char *)job->out + at * (job->rounding.dtype == ATTN_F32 ? 4 : 2);
 }
 
 FOR_EVERY_MACHINE static bool answer_is_finite(const double *x, int64_t n) {
@@ -195,9 +131,9 @@ FOR_EVERY_MACHINE static void compare_elements(struct measurer *restrict work,
                                                const double *restrict o, const double *restrict a,
                                                const double *restrict r, int64_t n,
                                                const struct row_bounds *row_bounds,
-                                               const struct format *format) {
+                                               const struct rounding *rounding) {
     const struct row_bounds bounds = *row_bounds;
-    const double spacing = 2 * format->roundoff, least = format->ulp_least;
+    const double spacing = 2 * rounding->roundoff, least = rounding->ulp_least;
     for (int64_t i = 0; i < n; i++) {
         const double got = work->got[i], error = got - o[i], size = fabs(o[i]);
         /* The distance of the type's values around o: from the exponent of o alone. */
@@ -205,7 +141,7 @@ FOR_EVERY_MACHINE static void compare_elements(struct measurer *restrict work,
         const double ulp = max_of(attn_f64_from_bits(exponent) * spacing, least);
         /* At 1.5 * 2^52 ulp doubles lie one ulp apart: adding that rounds o to the type. */
         const double rounded = (o[i] + 0x1.8p52 * ulp) - 0x1.8p52 * ulp;
-        const double tau = tau_of(&bounds, o[i], a[i], r[i]);
+        const double tau = tolerance_tau(&bounds, o[i], a[i], r[i]);
         work->error[i] = fabs(error);
         work->toward[i] = o[i] > 0 ? error : o[i] < 0 ? -error : 0;
         work->relative[i] = fabs(error) / (size + 1e-7);
@@ -278,8 +214,8 @@ static bool same_structure(double got, double expected) {
 
 static bool is_unwritten(const struct job *job, int64_t at) {
     const void *code = element(job, at);
-    return (job->format.dtype == ATTN_F32 ? *(const uint32_t *)code : *(const uint16_t *)code) ==
-           job->format.unwritten;
+    return (job->rounding.dtype == ATTN_F32 ? *(const uint32_t *)code : *(const uint16_t *)code) ==
+           job->unwritten;
 }
 
 /* Counts what is not finite among the n elements in `work` and sets it to 0 on both sides, where it
@@ -290,7 +226,7 @@ static void set_aside(struct unit *unit, struct measurer *work, const struct row
     for (int64_t i = 0; i < n; i++) {
         const double got = work->got[i], o = work->o[i];
         if (isfinite(got) && isfinite(o)) continue;
-        const double tau = isfinite(o) ? tau_of(bounds, o, work->a[i], work->r[i]) : 0;
+        const double tau = isfinite(o) ? tolerance_tau(bounds, o, work->a[i], work->r[i]) : 0;
         int kind = BY_TOLERANCE;
         if (is_unwritten(job, at + i)) {
             unit->unwritten_count++;
@@ -299,7 +235,7 @@ static void set_aside(struct unit *unit, struct measurer *work, const struct row
             unit->nan_count += isnan(got) ? 1 : 0;
             unit->inf_count += isinf(got) ? 1 : 0;
             const bool rounds_to_inf = isinf(got) && isfinite(o) && (got > 0) == (o > 0) &&
-                                       fabs(o) + tau >= job->format.overflow;
+                                       fabs(o) + tau >= job->rounding.overflow;
             if (!same_structure(got, o) && !rounds_to_inf) {
                 unit->structure_count++;
                 kind = BY_STRUCTURE;
@@ -328,7 +264,7 @@ static void add_chunk(struct unit *unit, struct measurer *work, const struct row
                  *r = job->answer->p_rms_v + from;
     unit->elements += n;
     unit->compared += n;
-    const bool finite = bulk_widen(work->got, NULL, NULL, element(job, at), job->format.dtype, n);
+    const bool finite = bulk_widen(work->got, NULL, NULL, element(job, at), job->rounding.dtype, n);
     if (!finite || !answer_is_finite(o, n)) {
         memcpy(work->o, o, (size_t)n * sizeof *o);
         memcpy(work->a, a, (size_t)n * sizeof *a);
@@ -336,7 +272,7 @@ static void add_chunk(struct unit *unit, struct measurer *work, const struct row
         set_aside(unit, work, bounds, place, at, n);
         o = work->o, a = work->a, r = work->r;
     }
-    compare_elements(work, o, a, r, n, bounds, &job->format);
+    compare_elements(work, o, a, r, n, bounds, &job->rounding);
     sum_elements(unit, work, o, a, r, n, bounds, exact);
     count_ulps(work, n);
     if (unit->worst_kind != BY_TOLERANCE || !(worst_of_elements(work, n) >= unit->t_max)) return;
@@ -348,14 +284,9 @@ static void add_chunk(struct unit *unit, struct measurer *work, const struct row
     }
 }
 
-static double lse_bound(double expected, double logit_abs, int64_t keys) {
-    return 2 * (u32 * (8 * logit_abs + 8) + 0x1p-22 * (1 + fabs(expected))) +
-           sqrt((double)keys) * u32;
-}
-
 static void add_lse(struct unit *unit, double got, double expected, double logit_abs, int64_t keys,
                     struct deviation_place place) {
-    const double bound = lse_bound(expected, logit_abs, keys);
+    const double bound = tolerance_of_lse(expected, logit_abs, keys);
     double t = same_structure(got, expected) ? 0 : INFINITY;
     if (isfinite(got) && isfinite(expected)) t = fabs(got - expected) / bound;
     if (t > 1) unit->lse_wrong++;
@@ -363,25 +294,6 @@ static void add_lse(struct unit *unit, double got, double expected, double logit
     unit->lse_max = t;
     unit->lse_worst = (struct deviation_place){
         place.b, place.h, place.i, -1, got, expected, isfinite(expected) ? bound : 0};
-}
-
-static struct row_bounds bounds_of(const struct job *job, double logit_abs, int64_t keys,
-                                   double columns) {
-    const double u_p = job->p_roundoff;
-    const double logit = logit_slope * u32 * (logit_abs + 1);
-    const double sum2 = sum_variance * (double)keys * u32 * u32;
-    const double sum = sum_most * sqrt((double)keys) * u32;
-    return (struct row_bounds){
-        .o_slope = job->format.roundoff + sum,
-        .p_a_slope = u_p,
-        .p_r_slope = 4 * u_p,
-        .a_slope = (2 * (8 * logit_abs + 8) + 8) * u32,
-        .r_slope = sum,
-        .constant = job->format.ulp_least / 2,
-        .r2_slope = rounding_variance * u_p * u_p + logit * logit + sum2,
-        .o2_slope = sum2,
-        .shared = fmax(1 / columns - 1 / (double)job->view->problem->head_dim, 0),
-    };
 }
 
 static void add_row(struct unit *unit, struct measurer *work, int64_t b, int64_t h, int64_t row,
@@ -394,7 +306,7 @@ static void add_row(struct unit *unit, struct measurer *work, int64_t b, int64_t
     const int64_t from = (b * problem->q_heads + h) * answer->row_count + row;
     const int64_t keys = rules_keys(job->view, b, h, i).count;
     const double logit_abs = answer->logit_abs[from];
-    const struct row_bounds bounds = bounds_of(job, logit_abs, keys, columns);
+    const struct row_bounds bounds = row_bounds_of(&job->rounding, logit_abs, keys, columns, dim);
     const bool power_of_two = keys > 0 && (keys & (keys - 1)) == 0;
     struct deviation_place place = {.b = b, .h = h, .i = i};
 
@@ -426,7 +338,7 @@ static void add_padding(struct unit *unit, const struct job *job, int64_t b, int
     for (int64_t d = at; d < at + dim; d++) {
         double value;
         unwritten += is_unwritten(job, d);
-        bulk_widen(&value, NULL, NULL, element(job, d), job->format.dtype, 1);
+        bulk_widen(&value, NULL, NULL, element(job, d), job->rounding.dtype, 1);
         zero += value == 0;
     }
     unit->pad_rows++;
@@ -524,32 +436,6 @@ static double chance_of(const struct unit *unit) {
     return fmin(fmax(beyond, 1), chance_most);
 }
 
-static struct job job_of(const struct rule_view *view, const struct answer *answer,
-                         enum attn_dtype p_dtype) {
-    const int32_t dtype = view->problem->dtype;
-    return (struct job){
-        .view = view,
-        .answer = answer,
-        .format = format_of((enum attn_dtype)dtype),
-        .p_roundoff = unit_roundoff(p_dtype == ATTN_INPUT ? (enum attn_dtype)dtype : p_dtype),
-    };
-}
-
-double deviation_tolerance(const struct rule_view *view, const struct answer *answer,
-                           enum attn_dtype p_dtype, int64_t b, int64_t h, int64_t row, int64_t d) {
-    const struct job job = job_of(view, answer, p_dtype);
-    const int64_t from = (b * answer->q_heads + h) * answer->row_count + row;
-    const int64_t keys = rules_keys(view, b, h, answer->rows[row]).count;
-    const double logit_abs = answer->logit_abs[from];
-    if (d < 0)
-        return isfinite(answer->lse[from]) ? lse_bound(answer->lse[from], logit_abs, keys) : 0;
-    const int64_t at = from * answer->head_dim + d;
-    const struct row_bounds bounds = bounds_of(&job, logit_abs, keys, 1);
-    return isfinite(answer->out[at])
-               ? tau_of(&bounds, answer->out[at], answer->p_abs_v[at], answer->p_rms_v[at])
-               : 0;
-}
-
 static void find_worst_block(struct deviation *deviation, const struct job *job) {
     const struct attn_problem *problem = job->view->problem;
     double worst = -1;
@@ -573,9 +459,17 @@ void deviation_measure(struct deviation *deviation, const struct rule_view *view
     const struct attn_problem *problem = view->problem;
     assert(answer->batch == problem->batch && answer->q_heads == problem->q_heads &&
            answer->head_dim == problem->head_dim);
-    struct job job = job_of(view, answer, p_dtype);
-    job.out = out;
-    job.lse = lse;
+    const enum attn_dtype dtype = (enum attn_dtype)problem->dtype;
+    struct job job = {
+        .view = view,
+        .answer = answer,
+        .out = out,
+        .lse = lse,
+        .rounding = rounding_of(dtype, p_dtype),
+        .unwritten = dtype == ATTN_F16    ? UNWRITTEN_16
+                     : dtype == ATTN_BF16 ? UNWRITTEN_BF16
+                                          : UNWRITTEN_32,
+    };
     cut_blocks(&job);
     const int64_t units = problem->batch * problem->q_heads * job.blocks;
     job.units = calloc((size_t)units + 1, sizeof *job.units);

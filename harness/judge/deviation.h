@@ -1,20 +1,9 @@
-/* How far an output is from the answer: numbers only, no verdict (that is judge.h).
+/* How far an output is from the answer: numbers only, no verdict (that is judge.h). Every number is
+ * taken over the valid rows the answer holds, against the unrounded answer; tau and the model are
+ * those of tolerance.h:
  *
- * Every number is taken over the valid rows the answer holds, against the unrounded answer. The
- * formulas (tau, rho, bias) are those of reports/README.md, "When is a kernel right":
- *
- *   tau     = u_out |o| + min(u_P A, 4 u_P R) + (2 (8 S + 8) + 8) u32 A
- *             + 2 sqrt(n) u32 (|o| + R) + half a subnormal ulp
- *   model^2 = (o rounded - o)^2 + 0.18 u_P^2 R^2
- *             + 6.25 u32^2 (S + 1)^2 R^2 + 0.2 n u32^2 (o^2 + R^2)
+ *   t       = |got - o| / tau
  *   rho     = rms(got - o) / rms(model)
- *   lse     within 2 (u32 (8 S + 8) + 2^-22 (1 + |lse|)) + sqrt(n) u32
- *
- * for a row of n visible keys. The terms with n are what a plain f32 sum of n terms may do, whose
- * rounding errors walk at random: 0.3 to 0.4 sqrt(n) u32 of the partial sums. The one with S is the
- * rounding of logits, independent from key to key. Beside a 16-bit u_P both vanish (f16, 4,096
- * keys: less than 1 % of tau, 0.01 % of model); of a kernel that keeps P in f32 they are the better
- * part.
  *
  * Small samples: rms(got - o)^2 / rms(model)^2 scatters with fewer degrees of freedom than there
  * are elements (chance.h). A row has 1 / (1/columns + 1/n_eff) of them where P dominates, n_eff =
@@ -85,13 +74,5 @@ struct deviation {
 void deviation_measure(struct deviation *deviation, const struct rule_view *view,
                        const struct answer *answer, const void *out, const float *lse,
                        enum attn_dtype p_dtype, int threads);
-
-/* How far an element of out -- with d -1, an lse -- may be from the answer; 0 where that is not
- * finite. `row` counts the rows that the answer holds of (b, h). */
-double deviation_tolerance(const struct rule_view *view, const struct answer *answer,
-                           enum attn_dtype p_dtype, int64_t b, int64_t h, int64_t row, int64_t d);
-
-/* Unit roundoff of a float dtype: f16 2^-11, bf16 2^-8, f32 2^-24. */
-double unit_roundoff(enum attn_dtype dtype);
 
 #endif

@@ -33,9 +33,9 @@ int status_exit(enum status status) {
     case STATUS_CRASH:
     case STATUS_HANG:
     case STATUS_OOM:
-        return 3;
+        return EXIT_CRASH;
     default:
-        return 1;
+        return EXIT_WRONG_RESULT;
     }
 }
 

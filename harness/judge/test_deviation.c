@@ -1,6 +1,7 @@
 /* The numbers of deviation.h on answers small enough to do by hand, and what must hold of them on
  * drawn ones. Here an answer is made up: nothing multiplies q and k. */
 #include "deviation.h"
+#include "tolerance.h"
 #include "../../kernels/attn_number.h"
 
 #include <criterion/criterion.h>

@@ -3,8 +3,8 @@
  * numbers only: what a kernel does around its rows is what `attest selftest` looks at. */
 #include "deviation.h"
 #include "judge.h"
-#include "../trial/obtain.h"
 #include "../planted/planted.h"
+#include "../trial/obtain.h"
 #include "../verb.h"
 
 #include <criterion/criterion.h>

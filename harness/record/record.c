@@ -339,3 +339,9 @@ void run_free(struct run *run) {
     free(run->rows);
     *run = (struct run){0};
 }
+
+enum status status_of(const struct row *row) {
+    int status = 0;
+    while (status < STATUS_COUNT && strcmp(status_name(status), row->status) != 0) status++;
+    return status;
+}

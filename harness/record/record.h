@@ -84,6 +84,9 @@ extern const struct row_field row_fields[]; /* ends with name == NULL */
 extern const struct row_field machine_fields[];
 extern const struct row_field machine_device_fields[];
 
+/* A row's status by its name; STATUS_COUNT if there is none of that name. */
+enum status status_of(const struct row *row);
+
 json_t *row_to_json(const struct row *row);
 bool row_from_json(struct row *row, const json_t *json);
 json_t *machine_to_json(const struct machine *machine);
@@ -99,8 +102,5 @@ struct run {
 /* `path` is a run's folder or its run.jsonl. */
 bool run_read(struct run *run, const char *path, struct fault *fault);
 void run_free(struct run *run);
-
-/* Fills everything about this machine but the ceilings. */
-void machine_describe(struct machine *machine, int argc, char **argv);
 
 #endif

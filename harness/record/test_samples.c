@@ -1,8 +1,8 @@
-#include "../trial/obtain.h"
 #include "samples.h"
-#include "../test_program.h"
-#include "../trial/trial.h"
 #include "../session/writer.h"
+#include "../test_program.h"
+#include "../trial/obtain.h"
+#include "../trial/trial.h"
 #include "../../fixtures/store.h"
 #include "../../fixtures/test_folder.h"
 

@@ -13,37 +13,7 @@
 #ifndef ATTEST_COMPARE_H
 #define ATTEST_COMPARE_H
 
-#include "../record/record.h"
-
-/* True iff the kernel's id ("cpu/decode_flash_r1") matches; a glob without '/' is matched against
- * the name alone. */
-bool kernel_matches(const char *kernel, const char *glob);
-
-/* A status by name; STATUS_COUNT if there is none of that name. */
-enum status status_of(const struct row *row);
-
-/* Whether two rows of one line are about the same tensors. A row that ended before there was a
- * fixture -- refused, or too large -- has no digest and goes with any. */
-bool rows_share_inputs(const struct row *a, const struct row *b);
-
-/* The rows of a run without those that a later row of the same kernel and problem replaces
- * (`--resume` after a crash). Sorted by line, so that rows of one line are neighbours. */
-struct row_set {
-    int64_t count;
-    struct row_place {
-        const struct row *row;
-        const char *digest; /* the row's fixture digest, or one of its line's where it has none */
-        int64_t first;      /* position in the run of the line's first row */
-    } * places;
-};
-bool row_set_make(struct row_set *set, const struct run *run, struct fault *fault);
-/* The neighbours on the line of `row`, which may be of another run; NULL and 0 if none. */
-const struct row_place *row_set_find(const struct row_set *set, const struct row *row,
-                                     int64_t *count);
-/* For people: by variant, then as the lines came, by fixture and kernel. row_set_find needs the
- * order that this destroys. */
-void row_set_arrange(struct row_set *set);
-void row_set_free(struct row_set *set);
+#include "row_set.h"
 
 enum compare_verdict {
     COMPARE_SAME,

@@ -22,11 +22,4 @@ void report_csv(FILE *to, const struct run *run);
 bool report_json(json_t **json, const struct run *run, const struct report_options *options,
                  struct fault *fault);
 
-/* Numbers for people: three or four digits, a unit that fits, "–" for NaN. */
-void print_number(FILE *to, double value);
-void print_time(FILE *to, double us);
-void print_bytes(FILE *to, double bytes);
-/* A text in a table's cell: '|' and line ends would break it. */
-void print_cell(FILE *to, const char *text);
-
 #endif

@@ -1,7 +1,8 @@
-#include "../worker/driver.h"
-#include "../verbs/fuzz.h"
 #include "report.h"
+#include "print.h"
 #include "../verb.h"
+#include "../verbs/fuzz.h"
+#include "../worker/driver.h"
 #include "../../fixtures/test_folder.h"
 
 #include <criterion/criterion.h>
@@ -357,7 +358,7 @@ static char *readme(void) {
     snprintf(name, sizeof name, "%s", __FILE__);
     char *slash = strrchr(name, '/');
     cr_assert(slash != NULL);
-    snprintf(slash, sizeof name - (size_t)(slash - name), "/../reports/README.md");
+    snprintf(slash, sizeof name - (size_t)(slash - name), "/../../reports/README.md");
     return read_text(name);
 }
 

@@ -3,11 +3,9 @@
 #include "lane.h"
 #include "../judge/anchor.h"
 #include "../trial/client.h"
-#include "../report/compare.h"
-#include "../trial/machine.h"
 #include "../trial/obtain.h"
 #include "../trial/sanitizer.h"
-#include "../verb.h"
+#include "../worker/host.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -63,7 +61,7 @@ static bool too_large(struct lane *lane, const struct plugin *kernel, struct fau
     snprintf(row.line, sizeof row.line, "%s", lane->item->line);
     snprintf(row.status, sizeof row.status, "%s", status_name(STATUS_OOM));
     snprintf(row.reason, sizeof row.reason, "the problem needs %.1f GiB, %.1f GiB are free",
-             (double)lane->bytes / 1073741824, (double)machine_memory_free() / 1073741824);
+             (double)lane->bytes / 1073741824, (double)host_memory_free() / 1073741824);
     return keep_row(lane, &row, fault);
 }
 
@@ -163,7 +161,7 @@ static bool take_up(struct lane *lane, const struct deal_row *dealt, struct faul
         wanted = select_holds(session->words, session->options.words.count, &item->problem);
     }
     lane->bytes = item->file == NULL ? fixture_bytes(&item->problem) : 0;
-    lane->fits = lane->bytes < machine_memory_free();
+    lane->fits = lane->bytes < host_memory_free();
     if (wanted)
         lane->count = session_choose(session, lane->options.target.kind, item, lane->fixture.digest,
                                      lane->chosen, &resumed);
@@ -177,7 +175,7 @@ static bool take_up(struct lane *lane, const struct deal_row *dealt, struct faul
 static void give_up(struct lane *lane, const struct fault *fault) {
     deal_limit(lane->options.deal, lane->problem, 0);
     crew_lock(&lane->mark->lock);
-    if (!lane->mark->failed) verb_fault(fault);
+    if (!lane->mark->failed) fault_tell(fault);
     lane->mark->failed = true;
     crew_unlock(&lane->mark->lock);
     lane->count = 0;
@@ -232,7 +230,7 @@ int lane_run(const struct lane_options *options) {
     bool well = tool == NULL || sanitizer_open(&sanitizer, tool, &fault);
     if (lane.chosen == NULL) well = fault_set(&fault, FAULT_OURS, "out of memory for kernels");
     well = well && work(&lane, &fault);
-    if (!well) lane.exit_status = verb_fault(&fault);
+    if (!well) lane.exit_status = fault_tell(&fault);
     client_stop(&lane.client);
     if (tool != NULL) look_at_the_end(&lane, &sanitizer);
     sanitizer_close(&sanitizer);

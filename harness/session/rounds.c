@@ -2,9 +2,9 @@
  * starts no threads, so that it can fork, and never runs a kernel. */
 #include "rounds.h"
 #include "deal.h"
-#include "../worker/driver.h"
 #include "lane.h"
-#include "../trial/machine.h"
+#include "../worker/driver.h"
+#include "../worker/host.h"
 
 #include <math.h>
 #include <signal.h>
@@ -53,7 +53,7 @@ struct round {
 
 static int run_lane(void *context, int member) {
     const struct round *round = context;
-    const int threads = round->session->options.trial.threads, cores = machine_cores();
+    const int threads = round->session->options.trial.threads, cores = host_cores();
     return lane_run(&(struct lane_options){
         .session = round->session,
         .deal = round->deal,

@@ -1,12 +1,12 @@
 /* What a run is of: problems, kernels and devices, the machine, and what is there already. */
 #include "session.h"
-#include "../trial/devices.h"
-#include "../worker/driver.h"
-#include "../trial/probe.h"
-#include "../worker/protocol.h"
 #include "rounds.h"
+#include "../trial/devices.h"
+#include "../trial/machine.h"
+#include "../trial/probe.h"
 #include "../trial/sanitizer.h"
-#include "../verb.h"
+#include "../worker/driver.h"
+#include "../worker/protocol.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -92,7 +92,7 @@ static bool add_item(struct session *session, const char *line, const char *file
 
 static bool add_suite(struct session *session, const char *name, struct fault *fault) {
     struct suite suite = {0};
-    bool well = suite_read(&suite, verb_suites(), name, fault);
+    bool well = suite_read(&suite, session->options.suites_folder, name, fault);
     for (int64_t n = 0; well && n < suite.count; n++)
         well = add_item(session, suite.lines[n], NULL, false, fault);
     suite_free(&suite);
@@ -133,7 +133,7 @@ static bool choose_targets(struct session *session, struct fault *fault) {
     if (named->count > 0) {
         well = well && targets_resolve(&session->targets, found, count, fault);
     } else if (!well && fault->code != FAULT_OURS) {
-        verb_fault(fault);
+        fault_tell(fault);
         well = true;
     }
     struct machine *machine = &session->machine;
@@ -197,7 +197,7 @@ static bool gather(struct session *session, struct fault *fault) {
     if (well && options->lines.count + options->suites.count + options->files.count == 0)
         well = add_suite(session, "smoke", fault);
     well = well && can_sanitize(options->sanitize, fault) &&
-           plugin_scan(&session->kernels, options->trial.program, verb_kernels(),
+           plugin_scan(&session->kernels, options->trial.program, options->kernels_folder,
                        options->globs.list, options->globs.count, fault);
     if (options->globs.count + options->devices.count == 0)
         plugin_list_leave_out(&session->kernels, ATTN_ASCEND_TWIN); /* emulation takes minutes */
@@ -235,8 +235,9 @@ static bool probe(struct session *session, struct fault *fault) {
     const struct trial_options *trial = &session->options.trial;
     struct machine *machine = &session->machine;
     for (int64_t n = 0; n < machine->device_count; n++) { /* rows can do without ceilings */
-        if (!devices_probe(&machine->devices[n], trial->program, device_probe_s, fault))
-            verb_fault(fault);
+        if (!devices_probe(&machine->devices[n], trial->program, trial->probes, device_probe_s,
+                           fault))
+            fault_tell(fault);
     }
     if (!targets_have(&session->targets, ATTN_CPU)) return true;
     struct cpu_probe *shared = crew_memory(sizeof *shared);
@@ -283,8 +284,8 @@ static bool open_run(struct session *session, struct fault *fault) {
     if (options->shards > 0)
         snprintf(suffix, sizeof suffix, "-shard%lldof%lld", (long long)options->shard,
                  (long long)options->shards);
-    return writer_create(&session->writer, options->out, verb_runs(), suffix, &session->machine,
-                         fault);
+    return writer_create(&session->writer, options->out, options->runs_folder, suffix,
+                         &session->machine, fault);
 }
 
 int session_run(const struct session_options *options, int argc, char **argv) {
@@ -294,7 +295,7 @@ int session_run(const struct session_options *options, int argc, char **argv) {
     machine_describe(&session.machine, argc, argv);
     const bool well = gather(&session, &fault) && open_run(&session, &fault) &&
                       rounds_run(&session, &exit_status, &fault);
-    if (!well) exit_status = verb_fault(&fault);
+    if (!well) exit_status = fault_tell(&fault);
     plugin_list_free(&session.kernels);
     run_free(&session.done);
     free(session.items);

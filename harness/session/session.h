@@ -9,8 +9,8 @@
 #include "select.h"
 #include "show.h"
 #include "targets.h"
-#include "../trial/trial.h"
 #include "writer.h"
+#include "../trial/trial.h"
 
 struct texts {
     const char **list;
@@ -18,6 +18,7 @@ struct texts {
 };
 
 struct session_options {
+    const char *suites_folder, *kernels_folder, *runs_folder; /* kernels: joined by ':' */
     struct texts globs, suites, files, lines, words, devices;
     const char *out, *resume;
     int64_t shard, shards; /* 1..shards; 0: all */

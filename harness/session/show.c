@@ -1,6 +1,5 @@
 /* Lines and the bar. */
 #include "show.h"
-#include "../report/compare.h"
 #include "../../oracle/clock.h"
 
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /* Dealing rows to processes, with rows that only count themselves. */
-#include "crew.h"
 #include "deal.h"
+#include "crew.h"
 
 #include <criterion/criterion.h>
 #include <signal.h>

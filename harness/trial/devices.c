@@ -1,7 +1,6 @@
 #include "devices.h"
 #include "client.h"
 #include "../worker/protocol.h"
-#include "../verb.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -48,10 +47,10 @@ static void take_ceilings(struct machine_device *device, const json_t *ceilings)
     }
 }
 
-bool devices_probe(struct machine_device *device, const char *program, double seconds,
-                   struct fault *fault) {
+bool devices_probe(struct machine_device *device, const char *program, const char *probes,
+                   double seconds, struct fault *fault) {
     char library[4200];
-    snprintf(library, sizeof library, "%s/%s.so", verb_probes(), device->device);
+    snprintf(library, sizeof library, "%s/%s.so", probes, device->device);
     FILE *file = fopen(library, "re");
     if (file == NULL) return true;
     fclose(file);

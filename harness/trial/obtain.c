@@ -2,7 +2,6 @@
  * if it loads, was drawn by this generator, and is what its name says. One that is new is written
  * once, with its answer. */
 #include "obtain.h"
-#include "../verb.h"
 #include "../../oracle/clock.h"
 
 #include <errno.h>
@@ -162,7 +161,8 @@ bool obtain_file(struct fixture *fixture, const char *path, const struct obtain_
     return false;
 }
 
-bool obtain_lines(struct suite *lines, const char *argument, struct fault *fault) {
+bool obtain_lines(struct suite *lines, const char *argument, const char *suites,
+                  struct fault *fault) {
     struct problem problem;
     struct fault as_line, as_suite;
     *lines = (struct suite){.count = 0};
@@ -172,7 +172,7 @@ bool obtain_lines(struct suite *lines, const char *argument, struct fault *fault
         problem_print(&problem, lines->lines[lines->count++]);
         return true;
     }
-    if (suite_read(lines, verb_suites(), argument, &as_suite)) return true;
+    if (suite_read(lines, suites, argument, &as_suite)) return true;
     /* Lines have sizes joined by hyphens; no suite of that shape was there. */
     const bool line_meant = strstr(argument, "-hq") != NULL || strstr(argument, "-kv") != NULL ||
                             strstr(argument, "-d") != NULL;

@@ -29,8 +29,9 @@ bool obtain_line(struct fixture *fixture, const char *line, const struct obtain_
 /* A file made elsewhere; its answer is computed and stored in it if it has none or a stale one. */
 bool obtain_file(struct fixture *fixture, const char *path, const struct obtain_options *options,
                  struct fault *fault);
-/* The lines that an argument stands for: a line itself, or the name or path of a suite. The caller
- * frees them with suite_free. */
-bool obtain_lines(struct suite *lines, const char *argument, struct fault *fault);
+/* The lines that an argument stands for: a line itself, or the path of a suite or its name in the
+ * folder `suites`. The caller frees them with suite_free. */
+bool obtain_lines(struct suite *lines, const char *argument, const char *suites,
+                  struct fault *fault);
 
 #endif

@@ -3,7 +3,7 @@
  * last-level caches, each thread in a part that it touched first. The best of several passes
  * counts: other users of a machine can only make it look slower than it is. */
 #include "probe.h"
-#include "machine.h"
+#include "../worker/host.h"
 #include "../../oracle/clock.h"
 #include "../../oracle/oracle.h"
 
@@ -151,14 +151,14 @@ static void team_stop(struct team *team, int threads) {
 }
 
 void probe_measure(struct machine *machine, int threads, double seconds) {
-    if (threads <= 0) threads = machine_cores();
+    if (threads <= 0) threads = host_cores();
     if (threads > THREADS_MAX) threads = THREADS_MAX;
     machine->dgemm_flops = oracle_dgemm_rate(GEMM_SIZE, threads);
     machine->sgemm_flops = oracle_sgemm_rate(GEMM_SIZE, threads);
 
-    int64_t bytes = 8 * machine_cache_bytes();
+    int64_t bytes = 8 * host_cache_bytes();
     if (bytes < (int64_t)512 << 20) bytes = (int64_t)512 << 20;
-    if (bytes > machine_memory_free() / 4) bytes = machine_memory_free() / 4;
+    if (bytes > host_memory_free() / 4) bytes = host_memory_free() / 4;
     uint64_t *buffer = malloc((size_t)bytes);
     if (buffer == NULL) return;
     struct team team;

@@ -1,6 +1,5 @@
 /* Every CPU kernel on every problem of the suite `smoke`: one test a variant, one case a problem,
  * so that a Criterion run is a verdict on the kernels too. */
-#include "../report/compare.h"
 #include "obtain.h"
 #include "trial.h"
 #include "../verb.h"

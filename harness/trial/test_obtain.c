@@ -150,15 +150,16 @@ Test(obtain, lines_that_cannot_be_made_say_why) {
 Test(obtain, an_argument_is_a_line_or_a_suite) {
     struct suite lines;
     struct fault fault = {.text = ""};
-    cr_assert(obtain_lines(&lines, "b2-f16-hkv2-hq4-q5-kv7-d16-causal", &fault), "%s", fault.text);
+    cr_assert(obtain_lines(&lines, "b2-f16-hkv2-hq4-q5-kv7-d16-causal", verb_suites(), &fault),
+              "%s", fault.text);
     cr_assert(lines.count == 1 && !strcmp(lines.lines[0], line));
     suite_free(&lines);
-    cr_assert(obtain_lines(&lines, "smoke", &fault), "%s", fault.text);
+    cr_assert(obtain_lines(&lines, "smoke", verb_suites(), &fault), "%s", fault.text);
     cr_assert(lines.count > 7);
     suite_free(&lines);
-    cr_assert(!obtain_lines(&lines, "f16-b2-hq4-q5-kv7-d16-casual", &fault));
+    cr_assert(!obtain_lines(&lines, "f16-b2-hq4-q5-kv7-d16-casual", verb_suites(), &fault));
     cr_assert(strstr(fault.text, "casual") && !strstr(fault.text, "suite"), "%s", fault.text);
-    cr_assert(!obtain_lines(&lines, "smoky", &fault));
+    cr_assert(!obtain_lines(&lines, "smoky", verb_suites(), &fault));
     cr_assert(strstr(fault.text, "suite 'smoky'"), "%s", fault.text);
 }
 

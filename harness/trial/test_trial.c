@@ -1,9 +1,9 @@
+#include "trial.h"
 #include "machine.h"
 #include "obtain.h"
 #include "outputs.h"
-#include "trial.h"
-#include "../verb.h"
 #include "../judge/work.h"
+#include "../verb.h"
 
 #include <criterion/criterion.h>
 #include <math.h>

@@ -1,10 +1,10 @@
 #define _GNU_SOURCE
-#include "../worker/driver.h"
-#include "machine.h"
-#include "../worker/protocol.h"
 #include "sanitizer.h"
 #include "trial_inside.h"
 #include "../judge/work.h"
+#include "../worker/driver.h"
+#include "../worker/host.h"
+#include "../worker/protocol.h"
 #include "../../oracle/clock.h"
 
 #include <math.h>
@@ -485,7 +485,7 @@ bool trial_run(struct row *row, const struct plugin *plugin, struct fixture *fix
         .fixture = fixture,
         .row = row,
         .view = fixture_view(fixture),
-        .threads = options->threads > 0 ? options->threads : machine_cores(),
+        .threads = options->threads > 0 ? options->threads : host_cores(),
         .writes_lse = plugin->kernel.flags & ATTN_WRITES_LSE,
         .nondeterministic = plugin->kernel.flags & ATTN_NONDETERMINISTIC,
         .seen = {.nondeterminism_declared = plugin->kernel.flags & ATTN_NONDETERMINISTIC,

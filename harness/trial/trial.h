@@ -20,6 +20,7 @@
 
 struct trial_options {
     const char *program;     /* the attest executable, for workers */
+    const char *probes;      /* folder of the libraries that measure ceilings; used with machine */
     int threads;             /* for kernels and for judging; 0: all cores */
     int64_t device_index;    /* which GPU or NPU */
     struct client *client;   /* a worker that rows for GPUs and NPUs share as long as they end well,

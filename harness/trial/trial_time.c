@@ -1,9 +1,9 @@
 /* Timing a kernel that is right: cold and warm, each followed by the launch that was timed, into
  * outputs that hold nothing, and compared with what was judged. Then what its rates are worth. */
 #include "devices.h"
-#include "machine.h"
 #include "probe.h"
 #include "trial_inside.h"
+#include "../worker/host.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -130,7 +130,7 @@ struct ceiling {
 
 static struct ceiling ceiling_of_cpu(const struct machine *machine) {
     return (struct ceiling){machine->fma_flops, machine->read_bytes_s, machine->read_bytes_s,
-                            (double)machine_cache_bytes(), "bytes"};
+                            (double)host_cache_bytes(), "bytes"};
 }
 
 /* Lists are gathered, row by row; the rates of rows between two sizes are those of the smaller. */
@@ -203,7 +203,8 @@ static void measure_again(const struct trial *trial, struct machine *machine) {
     }
     struct machine_device *device = (struct machine_device *)device_of(trial, machine);
     const struct machine_device known = *device;
-    if (!devices_probe(device, trial->options->program, 2, &fault)) *device = known;
+    if (!devices_probe(device, trial->options->program, trial->options->probes, 2, &fault))
+        *device = known;
     device->f16_flops = fmax(device->f16_flops, known.f16_flops);
     device->bf16_flops = fmax(device->bf16_flops, known.bf16_flops);
     device->read_bytes_s = fmax(device->read_bytes_s, known.read_bytes_s);

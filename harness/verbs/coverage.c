@@ -1,7 +1,7 @@
 /* Counting. A row says all that is needed: its variant, its device, how it ended, and whether there
  * was an answer to judge it by. */
 #include "coverage.h"
-#include "../report/compare.h"
+#include "../report/row_set.h"
 #include "../worker/protocol.h"
 
 #include <stdlib.h>

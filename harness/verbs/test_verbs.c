@@ -1,8 +1,8 @@
 /* The verbs that look around: list, doctor, fuzz; on the kernels of this build. */
 #define _GNU_SOURCE
 #include "../judge/judge.h"
-#include "../trial/plugin.h"
 #include "../record/record.h"
+#include "../trial/plugin.h"
 #include "../verb.h"
 #include "../../oracle/rule.h"
 

@@ -93,7 +93,7 @@ static int compare(int argc, char **argv) {
         compare_print(stdout, &comparison, one ? options.compare.kernels_before : before_name,
                       one ? options.compare.kernels_after : after_name);
     }
-    const int status = !ok ? verb_fault(&fault) : comparison.regressions > 0 ? EXIT_REGRESSION : 0;
+    const int status = !ok ? fault_tell(&fault) : comparison.regressions > 0 ? EXIT_REGRESSION : 0;
     if (ok && comparison.machines_differ[0])
         fprintf(stderr, "attest: the machines differ: %s\n", comparison.machines_differ);
     compare_free(&comparison);

@@ -1,12 +1,12 @@
 /* attest doctor: what this machine has, what it lacks, and what to do about it. Each check is one
  * function that adds lines; only those that keep attest from running decide the exit status. */
-#include "../report/compare.h"
-#include "../worker/driver.h"
 #include "../trial/machine.h"
 #include "../trial/obtain.h"
-#include "../worker/protocol.h"
 #include "../trial/trial.h"
 #include "../verb.h"
+#include "../worker/driver.h"
+#include "../worker/host.h"
+#include "../worker/protocol.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -74,7 +74,7 @@ static const char *read_setting(const char *path, char text[128]) {
 static void check_machine(json_t *checks, const struct machine *machine) {
     note(checks, OK, "CPU", NULL, "%s, %s", machine->cpu, machine->isa);
     note(checks, OK, "cores", NULL, "%lld", (long long)machine->cores);
-    const double gib = 1 << 30, free_gib = (double)machine_memory_free() / gib;
+    const double gib = 1 << 30, free_gib = (double)host_memory_free() / gib;
     note(checks, free_gib < FREE_GIB_MIN ? WARNING : OK, "memory",
          free_gib < FREE_GIB_MIN ? "the seed suite at full size takes up to 4 GiB" : NULL,
          "%.1f GiB, %.1f GiB free", machine->memory_bytes / gib, free_gib);

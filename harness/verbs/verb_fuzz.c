@@ -1,8 +1,8 @@
 /* attest fuzz: drawn problems, every kernel that takes them, no timing and no cache. Small problems
  * also go to the definition, which has to agree with the oracle. A line that fails is shrunk while
  * the same kernel fails on it. */
-#include "../report/compare.h"
 #include "fuzz.h"
+#include "../report/row_set.h"
 #include "../trial/obtain.h"
 #include "../trial/trial.h"
 #include "../verb.h"
@@ -274,7 +274,7 @@ static void print_summary(struct fuzz *fuzz) {
 }
 
 static int fuzz_status(const struct fuzz *fuzz) {
-    if (fuzz->broken) return verb_fault(&fuzz->fault);
+    if (fuzz->broken) return fault_tell(&fuzz->fault);
     if (fuzz->answers_wrong > 0) return FAULT_OURS;
     if (fuzz->dead > 0) return EXIT_CRASH;
     return fuzz->wrong > 0 ? EXIT_WRONG_RESULT : 0;

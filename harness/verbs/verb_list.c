@@ -1,14 +1,14 @@
 /* attest list: what there is. Every listing is an array of JSON objects with the same keys; printed
  * as they are with --json, and otherwise as aligned columns under those keys, or as a table. */
 #include "coverage.h"
-#include "../trial/devices.h"
-#include "../worker/driver.h"
-#include "../trial/plugin.h"
-#include "../worker/protocol.h"
 #include "../record/record.h"
-#include "../report/report.h"
+#include "../report/print.h"
 #include "../session/targets.h"
+#include "../trial/devices.h"
+#include "../trial/plugin.h"
 #include "../verb.h"
+#include "../worker/driver.h"
+#include "../worker/protocol.h"
 #include "../../oracle/rule.h"
 
 #include <dirent.h>
@@ -419,12 +419,12 @@ static int list(int argc, char **argv) {
     struct fault fault = {0};
     if (options.globs == NULL) {
         fault_set(&fault, FAULT_OURS, "out of memory");
-        return verb_fault(&fault);
+        return fault_tell(&fault);
     }
     argp_parse(&argp, argc, argv, 0, NULL, &options);
     json_t *listing = make_listing(&options, &fault);
     free(options.globs);
-    if (listing == NULL) return verb_fault(&fault);
+    if (listing == NULL) return fault_tell(&fault);
     if (options.json) {
         json_dumpf(listing, stdout, JSON_INDENT(2));
         putchar('\n');

@@ -1,7 +1,7 @@
 /* attest make: draws fixtures and answers them, one at a time, so that the largest alone decides
  * how much memory it takes. What is in the cache and loads is left as it is. */
-#include "../trial/obtain.h"
 #include "../session/select.h"
+#include "../trial/obtain.h"
 #include "../verb.h"
 
 #include <jansson.h>
@@ -29,7 +29,7 @@ static const struct argp_option argp_options[] = {
 
 static bool add_lines(struct options *options, const char *argument, struct fault *fault) {
     struct suite added;
-    if (!obtain_lines(&added, argument, fault)) return false;
+    if (!obtain_lines(&added, argument, verb_suites(), fault)) return false;
     struct suite *all = &options->lines;
     const size_t count = (size_t)(all->count + added.count);
     void *lines = realloc(all->lines, count * sizeof *all->lines);
@@ -133,7 +133,7 @@ static int make_one(const struct options *options, const char *line, int64_t num
                                           .report = &report};
     struct fixture fixture;
     struct fault fault;
-    if (!obtain_line(&fixture, line, &obtain, &fault)) return verb_fault(&fault);
+    if (!obtain_line(&fixture, line, &obtain, &fault)) return fault_tell(&fault);
     if (report.cached)
         fprintf(stderr, "%lld/%lld %s: cached, loaded in %.2f s\n", (long long)number,
                 (long long)count, fixture.line, report.load_seconds);
@@ -158,7 +158,7 @@ static int make_run(int argc, char **argv) {
     if (count == 0) {
         struct fault fault;
         fault_set(&fault, FAULT_NOTHING, "no line is picked by the words");
-        status = verb_fault(&fault);
+        status = fault_tell(&fault);
     }
     for (int64_t n = 0, number = 0; status == 0 && n < options.lines.count; n++)
         if (selected(&options, options.lines.lines[n]))

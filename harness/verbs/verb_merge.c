@@ -5,8 +5,8 @@
  * the same kernel library and fixture, the last run wins. Which shards there should be is in the
  * runs' commands (--shard I/N); one that is missing is a warning, and the merged run then keeps the
  * shard in its command, so that nobody takes it for the whole. */
-#include "../report/compare.h"
 #include "../record/samples.h"
+#include "../report/compare.h"
 #include "../verb.h"
 
 #include <errno.h>
@@ -249,7 +249,7 @@ static int merge(int argc, char **argv) {
     free(runs);
     free(entries);
     free(options.paths);
-    return ok ? 0 : verb_fault(&fault);
+    return ok ? 0 : fault_tell(&fault);
 }
 
 const struct verb verb_merge = {

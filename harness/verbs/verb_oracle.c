@@ -150,10 +150,10 @@ static int answer_one(const struct options *options, const char *path) {
     struct fixture fixture;
     struct fault fault;
     struct difference difference = {0};
-    if (!obtain_file(&fixture, path, &obtain, &fault)) return verb_fault(&fault);
+    if (!obtain_file(&fixture, path, &obtain, &fault)) return fault_tell(&fault);
     if (options->definition && !compare_definition(options, &fixture, &difference, &fault)) {
         fixture_free(&fixture);
-        return verb_fault(&fault);
+        return fault_tell(&fault);
     }
     if (options->json) {
         json_t *json = describe(&fixture, path, &report);

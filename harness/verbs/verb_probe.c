@@ -3,6 +3,7 @@
 #include "../trial/machine.h"
 #include "../trial/probe.h"
 #include "../verb.h"
+#include "../worker/host.h"
 
 struct arguments {
     bool json;
@@ -49,10 +50,10 @@ static const struct argp argp = {
 static void probe_devices(struct machine *machine, double seconds) {
     struct fault fault = {0};
     if (!devices_find(ATTN_CUDA, machine->devices, &machine->device_count, verb_program(), &fault))
-        verb_fault(&fault);
+        fault_tell(&fault);
     for (int64_t n = 0; n < machine->device_count; n++) {
-        if (!devices_probe(&machine->devices[n], verb_program(), seconds, &fault))
-            verb_fault(&fault);
+        if (!devices_probe(&machine->devices[n], verb_program(), verb_probes(), seconds, &fault))
+            fault_tell(&fault);
     }
 }
 
@@ -93,8 +94,8 @@ static int probe_run(int argc, char **argv) {
         return 0;
     }
     printf("cpu       %s, %lld cores, %s\n", machine.cpu, (long long)machine.cores, machine.isa);
-    printf("caches    %.0f MiB last level, memory %.1f GiB\n",
-           (double)machine_cache_bytes() / 1048576, machine.memory_bytes / 1073741824);
+    printf("caches    %.0f MiB last level, memory %.1f GiB\n", (double)host_cache_bytes() / 1048576,
+           machine.memory_bytes / 1073741824);
     printf("blas      %s\n", machine.blas);
     printf("dgemm     %8.1f GFLOP/s  1024^3\n", machine.dgemm_flops * 1e-9);
     printf("sgemm     %8.1f GFLOP/s  1024^3\n", machine.sgemm_flops * 1e-9);

@@ -98,7 +98,7 @@ static int report(int argc, char **argv) {
     ok = ok && write_report(to, &run, &options, &fault);
     if (to != NULL && to != stdout) fclose(to);
     run_free(&run);
-    return ok ? 0 : verb_fault(&fault);
+    return ok ? 0 : fault_tell(&fault);
 }
 
 const struct verb verb_report = {

@@ -162,7 +162,11 @@ static const struct argp argp = {
 static int run_run(int argc, char **argv) {
     struct session_options asked = {.trial = trial_defaults};
     argp_parse(&argp, argc, argv, 0, NULL, &asked);
+    asked.suites_folder = verb_suites();
+    asked.kernels_folder = verb_kernels();
+    asked.runs_folder = verb_runs();
     asked.trial.program = verb_program();
+    asked.trial.probes = verb_probes();
     const int status = session_run(&asked, argc, argv);
     struct texts *const texts[] = {&asked.globs, &asked.suites, &asked.files,
                                    &asked.lines, &asked.words,  &asked.devices};

@@ -380,7 +380,7 @@ static int run_selftest(int argc, char **argv) {
     if (ran) (test.options.json ? print_json : print_summary)(&test, clock_s() - start);
     int64_t wrong = test.honest_wrong;
     for (int place = 0; place < PLACES; place++) wrong += test.at[place].wrong;
-    const int status = !ran                     ? verb_fault(&fault)
+    const int status = !ran                     ? fault_tell(&fault)
                        : wrong > 0              ? EXIT_WRONG_RESULT
                        : test.honest_right == 0 ? FAULT_NOTHING
                                                 : 0;

@@ -1,7 +1,7 @@
 /* The CPU as a device: memory is memory, a launch is a call, and caches are emptied by streaming
  * through a buffer four times the size of the last level. */
 #include "device.h"
-#include "../trial/machine.h"
+#include "host.h"
 #include "../../oracle/clock.h"
 
 #include <pthread.h>
@@ -63,7 +63,7 @@ static bool cpu_evict(int threads) {
     static uint64_t *buffer;
     static size_t words;
     if (buffer == NULL) {
-        words = 4 * (size_t)machine_cache_bytes() / sizeof *buffer;
+        words = 4 * (size_t)host_cache_bytes() / sizeof *buffer;
         buffer = calloc(words, sizeof *buffer);
         if (buffer == NULL) return false;
     }

@@ -1,11 +1,11 @@
 /* The path to Ascend NPUs on a machine without one: a stand-in takes AscendCL's place
  * (odd/standin_acl.c), and kernels compute on the host (odd/hosted.c). Then the twin of an NPU as a
  * device, with kernels that say what its emulation would (odd/twin.c). */
-#include "../trial/client.h"
 #include "device.h"
+#include "../test_program.h"
+#include "../trial/client.h"
 #include "../trial/devices.h"
 #include "../trial/obtain.h"
-#include "../test_program.h"
 #include "../trial/trial.h"
 #include "../../fixtures/test_folder.h"
 

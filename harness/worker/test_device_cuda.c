@@ -1,7 +1,7 @@
 /* The CUDA path on a machine without a GPU: stand-ins take the places of NVIDIA's libraries
  * (odd/standin_cuda.c, odd/standin_nvml.c), and kernels compute on the host (odd/hosted.c). */
-#include "../trial/client.h"
 #include "device.h"
+#include "../trial/client.h"
 #include "../trial/devices.h"
 #include "../trial/machine.h"
 #include "../trial/obtain.h"
@@ -317,6 +317,7 @@ static struct fixture obtain(const char *line) {
 static struct trial_options options_for(struct client *client) {
     struct trial_options options = trial_defaults;
     options.program = verb_program();
+    options.probes = verb_probes();
     options.watchdog_seconds = 20;
     options.plan.total_ms_max = 20;
     options.client = client;
@@ -520,7 +521,8 @@ static struct machine *probed(void) {
     cr_assert(
         devices_find(ATTN_CUDA, machine->devices, &machine->device_count, verb_program(), &fault) &&
         machine->device_count == 2);
-    cr_assert(devices_probe(&machine->devices[0], verb_program(), 1, &fault), "%s", fault.text);
+    cr_assert(devices_probe(&machine->devices[0], verb_program(), verb_probes(), 1, &fault), "%s",
+              fault.text);
     return machine;
 }
 
@@ -537,7 +539,8 @@ Test(ceilings, are_what_the_library_measured_and_0_where_there_is_none) {
     struct fault fault = {0};
     struct machine_device other = {.device = "cuda"};
     setenv("ATTEST_PROBES", "/nonexistent", 1);
-    cr_assert(devices_probe(&other, verb_program(), 1, &fault) && other.read_bytes_s == 0);
+    cr_assert(devices_probe(&other, verb_program(), verb_probes(), 1, &fault) &&
+              other.read_bytes_s == 0);
 }
 
 Test(ceilings, that_cannot_be_measured_are_a_fault_with_the_reason) {
@@ -545,7 +548,7 @@ Test(ceilings, that_cannot_be_measured_are_a_fault_with_the_reason) {
     unsetenv("STANDIN_RATE");
     struct fault fault = {0};
     struct machine_device device = {.device = "cuda"};
-    cr_assert(!devices_probe(&device, verb_program(), 1, &fault));
+    cr_assert(!devices_probe(&device, verb_program(), verb_probes(), 1, &fault));
     cr_assert(strstr(fault.text, "measuring nothing") != NULL, "%s", fault.text);
 }
 

@@ -1,6 +1,6 @@
 /* The conversation with a worker, also when one side does not keep to it. */
-#include "../trial/client.h"
 #include "protocol.h"
+#include "../trial/client.h"
 #include "../verb.h"
 #include "../../fixtures/problem.h"
 

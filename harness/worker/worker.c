@@ -49,6 +49,7 @@
 #include "worker.h"
 #include "device.h"
 #include "driver.h"
+#include "inbox.h"
 #include "probe_library.h"
 #include "protocol.h"
 #include "sampling.h"
@@ -68,7 +69,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { FILES_MAX = 4, SCRATCH_GUARD_BYTES = 4096, SCRATCH_GUARD = 0xa7, SCRATCH_NAN = 0xff };
+enum { SCRATCH_GUARD_BYTES = 4096, SCRATCH_GUARD = 0xa7, SCRATCH_NAN = 0xff };
 
 struct mapping {
     unsigned char *host;
@@ -81,9 +82,8 @@ struct worker {
     struct attn_problem problem;
     struct attn_call call;
     const struct device *device;
-    int files[FILES_MAX]; /* that came with the request at hand */
-    size_t file_count;
-    struct mapping mappings[FILES_MAX]; /* the parent's memories, here */
+    const struct inbox *inbox;                /* the files that came with the request at hand */
+    struct mapping mappings[INBOX_FILES_MAX]; /* the parent's memories, here */
     size_t mapping_count;
     /* And on the device. Placed whole, the guards around their tensors are there too. */
     struct memory memories[ATTN_SLOT_ROOM];
@@ -245,9 +245,9 @@ static json_t *map_files(struct worker *worker, const json_t *list) {
     json_t *item;
     json_array_foreach(list, n, item) {
         const size_t bytes = (size_t)json_integer_value(json_object_get(item, "bytes"));
-        void *host = n < worker->file_count ? mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED,
-                                                   worker->files[n], 0)
-                                            : MAP_FAILED;
+        void *host = n < worker->inbox->file_count ? mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+                                                          MAP_SHARED, worker->inbox->files[n], 0)
+                                                   : MAP_FAILED;
         if (host == MAP_FAILED) return refusal_json("oom", "cannot map the tensors");
         worker->mappings[worker->mapping_count++] = (struct mapping){host, bytes};
     }
@@ -293,7 +293,7 @@ static json_t *do_map(struct worker *worker, const json_t *request) {
     const json_t *list = json_object_get(request, "memories");
     const bool apart = json_is_true(json_object_get(request, "apart"));
     const size_t count = json_array_size(list);
-    if (worker->device == NULL || worker->mapping_count > 0 || count < 1 || count > FILES_MAX)
+    if (worker->device == NULL || worker->mapping_count > 0 || count < 1 || count > INBOX_FILES_MAX)
         return refusal_json("error", "map before load, or twice, or without memories");
     json_t *refusal = map_files(worker, list);
     json_array_foreach(json_object_get(request, "tensors"), n, item) {
@@ -439,7 +439,7 @@ static json_t *do_unload(struct worker *worker, const json_t *request) {
     for (size_t n = 0; n < worker->mapping_count; n++)
         munmap(worker->mappings[n].host, worker->mappings[n].bytes);
     if (worker->scratch != NULL) device->release(worker->scratch);
-    *worker = (struct worker){0};
+    *worker = (struct worker){.inbox = worker->inbox};
     return reason != NULL ? failed(reason) : answer();
 }
 
@@ -532,57 +532,6 @@ static void forbid_cores(void) {
     prctl(PR_SET_DUMPABLE, DUMPABLE);
 }
 
-/* What has been received of the conversation. */
-struct inbox {
-    char *text;
-    size_t used, room, taken; /* taken: the length of the line that was returned last */
-};
-
-/* Adds what comes next, and the files that come with it; false at the end. A worker that is tried
- * by hand has a pipe or a terminal for a socket. */
-static bool receive(struct inbox *inbox, struct worker *worker) {
-    if (inbox->room - inbox->used < 4096) {
-        inbox->room = 2 * inbox->room + 65536;
-        char *text = realloc(inbox->text, inbox->room);
-        if (text == NULL) return false;
-        inbox->text = text;
-    }
-    _Alignas(struct cmsghdr) char control[CMSG_SPACE(FILES_MAX * sizeof(int))];
-    struct iovec part = {inbox->text + inbox->used, inbox->room - inbox->used};
-    struct msghdr message = {.msg_iov = &part,
-                             .msg_iovlen = 1,
-                             .msg_control = control,
-                             .msg_controllen = sizeof control};
-    ssize_t n = recvmsg(STDIN_FILENO, &message, MSG_CMSG_CLOEXEC);
-    if (n < 0 && errno == ENOTSOCK) {
-        message.msg_controllen = 0;
-        n = read(STDIN_FILENO, part.iov_base, part.iov_len);
-    }
-    if (n <= 0) return n < 0 && errno == EINTR;
-    inbox->used += (size_t)n;
-    for (struct cmsghdr *header = CMSG_FIRSTHDR(&message); header != NULL;
-         header = CMSG_NXTHDR(&message, header)) {
-        if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
-        worker->file_count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-        memcpy(worker->files, CMSG_DATA(header), worker->file_count * sizeof(int));
-    }
-    return true;
-}
-
-/* The next request; NULL when there will be none. */
-static const char *next_line(struct inbox *inbox, struct worker *worker) {
-    memmove(inbox->text, inbox->text + inbox->taken, inbox->used - inbox->taken);
-    inbox->used -= inbox->taken;
-    inbox->taken = 0;
-    char *end;
-    while ((end = inbox->used > 0 ? memchr(inbox->text, '\n', inbox->used) : NULL) == NULL) {
-        if (!receive(inbox, worker)) return NULL;
-    }
-    *end = '\0';
-    inbox->taken = (size_t)(end - inbox->text) + 1;
-    return inbox->text;
-}
-
 int worker_main(int argc, char **argv) {
     (void)argc, (void)argv;
     forbid_cores();
@@ -590,17 +539,16 @@ int worker_main(int argc, char **argv) {
     const int out = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 64);
     FILE *to = out >= 0 && dup2(STDERR_FILENO, STDOUT_FILENO) >= 0 ? fdopen(out, "w") : NULL;
     if (to == NULL) return FAULT_OURS;
+    struct inbox inbox = {0};
     static struct worker worker;
-    struct inbox inbox = {.text = malloc(1)};
+    worker.inbox = &inbox;
     const char *line;
-    bool end = inbox.text == NULL;
-    while (!end && (line = next_line(&inbox, &worker)) != NULL) {
+    bool end = false;
+    while (!end && (line = inbox_next(&inbox)) != NULL) {
         json_t *request = json_loads(line, 0, NULL);
         const char *op = json_string_value(json_object_get(request, "op"));
         end = op != NULL && !strcmp(op, "bye");
         json_t *reply = end ? answer() : perform(&worker, request);
-        for (size_t n = 0; n < worker.file_count; n++) close(worker.files[n]);
-        worker.file_count = 0;
         json_dumpf(reply, to, JSON_COMPACT);
         fputc('\n', to);
         fflush(to);
@@ -608,7 +556,7 @@ int worker_main(int argc, char **argv) {
         json_decref(request);
     }
     if (worker.scratch != NULL) worker.device->release(worker.scratch);
-    free(inbox.text);
+    inbox_free(&inbox);
     fclose(to);
     return 0;
 }

@@ -22,6 +22,8 @@
  * What is read was last touched when at least half of the region had yet to pass through the L2, so
  * it comes from memory; even a cache that keeps old lines on purpose could add no more than its own
  * size to a turn of the quarters, 0.7 % on an H200. */
+/* The one include that leaves kernels/: only here may CUDA be used, and what is asked is the
+ * worker's to say. */
 #include "../../harness/worker/probe_library.h"
 
 #include <algorithm>

@@ -7,9 +7,9 @@
  * A product counts 4 B Hq Sq Skv D, half of it if causal; a read K and V once. For all other
  * variants there is `attest run`. */
 #define _GNU_SOURCE
-#include "attn.h"
-#include "attn_number.h"
-#include "../oracle/oracle.h"
+#include "../../kernels/attn.h"
+#include "../../kernels/attn_number.h"
+#include "../../oracle/oracle.h"
 
 #include <dlfcn.h>
 #include <math.h>
