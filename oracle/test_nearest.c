@@ -1,0 +1,57 @@
+#include "nearest.h"
+
+#include <criterion/criterion.h>
+#include <string.h>
+
+static const char *const names[] = {"causal", "scale", "dtype",           "line",
+                                    "kv",     "q",     "decode_flash_r1", "decode_flash_r2"};
+
+static void assert_means(const char *word, const char *name) {
+    const char *found = nearest(word, names, sizeof names / sizeof names[0]);
+    if (name == NULL)
+        cr_assert(found == NULL, "%s: got %s", word, found);
+    else
+        cr_assert(found != NULL && !strcmp(found, name), "%s: got %s", word, found ? found : "-");
+}
+
+Test(nearest, one_letter_more_less_other_or_swapped_is_a_slip) {
+    assert_means("casual", "causal");
+    assert_means("causall", "causal");
+    assert_means("scal", "scale");
+    assert_means("skale", "scale");
+    assert_means("decode_flsh_r1", "decode_flash_r1");
+    assert_means("qv", "kv");
+}
+
+Test(nearest, the_nearer_of_two_is_meant_and_of_equals_the_first) {
+    assert_means("decode_flash_r22", "decode_flash_r2");
+    assert_means("decode_flash_r3", "decode_flash_r1");
+}
+
+Test(nearest, a_name_within_the_word_or_around_it_is_meant) {
+    assert_means("is_causal", "causal");
+    assert_means("softmax_scale", "scale");
+    assert_means("flash_r2", "decode_flash_r2");
+}
+
+Test(nearest, capitals_do_not_matter) {
+    assert_means("CASUAL", "causal");
+    assert_means("Scale", "scale");
+}
+
+Test(nearest, another_word_is_nothing_near) {
+    assert_means("window", NULL);
+    assert_means("softcap", NULL);
+    assert_means("", NULL);
+    assert_means("xyz", NULL); /* two edits make it q */
+    cr_assert(nearest("causal", names, 0) == NULL);
+}
+
+Test(nearest, texts_too_long_to_be_slips_are_not_compared) {
+    char longer[4096];
+    memset(longer, 'a', sizeof longer - 1);
+    longer[sizeof longer - 1] = '\0';
+    const char *const own[] = {longer, "kv"};
+    cr_assert(nearest(longer, own, 2) == NULL);
+    cr_assert(nearest("kw", own, 2) == own[1]);
+}
