@@ -55,9 +55,11 @@ struct rule_draw {
     bool lens_given;
     double keep_probability; /* each token of a sequence, per query head; 0: use keep_count */
     int64_t keep_count;      /* exactly this many tokens (or all, if there are fewer) */
-    bool pages_ordered;      /* identity page table, no unused pages */
-    bool pages_shared;       /* sequences share pages: page n of b is page n of b - 1 wherever both
-                                are full, for every odd b */
+    bool undrawn; /* only sizes are asked for, in no time: lists of a probability are not counted
+                     but taken to be as long as they may come out */
+    bool pages_ordered; /* identity page table, no unused pages */
+    bool pages_shared;  /* sequences share pages: page n of b is page n of b - 1 wherever both
+                           are full, for every odd b */
 };
 
 /* One logit on its way through the rules. */
@@ -109,9 +111,10 @@ extern const struct rule *const rules[];
 struct rule_tensor rules_tensor(const struct attn_problem *problem, enum attn_slot slot);
 int64_t rules_size(const struct attn_problem *problem, enum rule_size size);
 
-/* The trait set that goes with the sizes and traits given: sets problem->variant and the trait gqa.
- * Refuses combinations that are none of the seven variants (design: q_len = 1 and no causal is
- * decode; ragged without page is prefill_varlen and needs q_len = kv_len). */
+/* The trait set that goes with the sizes and traits given: sets problem->variant and the trait gqa,
+ * and takes causal from a single query, which sees all keys.
+ * Refuses combinations that are none of the seven variants (design: q_len = 1 is decode; ragged
+ * without page is prefill_varlen and needs q_len = kv_len). */
 bool rules_variant(struct attn_problem *problem, struct fault *fault);
 
 int64_t rules_q_len(const struct rule_view *view, int64_t b);

@@ -70,7 +70,7 @@ bool rules_variant(struct attn_problem *problem, struct fault *fault) {
         ATTN_VARIANTS(ATTN_X)
 #undef ATTN_X
     };
-    const bool prompt = problem->q_len > 1 || problem->traits & ATTN_CAUSAL;
+    const bool prompt = problem->q_len > 1;
     const uint64_t asked = problem->traits & ~(uint64_t)(ATTN_GQA | ATTN_CAUSAL);
     const uint64_t of_page = ATTN_RAGGED | ATTN_PAGE;
 
@@ -86,8 +86,7 @@ bool rules_variant(struct attn_problem *problem, struct fault *fault) {
     if (asked & ATTN_KEEP && asked & ATTN_RAGGED && !(asked & ATTN_PAGE))
         return fault_set(fault, FAULT_INPUT, "keep with lengths needs page");
     if (asked & (ATTN_PAGE | ATTN_KEEP) && prompt)
-        return fault_set(fault, FAULT_INPUT,
-                         "page and keep are for one query token (q1) without causal");
+        return fault_set(fault, FAULT_INPUT, "page and keep are for one query token (q1)");
     if (asked == ATTN_RAGGED && problem->q_len != problem->kv_len)
         return fault_set(fault, FAULT_INPUT,
                          "lengths without page need q and kv alike, not %" PRId64 " and %" PRId64,
@@ -96,6 +95,7 @@ bool rules_variant(struct attn_problem *problem, struct fault *fault) {
         if (asked == variants[v] && (asked || v == (prompt ? ATTN_PREFILL : ATTN_DECODE))) {
             problem->variant = v;
             problem->traits &= ~(uint64_t)ATTN_GQA;
+            if (!prompt) problem->traits &= ~(uint64_t)ATTN_CAUSAL;
             if (problem->kv_heads < problem->q_heads) problem->traits |= ATTN_GQA;
             return true;
         }

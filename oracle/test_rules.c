@@ -113,7 +113,9 @@ static const struct {
     const char *says; /* refused with these words */
 } combinations[] = {
     {0, 4, 2, 8, 16, ATTN_PREFILL, NULL},
-    {ATTN_CAUSAL, 4, 4, 1, 16, ATTN_PREFILL, NULL},
+    {ATTN_CAUSAL, 4, 4, 1, 16, ATTN_DECODE, NULL},
+    {ATTN_CAUSAL, 4, 4, 2, 16, ATTN_PREFILL, NULL},
+    {0, 4, 4, 1, 0, ATTN_DECODE, NULL},
     {0, 4, 4, 1, 16, ATTN_DECODE, NULL},
     {ATTN_RAGGED | ATTN_CAUSAL, 4, 4, 16, 16, ATTN_PREFILL_VARLEN, NULL},
     {ATTN_RAGGED, 4, 4, 1, 1, ATTN_PREFILL_VARLEN, NULL},
@@ -127,7 +129,8 @@ static const struct {
     {ATTN_MAGICPIG, 4, 4, 1, 16, -1, "magicpig needs page and keep"},
     {ATTN_RAGGED | ATTN_KEEP, 4, 4, 16, 16, -1, "needs page"},
     {ATTN_KEEP, 4, 4, 2, 16, -1, "one query token"},
-    {ATTN_RAGGED | ATTN_PAGE | ATTN_CAUSAL, 4, 4, 1, 16, -1, "one query token"},
+    {ATTN_RAGGED | ATTN_PAGE | ATTN_CAUSAL, 4, 4, 1, 16, ATTN_DECODE_PAGED, NULL},
+    {ATTN_RAGGED | ATTN_PAGE | ATTN_CAUSAL, 4, 4, 2, 16, -1, "one query token"},
     {ATTN_RAGGED, 4, 4, 8, 16, -1, "need q and kv alike, not 8 and 16"},
     {1 << 20, 4, 4, 1, 16, -1, "unknown traits 0x100000"},
 };
@@ -145,6 +148,7 @@ Test(rules, know_seven_variants_and_refuse_the_rest) {
         if (good) {
             cr_expect(problem.variant == combinations[n].variant, "combination %zu", n);
             cr_expect(((problem.traits & ATTN_GQA) != 0) == (problem.kv_heads < problem.q_heads));
+            cr_expect(!(problem.traits & ATTN_CAUSAL) || problem.q_len > 1, "combination %zu", n);
         } else
             cr_expect(strstr(fault.text, combinations[n].says), "%s", fault.text);
     }

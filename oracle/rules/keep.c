@@ -4,6 +4,7 @@
 #include "../rule.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 
 static const struct rule_tensor tensors[] = {
@@ -83,11 +84,21 @@ static int64_t draw_row(const struct rule_draw *draw, uint64_t row, int64_t toke
     return count;
 }
 
+/* The longest of lists drawn by probability, to all intents: eight standard deviations and 32 more
+ * tokens than the mean (Bernstein: a list is longer once in 10^11). */
+static int64_t longest(int64_t tokens, double probability) {
+    const double mean = (double)tokens * probability;
+    const double most = mean + 8 * sqrt(mean * (1 - probability)) + 32;
+    return most < (double)tokens ? (int64_t)most : tokens;
+}
+
 static void size(struct attn_problem *problem, const struct rule_draw *draw) {
-    problem->kept_max = 1; /* a file cannot hold a tensor of no elements */
+    const bool undrawn = draw->undrawn && draw->keep_probability > 0;
+    problem->kept_max = 1; /* so that no table is without an element */
     for (int64_t row = 0; row < problem->batch * problem->q_heads; row++) {
         const int64_t tokens = rule_draw_len(problem, draw, row / problem->q_heads);
-        const int64_t count = draw_row(draw, (uint64_t)row, tokens, NULL);
+        const int64_t count = undrawn ? longest(tokens, draw->keep_probability)
+                                      : draw_row(draw, (uint64_t)row, tokens, NULL);
         if (count > problem->kept_max) problem->kept_max = count;
     }
 }

@@ -101,8 +101,7 @@ static int64_t distinct_pages(const struct attn_problem *problem, const struct r
     return distinct;
 }
 
-/* A pool or a table is never without an element, though all sequences be empty: a file cannot hold
- * a tensor of none. */
+/* A pool or a table is never without an element, though all sequences be empty. */
 static void size(struct attn_problem *problem, const struct rule_draw *draw) {
     const int64_t distinct = distinct_pages(problem, draw);
     int64_t entries = 0, unused = distinct / 16 > 1 ? distinct / 16 : 1;
