@@ -8,8 +8,8 @@
 #include <string.h>
 
 static const struct verb *const verbs[] = {
-    &verb_make,  &verb_run,   &verb_list, &verb_oracle,   &verb_compare, &verb_report,
-    &verb_merge, &verb_probe, &verb_fuzz, &verb_selftest, &verb_doctor,
+    &verb_make,   &verb_run,   &verb_list,  &verb_oracle, &verb_inspect,  &verb_compare,
+    &verb_report, &verb_merge, &verb_probe, &verb_fuzz,   &verb_selftest, &verb_doctor,
 };
 enum { VERB_COUNT = sizeof verbs / sizeof verbs[0] };
 

@@ -17,7 +17,7 @@ struct verb {
 };
 
 extern const struct verb verb_make, verb_run, verb_list, verb_oracle, verb_compare, verb_report,
-    verb_merge, verb_fuzz, verb_selftest, verb_doctor, verb_probe;
+    verb_merge, verb_fuzz, verb_selftest, verb_doctor, verb_probe, verb_inspect;
 
 /* What `text` says as the argument of --`option`; a usage error, which ends the program, unless it
  * is a number, or a whole number, from least to most. */
