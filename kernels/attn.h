@@ -11,10 +11,10 @@
  *
  * What is computed, for every row (b, h, i) and over its visible keys j only:
  *     logit_j = scale * q.k_j,  p = softmax(logit),  out = sum_j p_j v_j,  lse = log sum exp(logit)
- * A row with no visible key has out = 0 and lse = -infinity. Nothing but a sequence's visible
- * tokens may influence the result: padding, the tail of a last page, unused pages and unselected
- * tokens may hold NaN. Rows of `out` and `lse` beyond a sequence's length may be left, zeroed or
- * overwritten; kernels of this repository write zeros to both.
+ * Skv may be 0. A row with no visible key has out = 0 and lse = -infinity. Nothing but a sequence's
+ * visible tokens may influence the result: padding, the tail of a last page, unused pages and
+ * unselected tokens may hold NaN. Rows of `out` and `lse` beyond a sequence's length may be left,
+ * zeroed or overwritten; kernels of this repository write zeros to both.
  *
  * The structures only ever grow at their end, into what is reserved now. A library built against
  * an older attn.h still loads; a trait it has never heard of is a bit it did not set, and attest

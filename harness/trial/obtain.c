@@ -152,9 +152,16 @@ bool obtain_file(struct fixture *fixture, const char *path, const struct obtain_
     if (!fixture_load(fixture, options->program, path, fault)) return false;
     lap(&report->load_seconds, &begin);
 
-    const int64_t rows = options->rows > 0 ? options->rows : fixture->problem.rows;
-    const bool any = options->rows == 0 && fixture->answer.rows != NULL;
-    report->cached = !options->again && (any || answer_fits(fixture, rows));
+    const struct answer *answer = &fixture->answer;
+    const bool other = answer->rows != NULL && strcmp(answer->oracle, ORACLE_VERSION) != 0;
+    const bool any = options->rows == 0 && answer->rows != NULL && !options->again;
+    const int64_t rows = options->rows > 0 ? options->rows
+                         : any             ? answer->row_count /* as someone chose them */
+                                           : fixture->problem.rows;
+    if (other)
+        fprintf(stderr, "attest: the answer in '%s' is by '%s' and is made anew by '%s'\n", path,
+                answer->oracle, ORACLE_VERSION);
+    report->cached = !options->again && answer_fits(fixture, rows);
     if (report->cached || answer_and_store(fixture, path, rows, options, report, fault))
         return true;
     fixture_free(fixture);

@@ -26,7 +26,9 @@ struct obtain_options {
  * anew with a line on stderr. An answer is kept under the digest of the inputs. */
 bool obtain_line(struct fixture *fixture, const char *line, const struct obtain_options *options,
                  struct fault *fault);
-/* A file made elsewhere; its answer is computed and stored in it if it has none or a stale one. */
+/* A file made elsewhere; its answer is computed and stored in it if it has none, one to other
+ * tensors or, which a line on stderr says, one by another version of the oracle: to as many rows as
+ * that. */
 bool obtain_file(struct fixture *fixture, const char *path, const struct obtain_options *options,
                  struct fault *fault);
 /* The lines that an argument stands for: a line itself, or the path of a suite or its name in the

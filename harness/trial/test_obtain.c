@@ -243,6 +243,41 @@ Test(obtain, oracle_answers_files_and_compares_with_the_definition) {
     cr_assert(strstr(text, "of sum p|v|"), "%s", text);
 }
 
+/* Says of the cached file's answer that someone else made it. */
+static void forge(const char *oracle) {
+    struct fixture fixture;
+    struct fault fault;
+    cr_assert(fixture_read(&fixture, path, &fault) && fixture.answer.rows != NULL);
+    snprintf(fixture.answer.oracle, sizeof fixture.answer.oracle, "%s", oracle);
+    fixture.answer.out[0] = 1e9;
+    cr_assert(fixture_write_answer(&fixture, path, &fault), "%s", fault.text);
+    fixture_free(&fixture);
+}
+
+Test(obtain, an_answer_by_another_oracle_is_made_anew_for_as_many_rows_and_said_to_be) {
+    char arguments[512];
+    cr_assert(!was_cached(line));
+    snprintf(arguments, sizeof arguments, "oracle %s --rows 2", path);
+    attest(arguments, 0);
+    forge("oracle 0\x1b[31m");
+    snprintf(arguments, sizeof arguments, "oracle %s --definition --json", path);
+    json_t *json = parsed(attest(arguments, 0));
+    cr_assert(strstr(complaint(), "is by 'oracle 0?[31m' and is made anew by '" ORACLE_VERSION "'"),
+              "%s", complaint());
+    cr_assert(json_is_false(json_object_get(json, "cached")));
+    cr_assert(json_integer_value(json_object_get(json, "rows")) == 2);
+    cr_assert(json_real_value(json_object_get(json, "definition_out")) < 1e-12);
+    json_decref(json);
+    json = parsed(attest(arguments, 0));
+    cr_assert(json_is_true(json_object_get(json, "cached")) && complaint()[0] == '\0');
+    json_decref(json);
+    forge("definition 1");
+    snprintf(arguments, sizeof arguments,
+             "run decode_* prefill_naive_r1 -f %s --no-time --no-probe --out %s/run", path, folder);
+    attest(arguments, 0);
+    cr_assert(strstr(complaint(), "is by 'definition 1' and is made anew"), "%s", complaint());
+}
+
 Test(obtain, oracle_does_the_other_files_after_a_bad_one) {
     char arguments[512];
     cr_assert(!was_cached(line));

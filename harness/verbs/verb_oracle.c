@@ -63,7 +63,8 @@ static const struct argp argp = {
     .parser = parse_option,
     .args_doc = "FILE...",
     .doc = "Computes the exact answer to fixture files that other programs wrote, and stores it in "
-           "them under the digest of their tensors. A file that has its answer is left as it is.",
+           "them under the digest of their tensors. A file that has its answer is left as it is, "
+           "unless another version of the oracle made it.",
 };
 
 /* Where two answers to one problem differ most, relative to A = sum p|v|. */
