@@ -122,6 +122,7 @@ static void draw(struct text *text, struct dice *dice) {
                     ? kv_len
                     : pick_length(dice, one_in(dice, 4) ? rest / kv_len : kv_len);
     }
+    if (variant != ATTN_PREFILL_VARLEN && one_in(dice, 32)) kv_len = 0;
 
     add(text, "%s-b%lld-hq%lld-hkv%lld-q%lld-kv%lld-d%lld", PICK(dice, dtypes), (long long)batch,
         (long long)q_heads, (long long)kv_heads, (long long)q_len, (long long)kv_len,
