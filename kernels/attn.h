@@ -198,10 +198,16 @@ struct attn_kernel {
     void *reserved[8];
 };
 
-#define ATTN_PUBLIC __attribute__((visibility("default")))
-
-/* The one symbol: ATTN_PUBLIC const struct attn_kernel attn_export = {...}; */
-extern ATTN_PUBLIC const struct attn_kernel attn_export;
+/* The one symbol: ATTN_PUBLIC const struct attn_kernel attn_export = {...}; In C++ the declaration
+ * alone makes it visible, and ATTN_PUBLIC is empty: before the definition of a constant g++ ignores
+ * the attribute, and warns of it. */
+#define ATTN_VISIBLE __attribute__((visibility("default")))
+#ifdef __cplusplus
+#define ATTN_PUBLIC
+#else
+#define ATTN_PUBLIC ATTN_VISIBLE
+#endif
+extern ATTN_VISIBLE const struct attn_kernel attn_export;
 
 #ifdef __cplusplus
 }

@@ -17,7 +17,7 @@ struct attest_estimate {
 };
 
 /* Of the last launch. ATTN_PUBLIC struct attest_estimate attest_estimate; */
-extern ATTN_PUBLIC struct attest_estimate attest_estimate;
+extern ATTN_VISIBLE struct attest_estimate attest_estimate;
 
 #ifdef __cplusplus
 }
