@@ -1,17 +1,12 @@
-/* attest: the verbs, their help, and the two verbs people do not call: `worker` runs a kernel,
- * `load` reads a stranger's file, each in a process of its own. */
+/* attest: the verbs, their help, and the three verbs people do not call: `worker` runs a kernel,
+ * `load` reads a stranger's file, each in a process of its own, and `complete` is a shell's. */
 #include "verb.h"
+#include "verbs/complete.h"
 #include "worker/worker.h"
 #include "../fixtures/fixture.h"
 
 #include <stdio.h>
 #include <string.h>
-
-static const struct verb *const verbs[] = {
-    &verb_make,   &verb_run,   &verb_list,  &verb_oracle, &verb_inspect,  &verb_compare,
-    &verb_report, &verb_merge, &verb_probe, &verb_fuzz,   &verb_selftest, &verb_doctor,
-};
-enum { VERB_COUNT = sizeof verbs / sizeof verbs[0] };
 
 static const char introduction[] =
     "attest finds out whether an attention kernel is right and how fast it is: it runs kernels for "
@@ -23,8 +18,11 @@ static const char exits[] =
 
 static void print_help(FILE *to) {
     fprintf(to, "usage: attest VERB [ARGUMENT...]\n\n%s\n\n", introduction);
-    for (int n = 0; n < VERB_COUNT; n++)
-        fprintf(to, "  %-9s %-42s %s\n", verbs[n]->name, verbs[n]->arguments, verbs[n]->summary);
+    for (int n = 0; verbs[n] != NULL; n++)
+        fprintf(to, "  %-9s %-40s %s\n", verbs[n]->name, verbs[n]->arguments, verbs[n]->summary);
+    if (to == stdout) fprintf(to, "\nEnvironment:\n");
+    for (int n = 0; to == stdout && variables[n].name != NULL; n++)
+        fprintf(to, "  %-19s %s\n", variables[n].name, variables[n].meaning);
     fprintf(to, "\n`attest VERB --help` tells more. %s\n", exits);
 }
 
@@ -47,7 +45,7 @@ static void print_man(void) {
            ".SH DESCRIPTION\n");
     print_roff(introduction);
     printf("\n.SH VERBS\n");
-    for (int n = 0; n < VERB_COUNT; n++) {
+    for (int n = 0; verbs[n] != NULL; n++) {
         const struct verb *verb = verbs[n];
         printf(".SS attest %s \\fI", verb->name);
         print_roff(verb->arguments);
@@ -72,6 +70,13 @@ static void print_man(void) {
             printf("\n");
         }
     }
+    printf(".SH ENVIRONMENT\nIn the defaults fixtures/ and reports/ are those of the source tree, "
+           "share/ and lib/ those of the prefix that the program was installed to.\n");
+    for (int n = 0; variables[n].name != NULL; n++) {
+        printf(".TP\n.B %s\n", variables[n].name);
+        print_roff(variables[n].meaning);
+        printf("\n");
+    }
     printf(".SH EXIT STATUS\n");
     print_roff(exits);
     printf("\n");
@@ -81,8 +86,9 @@ int main(int argc, char **argv) {
     const char *name = argc > 1 ? argv[1] : "";
     if (!strcmp(name, "worker")) return worker_main(argc - 1, argv + 1);
     if (!strcmp(name, "load")) return fixture_child(argc - 1, argv + 1);
+    if (!strcmp(name, "complete")) return complete_main(argc - 1, argv + 1);
     argp_err_exit_status = FAULT_INPUT;
-    for (int n = 0; n < VERB_COUNT; n++) {
+    for (int n = 0; verbs[n] != NULL; n++) {
         if (strcmp(name, verbs[n]->name) != 0) continue;
         char both[32]; /* what argp calls the program in usage and messages */
         snprintf(both, sizeof both, "attest %s", name);

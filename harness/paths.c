@@ -8,6 +8,29 @@
 #include <string.h>
 #include <unistd.h>
 
+const struct variable variables[] = {
+    {"ATTEST_CACHE", "folder of drawn fixtures and their answers; default: fixtures/cache"},
+    {"ATTEST_SUITES", "folder of suites; default: the build's, or share/attest/suites"},
+    {"ATTEST_KERNELS",
+     "folders of kernels, joined by ':'; default: the build's, or lib/attest/kernels"},
+    {"ATTEST_RUNS", "folder that runs go to; default: reports/runs, or attest-runs where you are"},
+    {"ATTEST_BASELINE", "folder of committed runs (list coverage); default: reports/baseline"},
+    {"ATTEST_PLANTED", "folder of selftest's wrong kernels; default: as of kernels"},
+    {"ATTEST_PROBES", "folder of the libraries that measure GPUs; default: as of kernels"},
+    {"ATTEST_PROGRAM", "the attest that is started as worker and reader; default: this one"},
+    {"ATTEST_COMMIT", "what runs give as the commit; default: what git says of the tree"},
+    {"ATTEST_LOAD_SECONDS",
+     "how long a fixture file may take to read; default: 10, and 1 per 20 MB"},
+    {"ATTEST_LIBCUDA", "the driver of NVIDIA GPUs; default: libcuda.so.1"},
+    {"ATTEST_NVML", "the library that tells their clocks; default: libnvidia-ml.so.1"},
+    {"ATTEST_LIBASCENDCL", "the runtime of Ascend NPUs; default: libascendcl.so"},
+    {"ATTN_CPU_ISA", "portable, avx2 or avx512: what the CPU kernels use; default: the best here"},
+    {"NO_COLOR", "set to anything: no colours on a terminal"},
+    {"PATH", "where compute-sanitizer is looked for (run --sanitize)"},
+    {"TMPDIR", "folder of what compute-sanitizer writes; default: /tmp"},
+    {0},
+};
+
 const char *verb_program(void) {
     static char path[PATH_MAX];
     const char *given = getenv("ATTEST_PROGRAM");

@@ -5,6 +5,12 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+const struct verb *const verbs[] = {
+    &verb_make,    &verb_run,      &verb_list,   &verb_oracle, &verb_inspect,
+    &verb_compare, &verb_report,   &verb_merge,  &verb_probe,  &verb_cache,
+    &verb_fuzz,    &verb_selftest, &verb_doctor, NULL,
+};
+
 double verb_number(const char *text, double least, double most, const char *option,
                    struct argp_state *state) {
     char *rest;

@@ -1,5 +1,5 @@
-/* A verb of the program: one file each, listed in main.c. --help and the man page are both made
- * from what is here, so neither can say what the other does not. */
+/* A verb of the program: one file each, listed in verb.c. --help, the man page and what a shell
+ * completes are all made from what is here, so none can say what the others do not. */
 #ifndef ATTEST_VERB_H
 #define ATTEST_VERB_H
 
@@ -17,7 +17,14 @@ struct verb {
 };
 
 extern const struct verb verb_make, verb_run, verb_list, verb_oracle, verb_compare, verb_report,
-    verb_merge, verb_fuzz, verb_selftest, verb_doctor, verb_probe, verb_inspect;
+    verb_merge, verb_fuzz, verb_selftest, verb_doctor, verb_probe, verb_inspect, verb_cache;
+extern const struct verb *const verbs[]; /* in the order of --help; ends with NULL */
+
+/* Every variable of the environment that the program reads, and kernels of this tree. */
+struct variable {
+    const char *name, *meaning; /* a line */
+};
+extern const struct variable variables[]; /* ends with name == NULL */
 
 /* What `text` says as the argument of --`option`; a usage error, which ends the program, unless it
  * is a number, or a whole number, from least to most. */

@@ -24,6 +24,18 @@ static const struct {
 };
 enum { SIZE_COUNT = sizeof sizes / sizeof sizes[0] };
 
+const char *select_field(int64_t n) {
+    static const char *const texts[] = {"variant", "dtype", "data"};
+    enum { TEXT_COUNT = sizeof texts / sizeof texts[0] };
+    if (n < TEXT_COUNT) return texts[n];
+    if ((n -= TEXT_COUNT) < SIZE_COUNT) return sizes[n].name;
+    n -= SIZE_COUNT;
+    for (const struct rule *const *rule = rules; *rule != NULL; rule++) {
+        if ((*rule)->trait != ATTN_PAGE && n-- == 0) return (*rule)->name; /* page is a size */
+    }
+    return NULL;
+}
+
 bool select_is_word(const char *argument) {
     return strpbrk(argument, "<>=") != NULL && strchr(argument, '/') == NULL;
 }

@@ -9,6 +9,8 @@
 struct select_word {
     char field[24], operator[3], value[64];
 };
+/* The nth field's name; NULL behind the last. */
+const char *select_field(int64_t n);
 bool select_is_word(const char *argument);
 bool select_parse(struct select_word *word, const char *argument, struct fault *fault);
 bool select_holds(const struct select_word *words, int64_t count, const struct problem *problem);

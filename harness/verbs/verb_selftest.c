@@ -395,7 +395,7 @@ static int run_selftest(int argc, char **argv) {
 const struct verb verb_selftest = {
     .name = "selftest",
     .arguments = "",
-    .summary = "the judge against planted bugs, and all CPU kernels",
+    .summary = "planted bugs are found, CPU kernels right",
     .argp = &argp,
     .run = run_selftest,
 };
