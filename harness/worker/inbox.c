@@ -47,8 +47,8 @@ static void close_files(struct inbox *inbox) {
 
 const char *inbox_next(struct inbox *inbox) {
     close_files(inbox);
-    if (inbox->text == NULL && !receive(inbox)) return NULL;
-    memmove(inbox->text, inbox->text + inbox->taken, inbox->used - inbox->taken);
+    if (inbox->taken > 0)
+        memmove(inbox->text, inbox->text + inbox->taken, inbox->used - inbox->taken);
     inbox->used -= inbox->taken;
     inbox->taken = 0;
     char *end;

@@ -556,6 +556,7 @@ int worker_main(int argc, char **argv) {
         json_decref(request);
     }
     if (worker.scratch != NULL) worker.device->release(worker.scratch);
+    worker.inbox = NULL;
     inbox_free(&inbox);
     fclose(to);
     return 0;
