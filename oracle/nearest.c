@@ -2,7 +2,9 @@
 #include "nearest.h"
 
 #include <ctype.h>
-#include <stdbool.h>
+#include <dirent.h>
+#include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 
 enum { LONGEST = 127, PART = 4 };
@@ -59,4 +61,34 @@ const char *nearest(const char *word, const char *const *names, size_t count) {
         }
     }
     return slip_of != NULL ? slip_of : part_of;
+}
+
+/* The length of `name` without `suffix`; 0 if that is not how it ends. */
+static size_t stem_length(const char *name, const char *suffix) {
+    const size_t length = strlen(name), end = strlen(suffix);
+    return length > end && !strcmp(name + length - end, suffix) ? length - end : 0;
+}
+
+bool nearest_file(const char *word, const char *folder, const char *suffix,
+                  char name[NEAREST_BYTES]) {
+    char asked[NEAREST_BYTES];
+    struct dirent **entries;
+    const int count = scandir(folder, &entries, NULL, alphasort);
+    if (count < 0) return false;
+    const size_t length = stem_length(word, suffix);
+    snprintf(asked, sizeof asked, "%.*s", (int)(length > 0 ? length : strlen(word)), word);
+    const char **stems = calloc((size_t)count + 1, sizeof *stems);
+    size_t kept = 0;
+    for (int n = 0; stems != NULL && n < count; n++) {
+        char *entry = entries[n]->d_name;
+        if (entry[0] == '.' || stem_length(entry, suffix) == 0) continue;
+        entry[stem_length(entry, suffix)] = '\0';
+        stems[kept++] = entry;
+    }
+    const char *found = stems != NULL ? nearest(asked, stems, kept) : NULL;
+    if (found != NULL) snprintf(name, NEAREST_BYTES, "%s", found);
+    for (int n = 0; n < count; n++) free(entries[n]);
+    free(entries);
+    free(stems);
+    return found != NULL;
 }

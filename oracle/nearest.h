@@ -2,6 +2,7 @@
 #ifndef ATTEST_NEAREST_H
 #define ATTEST_NEAREST_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* The one of `names` that `word` is likely a slip of, NULL if none is near; one of the pointers
@@ -11,5 +12,10 @@
  * letters or more, is a part of the other: `scale` of `sm_scale`. Capitals do not matter. Beyond
  * 127 characters nothing is near anything. */
 const char *nearest(const char *word, const char *const *names, size_t count);
+/* The same among what lies in a folder and ends in `suffix`, which neither side is compared with;
+ * `name` comes back without it. False if none is near or the folder cannot be read. */
+enum { NEAREST_BYTES = 128 };
+bool nearest_file(const char *word, const char *folder, const char *suffix,
+                  char name[NEAREST_BYTES]);
 
 #endif

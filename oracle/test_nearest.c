@@ -1,6 +1,8 @@
 #include "nearest.h"
+#include "../fixtures/test_folder.h"
 
 #include <criterion/criterion.h>
+#include <stdio.h>
 #include <string.h>
 
 static const char *const names[] = {"causal", "scale", "dtype",           "line",
@@ -54,4 +56,21 @@ Test(nearest, texts_too_long_to_be_slips_are_not_compared) {
     const char *const own[] = {longer, "kv"};
     cr_assert(nearest(longer, own, 2) == NULL);
     cr_assert(nearest("kw", own, 2) == own[1]);
+}
+
+Test(nearest, files_of_a_folder_are_compared_without_their_suffix) {
+    static const char *const files[] = {"smoke.txt", "edge.txt", "notes.md", ".smok.txt"};
+    char folder[64], path[128], name[NEAREST_BYTES];
+    test_folder_make(folder);
+    for (size_t n = 0; n < sizeof files / sizeof files[0]; n++) {
+        snprintf(path, sizeof path, "%s/%s", folder, files[n]);
+        FILE *file = fopen(path, "w");
+        cr_assert(file != NULL && fclose(file) == 0);
+    }
+    cr_assert(nearest_file("smok", folder, ".txt", name) && !strcmp(name, "smoke"));
+    cr_assert(nearest_file("egde.txt", folder, ".txt", name) && !strcmp(name, "edge"));
+    cr_assert(nearest_file("smoke.tx", folder, "", name) && !strcmp(name, "smoke.txt"));
+    cr_assert(!nearest_file("notes", folder, ".txt", name));
+    test_folder_remove(folder);
+    cr_assert(!nearest_file("smoke", folder, ".txt", name));
 }
