@@ -1,8 +1,11 @@
 /* Selection words: a field, an operator, a value. */
 #include "select.h"
+#include "../../oracle/nearest.h"
 #include "../../oracle/rule.h"
 
+#include <ctype.h>
 #include <fnmatch.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -40,6 +43,25 @@ bool select_is_word(const char *argument) {
     return strpbrk(argument, "<>=") != NULL && strchr(argument, '/') == NULL;
 }
 
+bool select_is_line(const char *argument) {
+    static const char *const stems[] = {"b", "hq", "hkv", "q", "kv", "d"};
+    struct problem problem;
+    struct fault fault;
+    char word[16];
+    enum attn_dtype dtype;
+    if (argument[strcspn(argument, "/_*?[]")] != '\0') return false;
+    if (problem_parse(&problem, argument, &fault)) return true;
+    snprintf(word, sizeof word, "%.*s", (int)strcspn(argument, "-"), argument);
+    if (strchr(argument, '-') != NULL && dtype_parse(&dtype, word)) return true;
+    for (const char *at = strchr(argument, '-'); at != NULL; at = strchr(at, '-')) {
+        const size_t length = strcspn(++at, "0123456789-");
+        for (size_t n = 0; n < sizeof stems / sizeof stems[0] && isdigit(at[length]); n++) {
+            if (strlen(stems[n]) == length && !strncmp(at, stems[n], length)) return true;
+        }
+    }
+    return false;
+}
+
 static const struct rule *trait_find(const char *name) {
     for (const struct rule *const *rule = rules; *rule != NULL; rule++) {
         if (!strcmp((*rule)->name, name)) return *rule;
@@ -70,6 +92,65 @@ static bool number_of(const char *field, const struct problem *problem, double *
     return rule != NULL;
 }
 
+/* What a problem without contents has to say of fields. */
+static const struct problem any = {.attn = {.kv_heads = 1, .dtype = ATTN_F16}};
+
+bool select_is_field(const char *argument) {
+    double number;
+    return text_of(argument, &any) != NULL || number_of(argument, &any, &number);
+}
+
+enum { NAMES_MAX = 48 };
+
+/* The fields there are. */
+static size_t list_fields(const char *names[NAMES_MAX]) {
+    static const char *const others[] = {"variant", "dtype", "data"};
+    size_t count = 0;
+    for (size_t n = 0; n < sizeof others / sizeof others[0]; n++) names[count++] = others[n];
+    for (int n = 0; n < SIZE_COUNT; n++) names[count++] = sizes[n].name;
+    for (const struct rule *const *rule = rules; *rule != NULL && count < NAMES_MAX; rule++) {
+        if (strcmp((*rule)->name, "page") != 0) names[count++] = (*rule)->name; /* it is a size */
+    }
+    return count;
+}
+
+/* The names that a field's value can be. */
+static size_t list_values(const char *field, const char *names[NAMES_MAX]) {
+    const bool variants = !strcmp(field, "variant"), data = !strcmp(field, "data");
+    const int first = variants || data ? 0 : ATTN_F32;
+    const int end = variants ? ATTN_VARIANT_COUNT : data ? DATA_COUNT : ATTN_BF16 + 1;
+    size_t count = 0;
+    for (int n = first; n < end; n++)
+        names[count++] = variants ? variant_name((enum attn_variant)n)
+                         : data   ? data_name((enum problem_data)n)
+                                  : dtype_name((enum attn_dtype)n);
+    return count;
+}
+
+/* ", did you mean 'f16'?; expected f32 f16 bf16" */
+static void tell_names(const char *word, const char *const *names, size_t count, char text[512]) {
+    const char *meant = nearest(word, names, count);
+    size_t used = 0;
+    text[0] = '\0';
+    if (meant != NULL) used = (size_t)snprintf(text, 512, ", did you mean '%s'?", meant);
+    used += (size_t)snprintf(text + used, 512 - used, "; expected one of");
+    for (size_t n = 0; n < count && used < 512; n++)
+        used += (size_t)snprintf(text + used, 512 - used, " %s", names[n]);
+}
+
+/* A name that no problem can have is a slip: != with it would select everything. */
+static bool check_value(const struct select_word *word, const char *argument, struct fault *fault) {
+    const char *names[NAMES_MAX];
+    char text[512];
+    const size_t count = list_values(word->field, names);
+    for (size_t n = 0; n < count; n++) {
+        if (fnmatch(word->value, names[n], 0) == 0) return true;
+    }
+    tell_names(word->value, names, count, text);
+    return fault_set(fault, FAULT_INPUT, "'%s': no %s is '%s'%s", argument, word->field,
+                     word->value, text);
+}
+
 bool select_parse(struct select_word *word, const char *argument, struct fault *fault) {
     const size_t length = strcspn(argument, "!<>=");
     const char *op = NULL;
@@ -86,21 +167,21 @@ bool select_parse(struct select_word *word, const char *argument, struct fault *
     snprintf(word->operator, sizeof word->operator, "%s", op);
     snprintf(word->value, sizeof word->value, "%s", value);
 
-    const struct problem any = {.attn = {.kv_heads = 1, .dtype = ATTN_F16}};
-    double number;
     if (text_of(word->field, &any) != NULL) {
-        if (strchr("<>", word->operator[0]) == NULL) return true;
+        if (strchr("<>", word->operator[0]) == NULL) return check_value(word, argument, fault);
         return fault_set(fault, FAULT_INPUT, "'%s': %s is a name, it takes = and != only", argument,
                          word->field);
     }
-    if (!number_of(word->field, &any, &number))
-        return fault_set(fault, FAULT_INPUT,
-                         "'%s': unknown field '%s'; there are variant dtype data b hq hkv q kv d "
-                         "page gqa seed and the traits",
-                         argument, word->field);
+    if (!select_is_field(word->field)) {
+        const char *names[NAMES_MAX];
+        char text[512];
+        tell_names(word->field, names, list_fields(names), text);
+        return fault_set(fault, FAULT_INPUT, "'%s': unknown field '%s'%s", argument, word->field,
+                         text);
+    }
     char *end;
-    strtod(word->value, &end);
-    if (*end != '\0')
+    const double number = strtod(word->value, &end);
+    if (*end != '\0' || isnan(number))
         return fault_set(fault, FAULT_INPUT, "'%s': '%s' is not a number", argument, word->value);
     return true;
 }

@@ -2,6 +2,7 @@
 #include "targets.h"
 #include "../worker/driver.h"
 #include "../worker/protocol.h"
+#include "../../oracle/nearest.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -52,6 +53,22 @@ static void print_kinds(char *text, size_t bytes) {
     }
 }
 
+static bool refuse_word(const char *word, size_t length, struct fault *fault) {
+    const char *names[TARGETS_MAX];
+    size_t count = 0;
+    char kinds[256], stem[TARGET_NAME_BYTES], meant[64] = "";
+    print_kinds(kinds, sizeof kinds);
+    for (const struct driver *driver = drivers; driver->meaning != NULL; driver++)
+        names[count++] = device_name(driver->device);
+    snprintf(stem, sizeof stem, "%.*s", (int)strcspn(word, ":,"), word);
+    const char *near = nearest(stem, names, count);
+    if (near != NULL && strcmp(near, stem) != 0)
+        snprintf(meant, sizeof meant, "; did you mean '%s%.*s'?", near,
+                 (int)(length - strcspn(word, ":,")), word + strcspn(word, ":,"));
+    return fault_set(fault, FAULT_INPUT, "'%.*s' is no device: expected %s%s", (int)length, word,
+                     kinds, meant);
+}
+
 static bool parse_word(struct target *target, const char *word, size_t length) {
     const size_t stem = strcspn(word, ":,");
     const struct driver *driver = driver_named(word, stem);
@@ -73,12 +90,7 @@ bool targets_parse(struct targets *targets, const char *text, struct fault *faul
     for (const char *word = text;; word++) {
         const size_t length = strcspn(word, ",");
         struct target target;
-        if (!parse_word(&target, word, length)) {
-            char kinds[256];
-            print_kinds(kinds, sizeof kinds);
-            return fault_set(fault, FAULT_INPUT, "'%.*s' is no device: expected %s", (int)length,
-                             word, kinds);
-        }
+        if (!parse_word(&target, word, length)) return refuse_word(word, length, fault);
         if (!targets_add(targets, target, fault)) return false;
         word += length;
         if (*word == '\0') return true;

@@ -60,9 +60,18 @@ Test(select, what_it_does_not_understand_is_quoted_back) {
     static const struct {
         const char *argument, *expected;
     } wrong[] = {
-        {"speed=3", "unknown field 'speed'"}, {"kv=many", "'many' is not a number"},
-        {"kv", "none of the operators"},      {"dtype<f16", "takes = and != only"},
-        {"kv=", "not FIELD=VALUE"},           {"kv!4", "none of the operators"},
+        {"speed=3", "unknown field 'speed'"},
+        {"kv=many", "'many' is not a number"},
+        {"kv", "none of the operators"},
+        {"dtype<f16", "takes = and != only"},
+        {"kv=", "not FIELD=VALUE"},
+        {"kv!4", "none of the operators"},
+        {"kv=nan", "'nan' is not a number"},
+        {"dtype=fp16", "no dtype is 'fp16', did you mean 'f16'"},
+        {"dtype!=fp16", "did you mean 'f16'"},
+        {"variant=decod", "did you mean 'decode'"},
+        {"data=x*", "no data is 'x*'; expected one of normal"},
+        {"casual=1", "unknown field 'casual', did you mean 'causal'"},
     };
     for (size_t n = 0; n < sizeof wrong / sizeof wrong[0]; n++) {
         struct select_word word;
@@ -72,6 +81,23 @@ Test(select, what_it_does_not_understand_is_quoted_back) {
         cr_assert(strstr(fault.text, wrong[n].expected) != NULL, "%s: %s", wrong[n].argument,
                   fault.text);
     }
+}
+
+Test(select, tells_what_is_meant_as_a_line_from_names_of_kernels) {
+    static const char *const lines[] = {"f16-b1-nonsense", "fp16-b1-hq1-hkv1-q1-kv7-d8", "d64",
+                                        "b1-f16-d64", "F16-KV7-d8"};
+    static const char *const others[] = {"decode_flash_r1", "decode-flash-r1", "decode_[a-d64]*",
+                                         "smoke",           "/tmp/f16-kv7-d8", "decode_f16-kv7_r1",
+                                         "mine.h5",         "cuda/*",          ""};
+    for (size_t n = 0; n < sizeof lines / sizeof lines[0]; n++)
+        cr_assert(select_is_line(lines[n]), "%s", lines[n]);
+    for (size_t n = 0; n < sizeof others / sizeof others[0]; n++)
+        cr_assert(!select_is_line(others[n]), "%s", others[n]);
+}
+
+Test(select, knows_a_field_without_its_operator) {
+    cr_assert(select_is_field("kv") && select_is_field("dtype") && select_is_field("causal"));
+    cr_assert(!select_is_field("kv>=1") && !select_is_field("") && !select_is_field("smoke"));
 }
 
 Test(select, tells_words_from_kernels_and_lines) {

@@ -54,6 +54,16 @@ Test(targets, what_is_no_device_is_told_what_is) {
     }
 }
 
+Test(targets, a_slip_is_told_what_was_meant) {
+    char text[512];
+    cr_assert(NAMES(2, text, "cdua:1") == FAULT_INPUT);
+    cr_assert(strstr(text, "twin; did you mean 'cuda:1'?") != NULL, "%s", text);
+    cr_assert(NAMES(2, text, "cpu,ascent") == FAULT_INPUT);
+    cr_assert(strstr(text, "'ascent' is no device") != NULL, "%s", text);
+    cr_assert(strstr(text, "did you mean 'ascend'?") != NULL, "%s", text);
+    cr_assert(NAMES(2, text, "cpu:0") == FAULT_INPUT && strstr(text, "mean") == NULL, "%s", text);
+}
+
 Test(targets, a_device_that_is_not_there_is_told_what_there_is) {
     char text[512];
     cr_assert(NAMES(2, text, "cuda:2") == FAULT_INPUT);
