@@ -1,5 +1,6 @@
 /* Rows sorted by line, so that all that is asked of one problem is asked of neighbours. */
 #include "row_set.h"
+#include "../../oracle/nearest.h"
 
 #include <fnmatch.h>
 #include <stdlib.h>
@@ -9,6 +10,25 @@ bool kernel_matches(const char *kernel, const char *glob) {
     const char *slash = strrchr(kernel, '/');
     if (strchr(glob, '/') == NULL && slash != NULL) kernel = slash + 1;
     return fnmatch(glob, kernel, 0) == 0;
+}
+
+bool run_has_kernel(const struct run *run, const char *name, const char *glob,
+                    struct fault *fault) {
+    const char **names = calloc((size_t)run->count + 1, sizeof *names);
+    if (names == NULL) return fault_set(fault, FAULT_OURS, "out of memory for the kernels");
+    for (int64_t n = 0; n < run->count; n++) {
+        const char *kernel = run->rows[n].kernel, *slash = strrchr(kernel, '/');
+        if (kernel_matches(kernel, glob)) {
+            free(names);
+            return true;
+        }
+        names[n] = strchr(glob, '/') != NULL || slash == NULL ? kernel : slash + 1;
+    }
+    const char *meant = nearest(glob, names, (size_t)run->count);
+    free(names);
+    return fault_set(fault, FAULT_INPUT, "no kernel in '%s' matches '%s'%s%s%s", name, glob,
+                     meant != NULL ? ", did you mean '" : "", meant != NULL ? meant : "",
+                     meant != NULL ? "'?" : "");
 }
 
 int variant_rank(const struct row *row) {

@@ -9,6 +9,10 @@
  * the name alone. */
 bool kernel_matches(const char *kernel, const char *glob);
 
+/* Whether rows of a run are of kernels that match; else FAULT_INPUT, with the name in the run that
+ * the glob may have been meant for. `name` is the run's. */
+bool run_has_kernel(const struct run *run, const char *name, const char *glob, struct fault *fault);
+
 /* Whether two rows of one line are about the same tensors. A row that ended before there was a
  * fixture -- refused, or too large -- has no digest and goes with any. */
 bool rows_share_inputs(const struct row *a, const struct row *b);

@@ -329,7 +329,29 @@ Test(verbs, compare_exits_2_on_a_regression_and_5_when_nothing_joins) {
     cr_assert(CALL(verb_compare, "compare", "@c", "--kernels", "*_r1", "*_r2") == EXIT_REGRESSION);
     cr_assert(CALL(verb_compare, "compare", "@c", "--json", "--kernels", "*_r2", "*_r1") == 0);
     cr_assert(CALL(verb_compare, "compare", "@missing", "@a") == FAULT_INPUT);
+    /* each glob is of a kernel in its own run */
+    cr_assert(CALL(verb_compare, "compare", "@c", "--kernels", "*_r1", "*_r3") == FAULT_INPUT);
+    cr_assert(CALL(verb_compare, "compare", "@c", "--kernels", "*_r3", "*_r1") == FAULT_INPUT);
+    cr_assert(CALL(verb_compare, "compare", "@a", "@b", "--kernels", "*_r2", "*_r2") ==
+              FAULT_INPUT);
+    cr_assert(CALL(verb_report, "report", "@c", "--baseline", "*_r1,*_r2") == 0);
+    cr_assert(CALL(verb_report, "report", "@c", "--baseline", "*_r1,*_r3") == FAULT_INPUT);
     remove_folder();
+}
+
+Test(run_has_kernel, names_the_kernel_of_the_run_that_a_glob_is_a_slip_of) {
+    struct row rows[] = {row_of("cpu/decode_flash_r1", "line", 1),
+                         row_of("cpu/prefill_flash_r1", "line", 1)};
+    const struct run run = run_of(rows, 2);
+    struct fault fault = {0};
+    cr_assert(run_has_kernel(&run, "monday", "decode_*", &fault));
+    cr_assert(run_has_kernel(&run, "monday", "cpu/prefill_flash_r1", &fault));
+    cr_assert(!run_has_kernel(&run, "monday", "decode_flsh_r1", &fault));
+    cr_assert(fault.code == FAULT_INPUT);
+    cr_assert_str_eq(fault.text, "no kernel in 'monday' matches 'decode_flsh_r1', did you mean "
+                                 "'decode_flash_r1'?");
+    cr_assert(!run_has_kernel(&run, "monday", "cuda/*", &fault));
+    cr_assert_str_eq(fault.text, "no kernel in 'monday' matches 'cuda/*'");
 }
 
 Test(verbs, merge_joins_shards_and_the_last_row_wins) {

@@ -1,5 +1,6 @@
 /* attest compare: two runs, or two kernels within one, row by row. */
 #include "../report/compare.h"
+#include "../report/row_set.h"
 #include "../verb.h"
 
 #include <string.h>
@@ -29,6 +30,9 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
     case OPTION_KERNELS:
         /* argp knows options of one argument; the second is the next word. */
         if (state->next >= state->argc) argp_error(state, "--kernels takes two globs: OLD NEW");
+        if (options->compare.kernels_before != NULL)
+            argp_error(state, "--kernels is '%s' '%s' already", options->compare.kernels_before,
+                       options->compare.kernels_after);
         options->compare.kernels_before = argument;
         options->compare.kernels_after = state->argv[state->next++];
         return 0;
@@ -74,14 +78,18 @@ static int compare(int argc, char **argv) {
     struct run before = {0}, after = {0};
     struct comparison comparison = {0};
     const bool one = options.run_count == 1;
-    bool ok = run_read(&before, before_name, &fault) &&
-              (one || run_read(&after, after_name, &fault)) &&
-              compare_runs(&comparison, &before, one ? &before : &after, &options.compare, &fault);
+    const char *const old_glob = options.compare.kernels_before;
+    bool ok =
+        run_read(&before, before_name, &fault) && (one || run_read(&after, after_name, &fault));
+    ok = ok && (old_glob == NULL || (run_has_kernel(&before, before_name, old_glob, &fault) &&
+                                     run_has_kernel(one ? &before : &after, after_name,
+                                                    options.compare.kernels_after, &fault)));
+    ok = ok && compare_runs(&comparison, &before, one ? &before : &after, &options.compare, &fault);
     if (ok && comparison.pair_count == 0) {
         ok = fault_set(&fault, FAULT_NOTHING,
-                       "no row of '%s' has a counterpart in '%s': same kernel, line and fixture "
-                       "digest expected%s",
-                       before_name, after_name,
+                       "no row of '%s' has a counterpart in '%s': same %sline and fixture digest "
+                       "expected%s",
+                       before_name, after_name, old_glob == NULL ? "kernel, " : "",
                        comparison.redrawn > 0 ? "; lines agree, but the inputs changed" : "");
     }
     if (ok && options.json) {

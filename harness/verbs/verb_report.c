@@ -1,5 +1,6 @@
 /* attest report: a run, finished or not, as Markdown, CSV or JSON. */
 #include "../report/report.h"
+#include "../report/row_set.h"
 #include "../verb.h"
 
 #include <errno.h>
@@ -82,13 +83,26 @@ static bool write_report(FILE *to, const struct run *run, const struct options *
     return true;
 }
 
+/* A baseline that was named has rows in the run; of the default that is not asked. */
+static bool check_baseline(const struct run *run, const struct options *options,
+                           struct fault *fault) {
+    const char *at = options->baseline;
+    if (strcmp(at, REPORT_BASELINE) == 0) return true;
+    for (char glob[128]; *at != '\0'; at += *at == ',') {
+        snprintf(glob, sizeof glob, "%.*s", (int)strcspn(at, ","), at);
+        if (!run_has_kernel(run, options->run, glob, fault)) return false;
+        at += strcspn(at, ",");
+    }
+    return true;
+}
+
 static int report(int argc, char **argv) {
     struct options options = {.baseline = REPORT_BASELINE};
     argp_parse(&argp, argc, argv, 0, NULL, &options);
     struct fault fault = {0};
     struct run run = {0};
     FILE *to = stdout;
-    bool ok = run_read(&run, options.run, &fault);
+    bool ok = run_read(&run, options.run, &fault) && check_baseline(&run, &options, &fault);
     if (ok && options.output != NULL) {
         to = fopen(options.output, "w");
         if (to == NULL)
