@@ -1,23 +1,25 @@
 /* Finding kernels: file names first, then what the files say of themselves. A child opens the
- * libraries one after the other; one that kills the child costs a line on stderr, and the next one
- * gets a new child. */
+ * libraries one after the other. What goes wrong there need not be the fault of the library that
+ * was asked for: one before it may have left a thread that ends the process a moment later. So it
+ * is asked again in a child of its own, and only what fails alone has failed. */
 #include "plugin.h"
 #include "client.h"
 #include "../worker/protocol.h"
 #include "../../fixtures/problem.h"
+#include "../../oracle/nearest.h"
 #include "../../oracle/rule.h"
 
+#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fnmatch.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <xxhash.h>
-
-enum { DESCRIBE_SECONDS = 30 }; /* loading a CUDA library may initialise a driver */
 
 static bool ends_with_so(const char *name) {
     const size_t length = strlen(name);
@@ -31,17 +33,55 @@ static void stem_of(const char *path, char stem[80]) {
     snprintf(stem, 80, "%.*s", (int)(strlen(name) - 3), name);
 }
 
-/* Whether a file of this stem in a folder of this name ("" for the top) was asked for. */
-static bool wanted(const char *folder, const char *stem, const char *const *globs, int64_t count) {
+/* Whether a glob is for a file of this stem in a folder of this name ("" for the top). */
+static bool glob_matches(const char *glob, const char *folder, const char *stem) {
     char id[256];
-    int64_t patterns = 0;
-    snprintf(id, sizeof id, "%s/%s", folder, stem);
-    for (int64_t n = 0; n < count; n++) {
-        if (ends_with_so(globs[n])) continue;
-        patterns++;
-        if (fnmatch(globs[n], strchr(globs[n], '/') != NULL ? id : stem, 0) == 0) return true;
+    snprintf(id, sizeof id, "%.160s/%s", folder, stem);
+    return fnmatch(glob, strchr(glob, '/') != NULL ? id : stem, 0) == 0;
+}
+
+static bool is_same_file(const char *a, const char *b) {
+    struct stat one, other;
+    return stat(a, &one) == 0 && stat(b, &other) == 0 && one.st_dev == other.st_dev &&
+           one.st_ino == other.st_ino;
+}
+
+bool plugin_matches(const struct plugin *plugin, const char *glob) {
+    char folder[PATH_MAX], stem[80];
+    if (ends_with_so(glob)) return is_same_file(glob, plugin->path);
+    stem_of(plugin->path, stem);
+    snprintf(folder, sizeof folder, "%s", plugin->path);
+    *strrchr(folder, '/') = '\0';
+    const char *slash = strrchr(folder, '/');
+    return glob_matches(glob, slash != NULL ? slash + 1 : folder, stem);
+}
+
+/* The libraries that a scan comes by, and which globs they were matched by. */
+struct scan {
+    struct plugin_list *list;
+    const char *const *globs;
+    int64_t glob_count;
+    bool *matched; /* of each glob */
+    char (*ids)[96];
+    size_t id_count;
+};
+
+static bool note_id(struct scan *scan, const char *folder, const char *stem, struct fault *fault) {
+    void *ids = realloc(scan->ids, (scan->id_count + 1) * sizeof *scan->ids);
+    if (ids == NULL) return fault_set(fault, FAULT_OURS, "out of memory for kernels");
+    scan->ids = ids;
+    snprintf(scan->ids[scan->id_count++], sizeof *scan->ids, "%.15s%s%s", folder,
+             *folder != '\0' ? "/" : "", stem);
+    return true;
+}
+
+static bool is_wanted(struct scan *scan, const char *folder, const char *stem) {
+    bool wanted = scan->glob_count == 0;
+    for (int64_t n = 0; n < scan->glob_count; n++) {
+        if (ends_with_so(scan->globs[n]) || !glob_matches(scan->globs[n], folder, stem)) continue;
+        wanted = scan->matched[n] = true;
     }
-    return patterns == 0 && count == 0;
+    return wanted;
 }
 
 static bool list_add(struct plugin_list *list, const char *path, bool found, struct fault *fault) {
@@ -58,8 +98,8 @@ static bool list_add(struct plugin_list *list, const char *path, bool found, str
     return true;
 }
 
-static bool scan_folder(struct plugin_list *list, const char *path, const char *folder,
-                        const char *const *globs, int64_t count, struct fault *fault) {
+static bool scan_folder(struct scan *scan, const char *path, const char *folder,
+                        struct fault *fault) {
     DIR *directory = opendir(path);
     if (directory == NULL) {
         if (errno == ENOENT) return true; /* nothing was built or installed there */
@@ -74,21 +114,121 @@ static bool scan_folder(struct plugin_list *list, const char *path, const char *
             stat(full, &status) != 0)
             continue;
         if (S_ISDIR(status.st_mode) && *folder == '\0') {
-            well = scan_folder(list, full, entry->d_name, globs, count, fault);
+            well = scan_folder(scan, full, entry->d_name, fault);
         } else if (S_ISREG(status.st_mode) && ends_with_so(entry->d_name)) {
             stem_of(full, stem);
-            if (wanted(folder, stem, globs, count)) well = list_add(list, full, true, fault);
+            well = note_id(scan, folder, stem, fault) &&
+                   (!is_wanted(scan, folder, stem) || list_add(scan->list, full, true, fault));
         }
     }
     closedir(directory);
     return well;
 }
 
-static bool add_named(struct plugin_list *list, const char *path, struct fault *fault) {
+/* The name without its folder, and the folder of a path. */
+static const char *name_in(const char *path, char folder[PATH_MAX]) {
+    const char *slash = strrchr(path, '/');
+    snprintf(folder, PATH_MAX, "%.*s", slash != NULL ? (int)(slash - path) : 1,
+             slash != NULL ? path : ".");
+    if (slash == path) snprintf(folder, PATH_MAX, "/");
+    return slash != NULL ? slash + 1 : path;
+}
+
+/* " here are kernels for cpu and twin" where the folder before the '/' of a glob is not there. */
+static void tell_folders(const struct scan *scan, const char *glob, char *text, size_t bytes) {
+    const char *slash = strchr(glob, '/');
+    size_t used = 0;
+    text[0] = '\0';
+    if (slash == NULL) return;
+    for (size_t n = 0; n < scan->id_count; n++) {
+        const char *id = scan->ids[n];
+        const int length = (int)strcspn(id, "/");
+        char folder[sizeof scan->ids[0]], known[sizeof scan->ids[0] + 2];
+        snprintf(folder, sizeof folder, "%.*s", length, id);
+        snprintf(known, sizeof known, " %s", folder);
+        if (length == (int)(slash - glob) && !strncmp(id, glob, (size_t)length)) {
+            text[0] = '\0';
+            return;
+        }
+        if (id[length] == '\0' || strstr(text, known) != NULL || used >= bytes) continue;
+        used += (size_t)snprintf(text + used, bytes - used, "%s%s",
+                                 used > 0 ? ","
+                                          : "; there are "
+                                            "kernels for",
+                                 known);
+    }
+}
+
+/* The kernel that a glob, or a file's name, is a slip of; NULL if none is near. */
+static const char *nearest_kernel(const struct scan *scan, const char *glob) {
+    const char **names = calloc(scan->id_count + 1, sizeof *names);
+    for (size_t n = 0; names != NULL && n < scan->id_count; n++) {
+        const char *slash = strchr(scan->ids[n], '/');
+        names[n] = strchr(glob, '/') != NULL || slash == NULL ? scan->ids[n] : slash + 1;
+    }
+    const char *meant = names != NULL ? nearest(glob, names, scan->id_count) : NULL;
+    free(names);
+    return meant;
+}
+
+static bool refuse_unmatched(const struct scan *scan, const char *glob, const char *directory,
+                             struct fault *fault) {
+    char text[512] = "";
+    const char *meant = nearest_kernel(scan, glob);
+    if (meant != NULL)
+        snprintf(text, sizeof text, ", did you mean '%s'?", meant);
+    else if (scan->id_count == 0)
+        snprintf(text, sizeof text, ": there are none in '%.400s'", directory);
+    else
+        tell_folders(scan, glob, text, sizeof text);
+    scan->list->unmatched = glob;
+    return fault_set(fault, FAULT_INPUT, "no kernel matches '%s'%s", glob, text);
+}
+
+static bool refuse_path(const struct scan *scan, const char *path, struct fault *fault) {
+    const int error = errno;
+    char folder[PATH_MAX], near[NEAREST_BYTES], meant[PATH_MAX + 64] = "";
+    const char *name = name_in(path, folder), *kernel = nearest_kernel(scan, name);
+    if (nearest_file(name, folder, ".so", near))
+        snprintf(meant, sizeof meant, ", did you mean '%.*s%s.so'?", (int)(name - path), path,
+                 near);
+    else if (kernel != NULL)
+        snprintf(meant, sizeof meant, ", did you mean '%s'?", kernel);
+    return fault_set(fault, FAULT_INPUT, "cannot open kernel '%s': %s%s", path, strerror(error),
+                     meant);
+}
+
+static bool add_named(struct scan *scan, const char *path, struct fault *fault) {
     char full[PATH_MAX];
-    if (realpath(path, full) == NULL)
-        return fault_set(fault, FAULT_INPUT, "cannot open kernel '%s': %s", path, strerror(errno));
-    return list_add(list, full, false, fault);
+    struct stat status;
+    if (realpath(path, full) == NULL || stat(full, &status) != 0)
+        return refuse_path(scan, path, fault);
+    if (!S_ISREG(status.st_mode))
+        return fault_set(fault, FAULT_INPUT, "kernel '%s' is no regular file", path);
+    for (int64_t n = 0; n < scan->list->count; n++) { /* a glob may have found it by another path */
+        if (is_same_file(scan->list->plugins[n].path, full)) return true;
+    }
+    return list_add(scan->list, full, false, fault);
+}
+
+/* What files there are, by their names. */
+static bool find_files(struct scan *scan, const char *directory, struct fault *fault) {
+    bool well = true;
+    for (const char *at = directory; well && *at != '\0';) {
+        char path[PATH_MAX];
+        const size_t length = strcspn(at, ":");
+        snprintf(path, sizeof path, "%.*s", (int)length, at);
+        if (length > 0) well = scan_folder(scan, path, "", fault);
+        at += length + (at[length] == ':');
+    }
+    for (int64_t n = 0; well && n < scan->glob_count; n++) {
+        const char *glob = scan->globs[n];
+        if (ends_with_so(glob))
+            well = add_named(scan, glob, fault);
+        else if (!scan->matched[n])
+            well = refuse_unmatched(scan, glob, directory, fault);
+    }
+    return well;
 }
 
 static bool digest_file(const char *path, char digest[40], struct fault *fault) {
@@ -132,72 +272,168 @@ static const char *understand(struct plugin *plugin, const json_t *reply, char r
         snprintf(reason, 512, "it says it is '%s'; a kernel's file is named so", expected);
         return reason;
     }
+    if (kernel->grade < 'A' || kernel->grade > 'C') {
+        const bool letter = kernel->grade >= 'A' && kernel->grade <= 'z' && isalpha(kernel->grade);
+        snprintf(reason, 512,
+                 letter ? "its grade is '%c', expected 'A', 'B' or 'C'"
+                        : "its grade is %d, expected 'A', 'B' or 'C'",
+                 kernel->grade);
+        return reason;
+    }
     snprintf(plugin->id, sizeof plugin->id, "%s/%s", device_name((enum attn_device)kernel->device),
              stem);
     return NULL;
 }
 
-/* Fills one plugin through the child, which is started when there is none. *described says whether
- * it worked; false is returned only when no child can be had. */
-static bool describe(struct plugin *plugin, struct client *client, const char *program,
-                     bool *described, struct fault *fault) {
-    char reason[512] = "";
-    const char *why = reason;
-    struct fault trouble = {0};
-    *described = false;
+/* Without the path that a loader's or the worker's words begin with, for a row has it already. */
+static const char *without_path(const char *text, const char *path) {
+    const size_t length = strlen(path);
+    const char *at = text + (*text == '\'');
+    if (strncmp(at, path, length) != 0) return text;
+    at += length;
+    return at + strspn(at, "': ");
+}
+
+static void set_trouble(struct plugin *plugin, enum status status, const char *why,
+                        const char *when) {
+    plugin->trouble = status;
+    snprintf(plugin->why, sizeof plugin->why, "%.220s%s", without_path(why, plugin->path), when);
+}
+
+/* Fills one plugin through the child, which is started when there is none. False only when no child
+ * can be had. */
+static bool ask(struct plugin *plugin, struct client *client, const char *program, double seconds,
+                struct fault *fault) {
+    static const char loading[] = " while it was loaded";
+    char reason[512];
     if (client->pid == 0) {
         client_stop(client);
         if (!client_start(client, program, NULL, fault)) return false;
     }
-    json_t *reply =
-        client_ask(client, json_pack("{s:s, s:s}", "op", "describe", "library", plugin->path),
-                   DESCRIBE_SECONDS);
-    if (reply == NULL) {
-        snprintf(reason, sizeof reason, "loading it ended the process: %s", client->how);
-    } else if (!digest_file(plugin->path, plugin->digest, &trouble)) {
-        why = trouble.text;
-    } else {
-        why = understand(plugin, reply, reason);
-    }
+    plugin->trouble = STATUS_PASS;
+    json_t *reply = client_ask(
+        client, json_pack("{s:s, s:s}", "op", "describe", "library", plugin->path), seconds);
+    const char *why = reply != NULL ? understand(plugin, reply, reason) : NULL;
+    if (why != NULL)
+        set_trouble(plugin, STATUS_CRASH, why, "");
+    else if (reply == NULL && client->end == CLIENT_HUNG)
+        set_trouble(plugin, STATUS_HANG, client->how, loading);
+    else if (reply == NULL && client->signal == SIGKILL)
+        set_trouble(plugin, STATUS_OOM, "killed, most likely for its memory,", loading);
+    else if (reply == NULL)
+        set_trouble(plugin, STATUS_CRASH, client->how, loading);
     json_decref(reply);
-    *described = why == NULL;
-    if (why != NULL) fprintf(stderr, "attest: kernel '%s' is left out: %s\n", plugin->path, why);
     return true;
+}
+
+/* What the names of file and folder tell of a library that tells nothing itself:
+ * ".../cpu/decode_paged_flash_r1.so". */
+static void describe_by_name(struct plugin *plugin) {
+    char stem[80], folder[PATH_MAX];
+    stem_of(plugin->path, stem);
+    name_in(plugin->path, folder);
+    const char *slash = strrchr(folder, '/'), *rest = stem;
+    plugin->kernel = (struct attn_kernel){.device = ATTN_CPU, .variant = PLUGIN_VARIANT_UNKNOWN};
+    for (int device = ATTN_CPU; slash != NULL && device <= ATTN_ASCEND_TWIN; device++) {
+        if (!strcmp(slash + 1, device_name((enum attn_device)device)))
+            plugin->kernel.device = device;
+    }
+    for (int variant = 0; variant < ATTN_VARIANT_COUNT; variant++) { /* the longest that fits */
+        const char *name = variant_name((enum attn_variant)variant);
+        const size_t length = strlen(name);
+        if (strncmp(stem, name, length) != 0 || stem[length] != '_' || stem + length + 1 <= rest)
+            continue;
+        plugin->kernel.variant = variant;
+        rest = stem + length + 1;
+    }
+    const char *revision = strrchr(rest, 'r');
+    const bool revised = revision > rest && revision[-1] == '_' && isdigit(revision[1]);
+    if (revised) plugin->kernel.revision = (int32_t)strtol(revision + 1, NULL, 10);
+    snprintf(plugin->name, sizeof plugin->name, "%.*s",
+             revised ? (int)(revision - 1 - rest) : (int)strlen(rest), rest);
+    plugin->change[0] = '\0';
+    snprintf(plugin->id, sizeof plugin->id, "%s/%s",
+             device_name((enum attn_device)plugin->kernel.device), stem);
+}
+
+static bool describe(struct plugin *plugin, struct client *client, const char *program,
+                     double seconds, struct fault *fault) {
+    const bool alone = client->pid == 0;
+    struct fault unread;
+    if (!ask(plugin, client, program, seconds, fault)) return false;
+    if (plugin->trouble != STATUS_PASS && !alone) {
+        client_stop(client);
+        if (!ask(plugin, client, program, seconds, fault)) return false;
+    }
+    if (!digest_file(plugin->path, plugin->digest, &unread) && plugin->trouble == STATUS_PASS)
+        set_trouble(plugin, STATUS_CRASH, unread.text, "");
+    if (plugin->trouble != STATUS_PASS) describe_by_name(plugin);
+    return true;
+}
+
+static void leave_out(struct plugin_list *list, const struct plugin *plugin) {
+    const size_t used = strlen(list->left_out_names), room = sizeof list->left_out_names;
+    fprintf(stderr, "attest: kernel '%s' is left out: %s\n", plugin->path, plugin->why);
+    if (used + strlen(plugin->id) + 8 < room)
+        snprintf(list->left_out_names + used, room - used, "%s%s", used > 0 ? ", " : "",
+                 plugin->id);
+    list->left_out++;
+}
+
+void plugin_list_tell_left_out(const struct plugin_list *list) {
+    if (list->left_out == 0) return;
+    fprintf(stderr, "attest: left out, because %s cannot be loaded: %s\n",
+            list->left_out > 1 ? "they" : "it", list->left_out_names);
+}
+
+static int by_path(const void *a, const void *b) {
+    return strcmp(((const struct plugin *)a)->path, ((const struct plugin *)b)->path);
 }
 
 static int by_id(const void *a, const void *b) {
     return strcmp(((const struct plugin *)a)->id, ((const struct plugin *)b)->id);
 }
 
-bool plugin_scan(struct plugin_list *list, const char *program, const char *directory,
-                 const char *const *globs, int64_t glob_count, struct fault *fault) {
-    *list = (struct plugin_list){0};
-    bool well = true;
-    for (int64_t n = 0; well && n < glob_count; n++) {
-        if (ends_with_so(globs[n])) well = add_named(list, globs[n], fault);
-    }
-    for (const char *at = directory; well && *at != '\0';) {
-        char path[PATH_MAX];
-        const size_t length = strcspn(at, ":");
-        snprintf(path, sizeof path, "%.*s", (int)length, at);
-        if (length > 0) well = scan_folder(list, path, "", globs, glob_count, fault);
-        at += length + (at[length] == ':');
-    }
+/* What the files say of themselves, in the order of their paths. */
+static bool describe_all(struct plugin_list *list, const char *program, bool named, double seconds,
+                         struct fault *fault) {
     struct client client = {0};
+    bool well = true;
     int64_t kept = 0;
+    if (list->count > 0) qsort(list->plugins, (size_t)list->count, sizeof *list->plugins, by_path);
     for (int64_t n = 0; well && n < list->count; n++) {
-        bool described;
-        well = describe(&list->plugins[n], &client, program, &described, fault);
-        if (well && described) list->plugins[kept++] = list->plugins[n];
+        struct plugin *plugin = &list->plugins[n];
+        well = describe(plugin, &client, program, seconds, fault);
+        if (well && plugin->trouble != STATUS_PASS && !named)
+            leave_out(list, plugin);
+        else if (well)
+            list->plugins[kept++] = *plugin;
     }
     client_stop(&client);
-    if (!well) {
-        plugin_list_free(list);
-        return false;
-    }
     list->count = kept;
     if (kept > 0) qsort(list->plugins, (size_t)kept, sizeof *list->plugins, by_id);
-    return true;
+    return well;
+}
+
+bool plugin_scan(struct plugin_list *list, const char *program, const char *directory,
+                 const char *const *globs, int64_t glob_count, struct fault *fault) {
+    const bool given = list->patience_s > 0 && list->patience_s < PLUGIN_PATIENCE_S;
+    const double seconds = given ? list->patience_s : PLUGIN_PATIENCE_S;
+    *list = (struct plugin_list){0};
+    struct scan scan = {.list = list,
+                        .globs = globs,
+                        .glob_count = glob_count,
+                        .matched = calloc((size_t)glob_count + 1, sizeof *scan.matched)};
+    bool well = scan.matched != NULL || fault_set(fault, FAULT_OURS, "out of memory for kernels");
+    well = well && find_files(&scan, directory, fault) &&
+           describe_all(list, program, glob_count > 0, seconds, fault);
+    free(scan.matched);
+    free(scan.ids);
+    if (well) return true;
+    const char *unmatched = list->unmatched;
+    plugin_list_free(list);
+    list->unmatched = unmatched;
+    return false;
 }
 
 void plugin_list_leave_out(struct plugin_list *list, enum attn_device device) {

@@ -404,8 +404,9 @@ static void describe_repeat(struct row *row, const struct plugin *plugin,
     const bool by_id = plugin->found && getenv("ATTEST_KERNELS") == NULL;
     int used = snprintf(row->repeat, sizeof row->repeat, "attest run '%s'",
                         by_id ? plugin->id : plugin->path);
-    used += snprintf(row->repeat + used, sizeof row->repeat - (size_t)used,
-                     row->file[0] ? " -f '%s'" : " %s", row->file[0] ? row->file : row->line);
+    if (row->line[0] != '\0') /* "": it is no problem's row, but how the kernel was loaded */
+        used += snprintf(row->repeat + used, sizeof row->repeat - (size_t)used,
+                         row->file[0] ? " -f '%s'" : " %s", row->file[0] ? row->file : row->line);
     if (options->threads > 0 && (size_t)used < sizeof row->repeat)
         used += snprintf(row->repeat + used, sizeof row->repeat - (size_t)used, " --threads %d",
                          options->threads);
@@ -471,6 +472,15 @@ static void leave(struct trial *trial, const struct client *own) {
     client_stop(trial->client);
 }
 
+/* Whether the row is not at its end before anything runs. */
+static bool begins(struct trial *trial) {
+    const struct plugin *plugin = trial->plugin;
+    char reason[256];
+    if (plugin->trouble != STATUS_PASS) return trial_end(trial, plugin->trouble, "%s", plugin->why);
+    const char *refusal = plugin_refusal(&plugin->kernel, trial->view.problem, reason);
+    return refusal == NULL || trial_end(trial, STATUS_REFUSED, "%s", refusal);
+}
+
 bool trial_run(struct row *row, const struct plugin *plugin, struct fixture *fixture,
                const struct trial_options *asked, bool *fixture_spoilt, struct fault *fault) {
     struct trial_options patient = *asked;
@@ -497,10 +507,7 @@ bool trial_run(struct row *row, const struct plugin *plugin, struct fixture *fix
     struct client own = {0};
     *fixture_spoilt = false;
     trial_describe(row, plugin, fixture, options);
-    char reason[256];
-    const char *refusal = plugin_refusal(&plugin->kernel, trial.view.problem, reason);
-    if (refusal != NULL) {
-        trial_end(&trial, STATUS_REFUSED, "%s", refusal);
+    if (!begins(&trial)) {
         conclude(&trial);
         return true;
     }

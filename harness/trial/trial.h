@@ -43,9 +43,11 @@ struct trial_options {
 };
 extern const struct trial_options trial_defaults;
 
-/* Fills `row` completely; a kernel's misbehaviour is a status, never a fault. The fixture's unread
- * elements are overwritten (poison), its inputs otherwise stay as they were: where a kernel changed
- * them they are restored from a copy or *fixture_spoilt is set and the caller must load anew. */
+/* Fills `row` completely; a kernel's misbehaviour is a status, never a fault. Of the fixture no
+ * more than its problem is looked at where the kernel cannot be loaded or does not declare that.
+ * Else its unread elements are overwritten (poison), its inputs otherwise stay as they were: where
+ * a kernel changed them they are restored from a copy or *fixture_spoilt is set and the caller must
+ * load anew. */
 bool trial_run(struct row *row, const struct plugin *plugin, struct fixture *fixture,
                const struct trial_options *options, bool *fixture_spoilt, struct fault *fault);
 /* Only who and what: for a row that cannot be run. */

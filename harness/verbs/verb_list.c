@@ -9,6 +9,7 @@
 #include "../verb.h"
 #include "../worker/driver.h"
 #include "../worker/protocol.h"
+#include "../../oracle/nearest.h"
 #include "../../oracle/rule.h"
 
 #include <dirent.h>
@@ -34,7 +35,8 @@ static json_t *list_statuses(const struct options *options, struct fault *fault)
 static json_t *list_data(const struct options *options, struct fault *fault);
 static json_t *list_coverage(const struct options *options, struct fault *fault);
 
-/* NULL and a fault when the listing cannot be made. */
+/* NULL and a fault when the listing cannot be made; a code alone is the exit status of one that
+ * can. */
 static const struct listing {
     const char *name;
     json_t *(*make)(const struct options *options, struct fault *fault);
@@ -134,6 +136,12 @@ static json_t *list_kernels(const struct options *options, struct fault *fault) 
     for (int64_t n = 0; n < list.count; n++) {
         const struct plugin *plugin = &list.plugins[n];
         const struct attn_kernel *kernel = &plugin->kernel;
+        if (plugin->trouble != STATUS_PASS) {
+            fprintf(stderr, "attest: kernel '%s' cannot be loaded: %s: %s\n", plugin->path,
+                    status_name(plugin->trouble), plugin->why);
+            fault->code = (enum fault_code)EXIT_CRASH;
+            continue;
+        }
         char traits[NAMES_BYTES], dtypes[NAMES_BYTES], grade[2] = {(char)kernel->grade, 0};
         trait_names(kernel->traits, traits);
         dtype_names(kernel->dtypes, dtypes);
@@ -144,10 +152,10 @@ static json_t *list_kernels(const struct options *options, struct fault *fault) 
                                grade, "dtypes", dtypes, "traits", traits, "d_max",
                                kernel->head_dim_max, "change", plugin->change));
     }
+    plugin_list_tell_left_out(&list);
     plugin_list_free(&list);
-    if (json_array_size(listing) > 0) return listing;
-    fault_set(fault, FAULT_NOTHING, "no kernels in '%s'%s", verb_kernels(),
-              options->glob_count > 0 ? " match" : "");
+    if (json_array_size(listing) > 0 || fault->code != FAULT_NONE) return listing;
+    fault_set(fault, FAULT_NOTHING, "no kernels in '%s'", verb_kernels());
     json_decref(listing);
     return NULL;
 }
@@ -254,8 +262,9 @@ static json_t *list_statuses(const struct options *options, struct fault *fault)
     static const char *const meanings[STATUS_COUNT] = {
         [STATUS_PASS] = "right, and of the grade that the kernel promises",
         [STATUS_REFUSED] = "not taken: the reason says what the kernel does not declare",
-        [STATUS_CRASH] = "the kernel's process died: the reason names the signal",
-        [STATUS_HANG] = "a launch took longer than the watchdog allows",
+        [STATUS_CRASH] = "the kernel's process died: the reason names the signal; or it was named "
+                         "and cannot be loaded",
+        [STATUS_HANG] = "a launch, or loading the kernel, took longer than the watchdog allows",
         [STATUS_OOM] = "memory for the kernel was not to be had",
         [STATUS_FAIL_OOB_WRITE] = "a guard around a buffer was overwritten",
         [STATUS_FAIL_INPUT_CHANGED] = "an input tensor differs after the launch",
@@ -407,10 +416,14 @@ static void print_markdown(json_t *listing) {
 static json_t *make_listing(const struct options *options, struct fault *fault) {
     const struct listing *listing = listing_named(options->what);
     if (listing != NULL) return listing->make(options, fault);
+    const char *names[LISTING_COUNT];
+    for (int n = 0; n < LISTING_COUNT; n++) names[n] = listings[n].name;
+    const char *meant = nearest(options->what, names, LISTING_COUNT);
     fault_set(fault, FAULT_INPUT,
               "cannot list '%s': expected kernels, suites, traits, devices, fields, statuses, data "
-              "or coverage",
-              options->what);
+              "or coverage%s%s%s",
+              options->what, meant != NULL ? "; did you mean '" : "", meant != NULL ? meant : "",
+              meant != NULL ? "'?" : "");
     return NULL;
 }
 
@@ -434,7 +447,7 @@ static int list(int argc, char **argv) {
         print_columns(listing);
     }
     json_decref(listing);
-    return 0;
+    return (int)fault.code;
 }
 
 const struct verb verb_list = {

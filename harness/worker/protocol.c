@@ -3,6 +3,7 @@
 #include "../../fixtures/problem.h"
 #include "../../oracle/rule.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 struct name {
@@ -121,8 +122,13 @@ bool problem_from_json(struct attn_problem *problem, const json_t *json) {
            set_from_json(traits, json_object_get(json, "traits"), &problem->traits);
 }
 
+static bool is_letter(int32_t grade) {
+    return (grade >= 'A' && grade <= 'Z') || (grade >= 'a' && grade <= 'z');
+}
+
 json_t *kernel_to_json(const struct attn_kernel *kernel) {
-    const char grade[2] = {(char)kernel->grade, 0};
+    char grade[16]; /* a letter, or what is there instead as a number */
+    snprintf(grade, sizeof grade, is_letter(kernel->grade) ? "%c" : "%d", kernel->grade);
     json_t *json = json_object();
     json_object_set_new(json, "abi", json_integer(kernel->abi));
     json_object_set_new(json, "device", one_to_json(devices, (uint64_t)kernel->device));
@@ -156,7 +162,7 @@ bool kernel_from_json(struct attn_kernel *kernel, const json_t *json) {
         !set_from_json(flags, json_object_get(json, "flags"), &flag_set) || kernel->name == NULL ||
         kernel->change == NULL || grade == NULL)
         return false;
-    kernel->grade = (unsigned char)grade[0];
+    kernel->grade = is_letter(grade[0]) ? grade[0] : (int32_t)strtol(grade, NULL, 10);
     kernel->dtypes = (uint32_t)dtype_set;
     kernel->flags = (uint32_t)flag_set;
     return true;
