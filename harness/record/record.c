@@ -345,3 +345,7 @@ enum status status_of(const struct row *row) {
     while (status < STATUS_COUNT && strcmp(status_name(status), row->status) != 0) status++;
     return status;
 }
+
+bool row_is_judged(const struct row *row) {
+    return status_of(row) != STATUS_REFUSED && strcmp(row->device, "anchor") != 0;
+}

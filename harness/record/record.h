@@ -86,6 +86,8 @@ extern const struct row_field machine_device_fields[];
 
 /* A row's status by its name; STATUS_COUNT if there is none of that name. */
 enum status status_of(const struct row *row);
+/* Whether a kernel was tried: the row is no refusal and none that is computed (an anchor). */
+bool row_is_judged(const struct row *row);
 
 json_t *row_to_json(const struct row *row);
 bool row_from_json(struct row *row, const json_t *json);

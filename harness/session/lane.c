@@ -25,6 +25,7 @@ struct lane {
     struct item *item; /* NULL: none yet */
     struct mark *mark;
     struct fixture fixture; /* empty until needed */
+    char file_digest[40];   /* by which its rows are found again; "" of a line */
     int64_t *chosen, count;
     int64_t bytes; /* that it takes; 0: it is there already */
     bool fits;
@@ -41,6 +42,7 @@ static bool keep_row(struct lane *lane, struct row *row, struct fault *fault) {
         !writer_append(&session->writer, row, fault))
         return false;
     samples_free(&lane->samples);
+    session->board->judged += row_is_judged(row);
     show_row(&session->board->show, row);
     return true;
 }
@@ -51,6 +53,7 @@ static bool refuse(struct lane *lane, const struct plugin *kernel, struct fault 
     bool spoilt;
     struct fixture empty = {.problem = lane->item->problem};
     snprintf(empty.line, sizeof empty.line, "%s", lane->item->line);
+    snprintf(empty.digest, sizeof empty.digest, "%s", lane->file_digest);
     return trial_run(&row, kernel, &empty, &lane->trial, &spoilt, fault) &&
            keep_row(lane, &row, fault);
 }
@@ -129,7 +132,8 @@ static bool run_row(struct lane *lane, const struct plugin *kernel, struct fault
     struct row row;
     char reason[256];
     bool spoilt = false;
-    if (plugin_refusal(&kernel->kernel, &lane->item->problem.attn, reason) != NULL)
+    if (kernel->trouble != STATUS_PASS ||
+        plugin_refusal(&kernel->kernel, &lane->item->problem.attn, reason) != NULL)
         return refuse(lane, kernel, fault);
     if (!lane->fits) return too_large(lane, kernel, fault);
     if ((lane->fixture.memory == NULL && !obtain(lane, fault)) || !add_anchors(lane, fault))
@@ -149,6 +153,7 @@ static bool take_up(struct lane *lane, const struct deal_row *dealt, struct faul
     int64_t resumed = 0;
     bool wanted = true;
     fixture_free(&lane->fixture);
+    lane->file_digest[0] = '\0';
     lane->problem = dealt->problem;
     lane->item = item;
     lane->mark = &session->board->marks[dealt->problem];
@@ -158,7 +163,9 @@ static bool take_up(struct lane *lane, const struct deal_row *dealt, struct faul
         if (!obtain(lane, fault)) return false;
         item->problem = lane->fixture.problem;
         snprintf(item->line, sizeof item->line, "%s", lane->fixture.line);
+        snprintf(lane->file_digest, sizeof lane->file_digest, "%s", lane->fixture.digest);
         wanted = select_holds(session->words, session->options.words.count, &item->problem);
+        if (wanted) session->board->file_variants |= UINT32_C(1) << item->problem.attn.variant;
     }
     lane->bytes = item->file == NULL ? fixture_bytes(&item->problem) : 0;
     lane->fits = lane->bytes < host_memory_free();

@@ -159,7 +159,6 @@ bool rounds_run(struct session *session, int *exit_status, struct fault *fault) 
     const size_t bytes =
         sizeof *session->board + (size_t)session->item_count * sizeof *session->board->marks;
     bool well = make_board(session, bytes, fault);
-    const struct show *show = well ? &session->board->show : NULL;
     if (well) {
         prepare_to_leave(session);
         for (const struct driver *driver = drivers;
@@ -169,8 +168,11 @@ bool rounds_run(struct session *session, int *exit_status, struct fault *fault) 
         well = samples_finish(session->writer.folder, fault) && well;
         show_end(&session->board->show, session->writer.folder);
     }
-    if (well && show->done == 0 && show->resumed == 0 && *exit_status == 0)
-        well = fault_set(fault, FAULT_NOTHING, "no kernel is for any of the problems");
+    if (session->board != NULL) {
+        session->rows = session->board->show.done;
+        session->judged = session->board->judged;
+        session->file_variants = session->board->file_variants;
+    }
     crew_release(session->board, bytes);
     session->board = NULL;
     return well;

@@ -1,15 +1,19 @@
 /* What a run is of: problems, kernels and devices, the machine, and what is there already. */
 #include "session.h"
 #include "rounds.h"
+#include "../report/row_set.h"
 #include "../trial/devices.h"
 #include "../trial/machine.h"
 #include "../trial/probe.h"
 #include "../trial/sanitizer.h"
 #include "../worker/driver.h"
 #include "../worker/protocol.h"
+#include "../../oracle/nearest.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <xxhash.h>
 
 /* For the ceilings of the CPU, and of each accelerator. */
@@ -39,11 +43,12 @@ bool session_has(const struct session *session, const struct plugin *kernel,
 }
 
 /* Kernels of another variant are no part of a run, unless both were named: then they are refused.
- */
+ * Which variant one is for that cannot be loaded, its file's name may not tell. */
 static bool offered(const struct session *session, const struct plugin *kernel,
-                    const struct item *item) {
+                    const struct item *item, int variant) {
     const struct texts *globs = &session->options.globs;
-    if (kernel->kernel.variant == item->problem.attn.variant) return true;
+    const int own = kernel->kernel.variant;
+    if (own == variant || own == PLUGIN_VARIANT_UNKNOWN) return true;
     if (!item->named || !kernel->found) return item->named;
     for (int64_t n = 0; n < globs->count; n++) {
         const char *slash = strchr(kernel->id, '/');
@@ -58,7 +63,8 @@ int64_t session_choose(const struct session *session, enum attn_device kind,
     int64_t count = 0;
     for (int64_t n = 0; n < session->kernels.count; n++) {
         const struct plugin *kernel = &session->kernels.plugins[n];
-        if ((enum attn_device)kernel->kernel.device != kind || !offered(session, kernel, item) ||
+        if ((enum attn_device)kernel->kernel.device != kind ||
+            !offered(session, kernel, item, item->problem.attn.variant) ||
             !session_in_shard(session, kernel->id, item))
             continue;
         if (session_has(session, kernel, item, fixture_digest)) {
@@ -72,29 +78,58 @@ int64_t session_choose(const struct session *session, enum attn_device kind,
 
 /* What is run */
 
-static bool add_item(struct session *session, const char *line, const char *file, bool named,
-                     struct fault *fault) {
-    struct item item = {.file = file, .named = named};
-    if (line != NULL) {
-        if (!problem_parse(&item.problem, line, fault)) return false;
-        problem_print(&item.problem, item.line);
-        if (!select_holds(session->words, session->options.words.count, &item.problem)) return true;
-        for (int64_t n = 0; n < session->item_count; n++) {
-            if (!strcmp(session->items[n].line, item.line)) return true;
-        }
+static bool is_there(const struct session *session, const struct item *item) {
+    for (int64_t n = 0; n < session->item_count; n++) {
+        const struct item *other = &session->items[n];
+        if (item->file != NULL ? other->file != NULL && !strcmp(other->file, item->file)
+                               : !strcmp(other->line, item->line))
+            return true;
     }
+    return false;
+}
+
+static bool add_item(struct session *session, const struct item *item, struct fault *fault) {
+    if (is_there(session, item)) return true;
     struct item *items = realloc(session->items, (size_t)(session->item_count + 1) * sizeof *items);
     if (items == NULL) return fault_set(fault, FAULT_OURS, "out of memory for problems");
     session->items = items;
-    session->items[session->item_count++] = item;
+    session->items[session->item_count++] = *item;
     return true;
+}
+
+static bool add_line(struct session *session, const char *line, bool named, struct fault *fault) {
+    struct item item = {.named = named};
+    struct fault wrong;
+    if (!problem_parse(&item.problem, line, &wrong))
+        return fault_set(fault, wrong.code, "'%.200s': %.800s", line, wrong.text);
+    problem_print(&item.problem, item.line);
+    return !select_holds(session->words, session->options.words.count, &item.problem) ||
+           add_item(session, &item, fault);
+}
+
+static bool add_file(struct session *session, const char *path, struct fault *fault) {
+    struct stat status;
+    const char *slash = strrchr(path, '/'), *name = slash != NULL ? slash + 1 : path;
+    char folder[4096] = ".", near[NEAREST_BYTES], meant[4096 + NEAREST_BYTES] = "";
+    if (stat(path, &status) == 0)
+        return S_ISREG(status.st_mode)
+                   ? add_item(session, &(struct item){.file = path, .named = true}, fault)
+                   : fault_set(fault, FAULT_INPUT, "fixture '%s' is no regular file", path);
+    const int error = errno;
+    if (select_is_line(path))
+        return fault_set(fault, FAULT_INPUT, "'%s' is a problem, expected a file after -f", path);
+    if (slash != NULL) snprintf(folder, sizeof folder, "%.*s", (int)(name - path), path);
+    if (nearest_file(name, folder, "", near))
+        snprintf(meant, sizeof meant, ", did you mean '%.*s%s'?", (int)(name - path), path, near);
+    return fault_set(fault, FAULT_INPUT, "cannot open fixture '%s': %s%s", path, strerror(error),
+                     meant);
 }
 
 static bool add_suite(struct session *session, const char *name, struct fault *fault) {
     struct suite suite = {0};
     bool well = suite_read(&suite, session->options.suites_folder, name, fault);
     for (int64_t n = 0; well && n < suite.count; n++)
-        well = add_item(session, suite.lines[n], NULL, false, fault);
+        well = add_line(session, suite.lines[n], false, fault);
     suite_free(&suite);
     return well;
 }
@@ -159,15 +194,117 @@ static bool is_sanitized(const struct session *session, enum attn_device kind) {
     return session->options.sanitize == NULL || kind == ATTN_CUDA;
 }
 
-static void keep_kernels(struct session *session,
-                         bool (*wanted)(const struct session *session, enum attn_device kind)) {
+/* Keeps the kernels for devices that `option` leaves; each glob must keep one. */
+static bool keep_kernels(struct session *session, const char *option,
+                         bool (*wanted)(const struct session *session, enum attn_device kind),
+                         struct fault *fault) {
+    const struct texts *globs = &session->options.globs;
+    struct plugin_list *kernels = &session->kernels;
     int64_t kept = 0;
-    for (int64_t n = 0; n < session->kernels.count; n++) {
-        const struct plugin *plugin = &session->kernels.plugins[n];
-        if (wanted(session, (enum attn_device)plugin->kernel.device))
-            session->kernels.plugins[kept++] = *plugin;
+    for (int64_t n = 0; n < globs->count; n++) {
+        bool of_use = false;
+        const char *device = NULL;
+        for (int64_t k = 0; k < kernels->count && !of_use; k++) {
+            const enum attn_device kind = (enum attn_device)kernels->plugins[k].kernel.device;
+            if (!plugin_matches(&kernels->plugins[k], globs->list[n])) continue;
+            of_use = wanted(session, kind);
+            device = device_name(kind);
+        }
+        if (!of_use && device != NULL)
+            return fault_set(fault, FAULT_INPUT, "'%s' is for %s, which %s leaves out",
+                             globs->list[n], device, option);
     }
-    session->kernels.count = kept;
+    for (int64_t n = 0; n < kernels->count; n++) {
+        const struct plugin *plugin = &kernels->plugins[n];
+        if (wanted(session, (enum attn_device)plugin->kernel.device))
+            kernels->plugins[kept++] = *plugin;
+    }
+    kernels->count = kept;
+    return true;
+}
+
+/* Each device that was named has a kernel to run. */
+static bool check_targets(const struct session *session, struct fault *fault) {
+    const struct plugin_list *kernels = &session->kernels;
+    for (int64_t t = 0; t < session->targets.count && session->options.devices.count > 0; t++) {
+        const struct target *target = &session->targets.list[t];
+        char name[TARGET_NAME_BYTES];
+        int64_t n = 0;
+        while (n < kernels->count && kernels->plugins[n].kernel.device != (int32_t)target->kind)
+            n++;
+        target_name(target, name);
+        if (n == kernels->count)
+            return fault_set(fault, FAULT_NOTHING, "no kernel%s is for the device %s",
+                             session->options.globs.count > 0 ? " that was named" : " here", name);
+    }
+    return true;
+}
+
+/* A kernel argument that is for no problem, NULL if there is none; `file_variants` are those that
+ * problems in files can be of. */
+static const char *find_idle(const struct session *session, uint32_t file_variants) {
+    const struct texts *globs = &session->options.globs;
+    for (int64_t n = 0; n < globs->count; n++) {
+        bool of_use = false;
+        for (int64_t k = 0; k < session->kernels.count && !of_use; k++) {
+            const struct plugin *kernel = &session->kernels.plugins[k];
+            if (!plugin_matches(kernel, globs->list[n])) continue;
+            for (int64_t i = 0; i < session->item_count && !of_use; i++) {
+                const struct item *item = &session->items[i];
+                const uint32_t own = UINT32_C(1) << item->problem.attn.variant;
+                const uint32_t variants = item->file != NULL ? file_variants : own;
+                for (int variant = 0; variant < ATTN_VARIANT_COUNT; variant++)
+                    of_use |= (variants >> variant & 1) && offered(session, kernel, item, variant);
+            }
+        }
+        if (!of_use) return globs->list[n];
+    }
+    return NULL;
+}
+
+static bool check_idle(const struct session *session, uint32_t file_variants, struct fault *fault) {
+    const char *glob = find_idle(session, file_variants);
+    char text[256] = "";
+    uint32_t variants = 0;
+    size_t used = 0;
+    for (int64_t n = 0; glob != NULL && n < session->kernels.count; n++) {
+        const struct plugin *kernel = &session->kernels.plugins[n];
+        if (plugin_matches(kernel, glob)) variants |= UINT32_C(1) << kernel->kernel.variant;
+    }
+    for (int n = 0; n < ATTN_VARIANT_COUNT; n++) {
+        if (variants >> n & 1)
+            used += (size_t)snprintf(text + used, sizeof text - used, "%s%s", used > 0 ? ", " : "",
+                                     variant_name((enum attn_variant)n));
+    }
+    return glob == NULL ||
+           fault_set(fault, FAULT_NOTHING, "'%s' is for %s, and no problem is", glob, text);
+}
+
+/* An argument that no kernel matches may have been meant as something else. */
+static bool explain(const struct session *session, const char *argument, struct fault *fault) {
+    const char *dot = strrchr(argument, '.');
+    struct targets targets = {.count = 0};
+    struct suite suite = {0};
+    struct fault none;
+    if (dot != NULL && (!strcasecmp(dot, ".h5") || !strcasecmp(dot, ".hdf5")))
+        return fault_set(
+            fault, FAULT_INPUT,
+            "'%s' is no kernel; a fixture is named with -f, each with its own: -f '%s'", argument,
+            argument);
+    if (select_is_field(argument))
+        return fault_set(
+            fault, FAULT_INPUT,
+            "'%s' is no kernel; a word such as '%s>=1' needs quotes, or the shell takes "
+            "a part of it",
+            argument, argument);
+    if (targets_parse(&targets, argument, &none))
+        return fault_set(fault, FAULT_INPUT, "'%s' is no kernel but a device: --device %s",
+                         argument, argument);
+    const bool is_suite =
+        suite_read(&suite, session->options.suites_folder, argument, &none) && suite.count > 0;
+    suite_free(&suite);
+    return !is_suite || fault_set(fault, FAULT_INPUT, "'%s' is no kernel but a suite: -s %s",
+                                  argument, argument);
 }
 
 /* Before anything is begun: the program is there, and the tool is one of its. */
@@ -179,7 +316,8 @@ static bool can_sanitize(const char *tool, struct fault *fault) {
     return well;
 }
 
-static bool gather(struct session *session, struct fault *fault) {
+/* Parses everything that was named, problems first. */
+static bool read_names(struct session *session, struct fault *fault) {
     const struct session_options *options = &session->options;
     bool well = true;
     session->words = calloc((size_t)options->words.count + 1, sizeof *session->words);
@@ -189,27 +327,44 @@ static bool gather(struct session *session, struct fault *fault) {
     for (int64_t n = 0; well && n < options->devices.count; n++)
         well = targets_parse(&session->targets, options->devices.list[n], fault);
     for (int64_t n = 0; well && n < options->lines.count; n++)
-        well = add_item(session, options->lines.list[n], NULL, true, fault);
+        well = add_line(session, options->lines.list[n], true, fault);
     for (int64_t n = 0; well && n < options->suites.count; n++)
         well = add_suite(session, options->suites.list[n], fault);
     for (int64_t n = 0; well && n < options->files.count; n++)
-        well = add_item(session, NULL, options->files.list[n], true, fault);
+        well = add_file(session, options->files.list[n], fault);
     if (well && options->lines.count + options->suites.count + options->files.count == 0)
         well = add_suite(session, "smoke", fault);
-    well = well && can_sanitize(options->sanitize, fault) &&
-           plugin_scan(&session->kernels, options->trial.program, options->kernels_folder,
-                       options->globs.list, options->globs.count, fault);
+    return well && can_sanitize(options->sanitize, fault);
+}
+
+static bool find_kernels(struct session *session, struct fault *fault) {
+    const struct session_options *options = &session->options;
+    struct plugin_list *kernels = &session->kernels;
+    kernels->patience_s = options->trial.watchdog_seconds;
+    if (!plugin_scan(kernels, options->trial.program, options->kernels_folder, options->globs.list,
+                     options->globs.count, fault)) {
+        if (kernels->unmatched != NULL) explain(session, kernels->unmatched, fault);
+        return false;
+    }
     if (options->globs.count + options->devices.count == 0)
-        plugin_list_leave_out(&session->kernels, ATTN_ASCEND_TWIN); /* emulation takes minutes */
-    keep_kernels(session, is_sanitized);
-    if (!well || !choose_targets(session, fault)) return false;
-    keep_kernels(session, is_targeted);
-    return (session->item_count > 0 && session->kernels.count > 0) ||
-           fault_set(fault, FAULT_NOTHING, "nothing to run: %lld problems, %lld kernels%s",
-                     (long long)session->item_count, (long long)session->kernels.count,
-                     options->devices.count > 0  ? " for these devices"
-                     : options->sanitize != NULL ? " that a sanitizer can watch"
-                                                 : "");
+        plugin_list_leave_out(kernels, ATTN_ASCEND_TWIN); /* emulation takes minutes */
+    return keep_kernels(session, "--sanitize", is_sanitized, fault) &&
+           choose_targets(session, fault) &&
+           keep_kernels(session, "--device", is_targeted, fault) && check_targets(session, fault);
+}
+
+static bool gather(struct session *session, struct fault *fault) {
+    if (!read_names(session, fault) || !find_kernels(session, fault)) return false;
+    if (session->item_count == 0 && session->options.words.count > 0)
+        return fault_set(fault, FAULT_NOTHING, "nothing to run: no problem is picked by %s%s%s",
+                         session->options.words.list[0],
+                         session->options.words.count > 1 ? " and " : "",
+                         session->options.words.count > 1 ? session->options.words.list[1] : "");
+    if (session->item_count == 0 || session->kernels.count == 0)
+        return fault_set(fault, FAULT_NOTHING, "nothing to run: %lld problems, %lld kernels%s",
+                         (long long)session->item_count, (long long)session->kernels.count,
+                         session->options.sanitize != NULL ? " that a sanitizer can watch" : "");
+    return check_idle(session, ~UINT32_C(0), fault);
 }
 
 /* Ceilings */
@@ -288,14 +443,50 @@ static bool open_run(struct session *session, struct fault *fault) {
                          &session->machine, fault);
 }
 
+/* Rows of a resumed run count with those that were added, each kernel's last on a problem. */
+static bool count_resumed(const struct session *session, int64_t *rows, int64_t *judged,
+                          int *exit_status, struct fault *fault) {
+    struct run run;
+    struct row_set set = {0};
+    if (!run_read(&run, session->writer.folder, fault)) return false;
+    const bool well = row_set_make(&set, &run, fault);
+    *rows = set.count;
+    *judged = 0;
+    for (int64_t n = 0; well && n < set.count; n++) {
+        const int status = status_exit(status_of(set.places[n].row));
+        *judged += row_is_judged(set.places[n].row);
+        if (status > *exit_status) *exit_status = status;
+    }
+    row_set_free(&set);
+    run_free(&run);
+    return well;
+}
+
+/* What rows, taken one by one, do not say: that something was named for nothing, or nothing judged.
+ */
+static bool conclude(const struct session *session, int *exit_status, struct fault *fault) {
+    int64_t rows = session->rows, judged = session->judged;
+    if (session->options.resume != NULL &&
+        !count_resumed(session, &rows, &judged, exit_status, fault))
+        return false;
+    if (*exit_status != 0) return true;
+    if (!check_idle(session, session->file_variants, fault)) return false;
+    return judged > 0 ||
+           fault_set(fault, FAULT_NOTHING, "%s",
+                     rows > 0 ? "no row was judged: each was refused, or only computed"
+                              : "no row was judged: no kernel is for any of the problems");
+}
+
 int session_run(const struct session_options *options, int argc, char **argv) {
     struct fault fault = {0};
     int exit_status = 0;
     struct session session = {.options = *options, .writer = {.file = -1}};
     machine_describe(&session.machine, argc, argv);
     const bool well = gather(&session, &fault) && open_run(&session, &fault) &&
-                      rounds_run(&session, &exit_status, &fault);
+                      rounds_run(&session, &exit_status, &fault) &&
+                      conclude(&session, &exit_status, &fault);
     if (!well) exit_status = fault_tell(&fault);
+    plugin_list_tell_left_out(&session.kernels);
     plugin_list_free(&session.kernels);
     run_free(&session.done);
     free(session.items);

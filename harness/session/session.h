@@ -47,7 +47,9 @@ struct mark {
 };
 struct board {
     struct show show;
-    struct mark marks[]; /* of each item */
+    _Atomic int64_t judged;         /* rows that were, so far */
+    _Atomic uint32_t file_variants; /* of the files that were loaded and selected, a bit each */
+    struct mark marks[];            /* of each item */
 };
 
 struct session {
@@ -61,9 +63,14 @@ struct session {
     struct run done; /* what the resumed run holds */
     struct writer writer;
     struct board *board; /* while rounds.c runs it */
+    /* what is left of the board then: rows done, and its counts */
+    int64_t rows, judged;
+    uint32_t file_variants;
 };
 
-/* Gathers, runs, and says how it went; returns the exit status. `argv` is the command. */
+/* Gathers, runs, and says how it went; returns the exit status. `argv` is the command. Nothing is
+ * begun unless each thing that was named is there and of use: a glob matches kernels, these are for
+ * the devices that were named and for some problem's variant; a file is there. */
 int session_run(const struct session_options *options, int argc, char **argv);
 
 /* Whether the row of this kernel is in this part of a sharded run, and not in the resumed one. The

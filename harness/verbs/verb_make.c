@@ -157,7 +157,9 @@ static int make_run(int argc, char **argv) {
     int status = 0;
     if (count == 0) {
         struct fault fault;
-        fault_set(&fault, FAULT_NOTHING, "no line is picked by the words");
+        fault_set(&fault, FAULT_NOTHING, "nothing to make: %lld problems%s",
+                  (long long)options.lines.count,
+                  options.lines.count > 0 ? ", and the words pick none" : "");
         status = fault_tell(&fault);
     }
     for (int64_t n = 0, number = 0; status == 0 && n < options.lines.count; n++)

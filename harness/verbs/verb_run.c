@@ -42,7 +42,9 @@ static const struct argp_option options[] = {
     {"no-poison", KEY_NO_POISON, NULL, 0, "Leave what must not be read as the fixture has it", 0},
     {"no-time", KEY_NO_TIME, NULL, 0, "Check only", 0},
     {"time-ms", KEY_TIME_MS, "MS", 0, "Cap on timing, for cold and for warm each; default 300", 0},
-    {"watchdog", KEY_WATCHDOG, "SECONDS", 0, "A launch that takes longer hangs; default 60", 0},
+    {"watchdog", KEY_WATCHDOG, "SECONDS", 0,
+     "A launch that takes longer hangs; default 60. Loading a library may take as long, 30 at most",
+     0},
     {"repeats", KEY_REPEATS, "N", 0, "Launches that must agree bit by bit; default 10", 0},
     {"anchors", KEY_ANCHORS, NULL, 0,
      "Add rows for two kernels that are computed here: ideal, the answer rounded once, and std16, "
@@ -64,12 +66,12 @@ static void add_text(struct texts *texts, const char *text, struct argp_state *s
     texts->list[texts->count++] = text;
 }
 
-/* "f16-...": a problem line begins with a dtype. */
-static bool is_line(const char *argument) {
-    char word[16];
-    enum attn_dtype dtype;
-    snprintf(word, sizeof word, "%.*s", (int)strcspn(argument, "-"), argument);
-    return strchr(argument, '-') != NULL && dtype_parse(&dtype, word);
+/* An option that takes one value would lose the first of two. */
+static void take_once(const char **value, const char *text, const char *option,
+                      struct argp_state *state) {
+    if (*value != NULL && strcmp(*value, text) != 0)
+        argp_error(state, "--%s is '%s' already, not '%s' too", option, *value, text);
+    *value = text;
 }
 
 static void parse_shard(struct session_options *asked, const char *text, struct argp_state *state) {
@@ -78,6 +80,9 @@ static void parse_shard(struct session_options *asked, const char *text, struct 
     if (sscanf(text, "%lld/%lld%c", &part, &parts, &rest) != 2 || parts < 1 || part < 1 ||
         part > parts)
         argp_error(state, "--shard takes I/N with I in 1..N, not '%s'", text);
+    if (asked->shards != 0 && (asked->shard != part || asked->shards != parts))
+        argp_error(state, "--shard is %lld/%lld already, not '%s' too", (long long)asked->shard,
+                   (long long)asked->shards, text);
     asked->shard = part;
     asked->shards = parts;
 }
@@ -96,10 +101,10 @@ static error_t parse(int key, char *text, struct argp_state *state) {
         add_text(&asked->devices, text, state);
         return 0;
     case KEY_OUT:
-        asked->out = text;
+        take_once(&asked->out, text, "out", state);
         return 0;
     case KEY_RESUME:
-        asked->resume = text;
+        take_once(&asked->resume, text, "resume", state);
         return 0;
     case KEY_SHARD:
         parse_shard(asked, text, state);
@@ -123,7 +128,7 @@ static error_t parse(int key, char *text, struct argp_state *state) {
         trial->repeats = (int)verb_count(text, 1, 200, "repeats", state);
         return 0;
     case KEY_SANITIZE:
-        asked->sanitize = text;
+        take_once(&asked->sanitize, text, "sanitize", state);
         return 0;
     case KEY_ANCHORS:
         asked->anchors = true;
@@ -138,10 +143,15 @@ static error_t parse(int key, char *text, struct argp_state *state) {
         asked->quiet = true;
         return 0;
     case ARGP_KEY_ARG:
-        add_text(select_is_word(text) ? &asked->words
-                 : is_line(text)      ? &asked->lines
-                                      : &asked->globs,
+        add_text(select_is_word(text)   ? &asked->words
+                 : select_is_line(text) ? &asked->lines
+                                        : &asked->globs,
                  text, state);
+        return 0;
+    case ARGP_KEY_END:
+        if (asked->out != NULL && asked->resume != NULL)
+            argp_error(state, "--resume adds to '%s', so there is no --out '%s'", asked->resume,
+                       asked->out);
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -152,11 +162,17 @@ static const struct argp argp = {
     .options = options,
     .parser = parse,
     .args_doc = "[KERNEL...] [-s SUITE|-f FILE|LINE...] [WORD...]",
-    .doc = "Checks kernels against exact answers and times them. KERNEL is a glob over names as "
-           "`attest list kernels` prints them, or a path to an .so; without one, all kernels run. "
-           "LINE is a problem, WORD selects among the problems: variant=decode_paged dtype=bf16 "
-           "kv>=4096. Without a problem, the suite smoke is run.\vWhat was done stays done: a run "
-           "that was interrupted is readable, and --resume with the same arguments completes it.",
+    .doc =
+        "Checks kernels against exact answers and times them. KERNEL is a glob over names as "
+        "`attest list kernels` prints them, or a path to an .so; without one, all kernels run. "
+        "LINE is a problem, WORD selects among the problems: variant=decode_paged dtype=bf16 "
+        "kv>=4096. Without a problem, the suite smoke is run.\vWhat was done stays done: a run "
+        "that was interrupted is readable, and --resume with the same arguments completes it. "
+        "Its exit status is then that of the whole run, also where nothing was left to do.\n\n"
+        "Nothing begins unless each argument is of use: a name that matches nothing is exit "
+        "status 4, and one that selects nothing, or a run in which no row was judged because "
+        "each was refused, is 5. A kernel that was named and cannot be loaded is a row for every "
+        "problem, CRASH or HANG; 3.",
 };
 
 static int run_run(int argc, char **argv) {
