@@ -2,12 +2,13 @@
 #define _GNU_SOURCE
 #include "../judge/judge.h"
 #include "../record/record.h"
+#include "../test_program.h"
 #include "../trial/plugin.h"
-#include "../verb.h"
 #include "../../oracle/rule.h"
 
 #include <criterion/criterion.h>
 #include <libgen.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -74,11 +75,25 @@ Test(list, kernels_are_those_that_match_in_order_of_id) {
     json_decref(some);
 }
 
-Test(list, no_kernel_that_matches_is_nothing_selected) {
+Test(list, a_glob_that_no_kernel_matches_is_refused_also_beside_one_that_does) {
     int status;
-    char *text = OUTPUT(verb_list, &status, "list", "kernels", "no_such_*");
-    cr_assert(status == FAULT_NOTHING && text[0] == 0);
+    char *text = OUTPUT(verb_list, &status, "list", "kernels", "decode_naive_r1", "no_such_*");
+    cr_assert(status == FAULT_INPUT && text[0] == 0);
     free(text);
+}
+
+Test(list, a_named_kernel_that_cannot_be_loaded_is_exit_3_beside_those_that_can) {
+    int status;
+    char folder[4400];
+    snprintf(folder, sizeof folder, "%s/../odd", verb_kernels());
+    setenv("ATTEST_KERNELS", folder, 1);
+    json_t *named =
+        JSON(verb_list, &status, "list", "kernels", "--json", "decode_dies_*", "decode_fails_r1");
+    cr_assert(status == EXIT_CRASH && json_array_size(named) == 1);
+    json_decref(named);
+    json_t *all = JSON(verb_list, &status, "list", "kernels", "--json");
+    cr_assert(status == 0 && json_array_size(all) == 12);
+    json_decref(all);
 }
 
 Test(list, every_field_status_trait_and_kind_of_data_is_listed) {
@@ -222,11 +237,91 @@ Test(fuzz, it_stops_when_its_time_is_up) {
     json_decref(json);
 }
 
-Test(fuzz, without_kernels_there_is_nothing_to_do) {
+Test(fuzz, a_glob_that_no_kernel_matches_is_refused_before_anything_is_drawn) {
     int status;
-    char *text = OUTPUT(verb_fuzz, &status, "fuzz", "--kernels", "no_such_*");
+    char *text = OUTPUT(verb_fuzz, &status, "fuzz", "-k", "decode_*", "-k", "no_such_*");
+    cr_assert(status == FAULT_INPUT && text[0] == 0);
+    free(text);
+    setenv("ATTEST_KERNELS", "/nonexistent", 1);
+    text = OUTPUT(verb_fuzz, &status, "fuzz");
     cr_assert(status == FAULT_NOTHING && text[0] == 0);
     free(text);
+}
+
+static void use_odd_kernels(void) {
+    char folder[4400];
+    snprintf(folder, sizeof folder, "%s/../odd", verb_kernels());
+    setenv("ATTEST_KERNELS", folder, 1);
+}
+
+Test(fuzz, where_no_row_is_judged_nothing_was_selected) {
+    int status;
+    use_odd_kernels();
+    json_t *json = JSON(verb_fuzz, &status, "fuzz", "-k", "decode_refuses_r1", "-n40", "--json");
+    cr_assert(status == FAULT_NOTHING);
+    cr_assert(number_in(json, "refused") > 0 && number_in(json, "right") == 0);
+    json_decref(json);
+    /* and of each that was named one is */
+    json = JSON(verb_fuzz, &status, "fuzz", "-k", "decode_scratch_zero_r1", "-k",
+                "decode_refuses_r1", "-n1", "--json");
+    cr_assert(status == FAULT_NOTHING && number_in(json, "wrong") == 0);
+    json_decref(json);
+}
+
+Test(fuzz, a_named_kernel_that_cannot_be_loaded_is_one_row) {
+    int status;
+    use_odd_kernels();
+    json_t *json = JSON(verb_fuzz, &status, "fuzz", "-k", "decode_dies_*", "-n20", "--json");
+    cr_assert(status == EXIT_CRASH && number_in(json, "dead") == 1);
+    const json_t *failure = json_array_get(json_object_get(json, "failures"), 0);
+    cr_assert_str_eq(text_in(failure, "kernel"), "cpu/decode_dies_loading_r1");
+    cr_assert_str_eq(text_in(failure, "reason"), "SIGABRT while it was loaded");
+    json_decref(json);
+}
+
+Test(fuzz, a_count_or_minutes_of_none_is_a_usage_error) {
+    static const char *const wrong[][4] = {{"attest", "fuzz", "--count", "0"},
+                                           {"attest", "fuzz", "-n", "-1"},
+                                           {"attest", "fuzz", "--minutes", "0"}};
+    for (size_t n = 0; n < sizeof wrong / sizeof wrong[0]; n++) {
+        const char *arguments[5] = {wrong[n][0], wrong[n][1], wrong[n][2], wrong[n][3], NULL};
+        const int status = test_finish(test_start(arguments, -1));
+        cr_assert(status == FAULT_INPUT, "%s %s: %d", wrong[n][2], wrong[n][3], status);
+    }
+}
+
+/* Ends `attest fuzz` when its first row is out, which needs no problem, and takes what it says. */
+static char *fuzz_until(int signal_number, int *status) {
+    const char *const arguments[] = {
+        "attest", "fuzz",       "--minutes", "10", "-k", "decode_dies_*",
+        "-k",     "*_flash_r1", "--threads", "1",  NULL};
+    char *text = calloc(1, 1 << 16);
+    FILE *out = tmpfile();
+    cr_assert(text != NULL && out != NULL);
+    const pid_t pid = test_start(arguments, fileno(out));
+    for (int tries = 0; tries < 2000 && strstr(text, "CRASH") == NULL; tries++, usleep(10000))
+        cr_assert(pread(fileno(out), text, (1 << 16) - 1, 0) >= 0);
+    usleep(200000);
+    kill(pid, signal_number);
+    *status = test_finish(pid);
+    cr_assert(pread(fileno(out), text, (1 << 16) - 1, 0) > 0);
+    fclose(out);
+    return text;
+}
+
+Test(fuzz, ended_by_a_signal_it_says_what_it_found) {
+    static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
+    char kernels[8800];
+    snprintf(kernels, sizeof kernels, "%s/../odd:%s", verb_kernels(), verb_kernels());
+    setenv("ATTEST_KERNELS", kernels, 1);
+    for (size_t n = 0; n < sizeof signals / sizeof signals[0]; n++) {
+        int status;
+        char *text = fuzz_until(signals[n], &status);
+        cr_assert(status == EXIT_CRASH, "signal %d: %d: %s", signals[n], status, text);
+        cr_assert(strstr(text, "seed 1: ") != NULL && strstr(text, " 1 dead; ") != NULL, "%s",
+                  text);
+        free(text);
+    }
 }
 
 /* The probe */

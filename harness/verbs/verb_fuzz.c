@@ -48,10 +48,10 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
     struct options *options = state->input;
     switch (key) {
     case 'n':
-        options->count = verb_count(argument, 0, INT64_MAX, "count", state);
+        options->count = verb_count(argument, 1, INT64_MAX, "count", state);
         return 0;
     case 'm':
-        options->minutes = verb_number(argument, 0, 1e6, "minutes", state);
+        options->minutes = verb_number(argument, 0.001, 1e6, "minutes", state);
         return 0;
     case 's':
         options->seed = (uint64_t)verb_count(argument, 0, INT64_MAX, "seed", state);
@@ -73,9 +73,13 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
 static const struct argp argp = {
     .options = argp_options,
     .parser = parse_option,
-    .doc = "Draws legal problems of every variant, dtype and kind of data, at odd sizes, and runs "
-           "every kernel that takes them. What fails is printed with the command that repeats it "
-           "and shrunk to the simplest line that still fails, ready to be put into a suite.",
+    .doc =
+        "Draws legal problems of every variant, dtype and kind of data, at odd sizes, and runs "
+        "every kernel that takes them. What fails is printed with the command that repeats it "
+        "and shrunk to the simplest line that still fails, ready to be put into a suite.\v"
+        "Ended by Ctrl-C or SIGTERM it says what it found until then. The exit status is that of "
+        "what was found, 5 if no row of what was named was judged; a kernel that was named and "
+        "cannot be loaded is one row, 3.",
 };
 
 static volatile sig_atomic_t interrupted;
@@ -88,8 +92,11 @@ static void interrupt(int signal) {
 struct fuzz {
     struct options options;
     struct plugin_list plugins;
-    int *shrinks; /* so far, of each plugin */
-    int threads;  /* for kernels, on the problem at hand */
+    struct effort {
+        int shrinks;
+        int64_t judged; /* rows that were not refused */
+    } * efforts;        /* so far, on each plugin */
+    int threads;        /* for kernels, on the problem at hand */
     int64_t lines, answers_checked, right, refused, wrong, dead, answers_wrong;
     json_t *failures;
     bool broken; /* attest itself failed; `fault` says how */
@@ -146,20 +153,40 @@ static bool suspect_fails(const char *line, void *context) {
     return fails;
 }
 
+static void report_row(struct fuzz *fuzz, const struct row *row, const char *shrunk) {
+    json_t *failure = row_to_json(row);
+    json_object_set_new(failure, "shrunk", json_string(shrunk));
+    json_array_append_new(fuzz->failures, failure);
+    if (fuzz->options.json) return;
+    printf("%s %s %s\n  %s\n  repeat: %s\n", row->status, row->kernel, row->line, row->reason,
+           row->repeat);
+    if (*shrunk != '\0') printf("  for a suite:\n%s # %s %s\n", shrunk, row->kernel, row->status);
+    fflush(stdout);
+}
+
 static void report_failure(struct fuzz *fuzz, const struct plugin *plugin, const struct row *row) {
     struct suspect suspect = {fuzz, plugin};
-    int *const shrinks = &fuzz->shrinks[plugin - fuzz->plugins.plugins];
+    int *const shrinks = &fuzz->efforts[plugin - fuzz->plugins.plugins].shrinks;
     char shrunk[PROBLEM_LINE_BYTES];
     snprintf(shrunk, sizeof shrunk, "%s", row->line);
     if (status_of(row) != STATUS_HANG && (*shrinks)++ < SHRINKS_MAX)
         fuzz_shrink(shrunk, suspect_fails, &suspect, SHRINK_TRIALS);
-    json_t *failure = row_to_json(row);
-    json_object_set_new(failure, "shrunk", json_string(shrunk));
-    json_array_append_new(fuzz->failures, failure);
-    if (!fuzz->options.json) {
-        printf("%s %s %s\n  %s\n  repeat: %s\n  for a suite:\n%s # %s %s\n", row->status,
-               row->kernel, row->line, row->reason, row->repeat, shrunk, row->kernel, row->status);
-        fflush(stdout);
+    report_row(fuzz, row, shrunk);
+}
+
+/* A kernel that cannot be loaded is no different on another problem: one row, without one. */
+static void report_unloadable(struct fuzz *fuzz) {
+    for (int64_t n = 0; n < fuzz->plugins.count && !fuzz->broken; n++) {
+        const struct plugin *plugin = &fuzz->plugins.plugins[n];
+        struct fixture none = {.line = ""};
+        struct row row;
+        bool spoilt;
+        if (plugin->trouble == STATUS_PASS) continue;
+        if (plugin->kernel.variant != PLUGIN_VARIANT_UNKNOWN)
+            none.problem.attn.variant = plugin->kernel.variant;
+        if (!try_kernel(fuzz, plugin, &none, &row, &spoilt)) break;
+        fuzz->dead++;
+        report_row(fuzz, &row, "");
     }
 }
 
@@ -217,7 +244,9 @@ static void try_line(struct fuzz *fuzz, const char *line) {
         const struct plugin *plugin = &fuzz->plugins.plugins[n];
         struct row row;
         char reason[256];
-        if (plugin_refusal(&plugin->kernel, &fixture.problem.attn, reason) != NULL) continue;
+        if (plugin->trouble != STATUS_PASS ||
+            plugin_refusal(&plugin->kernel, &fixture.problem.attn, reason) != NULL)
+            continue;
         if (spoilt) {
             fixture_free(&fixture);
             spoilt = false;
@@ -225,6 +254,7 @@ static void try_line(struct fuzz *fuzz, const char *line) {
         }
         if (!try_kernel(fuzz, plugin, &fixture, &row, &spoilt)) break;
         const int exit = row_exit(&row);
+        fuzz->efforts[n].judged += row_is_judged(&row);
         fuzz->refused += status_of(&row) == STATUS_REFUSED;
         fuzz->right += exit == 0 && status_of(&row) != STATUS_REFUSED;
         fuzz->dead += exit == EXIT_CRASH;
@@ -273,11 +303,41 @@ static void print_summary(struct fuzz *fuzz) {
            (long long)fuzz->answers_checked, (long long)fuzz->answers_wrong);
 }
 
-static int fuzz_status(const struct fuzz *fuzz) {
+/* Whether each glob had a kernel that was judged; without globs, whether any was. */
+static bool judged_all(struct fuzz *fuzz) {
+    const struct options *options = &fuzz->options;
+    for (int64_t n = 0; n < options->glob_count || n == 0; n++) {
+        const char *glob = options->glob_count > 0 ? options->globs[n] : "*";
+        int64_t judged = 0;
+        for (int64_t k = 0; k < fuzz->plugins.count; k++) {
+            if (plugin_matches(&fuzz->plugins.plugins[k], glob)) judged += fuzz->efforts[k].judged;
+        }
+        if (judged == 0)
+            return fault_set(&fuzz->fault, FAULT_NOTHING,
+                             "no row of '%s' was judged: %lld problems were drawn, and it takes "
+                             "none of them",
+                             glob, (long long)fuzz->lines);
+    }
+    return true;
+}
+
+static int fuzz_status(struct fuzz *fuzz) {
     if (fuzz->broken) return fault_tell(&fuzz->fault);
     if (fuzz->answers_wrong > 0) return FAULT_OURS;
     if (fuzz->dead > 0) return EXIT_CRASH;
-    return fuzz->wrong > 0 ? EXIT_WRONG_RESULT : 0;
+    if (fuzz->wrong > 0) return EXIT_WRONG_RESULT;
+    return judged_all(fuzz) ? 0 : fault_tell(&fuzz->fault);
+}
+
+/* What ends a run early; ignored stays ignored, as under nohup. */
+static void heed_signals(void) {
+    static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
+    for (size_t n = 0; n < sizeof signals / sizeof signals[0]; n++) {
+        struct sigaction action;
+        if (sigaction(signals[n], NULL, &action) != 0 || action.sa_handler == SIG_IGN) continue;
+        action = (struct sigaction){.sa_handler = interrupt, .sa_flags = SA_RESTART};
+        sigaction(signals[n], &action, NULL);
+    }
 }
 
 static int run_fuzz(int argc, char **argv) {
@@ -295,26 +355,28 @@ static int run_fuzz(int argc, char **argv) {
     }
     if (!fuzz.broken && fuzz.plugins.count == 0) {
         fuzz.broken = true;
-        fault_set(&fuzz.fault, FAULT_NOTHING, "no kernels in '%s'%s", verb_kernels(),
-                  fuzz.options.glob_count > 0 ? " match" : "");
+        fault_set(&fuzz.fault, FAULT_NOTHING, "no kernels in '%s'", verb_kernels());
     }
     if (!fuzz.broken) {
-        fuzz.shrinks = calloc((size_t)fuzz.plugins.count, sizeof *fuzz.shrinks);
-        fuzz.broken = fuzz.shrinks == NULL;
+        fuzz.efforts = calloc((size_t)fuzz.plugins.count, sizeof *fuzz.efforts);
+        fuzz.broken = fuzz.efforts == NULL;
         if (fuzz.broken) fault_set(&fuzz.fault, FAULT_OURS, "out of memory");
     }
     if (!fuzz.broken) {
-        signal(SIGINT, interrupt);
+        heed_signals();
         /* Idle threads that spin cost more than these kernels do. */
         setenv("OMP_WAIT_POLICY", "passive", 0);
+        report_unloadable(&fuzz);
         fuzz_all(&fuzz);
         print_summary(&fuzz);
+        plugin_list_tell_left_out(&fuzz.plugins);
     }
+    const int status = fuzz_status(&fuzz);
     plugin_list_free(&fuzz.plugins);
     json_decref(fuzz.failures);
     free(fuzz.options.globs);
-    free(fuzz.shrinks);
-    return fuzz_status(&fuzz);
+    free(fuzz.efforts);
+    return status;
 }
 
 const struct verb verb_fuzz = {
