@@ -6,6 +6,7 @@
 
 #include <criterion/criterion.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -29,6 +30,19 @@ static inline int test_finish(pid_t pid) {
     int status = 0;
     cr_assert(waitpid(pid, &status, 0) == pid);
     return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
+}
+
+/* Runs it and takes what it says, on both streams; the caller's. */
+static inline char *test_words(const char *const *arguments, int *status) {
+    char *text = NULL;
+    size_t room = 0;
+    FILE *out = tmpfile();
+    cr_assert(out != NULL);
+    *status = test_finish(test_start(arguments, fileno(out)));
+    rewind(out);
+    if (getdelim(&text, &room, '\0', out) < 0) text[0] = '\0';
+    fclose(out);
+    return text;
 }
 
 #endif

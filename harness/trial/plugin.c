@@ -424,7 +424,8 @@ bool plugin_scan(struct plugin_list *list, const char *program, const char *dire
                         .globs = globs,
                         .glob_count = glob_count,
                         .matched = calloc((size_t)glob_count + 1, sizeof *scan.matched)};
-    bool well = scan.matched != NULL || fault_set(fault, FAULT_OURS, "out of memory for kernels");
+    bool well = scan.matched != NULL;
+    if (!well) fault_set(fault, FAULT_OURS, "out of memory for kernels");
     well = well && find_files(&scan, directory, fault) &&
            describe_all(list, program, glob_count > 0, seconds, fault);
     free(scan.matched);

@@ -262,8 +262,8 @@ static json_t *list_statuses(const struct options *options, struct fault *fault)
     static const char *const meanings[STATUS_COUNT] = {
         [STATUS_PASS] = "right, and of the grade that the kernel promises",
         [STATUS_REFUSED] = "not taken: the reason says what the kernel does not declare",
-        [STATUS_CRASH] = "the kernel's process died: the reason names the signal; or it was named "
-                         "and cannot be loaded",
+        [STATUS_CRASH] =
+            "the kernel's process died (the reason names the signal), or it cannot be loaded",
         [STATUS_HANG] = "a launch, or loading the kernel, took longer than the watchdog allows",
         [STATUS_OOM] = "memory for the kernel was not to be had",
         [STATUS_FAIL_OOB_WRITE] = "a guard around a buffer was overwritten",
