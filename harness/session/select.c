@@ -39,8 +39,14 @@ const char *select_field(int64_t n) {
     return NULL;
 }
 
+bool select_is_file(const char *argument) {
+    const char *dot = strrchr(argument, '.');
+    return dot != NULL && (!strcasecmp(dot, ".h5") || !strcasecmp(dot, ".hdf5"));
+}
+
 bool select_is_word(const char *argument) {
-    return strpbrk(argument, "<>=") != NULL && strchr(argument, '/') == NULL;
+    return strpbrk(argument, "<>=") != NULL && strchr(argument, '/') == NULL &&
+           !select_is_file(argument);
 }
 
 bool select_is_line(const char *argument) {
@@ -49,7 +55,7 @@ bool select_is_line(const char *argument) {
     struct fault fault;
     char word[16];
     enum attn_dtype dtype;
-    if (argument[strcspn(argument, "/_*?[]")] != '\0') return false;
+    if (argument[strcspn(argument, "/_*?[]")] != '\0' || select_is_file(argument)) return false;
     if (problem_parse(&problem, argument, &fault)) return true;
     snprintf(word, sizeof word, "%.*s", (int)strcspn(argument, "-"), argument);
     if (strchr(argument, '-') != NULL && dtype_parse(&dtype, word)) return true;

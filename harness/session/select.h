@@ -12,6 +12,8 @@ struct select_word {
 /* The nth field's name; NULL behind the last. */
 const char *select_field(int64_t n);
 bool select_is_word(const char *argument);
+/* Whether it is called as fixtures are: .h5. Then it is neither a word nor a line. */
+bool select_is_file(const char *argument);
 /* Whether an argument is meant as a problem's line: it is one, or it begins with a dtype or has one
  * of its sizes ("-kv7") and nothing that lines cannot have. */
 bool select_is_line(const char *argument);

@@ -282,11 +282,10 @@ static bool check_idle(const struct session *session, uint32_t file_variants, st
 
 /* An argument that no kernel matches may have been meant as something else. */
 static bool explain(const struct session *session, const char *argument, struct fault *fault) {
-    const char *dot = strrchr(argument, '.');
     struct targets targets = {.count = 0};
     struct suite suite = {0};
     struct fault none;
-    if (dot != NULL && (!strcasecmp(dot, ".h5") || !strcasecmp(dot, ".hdf5")))
+    if (select_is_file(argument))
         return fault_set(
             fault, FAULT_INPUT,
             "'%s' is no kernel; a fixture is named with -f, each with its own: -f '%s'", argument,

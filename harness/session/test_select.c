@@ -86,9 +86,9 @@ Test(select, what_it_does_not_understand_is_quoted_back) {
 Test(select, tells_what_is_meant_as_a_line_from_names_of_kernels) {
     static const char *const lines[] = {"f16-b1-nonsense", "fp16-b1-hq1-hkv1-q1-kv7-d8", "d64",
                                         "b1-f16-d64", "F16-KV7-d8"};
-    static const char *const others[] = {"decode_flash_r1", "decode-flash-r1", "decode_[a-d64]*",
-                                         "smoke",           "/tmp/f16-kv7-d8", "decode_f16-kv7_r1",
-                                         "mine.h5",         "cuda/*",          ""};
+    static const char *const others[] = {
+        "decode_flash_r1",   "decode-flash-r1", "decode_[a-d64]*", "smoke",  "/tmp/f16-kv7-d8",
+        "decode_f16-kv7_r1", "mine.h5",         "f16-kv7-d8.h5",   "cuda/*", ""};
     for (size_t n = 0; n < sizeof lines / sizeof lines[0]; n++)
         cr_assert(select_is_line(lines[n]), "%s", lines[n]);
     for (size_t n = 0; n < sizeof others / sizeof others[0]; n++)
@@ -103,5 +103,6 @@ Test(select, knows_a_field_without_its_operator) {
 Test(select, tells_words_from_kernels_and_lines) {
     cr_assert(select_is_word("kv>=4096") && select_is_word("dtype=f16"));
     cr_assert(!select_is_word("decode_*_r1") && !select_is_word(dense));
-    cr_assert(!select_is_word("/tmp/a=b/decode_x_r1.so"));
+    cr_assert(!select_is_word("/tmp/a=b/decode_x_r1.so") && !select_is_word("a=1.H5"));
+    cr_assert(select_is_file("mine.hdf5") && !select_is_file("h5") && !select_is_file(dense));
 }
