@@ -108,18 +108,6 @@ bool select_is_field(const char *argument) {
 
 enum { NAMES_MAX = 48 };
 
-/* The fields there are. */
-static size_t list_fields(const char *names[NAMES_MAX]) {
-    static const char *const others[] = {"variant", "dtype", "data"};
-    size_t count = 0;
-    for (size_t n = 0; n < sizeof others / sizeof others[0]; n++) names[count++] = others[n];
-    for (int n = 0; n < SIZE_COUNT; n++) names[count++] = sizes[n].name;
-    for (const struct rule *const *rule = rules; *rule != NULL && count < NAMES_MAX; rule++) {
-        if (strcmp((*rule)->name, "page") != 0) names[count++] = (*rule)->name; /* it is a size */
-    }
-    return count;
-}
-
 /* The names that a field's value can be. */
 static size_t list_values(const char *field, const char *names[NAMES_MAX]) {
     const bool variants = !strcmp(field, "variant"), data = !strcmp(field, "data");
@@ -181,7 +169,9 @@ bool select_parse(struct select_word *word, const char *argument, struct fault *
     if (!select_is_field(word->field)) {
         const char *names[NAMES_MAX];
         char text[512];
-        tell_names(word->field, names, list_fields(names), text);
+        int64_t count = 0;
+        while (count < NAMES_MAX && (names[count] = select_field(count)) != NULL) count++;
+        tell_names(word->field, names, (size_t)count, text);
         return fault_set(fault, FAULT_INPUT, "'%s': unknown field '%s'%s", argument, word->field,
                          text);
     }

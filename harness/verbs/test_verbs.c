@@ -170,6 +170,19 @@ Test(doctor, a_machine_with_kernels_ends_in_a_trial) {
     json_decref(checks);
 }
 
+Test(doctor, a_library_that_cannot_be_loaded_is_a_warning) {
+    int status;
+    char kernels[8800];
+    snprintf(kernels, sizeof kernels, "%s/../odd:%s", verb_kernels(), verb_kernels());
+    setenv("ATTEST_KERNELS", kernels, 1);
+    char *text = OUTPUT(verb_doctor, &status, "doctor");
+    cr_assert(strstr(text, "; cannot be loaded: cpu/decode_dies_loading_r1, ") != NULL, "%s", text);
+    free(text);
+    json_t *checks = JSON(verb_doctor, &status, "doctor", "--json");
+    cr_assert(strcmp(state_of(checks, "kernels"), "warning") == 0);
+    json_decref(checks);
+}
+
 Test(doctor, what_is_missing_is_named_with_what_to_do) {
     int status;
     setenv("ATTEST_KERNELS", "/nonexistent", 1);

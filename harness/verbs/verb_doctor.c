@@ -131,10 +131,22 @@ static void check_cache(json_t *checks) {
 static void check_kernels(json_t *checks, struct plugin_list *kernels) {
     struct fault fault = {0};
     const bool scanned = plugin_scan(kernels, verb_program(), verb_kernels(), NULL, 0, &fault);
-    note(checks, kernels->count > 0 ? OK : MISSING, "kernels",
-         kernels->count > 0 ? NULL : "build them, or set ATTEST_KERNELS to their folder",
-         "%lld in %s%s%s", (long long)kernels->count, verb_kernels(), scanned ? "" : ": ",
-         scanned ? "" : fault.text);
+    const bool some = kernels->left_out > 0;
+    note(checks,
+         kernels->count == 0 ? MISSING
+         : some              ? WARNING
+                             : OK,
+         "kernels",
+         kernels->count == 0 ? "build them, or set ATTEST_KERNELS to their folder"
+         : some              ? "`attest list kernels` and their names tell why"
+                             : NULL,
+         "%lld in %s%s%s", (long long)kernels->count, verb_kernels(),
+         !scanned ? ": "
+         : some   ? "; cannot be loaded: "
+                  : "",
+         !scanned ? fault.text
+         : some   ? kernels->left_out_names
+                  : "");
 }
 
 static void check_suites(json_t *checks, struct suite *smoke) {
