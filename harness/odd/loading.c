@@ -25,7 +25,7 @@ enum odd {
 static const enum odd kind = ODD_KIND;
 
 static void *die(void *nothing) {
-    usleep(3000);
+    usleep(1000);
     abort();
     return nothing;
 }

@@ -5,6 +5,7 @@
 #include <criterion/criterion.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static void folder_beside_kernels(const char *name, char path[4096]) {
@@ -197,23 +198,29 @@ Test(plugin, what_file_and_folder_are_called_tells_of_one_that_tells_nothing) {
 }
 
 Test(plugin, a_thread_that_one_library_leaves_takes_no_other_out) {
-    char folder[64], planted[4096];
+    char folder[64], first[128], planted[4096];
     struct plugin_list alone = {0}, list = {0};
     struct fault fault = {0};
     folder_beside_kernels("planted", planted);
     cr_assert(plugin_scan(&alone, verb_program(), planted, NULL, 0, &fault), "%s", fault.text);
     test_folder_make(folder);
-    link_library(folder, "odd-loading/cpu/decode_later_r1.so", "decode_later_r1.so");
-    link_library(folder, "planted/cpu", "cpu");
-    cr_assert(plugin_scan(&list, verb_program(), folder, NULL, 0, &fault), "%s", fault.text);
-    /* All but the one, which may have died a moment too early to be described itself. */
-    for (int64_t n = 0; n < alone.count; n++) {
-        if (alone.plugins[n].kernel.device == ATTN_CPU)
-            cr_assert(find(&list, alone.plugins[n].id) != NULL, "%s", alone.plugins[n].id);
+    snprintf(first, sizeof first, "%s/first", folder); /* libraries are described in this order */
+    cr_assert(mkdir(first, 0777) == 0);
+    link_library(first, "odd-loading/cpu/decode_later_r1.so", "decode_later_r1.so");
+    link_library(folder, "planted/cpu", "then");
+    cr_assert(alone.count > 20);
+    /* All but the one, which may die a moment too early to be described itself: then it does no
+     * harm, hence several times. */
+    for (int time = 0; time < 5; time++) {
+        cr_assert(plugin_scan(&list, verb_program(), folder, NULL, 0, &fault), "%s", fault.text);
+        for (int64_t n = 0; n < alone.count; n++) {
+            if (alone.plugins[n].kernel.device == ATTN_CPU)
+                cr_assert(find(&list, alone.plugins[n].id) != NULL, "%s", alone.plugins[n].id);
+        }
+        cr_assert(list.left_out <= 1, "%s", list.left_out_names);
+        plugin_list_free(&list);
     }
-    cr_assert(alone.count > 20 && list.left_out <= 1, "%s", list.left_out_names);
     plugin_list_free(&alone);
-    plugin_list_free(&list);
     test_folder_remove(folder);
 }
 
