@@ -1,5 +1,6 @@
 /* attest: the verbs, their help, and the three verbs people do not call: `worker` runs a kernel,
  * `load` reads a stranger's file, each in a process of its own, and `complete` is a shell's. */
+#include "output.h"
 #include "verb.h"
 #include "verbs/complete.h"
 #include "worker/worker.h"
@@ -87,6 +88,7 @@ int main(int argc, char **argv) {
     if (!strcmp(name, "worker")) return worker_main(argc - 1, argv + 1);
     if (!strcmp(name, "load")) return fixture_child(argc - 1, argv + 1);
     if (!strcmp(name, "complete")) return complete_main(argc - 1, argv + 1);
+    output_begin();
     argp_err_exit_status = FAULT_INPUT;
     for (int n = 0; verbs[n] != NULL; n++) {
         if (strcmp(name, verbs[n]->name) != 0) continue;
@@ -102,7 +104,7 @@ int main(int argc, char **argv) {
     } else if (!strcmp(name, "--help") || !strcmp(name, "help") || !strcmp(name, "-h")) {
         print_help(stdout);
     } else {
-        if (*name) fprintf(stderr, "attest: unknown verb '%s'\n", name);
+        if (*name) fault_say("unknown verb '%s'", name);
         print_help(stderr);
         return FAULT_INPUT;
     }
