@@ -14,6 +14,7 @@ const char *compare_verdict_name(enum compare_verdict verdict) {
 
 /* How many threads a command asks for, 0 if it does not say. */
 static long threads_of(const char *command) {
+    if (command == NULL) return 0;
     static const char *const options[] = {" --threads", " -t"};
     for (int n = 0; n < 2; n++) {
         const char *at = strstr(command, options[n]);

@@ -399,7 +399,7 @@ static void print_failures(FILE *to, const struct view *view) {
         if (!any) fputs("\n## Failures\n", to);
         any = true;
         fprintf(to, "\n- **%s** %s `%s`\n  %s\n", row->status, row->kernel, row->line, row->reason);
-        if (row->repeat[0]) fprintf(to, "\n  ```sh\n  %s\n  ```\n", row->repeat);
+        if (text_given(row->repeat)) fprintf(to, "\n  ```sh\n  %s\n  ```\n", row->repeat);
     }
 }
 
@@ -471,7 +471,7 @@ static void print_problem(FILE *to, const struct shown *shown, int64_t count) {
         fputs(", ", to);
         print_bytes(to, row->bytes);
     }
-    if (row->file[0]) fprintf(to, " · file `%s`", row->file);
+    if (text_given(row->file)) fprintf(to, " · file `%s`", row->file);
     fputc('\n', to);
 
     bool taken = false, timed = false, estimated = false;

@@ -141,7 +141,7 @@ Test(compare, on_another_machine_slower_is_no_regression) {
     struct row new = row_of("cpu/decode_flash_r1", "line", 200);
     struct run before = run_of(&old, 1), after = run_of(&new, 1);
     after.machine.cores = 64;
-    strcpy(after.machine.command, "attest run --threads=7 -s seed");
+    after.machine.command = "attest run --threads=7 -s seed";
     struct comparison comparison = compare(&before, &after, NULL, NULL);
     cr_assert(comparison.pairs[0].verdict == COMPARE_SLOWER && comparison.regressions == 0);
     cr_assert(strstr(comparison.machines_differ, "cores 2 and 64") != NULL);
@@ -276,7 +276,7 @@ static void write_run(const char *name, const char *command, const struct row *r
                       int64_t count) {
     char path[256];
     struct run run = run_of(NULL, 0);
-    snprintf(run.machine.command, sizeof run.machine.command, "%s", command);
+    run.machine.command = command;
     snprintf(path, sizeof path, "%s/%s", folder, name);
     FILE *to = fopen(path, "w");
     json_t *json = machine_to_json(&run.machine);

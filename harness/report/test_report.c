@@ -152,7 +152,7 @@ Test(report, a_failure_comes_with_its_reason_and_the_command_that_repeats_it) {
     strcpy(rows[0].status, "FAIL_ACCURACY");
     strcpy(rows[0].grade, "F");
     strcpy(rows[0].reason, "|got - o| is 3 tau at b=0");
-    strcpy(rows[0].repeat, "attest run cpu/decode_flash_r1 f16-decode-line");
+    rows[0].repeat = "attest run cpu/decode_flash_r1 f16-decode-line";
     rows[0].warm.n = rows[0].cold.n = 0;
     const struct run run = {.rows = rows, .count = 1};
     char *text = markdown(&run);

@@ -32,7 +32,7 @@ bool session_has(const struct session *session, const struct plugin *kernel,
         if (!strcmp(row->kernel, kernel->id) && !strcmp(row->library_digest, kernel->digest) &&
             (item->file != NULL
                  ? !strcmp(row->fixture_digest, fixture_digest) && !strcmp(row->file, item->file)
-                 : !strcmp(row->line, item->line) && row->file[0] == '\0'))
+                 : !strcmp(row->line, item->line) && *row->file == '\0'))
             return true;
     }
     return false;

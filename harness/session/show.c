@@ -75,7 +75,7 @@ static const char *colour_of(enum status status) {
 static void print_line(const struct show *show, const struct row *row, enum status status) {
     printf("%s%s%s%s%s  %s  %s", show->colour ? colour_of(status) : "", row->status,
            row->grade[0] == '-' ? "" : " ", row->grade[0] == '-' ? "" : row->grade,
-           show->colour ? "\033[0m" : "", row->kernel, row->file[0] ? row->file : row->line);
+           show->colour ? "\033[0m" : "", row->kernel, text_given(row->file) ? row->file : row->line);
     if (row->deviation.elements > 0)
         printf("  t %.2f  rho %.2f", row->deviation.t_max, row->deviation.rho);
     if (row->warm.n > 0)
@@ -83,7 +83,7 @@ static void print_line(const struct show *show, const struct row *row, enum stat
                row->gbs);
     putchar('\n');
     if (status != STATUS_PASS) printf("    %s\n", row->reason);
-    if (row->repeat[0]) printf("    repeat: %s\n", row->repeat);
+    if (text_given(row->repeat)) printf("    repeat: %s\n", row->repeat);
 }
 
 void show_row(struct show *show, const struct row *row) {

@@ -124,16 +124,19 @@ static const char *understand(struct plugin *plugin, const json_t *reply, char r
     snprintf(plugin->name, sizeof plugin->name, "%s", kernel->name);
     snprintf(plugin->change, sizeof plugin->change, "%s", kernel->change);
     kernel->name = kernel->change = NULL; /* the texts beside it outlive a copy of the struct */
-    char stem[80], expected[160];
-    stem_of(plugin->path, stem);
+    char file[80], stem[4 * sizeof file], expected[160];
+    stem_of(plugin->path, file);
+    json_t *text = text_to_json(file); /* as the name came */
+    snprintf(stem, sizeof stem, "%s", json_string_value(text));
+    json_decref(text);
     snprintf(expected, sizeof expected, "%s_%s_r%d",
              variant_name((enum attn_variant)kernel->variant), plugin->name, kernel->revision);
     if (strcmp(stem, expected) != 0) {
         snprintf(reason, 512, "it says it is '%s'; a kernel's file is named so", expected);
         return reason;
     }
-    snprintf(plugin->id, sizeof plugin->id, "%s/%s", device_name((enum attn_device)kernel->device),
-             stem);
+    snprintf(plugin->id, sizeof plugin->id, "%s/%.80s",
+             device_name((enum attn_device)kernel->device), expected);
     return NULL;
 }
 
@@ -149,9 +152,9 @@ static bool describe(struct plugin *plugin, struct client *client, const char *p
         client_stop(client);
         if (!client_start(client, program, NULL, fault)) return false;
     }
-    json_t *reply =
-        client_ask(client, json_pack("{s:s, s:s}", "op", "describe", "library", plugin->path),
-                   DESCRIBE_SECONDS);
+    json_t *reply = client_ask(
+        client, json_pack("{s:s, s:o}", "op", "describe", "library", path_to_json(plugin->path)),
+        DESCRIBE_SECONDS);
     if (reply == NULL) {
         snprintf(reason, sizeof reason, "loading it ended the process: %s", client->how);
     } else if (!digest_file(plugin->path, plugin->digest, &trouble)) {
@@ -161,7 +164,7 @@ static bool describe(struct plugin *plugin, struct client *client, const char *p
     }
     json_decref(reply);
     *described = why == NULL;
-    if (why != NULL) fprintf(stderr, "attest: kernel '%s' is left out: %s\n", plugin->path, why);
+    if (why != NULL) fault_say("kernel '%s' is left out: %s", plugin->path, why);
     return true;
 }
 

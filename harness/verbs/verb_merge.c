@@ -5,6 +5,7 @@
  * the same kernel library and fixture, the last run wins. Which shards there should be is in the
  * runs' commands (--shard I/N); one that is missing is a warning, and the merged run then keeps the
  * shard in its command, so that nobody takes it for the whole. */
+#define _GNU_SOURCE
 #include "../record/samples.h"
 #include "../report/compare.h"
 #include "../verb.h"
@@ -145,11 +146,15 @@ static bool shards_complete(const struct run *runs, int64_t count, char missing[
     return used == 0;
 }
 
-static void forget_shard(char *command) {
+static const char *without_shard(const char *command) {
     struct shard shard;
-    if (!shard_find(&shard, command)) return;
+    char *rest = NULL;
+    if (!shard_find(&shard, command)) return command;
     const char *end = shard.end + (*shard.end == ' ');
-    memmove(command + (shard.begin - command), end, strlen(end) + 1);
+    if (asprintf(&rest, "%.*s%s", (int)(shard.begin - command), command, end) < 0) return command;
+    command = text_kept(rest);
+    free(rest);
+    return command;
 }
 
 static bool write_line(FILE *to, json_t *record) {
@@ -227,7 +232,8 @@ static int merge(int argc, char **argv) {
     }
     if (ok) {
         struct machine machine = runs[0].machine;
-        if (shards_complete(runs, options.count, missing)) forget_shard(machine.command);
+        if (shards_complete(runs, options.count, missing))
+            machine.command = without_shard(machine.command);
         ok = write_run(options.out, &machine, entries, count, &fault) &&
              write_samples(options.out, entries, count, &fault);
     }

@@ -211,7 +211,7 @@ static void report(struct selftest *test, const struct row *row, const char *exp
     printf("%-5s  %-34s %-18s %s\n", right ? "right" : "WRONG", row->kernel, row->status,
            row->reason);
     if (!right) {
-        printf("       expected %s%s%s\n", expected, row->repeat[0] ? "; repeat: " : "",
+        printf("       expected %s%s%s\n", expected, text_given(row->repeat) ? "; repeat: " : "",
                row->repeat);
     }
     fflush(stdout);
