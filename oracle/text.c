@@ -25,6 +25,31 @@ int text_next(const char *text, uint32_t *character) {
     return length;
 }
 
+static bool begins_character(char byte) {
+    return ((unsigned char)byte & 0xc0) != 0x80;
+}
+
+int text_columns(const char *text) {
+    int columns = 0;
+    for (; *text != '\0'; text++) columns += begins_character(*text);
+    return columns;
+}
+
+size_t text_bytes(const char *text, int columns) {
+    size_t bytes = 0;
+    for (; text[bytes] != '\0' && (columns > 0 || !begins_character(text[bytes])); bytes++)
+        columns -= begins_character(text[bytes]);
+    return bytes;
+}
+
+void text_copy(char *to, size_t room, const char *text) {
+    uint32_t character;
+    for (int length; (length = text_next(text, &character)) > 0 && (size_t)length < room;
+         text += length, to += length, room -= (size_t)length)
+        memcpy(to, text, (size_t)length);
+    *to = '\0';
+}
+
 bool text_is_plain(uint32_t character) {
     static const uint32_t hidden[][2] = {
         {0x00, 0x1f},     {0x7f, 0x9f},     {0xad, 0xad},       {0x61c, 0x61c},

@@ -12,6 +12,13 @@
 int text_next(const char *text, uint32_t *character);
 #define TEXT_NOT_UTF8 UINT32_MAX
 
+/* The columns a text takes, one a character, and how many bytes of it are in `columns` of them. */
+int text_columns(const char *text);
+size_t text_bytes(const char *text, int columns);
+
+/* As much of the text as `room` bytes take, in whole characters. */
+void text_copy(char *to, size_t room, const char *text);
+
 /* Whether a terminal shows the character, and where it stands: false for control characters, marks
  * of direction and those without a width, and for TEXT_NOT_UTF8. */
 bool text_is_plain(uint32_t character);

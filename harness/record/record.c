@@ -2,6 +2,7 @@
  * two tables, and everything that reads or writes a field goes through them. */
 #include "record.h"
 #include "../worker/protocol.h"
+#include "../../oracle/text.h"
 
 #include <errno.h>
 #include <math.h>
@@ -267,7 +268,7 @@ static void fields_from_json(const struct row_field *fields, void *to, const jso
         switch (field->type) {
         case ROW_TEXT: {
             const char *text = json_string_value(value);
-            snprintf(at, field->bytes, "%s", text != NULL ? text : "");
+            text_copy(at, field->bytes, text != NULL ? text : "");
             break;
         }
         case ROW_KEPT:

@@ -119,8 +119,8 @@ void samples_keep_failure(struct samples *samples, enum status status,
 /* Writing a row */
 
 void samples_name(const struct row *row, char name[SAMPLES_NAME_BYTES]) {
-    snprintf(name, SAMPLES_NAME_BYTES, "%s/%s%s%s", row->kernel, row->line, text_given(row->file) ? "~" : "",
-             text_given(row->file) ? row->fixture_digest : "");
+    snprintf(name, SAMPLES_NAME_BYTES, "%s/%s%s%s", row->kernel, row->line,
+             text_given(row->file) ? "~" : "", text_given(row->file) ? row->fixture_digest : "");
 }
 
 /* Says in which file it was. */

@@ -238,14 +238,25 @@ Test(compare, the_table_shows_what_changed) {
     char *text = NULL;
     size_t bytes;
     FILE *to = open_memstream(&text, &bytes);
-    compare_print(to, &comparison, "before", "after");
+    compare_print(to, &comparison, "before", "after", true);
     fclose(to);
     cr_assert(strstr(text, "# before → after\n") == text);
     cr_assert(strstr(text, "| decode | 1 | 1.5 | 0 | 0 | 1 | 0 | 0 | 0 | 0 |\n") != NULL);
-    cr_assert(strstr(text, "| `line1` | cpu/decode_flash_r1 | 1.00 ms | 1.50 ms | 1.5 | slower "
-                           "**regression** | PASS | A → B | 1 → 2 |\n") != NULL,
+    cr_assert(strstr(text, "| cpu/decode_flash_r1 | 1.00 ms | 1.50 ms | 1.5 | slower, "
+                           "regression | PASS | A → B | 1 → 2 | `line1` |\n") != NULL,
               "%s", text);
     cr_assert(strstr(text, "## Only in before (1)\n\n- cpu/decode_flash_r1 `line2` PASS\n"));
+    free(text);
+
+    to = open_memstream(&text, &bytes);
+    compare_print(to, &comparison, "before", "after", false);
+    fclose(to);
+    cr_assert(strstr(text, "before → after\n") == text);
+    cr_assert(strstr(text,
+                     "\ncpu/decode_flash_r1  1.00 ms  1.50 ms    1.5  slower, regression  PASS "
+                     "   A → B  1 → 2  line1\n") != NULL,
+              "%s", text);
+    cr_assert(strstr(text, "Only in before (1)\nPASS  cpu/decode_flash_r1  line2\n"), "%s", text);
     free(text);
 
     json_t *json = compare_json(&comparison);

@@ -2,6 +2,7 @@
  * machine that fails ends the process, and the others take what is left. */
 #include "lane.h"
 #include "../judge/anchor.h"
+#include "../record/number.h"
 #include "../trial/client.h"
 #include "../trial/obtain.h"
 #include "../trial/sanitizer.h"
@@ -60,8 +61,8 @@ static bool too_large(struct lane *lane, const struct plugin *kernel, struct fau
     trial_describe(&row, kernel, &(struct fixture){.problem = lane->item->problem}, &lane->trial);
     snprintf(row.line, sizeof row.line, "%s", lane->item->line);
     snprintf(row.status, sizeof row.status, "%s", status_name(STATUS_OOM));
-    snprintf(row.reason, sizeof row.reason, "the problem needs %.1f GiB, %.1f GiB are free",
-             (double)lane->bytes / 1073741824, (double)host_memory_free() / 1073741824);
+    snprintf(row.reason, sizeof row.reason, "the problem needs %s, %s are free",
+             number_bytes((double)lane->bytes).text, number_bytes((double)host_memory_free()).text);
     return keep_row(lane, &row, fault);
 }
 

@@ -6,6 +6,7 @@
 #include "../worker/protocol.h"
 #include "../../fixtures/problem.h"
 #include "../../oracle/rule.h"
+#include "../../oracle/text.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -122,7 +123,7 @@ static const char *understand(struct plugin *plugin, const json_t *reply, char r
     if (!kernel_from_json(kernel, json_object_get(reply, "kernel")))
         return "its description names a device, variant or dtype that this program does not know";
     snprintf(plugin->name, sizeof plugin->name, "%s", kernel->name);
-    snprintf(plugin->change, sizeof plugin->change, "%s", kernel->change);
+    text_copy(plugin->change, sizeof plugin->change, kernel->change);
     kernel->name = kernel->change = NULL; /* the texts beside it outlive a copy of the struct */
     char file[80], stem[4 * sizeof file], expected[160];
     stem_of(plugin->path, file);

@@ -8,7 +8,9 @@
 #define _GNU_SOURCE
 #include "../record/samples.h"
 #include "../report/compare.h"
+#include "../report/print.h"
 #include "../verb.h"
+#include "../worker/protocol.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -209,8 +211,7 @@ static bool read_alike(struct run *runs, const struct options *options, struct f
         if (strcmp(first->commit, machine->commit) != 0)
             return fault_set(fault, FAULT_NOTHING, "'%s' is of commit %s and '%s' of %s",
                              options->paths[0], first->commit, options->paths[n], machine->commit);
-        if (runs[n].torn > 0)
-            fprintf(stderr, "attest: '%s' ends torn: the run was killed\n", options->paths[n]);
+        if (runs[n].torn > 0) fault_say("'%s' ends torn: the run was killed", options->paths[n]);
     }
     return true;
 }
@@ -237,20 +238,18 @@ static int merge(int argc, char **argv) {
         ok = write_run(options.out, &machine, entries, count, &fault) &&
              write_samples(options.out, entries, count, &fault);
     }
-    if (ok && missing[0]) fprintf(stderr, "attest: missing shards: %s\n", missing);
-    if (ok && options.json) {
-        json_t *json = json_pack("{s:s, s:I, s:I, s:I, s:s}", "run", options.out, "runs",
-                                 (json_int_t)options.count, "rows", (json_int_t)count, "replaced",
-                                 (json_int_t)replaced, "missing_shards", missing);
-        json_dumpf(json, stdout, JSON_INDENT(2));
-        putchar('\n');
-        json_decref(json);
-    } else if (ok) {
-        printf("%s: %lld rows of %lld runs", options.out, (long long)count,
-               (long long)options.count);
-        if (replaced > 0) printf(", %lld replaced by later ones", (long long)replaced);
-        putchar('\n');
-    }
+    if (ok && missing[0]) fault_say("missing shards: %s", missing);
+    if (ok && options.json)
+        print_json(stdout,
+                   json_pack("{s:o, s:I, s:I, s:I, s:s}", "run", text_to_json(options.out), "runs",
+                             (json_int_t)options.count, "rows", (json_int_t)count, "replaced",
+                             (json_int_t)replaced, "missing_shards", missing),
+                   JSON_INDENT(2));
+    else if (ok)
+        print_plain(stdout,
+                    replaced > 0 ? "%s: %s of %s, %lld replaced by later ones\n" : "%s: %s of %s\n",
+                    options.out, number_count(count, "row").text,
+                    number_count(options.count, "run").text, (long long)replaced);
     for (int64_t n = 0; runs != NULL && n < options.count; n++) run_free(&runs[n]);
     free(runs);
     free(entries);
