@@ -114,19 +114,21 @@ static struct conversion conversion_at(const char *format) {
     return found;
 }
 
-/* Numbers are printf's business. */
+/* Flags are for numbers that are not whole. */
 static void print_value(FILE *to, const struct conversion *conversion, va_list *arguments) {
-    const char *text = conversion->text;
-    char line[400];
-    if (strchr("fgeaG", conversion->kind) != NULL)
-        snprintf(line, sizeof line, text, va_arg(*arguments, double));
-    else if (conversion->size == 'L')
-        snprintf(line, sizeof line, text, va_arg(*arguments, long long));
-    else if (conversion->size == 'l' || conversion->size == 'z')
-        snprintf(line, sizeof line, text, va_arg(*arguments, long));
-    else
-        snprintf(line, sizeof line, text, va_arg(*arguments, int));
-    fputs(line, to);
+    if (conversion->kind == 'c') {
+        fputc(va_arg(*arguments, int), to);
+    } else if (conversion->kind == 'd') {
+        const long long value = conversion->size == 'L'    ? va_arg(*arguments, long long)
+                                : conversion->size != '\0' ? va_arg(*arguments, long)
+                                                           : va_arg(*arguments, int);
+        fprintf(to, "%*lld", conversion->left ? -conversion->width : conversion->width, value);
+    } else {
+        char line[400];
+        assert(strchr("efg", conversion->kind) != NULL);
+        snprintf(line, sizeof line, conversion->text, va_arg(*arguments, double));
+        fputs(line, to);
+    }
 }
 
 static void print_formatted(FILE *to, bool markdown, const char *format, va_list *arguments) {

@@ -1,6 +1,7 @@
 /* Numbers and texts for people. What others wrote -- kernels' words, names of files and hosts, runs
  * read back -- is printed by these and never by printf: a %s is escaped for where it goes, the
- * format is ours. Formats are those of printf without '*', but for %.*s. */
+ * format is ours. Formats are those of printf, of which %s, %d, %c and %e, %f, %g are known, and
+ * '*' in %.*s alone. */
 #ifndef ATTEST_PRINT_H
 #define ATTEST_PRINT_H
 

@@ -4,6 +4,7 @@
 #include "report.h"
 #include "print.h"
 #include "row_set.h"
+#include "../worker/protocol.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -554,8 +555,8 @@ bool report_json(json_t **json, const struct run *run, const struct report_optio
         json_object_set_new(statuses, shown->row->status, json_integer(before + 1));
     }
     free(view.shown);
-    *json = json_pack("{s:o, s:I, s:s, s:o, s:o}", "machine", machine_to_json(&run->machine),
-                      "torn", (json_int_t)run->torn, "baseline", options->baseline, "statuses",
-                      statuses, "rows", rows);
+    *json = json_pack("{s:o, s:I, s:o, s:o, s:o}", "machine", machine_to_json(&run->machine),
+                      "torn", (json_int_t)run->torn, "baseline", text_to_json(options->baseline),
+                      "statuses", statuses, "rows", rows);
     return true;
 }

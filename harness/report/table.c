@@ -180,7 +180,6 @@ static void print_row(FILE *to, const struct layout *layout, char *const *cells,
 void table_print(FILE *to, const struct table *table) {
     struct layout layout = {.columns = table->columns,
                             .cells = calloc((size_t)table->count + 1, sizeof *layout.cells)};
-    const int64_t rows = table->count / table->columns;
     for (int64_t n = 0; layout.cells != NULL && n < table->count; n++) {
         char *plain = NULL;
         size_t bytes = 0;
@@ -196,8 +195,8 @@ void table_print(FILE *to, const struct table *table) {
     }
     if (layout.cells != NULL) {
         fit(&layout, print_width());
-        for (int64_t row = 0; row < rows; row++)
-            print_row(to, &layout, layout.cells + row * table->columns, table->right);
+        for (int64_t n = 0; n < table->count; n += table->columns)
+            print_row(to, &layout, layout.cells + n, table->right);
         for (int64_t n = 0; n < table->count; n++) free(layout.cells[n]);
     }
     free(layout.cells);

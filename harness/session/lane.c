@@ -206,7 +206,7 @@ static void look_at_the_end(struct lane *lane, struct sanitizer *sanitizer) {
     char reason[256];
     const enum status found = sanitizer_look(sanitizer, reason);
     if (found == STATUS_PASS) return;
-    fprintf(stderr, "attest: after the last row: %s: %s\n", status_name(found), reason);
+    fault_say("after the last row: %s: %s", status_name(found), reason);
     if (status_exit(found) > lane->exit_status) lane->exit_status = status_exit(found);
 }
 

@@ -8,6 +8,7 @@
 #include "../worker/driver.h"
 #include "../worker/protocol.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
@@ -17,12 +18,11 @@ static const double cpu_probe_s = 1, device_probe_s = 2;
 
 /* By what the row is, so that no part needs to know another. */
 bool session_in_shard(const struct session *session, const char *kernel, const struct item *item) {
-    char key[1024];
+    char key[sizeof((struct plugin *)0)->id + PATH_MAX + sizeof item->line];
     const struct session_options *options = &session->options;
     if (options->shards == 0) return true;
-    const int length = snprintf(key, sizeof key, "%s\n%s", kernel, item_name(item));
-    return (int64_t)(XXH64(key, (size_t)length, 0) % (uint64_t)options->shards) ==
-           options->shard - 1;
+    snprintf(key, sizeof key, "%s\n%s", kernel, item_name(item));
+    return (int64_t)(XXH64(key, strlen(key), 0) % (uint64_t)options->shards) == options->shard - 1;
 }
 
 bool session_has(const struct session *session, const struct plugin *kernel,

@@ -315,8 +315,8 @@ Test(paths, of_any_bytes_and_length_are_found_again_and_their_commands_run) {
     for (int n = 0; n < 2; n++) {
         char command[512];
         snprintf(command, sizeof command,
-                 "\"$attest\" run --no-probe --no-time \"$KERNEL\" decode_naive_r1 -f \"$FILE\" %s "
-                 "$RUN",
+                 "\"$attest\" run --no-probe --no-time \"$KERNEL\" decode_naive_r1 -f \"$FILE\" "
+                 "--shard 1/1 %s $RUN",
                  how[n]);
         const int status = shell(command, &out, &err);
         cr_assert(status == (n == 0 ? EXIT_CRASH : 0), "%d %s", status, err);
