@@ -2,6 +2,7 @@
  * `load` reads a stranger's file, each in a process of its own, and `complete` is a shell's. */
 #include "output.h"
 #include "verb.h"
+#include "report/table.h"
 #include "verbs/complete.h"
 #include "worker/worker.h"
 #include "../fixtures/fixture.h"
@@ -18,13 +19,21 @@ static const char exits[] =
     "5 nothing selected or not comparable, 70 our bug, 130 interrupted.";
 
 static void print_help(FILE *to) {
-    fprintf(to, "usage: attest VERB [ARGUMENT...]\n\n%s\n\n", introduction);
-    for (int n = 0; verbs[n] != NULL; n++)
-        fprintf(to, "  %-9s %-40s %s\n", verbs[n]->name, verbs[n]->arguments, verbs[n]->summary);
+    enum { SUMMARY_AT = 53, MEANING_AT = 22 };
+    fputs("usage: attest VERB [ARGUMENT...]\n\n", to);
+    print_words(to, 0, 0, "%s", introduction);
+    fputc('\n', to);
+    for (int n = 0; verbs[n] != NULL; n++) {
+        fprintf(to, "  %-9s %-40s ", verbs[n]->name, verbs[n]->arguments);
+        print_words(to, SUMMARY_AT, SUMMARY_AT, "%s", verbs[n]->summary);
+    }
     if (to == stdout) fprintf(to, "\nEnvironment:\n");
-    for (int n = 0; to == stdout && variables[n].name != NULL; n++)
-        fprintf(to, "  %-19s %s\n", variables[n].name, variables[n].meaning);
-    fprintf(to, "\n`attest VERB --help` tells more. %s\n", exits);
+    for (int n = 0; to == stdout && variables[n].name != NULL; n++) {
+        fprintf(to, "  %-19s ", variables[n].name);
+        print_words(to, MEANING_AT, MEANING_AT, "%s", variables[n].meaning);
+    }
+    fputc('\n', to);
+    print_words(to, 0, 0, "`attest VERB --help` tells more. %s", exits);
 }
 
 /* roff wants a backslash before a leading dot, quote or any hyphen that is not one. */

@@ -370,6 +370,7 @@ static int widest(const char *text, const char *what) {
 
 Test(lines, fit_100_columns_and_what_is_copied_is_whole) {
     static const char *const verbs[] = {
+        "--help",
         "list kernels",
         "list suites",
         "list traits",
