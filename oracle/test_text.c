@@ -22,10 +22,8 @@ Test(text, what_a_terminal_would_obey_or_misplace_is_shown_instead) {
         {"plain, 0.5 µs – ü", "plain, 0.5 µs – ü"},
         {"\x1b[31mred\x1b[0m", "\\x1b[31mred\\x1b[0m"},
         {"two\nlines\tand\r", "two\\nlines\\tand\\r"},
-        {"a\u202egnp.exe\u2066\u200b\u2028", "a\\u202egnp.exe\\u2066\\u200b\\u2028"},
-        {"\xc2\x9b"
-         "2J\x7f",
-         "\\u009b2J\\x7f"},
+        {"a\u202egnp.exe\u202c\u200b\u2028", "a\\u202egnp.exe\\u202c\\u200b\\u2028"},
+        {"\302\2332J\x7f", "\\u009b2J\\x7f"},
         {"\U000e0041", "\\U000e0041"},
         {"\xff\xc3(", "\\xff\\xc3("},
         {"\xc0\xaf\xed\xa0\x80\xf4\x90\x80\x80", "\\xc0\\xaf\\xed\\xa0\\x80\\xf4\\x90\\x80\\x80"},
@@ -52,9 +50,8 @@ Test(text, a_quoted_word_is_read_back_by_bash_and_is_plain) {
         "a\nb\tc",
         "\x1b[31m",
         "\xff\xfe.h5",
-        "\x01"
-        "1 it's \\x",
-        "ü \u202e",
+        "\0011 it's \\x",
+        "ü \u202e \u202c",
         "!!",
         "a;b|c&d>e<f(g)#h",
     };

@@ -39,7 +39,7 @@ __attribute__((constructor)) static void loaded(void) {
 }
 
 /* Formula, markup, escape sequence, direction, what is no UTF-8, and a line of another's. */
-#define ODD_MARKS "=1+1|`<b>*_x_[l](u)\x1b[31m\xe2\x80\xae\xff\nPASS A"
+#define ODD_MARKS "=1+1|`<b>*_x_[l](u)\x1b[31m\xe2\x80\xae\xe2\x80\xac\xff\nPASS A"
 
 static const char *refuse(const struct attn_problem *problem) {
     (void)problem;

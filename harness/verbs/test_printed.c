@@ -64,9 +64,9 @@ Test(results, that_cannot_be_written_fail_every_verb_and_that_is_said_once) {
         "run --help",
         "doctor",
         "probe --seconds 0.05",
-        "make " LINE,
+        "make $LINE",
         "fuzz --count 2 --kernels decode_naive_r1",
-        "run --no-probe --no-time decode_naive_r1 decode_flash_r1 " LINE " --out $RUN",
+        "run --no-probe --no-time decode_naive_r1 decode_flash_r1 $LINE --out $RUN",
         "report $RUN",
         "report $RUN --csv",
         "report $RUN --json",
@@ -81,6 +81,7 @@ Test(results, that_cannot_be_written_fail_every_verb_and_that_is_said_once) {
     snprintf(file, sizeof file, "%s/a.h5", folder);
     setenv("RUN", run, 1);
     setenv("FILE", file, 1);
+    setenv("LINE", LINE, 1);
     struct fixture fixture = test_answered(LINE);
     struct fault fault;
     cr_assert(fixture_write(&fixture, file, &fault), "%s", fault.text);
@@ -206,7 +207,7 @@ static void assert_plain(const char *text, const char *what) {
 }
 
 /* A kernel of odd.c whose name, change and reason are made to harm; in ODD/cpu. */
-#define MARKS "=1+1|`<b>*_x_[l](u)\x1b[31m\xe2\x80\xae\xff\nPASS A"
+#define MARKS "=1+1|`<b>*_x_[l](u)\x1b[31m\xe2\x80\xae\xe2\x80\xac\xff\nPASS A"
 static void make_marked(const char *folder) {
     char from[4400], to[512], command[1024], *out, *err;
     snprintf(from, sizeof from, "%s/../odd/cpu/decode_marked_r1.so", verb_kernels());
@@ -225,20 +226,20 @@ Test(texts, of_a_kernel_steer_no_terminal_table_or_spreadsheet) {
     static const struct {
         const char *command, *holds;
     } cases[] = {
-        {"list kernels", "cpu/decode_=1+1|`<b>*_x_[l](u)\\x1b[31m\\u202e\\xff\\nPASS A_r1"},
+        {"list kernels", "cpu/decode_=1+1|`<b>*_x_[l](u)\\x1b[31m\\u202e\\u202c\\xff\\nPASS A_r1"},
         {"list kernels --markdown",
-         "\\|\\`\\<b>\\*\\_x\\_\\[l](u)\\x1b\\[31m\\u202e\\xff\\nPASS A"},
-        {"list kernels --json", "\\u001B[31m\\u202E\\\\xff\\nPASS A"},
+         "\\|\\`\\<b>\\*\\_x\\_\\[l](u)\\x1b\\[31m\\u202e\\u202c\\xff\\nPASS A"},
+        {"list kernels --json", "\\u001B[31m\\u202E\\u202C\\\\xff\\nPASS A"},
         {"run --no-probe --no-time " LINE " --out $RUN",
-         "=1+1|`<b>*_x_[l](u)\\x1b[31m\\u202e\\xff\\nPASS A"},
-        {"run --no-probe --no-time " LINE " --json", "\\u001B[31m\\u202E\\\\xff\\nPASS A"},
-        {"report $RUN", "\\|\\`\\<b>\\*\\_x\\_\\[l](u)\\x1b\\[31m\\u202e\\xff\\nPASS A"},
-        {"report $RUN --json", "\\u001B[31m\\u202E\\\\xff\\nPASS A"},
-        {"report $RUN --csv", "\"'=1+1|`<b>*_x_[l](u)\\x1b[31m\\u202e\\xff\nPASS A\""},
-        {"compare $RUN $RUN", "=1+1|`<b>*_x_[l](u)\\x1b[31m\\u202e\\xff\\nPASS"},
+         "=1+1|`<b>*_x_[l](u)\\x1b[31m\\u202e\\u202c\\xff\\nPASS A"},
+        {"run --no-probe --no-time " LINE " --json", "\\u001B[31m\\u202E\\u202C\\\\xff\\nPASS A"},
+        {"report $RUN", "\\|\\`\\<b>\\*\\_x\\_\\[l](u)\\x1b\\[31m\\u202e\\u202c\\xff\\nPASS A"},
+        {"report $RUN --json", "\\u001B[31m\\u202E\\u202C\\\\xff\\nPASS A"},
+        {"report $RUN --csv", "\"'=1+1|`<b>*_x_[l](u)\\x1b[31m\\u202e\\u202c\\xff\nPASS A\""},
+        {"compare $RUN $RUN", "=1+1|`<b>*_x_[l](u)\\x1b[31m\\u202e\\u202c\\xff\\nPASS"},
         {"compare $RUN $RUN --markdown",
-         "\\|\\`\\<b>\\*\\_x\\_\\[l](u)\\x1b\\[31m\\u202e\\xff\\nPASS A"},
-        {"compare $RUN $RUN --json", "\\u001B[31m\\u202E\\\\xff\\nPASS A"},
+         "\\|\\`\\<b>\\*\\_x\\_\\[l](u)\\x1b\\[31m\\u202e\\u202c\\xff\\nPASS A"},
+        {"compare $RUN $RUN --json", "\\u001B[31m\\u202E\\u202C\\\\xff\\nPASS A"},
     };
     char folder[64], run[128];
     test_folder_make(folder);
@@ -280,7 +281,7 @@ Test(texts, that_are_typed_come_back_plain) {
 
 /* Of 600 bytes and more, with bytes that are no UTF-8, quotes, controls and a backslash. */
 static void make_odd_path(char path[4096], const char *folder, const char *name) {
-    snprintf(path, 4096, "%s/it's \xff\xfe \\xff\n\x1b[31m\xe2\x80\xae/", folder);
+    snprintf(path, 4096, "%s/it's \xff\xfe \\xff\n\x1b[31m\xe2\x80\xae\xe2\x80\xac/", folder);
     cr_assert(mkdir(path, 0700) == 0);
     for (int n = 0; n < 5; n++) {
         const size_t length = strlen(path);
@@ -381,9 +382,8 @@ Test(lines, fit_100_columns_and_what_is_copied_is_whole) {
         "list coverage",
         "doctor",
         "probe --seconds 0.05",
-        "make " LINE,
-        "run --no-probe --time-ms 5 'decode_*' $PLANTED/decode_zeros_r1.so " LINE
-        " f16-b3-hq4-hkv2-q1-kv400-d64-page64-lens400,100,190-normal-seed1 --out $RUN",
+        "make $LINE",
+        "run --no-probe --time-ms 5 'decode_*' $PLANTED/decode_zeros_r1.so $LINE $PAGED --out $RUN",
         "compare $RUN $RUN",
         "compare $RUN --kernels '*_naive_*' '*_flash_*'",
         "fuzz --count 8 --kernels 'decode_*'",
@@ -394,6 +394,8 @@ Test(lines, fit_100_columns_and_what_is_copied_is_whole) {
     snprintf(planted, sizeof planted, "%s/../planted/cpu", verb_kernels());
     setenv("RUN", run, 1);
     setenv("PLANTED", planted, 1);
+    setenv("LINE", LINE, 1);
+    setenv("PAGED", "f16-b3-hq4-hkv2-q1-kv400-d64-page64-lens400,100,190-normal-seed1", 1);
     for (size_t n = 0; n < sizeof verbs / sizeof verbs[0]; n++) {
         char command[512], *out, *err;
         snprintf(command, sizeof command, "\"$attest\" %s", verbs[n]);

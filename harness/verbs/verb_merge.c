@@ -118,7 +118,7 @@ struct shard {
 
 static bool shard_find(struct shard *shard, const char *command) {
     static const char option[] = "--shard";
-    const char *at = strstr(command, option);
+    const char *at = command != NULL ? strstr(command, option) : NULL;
     if (at == NULL) return false;
     const char separator = at[sizeof option - 1];
     if (separator != ' ' && separator != '=') return false;
