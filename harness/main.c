@@ -1,6 +1,8 @@
 /* attest: the verbs, their help, and the three verbs people do not call: `worker` runs a kernel,
  * `load` reads a stranger's file, each in a process of its own, and `complete` is a shell's. */
+#include "output.h"
 #include "verb.h"
+#include "report/table.h"
 #include "verbs/complete.h"
 #include "worker/worker.h"
 #include "../fixtures/fixture.h"
@@ -17,13 +19,21 @@ static const char exits[] =
     "5 nothing selected or not comparable, 70 our bug, 130 interrupted.";
 
 static void print_help(FILE *to) {
-    fprintf(to, "usage: attest VERB [ARGUMENT...]\n\n%s\n\n", introduction);
-    for (int n = 0; verbs[n] != NULL; n++)
-        fprintf(to, "  %-9s %-40s %s\n", verbs[n]->name, verbs[n]->arguments, verbs[n]->summary);
+    enum { SUMMARY_AT = 53, MEANING_AT = 22 };
+    fputs("usage: attest VERB [ARGUMENT...]\n\n", to);
+    print_words(to, 0, 0, "%s", introduction);
+    fputc('\n', to);
+    for (int n = 0; verbs[n] != NULL; n++) {
+        fprintf(to, "  %-9s %-40s ", verbs[n]->name, verbs[n]->arguments);
+        print_words(to, SUMMARY_AT, SUMMARY_AT, "%s", verbs[n]->summary);
+    }
     if (to == stdout) fprintf(to, "\nEnvironment:\n");
-    for (int n = 0; to == stdout && variables[n].name != NULL; n++)
-        fprintf(to, "  %-19s %s\n", variables[n].name, variables[n].meaning);
-    fprintf(to, "\n`attest VERB --help` tells more. %s\n", exits);
+    for (int n = 0; to == stdout && variables[n].name != NULL; n++) {
+        fprintf(to, "  %-19s ", variables[n].name);
+        print_words(to, MEANING_AT, MEANING_AT, "%s", variables[n].meaning);
+    }
+    fputc('\n', to);
+    print_words(to, 0, 0, "`attest VERB --help` tells more. %s", exits);
 }
 
 /* roff wants a backslash before a leading dot, quote or any hyphen that is not one. */
@@ -87,6 +97,7 @@ int main(int argc, char **argv) {
     if (!strcmp(name, "worker")) return worker_main(argc - 1, argv + 1);
     if (!strcmp(name, "load")) return fixture_child(argc - 1, argv + 1);
     if (!strcmp(name, "complete")) return complete_main(argc - 1, argv + 1);
+    output_begin();
     argp_err_exit_status = FAULT_INPUT;
     for (int n = 0; verbs[n] != NULL; n++) {
         if (strcmp(name, verbs[n]->name) != 0) continue;
@@ -102,7 +113,7 @@ int main(int argc, char **argv) {
     } else if (!strcmp(name, "--help") || !strcmp(name, "help") || !strcmp(name, "-h")) {
         print_help(stdout);
     } else {
-        if (*name) fprintf(stderr, "attest: unknown verb '%s'\n", name);
+        if (*name) fault_say("unknown verb '%s'", name);
         print_help(stderr);
         return FAULT_INPUT;
     }

@@ -36,10 +36,13 @@ fault_set(struct fault *fault, enum fault_code code, const char *format, ...) {
     return false;
 }
 
-/* Prints "attest: ..." on stderr and returns the exit status. */
-static inline int fault_tell(const struct fault *fault) {
-    fprintf(stderr, "attest: %s\n", fault->text);
-    return fault->code;
-}
+/* Prints "attest: ..." on stderr, in one line: what a terminal would not show is escaped (text.h).
+ */
+#if defined(__GNUC__)
+__attribute__((format(printf, 1, 2)))
+#endif
+void fault_say(const char *format, ...);
+/* The same with the fault's text; returns the exit status. */
+int fault_tell(const struct fault *fault);
 
 #endif

@@ -26,6 +26,7 @@ enum odd {
     SCRATCH_ZERO,   /* wants its scratch to be zeroed */
     HOARDS,         /* allocates until it gets no more */
     BABBLES,        /* answers in the worker's place */
+    MARKED, /* its words would steer a terminal, mark up a table, compute in a spreadsheet */
 };
 
 #define ODD_STRING(x) #x
@@ -36,6 +37,9 @@ __attribute__((constructor)) static void loaded(void) {
     if (kind == CHATTY) puts("{\"ok\": false, \"what\": \"error\", \"text\": \"a kernel talks\"}");
     if (kind == DIES_LOADING) abort();
 }
+
+/* Formula, markup, escape sequence, direction, what is no UTF-8, and a line of another's. */
+#define ODD_MARKS "=1+1|`<b>*_x_[l](u)\x1b[31m\xe2\x80\xae\xe2\x80\xac\xff\nPASS A"
 
 static const char *refuse(const struct attn_problem *problem) {
     (void)problem;
@@ -65,6 +69,8 @@ static const char *launch(const struct attn_problem *problem, const struct attn_
         return NULL;
     case FAILS:
         return "the moon is full";
+    case MARKED:
+        return ODD_MARKS;
     case EXITS:
         exit(0);
     case ORPHANS:
@@ -107,10 +113,12 @@ ATTN_PUBLIC const struct attn_kernel attn_export = {
     .bytes = sizeof(struct attn_kernel),
     .device = ATTN_CPU,
     .variant = ATTN_DECODE,
-    .name = kind == NAMELESS ? NULL : ODD_NAME(ODD_FILE),
+    .name = kind == NAMELESS ? NULL
+            : kind == MARKED ? ODD_MARKS
+                             : ODD_NAME(ODD_FILE),
     .revision = kind == MISNAMED ? 2 : 1,
     .grade = 'A',
-    .change = "odd",
+    .change = kind == MARKED ? ODD_MARKS : "odd",
     .traits = ATTN_GQA,
     .dtypes = 1u << ATTN_F16 | 1u << ATTN_F32,
     .head_dim_max = 64,

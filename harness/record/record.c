@@ -1,9 +1,12 @@
 /* Rows and the machine as JSON lines. What a field is called, its unit and what it means stand in
  * two tables, and everything that reads or writes a field goes through them. */
 #include "record.h"
+#include "../worker/protocol.h"
+#include "../../oracle/text.h"
 
 #include <errno.h>
 #include <math.h>
+#include <search.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -12,6 +15,7 @@
 #define FIELD(kind, type, name, member, unit, meaning)                                             \
     { name, unit, meaning, kind, offsetof(struct type, member), SIZE_OF(type, member) }
 #define TEXT(name, meaning) FIELD(ROW_TEXT, row, #name, name, "", meaning)
+#define KEPT(name, meaning) FIELD(ROW_KEPT, row, #name, name, "", meaning)
 #define INTEGER(name, unit, meaning) FIELD(ROW_INTEGER, row, #name, name, unit, meaning)
 #define REAL(name, unit, meaning) FIELD(ROW_REAL, row, #name, name, unit, meaning)
 #define COUNTED(name, meaning) FIELD(ROW_INTEGER, row, #name, deviation.name, "", meaning)
@@ -59,7 +63,10 @@ const struct row_field row_fields[] = {
     TEXT(change, "what this revision tries, in the kernel's words"),
     TEXT(library_digest, "XXH3-128 of the shared library"),
     TEXT(line, "the problem"),
-    TEXT(file, "the fixture's path where it was named with -f"),
+    FIELD(
+        ROW_PATH, row, "file", file, "",
+        "the fixture's path where it was named with -f; a byte that is no UTF-8 is written \\xff, "
+        "a backslash twice"),
     TEXT(fixture_digest, "XXH3-128 over the digests of all tensors"),
     TEXT(dtype, "element type of q, k, v and out"),
     INTEGER(batch, "", "B, sequences"),
@@ -74,7 +81,7 @@ const struct row_field row_fields[] = {
     TEXT(reason, "why it is not PASS: the gate, the number, the bound, the place"),
     TEXT(grade, "accuracy grade reached: A, B, C, F none, - not judged"),
     INTEGER(bias_warning, "", "1: |bias| is above 0.3"),
-    TEXT(repeat, "the command that repeats a row that did not pass"),
+    KEPT(repeat, "the command that repeats a row that did not pass"),
     COUNTED(elements, "elements of out that were judged"),
     REAL(nan_ratio, "1", "share of judged elements that are NaN"),
     REAL(inf_ratio, "1", "share that is infinite"),
@@ -154,7 +161,7 @@ const struct row_field machine_fields[] = {
     MACHINE_TEXT(device, "cpu, or the accelerator's name"),
     MACHINE_TEXT(commit, "of the tree this program was built from"),
     FIELD(ROW_INTEGER, machine, "dirty", dirty, "", "1: that tree had changes"),
-    MACHINE_TEXT(command, "the command line"),
+    FIELD(ROW_KEPT, machine, "command", command, "", "the command line, as bash reads it"),
     MACHINE_TEXT(cpu, "CPU model"),
     FIELD(ROW_INTEGER, machine, "cores", cores, "", "cores this process may use"),
     MACHINE_TEXT(isa, "the vector instruction sets among those that matter here"),
@@ -199,6 +206,32 @@ const struct row_field machine_device_fields[] = {
     {NULL, NULL, NULL, ROW_TEXT, 0, 0},
 };
 
+static int text_order(const void *a, const void *b) {
+    return strcmp(a, b);
+}
+
+const char *text_kept(const char *text) {
+    static void *texts;
+    const void *const *found = tfind(text, &texts, text_order);
+    if (found == NULL) {
+        char *copy = strdup(text);
+        found = copy != NULL ? tsearch(copy, &texts, text_order) : NULL;
+    }
+    if (found != NULL) return *found;
+    fault_say("out of memory for a text");
+    exit(FAULT_OURS);
+}
+
+static const char *kept_from_json(const json_t *value, bool is_path) {
+    const char *text = json_is_string(value) ? json_string_value(value) : "";
+    char *path = is_path && strchr(text, '\\') != NULL ? malloc(strlen(text) + 1) : NULL;
+    if (path == NULL) return text_kept(text);
+    path_from_text(path, text);
+    text = text_kept(path);
+    free(path);
+    return text;
+}
+
 static json_t *fields_to_json(const struct row_field *fields, const void *from) {
     json_t *json = json_object();
     for (const struct row_field *field = fields; field->name != NULL; field++) {
@@ -206,8 +239,15 @@ static json_t *fields_to_json(const struct row_field *fields, const void *from) 
         json_t *value = NULL;
         switch (field->type) {
         case ROW_TEXT:
-            value = json_string(at);
+            value = text_to_json(at);
             break;
+        case ROW_KEPT:
+        case ROW_PATH: {
+            const char *text = *(const char *const *)at;
+            if (text == NULL) text = "";
+            value = field->type == ROW_PATH ? path_to_json(text) : text_to_json(text);
+            break;
+        }
         case ROW_INTEGER:
             value = json_integer(*(const int64_t *)at);
             break;
@@ -228,9 +268,13 @@ static void fields_from_json(const struct row_field *fields, void *to, const jso
         switch (field->type) {
         case ROW_TEXT: {
             const char *text = json_string_value(value);
-            snprintf(at, field->bytes, "%s", text != NULL ? text : "");
+            text_copy(at, field->bytes, text != NULL ? text : "");
             break;
         }
+        case ROW_KEPT:
+        case ROW_PATH:
+            *(const char **)at = kept_from_json(value, field->type == ROW_PATH);
+            break;
         case ROW_INTEGER:
             *(int64_t *)at = json_integer_value(value);
             break;

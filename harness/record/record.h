@@ -20,14 +20,14 @@ struct row {
     int64_t revision;
     char library_digest[40];
     char line[PROBLEM_LINE_BYTES];
-    char file[512]; /* the fixture's path when it was named with -f, else "" */
+    const char *file; /* the fixture's path when it was named with -f, else ""; text_kept */
     char fixture_digest[40];
     char dtype[8];
     int64_t batch, q_heads, kv_heads, q_len, kv_len, head_dim, page_size, pages;
     /* verdict */
     char status[24], reason[256], grade[4];
     int64_t bias_warning;
-    char repeat[640]; /* the command that repeats a row that did not pass */
+    const char *repeat; /* the command that repeats a row that did not pass, else ""; text_kept */
     /* counts and ratios */
     double nan_ratio, inf_ratio, unwritten_ratio, kept_ratio, kept_mass;
     struct deviation deviation;
@@ -63,7 +63,8 @@ struct machine_device {
 };
 
 struct machine {
-    char time[32], host[64], commit[48], command[1024];
+    char time[32], host[256], commit[48];
+    const char *command; /* text_kept */
     int64_t dirty;
     char cpu[128], os[128], compiler[128], blas[128], hdf5[32], isa[32];
     int64_t cores;
@@ -74,7 +75,17 @@ struct machine {
     int64_t device_count;
 };
 
-enum row_type { ROW_TEXT, ROW_INTEGER, ROW_REAL };
+static inline bool text_given(const char *text) {
+    return text != NULL && *text != '\0';
+}
+/* A copy that lives as long as the program, the same for equal texts: for members of any length in
+ * structures that are copied freely. */
+const char *text_kept(const char *text);
+
+/* Texts are UTF-8 in a record: another byte is written \xff. ROW_KEPT is of any length, a pointer;
+ * NULL is "". ROW_PATH is a ROW_KEPT from whose record the bytes can be had again (path_to_json).
+ */
+enum row_type { ROW_TEXT, ROW_KEPT, ROW_PATH, ROW_INTEGER, ROW_REAL };
 struct row_field {
     const char *name, *unit, *meaning;
     enum row_type type;

@@ -119,8 +119,8 @@ void samples_keep_failure(struct samples *samples, enum status status,
 /* Writing a row */
 
 void samples_name(const struct row *row, char name[SAMPLES_NAME_BYTES]) {
-    snprintf(name, SAMPLES_NAME_BYTES, "%s/%s%s%s", row->kernel, row->line, row->file[0] ? "~" : "",
-             row->file[0] ? row->fixture_digest : "");
+    snprintf(name, SAMPLES_NAME_BYTES, "%s/%s%s%s", row->kernel, row->line,
+             text_given(row->file) ? "~" : "", text_given(row->file) ? row->fixture_digest : "");
 }
 
 /* Says in which file it was. */
@@ -302,7 +302,7 @@ static bool copy_row(store_id to, store_id from, const char *path, const struct 
     }
     if (*copied) return true;
     if (fault->code != FAULT_INPUT) return false;
-    fprintf(stderr, "attest: '%s': samples of '%s' are left out: %s\n", path, name, fault->text);
+    fault_say("'%s': samples of '%s' are left out: %s", path, name, fault->text);
     return store_remove(to, name, fault);
 }
 
@@ -311,7 +311,7 @@ static store_id open_readable(const char *path) {
     struct fault fault;
     if (access(path, F_OK) != 0) return -1;
     const store_id file = store_open(path, &fault);
-    if (file < 0) fprintf(stderr, "attest: '%s': %s; left out\n", path, fault.text);
+    if (file < 0) fault_say("'%s': %s; left out", path, fault.text);
     return file;
 }
 
@@ -387,8 +387,7 @@ static void move_aside(const char *path) {
     STORE_HELD file = store_open(path, &fault);
     if (file >= 0) return;
     snprintf(aside, sizeof aside, "%s.unreadable", path);
-    if (rename(path, aside) == 0)
-        fprintf(stderr, "attest: '%s': %s; moved to '%s'\n", path, fault.text, aside);
+    if (rename(path, aside) == 0) fault_say("'%s': %s; moved to '%s'", path, fault.text, aside);
 }
 
 static bool ends_with(const char *name, const char *end) {

@@ -330,7 +330,7 @@ Test(samples, that_no_row_of_the_run_owns_are_dropped) {
 
 Test(samples, of_a_fixture_named_by_its_file_have_its_digest_in_their_name) {
     struct row row = row_of("one", "lib1", 1), file = row_of("one", "lib1", 2);
-    strcpy(file.file, "made/elsewhere.h5");
+    file.file = "made/elsewhere.h5";
     strcpy(file.fixture_digest, "0123456789abcdef");
     test_folder_make(folder);
     write_run(folder, true, (struct row[]){row, file}, 2);

@@ -1,7 +1,8 @@
 /* Join, ratio, verdict. A join is a binary search in rows that are sorted by problem; everything
  * else looks at one pair at a time. */
 #include "compare.h"
-#include "print.h"
+#include "table.h"
+#include "../worker/protocol.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -14,6 +15,7 @@ const char *compare_verdict_name(enum compare_verdict verdict) {
 
 /* How many threads a command asks for, 0 if it does not say. */
 static long threads_of(const char *command) {
+    if (command == NULL) return 0;
     static const char *const options[] = {" --threads", " -t"};
     for (int n = 0; n < 2; n++) {
         const char *at = strstr(command, options[n]);
@@ -137,8 +139,8 @@ static bool is_joined(const struct join *join, const struct row *before, const s
            kinship(before, after) == join->closest[variant_rank(before)];
 }
 
-static bool add_pair(struct comparison *comparison, int64_t *room, struct compare_pair pair,
-                     struct fault *fault) {
+static bool keep_pair(struct comparison *comparison, int64_t *room, struct compare_pair pair,
+                      struct fault *fault) {
     if (comparison->pair_count == *room) {
         *room = 2 * *room + 64;
         struct compare_pair *larger =
@@ -207,8 +209,8 @@ bool compare_runs(struct comparison *comparison, const struct run *before, const
         const struct row_place *others = row_set_find(&new, row, &count);
         for (int64_t m = 0; ok && m < count; m++) {
             if (!is_joined(&join, row, others[m].row)) continue;
-            ok = add_pair(comparison, &room, pair_of(row, others[m].row, options->cold, alike),
-                          fault);
+            ok = keep_pair(comparison, &room, pair_of(row, others[m].row, options->cold, alike),
+                           fault);
         }
     }
     if (ok) {
@@ -255,98 +257,157 @@ void compare_summarise(struct compare_summary *summary, const struct comparison 
     if (timed > 0) summary->ratio = exp(log_sum / (double)timed);
 }
 
-static void print_timing(FILE *to, const struct timing *timing) {
-    if (timing->n == 0)
-        fputs("–", to);
-    else
-        print_time(to, timing->median_us);
+static struct number time_of(const struct row *row, bool cold) {
+    const struct timing *timing = timing_of(row, cold);
+    return number_time(timing->n > 0 ? timing->median_us : NAN);
 }
 
 /* "B", or "A → C" where it changed. */
-static void print_change(FILE *to, const char *before, const char *after) {
-    if (strcmp(before, after) != 0) fprintf(to, "%s → ", before);
-    fputs(after, to);
+static void add_change(struct table *table, const char *before, const char *after) {
+    if (strcmp(before, after) != 0)
+        table_add(table, "%s → %s", before, after);
+    else
+        table_add(table, "%s", after);
 }
 
-static void print_pair(FILE *to, const struct compare_pair *pair, bool cold) {
+static void add_titles(struct table *table, const char *const *titles) {
+    for (; *titles != NULL; titles++) table_add(table, "%s", *titles);
+}
+
+static void add_pair(struct table *table, const struct compare_pair *pair, bool cold) {
     const struct row *a = pair->before, *b = pair->after;
-    fprintf(to, "| `%s` | ", b->line);
-    print_change(to, a->kernel, b->kernel);
-    fputs(" | ", to);
-    print_timing(to, timing_of(a, cold));
-    fputs(" | ", to);
-    print_timing(to, timing_of(b, cold));
-    fputs(" | ", to);
-    print_number(to, pair->ratio);
-    fprintf(to, " | %s%s | ", compare_verdict_name(pair->verdict),
-            pair->regression ? " **regression**" : "");
-    print_change(to, a->status, b->status);
-    fputs(" | ", to);
-    print_change(to, a->grade, b->grade);
-    fputs(" | ", to);
-    print_number(to, a->deviation.rho_block);
-    fputs(" → ", to);
-    print_number(to, b->deviation.rho_block);
-    fputs(" |\n", to);
+    add_change(table, a->kernel, b->kernel);
+    table_add(table, "%s", time_of(a, cold).text);
+    table_add(table, "%s", time_of(b, cold).text);
+    table_add(table, "%s", number_plain(pair->ratio).text);
+    table_add(table, "%s%s", compare_verdict_name(pair->verdict),
+              pair->regression ? ", regression" : "");
+    add_change(table, a->status, b->status);
+    add_change(table, a->grade, b->grade);
+    add_change(table, number_plain(a->deviation.rho_block).text,
+               number_plain(b->deviation.rho_block).text);
+    table_add(table, "%s", b->line);
 }
 
-static void print_summary_row(FILE *to, const struct comparison *comparison, const char *variant) {
+static void add_summary(struct table *table, const struct comparison *comparison,
+                        const char *variant) {
     struct compare_summary summary;
     compare_summarise(&summary, comparison, variant);
     if (summary.pairs == 0) return;
-    fprintf(to, "| %s | %lld | ", variant != NULL ? variant : "all", (long long)summary.pairs);
-    print_number(to, summary.ratio);
+    table_add(table, "%s", variant != NULL ? variant : "all");
+    table_add(table, "%lld", (long long)summary.pairs);
+    table_add(table, "%s", number_plain(summary.ratio).text);
     for (int n = 0; n < COMPARE_VERDICT_COUNT; n++)
-        fprintf(to, " | %lld", (long long)summary.verdicts[n]);
-    fprintf(to, " | %lld | %lld |\n", (long long)summary.worse, (long long)summary.better);
+        table_add(table, "%lld", (long long)summary.verdicts[n]);
+    table_add(table, "%lld", (long long)summary.worse);
+    table_add(table, "%lld", (long long)summary.better);
 }
 
-static void print_only(FILE *to, const char *title, const char *name, const struct row **rows,
+/* What is printed, and whether as Markdown. */
+struct page {
+    FILE *to;
+    bool markdown;
+};
+
+static void print_rows(const struct page *page, struct table *table) {
+    (page->markdown ? table_print_markdown : table_print)(page->to, table);
+    table_free(table);
+}
+
+static void print_title(const struct page *page, int level, const char *text) {
+    if (page->markdown)
+        print_markdown(page->to, "%.*s %s\n\n", level, "###", text);
+    else
+        print_words(page->to, 0, 0, "%s", text);
+}
+
+static void print_note(const struct page *page, const char *text) {
+    if (page->markdown)
+        print_markdown(page->to, "\n**%s**\n", text);
+    else
+        print_words(page->to, 0, 0, "%s", text);
+}
+
+static void print_only(const struct page *page, const char *name, const struct row **rows,
                        int64_t count) {
+    char title[1024];
     if (count == 0) return;
-    fprintf(to, "\n## %s %s (%lld)\n\n", title, name, (long long)count);
-    for (int64_t n = 0; n < count; n++)
-        fprintf(to, "- %s `%s` %s\n", rows[n]->kernel, rows[n]->line, rows[n]->status);
+    snprintf(title, sizeof title, "Only in %s (%lld)", name, (long long)count);
+    fputc('\n', page->to);
+    print_title(page, 2, title);
+    for (int64_t n = 0; n < count; n++) {
+        struct print_line line = {.to = page->to};
+        if (page->markdown) {
+            print_markdown(page->to, "- %s `%s` %s\n", rows[n]->kernel, rows[n]->line,
+                           rows[n]->status);
+            continue;
+        }
+        print_piece(&line, "%s", rows[n]->status);
+        print_piece(&line, "%s", rows[n]->kernel);
+        print_piece(&line, "%s", rows[n]->line);
+        print_line_end(&line);
+    }
+}
+
+static void print_summaries(const struct page *page, const struct comparison *comparison) {
+    static const char *const titles[] = {"variant", "rows",   "ratio",    "same",
+                                         "faster",  "slower", "unstable", "untimed",
+                                         "worse",   "better", NULL};
+    struct table table = {.columns = 10, .right = 0x3fe};
+    add_titles(&table, titles);
+    for (int variant = 0; variant < ATTN_VARIANT_COUNT; variant++)
+        add_summary(&table, comparison, variant_name(variant));
+    add_summary(&table, comparison, NULL);
+    fputc('\n', page->to);
+    print_rows(page, &table);
+}
+
+static void print_pairs(const struct page *page, const struct comparison *comparison) {
+    static const char *const titles[] = {"kernel", "old",   "new", "ratio",   "verdict",
+                                         "status", "grade", "rho", "problem", NULL};
+    for (int64_t n = 0; n < comparison->pair_count;) {
+        const char *variant = comparison->pairs[n].after->variant;
+        struct table table = {.columns = 9, .right = 0xe, .code = 1 << 8};
+        fputc('\n', page->to);
+        print_title(page, 2, variant);
+        add_titles(&table, titles);
+        for (; n < comparison->pair_count && !strcmp(comparison->pairs[n].after->variant, variant);
+             n++)
+            add_pair(&table, &comparison->pairs[n], comparison->options.cold);
+        print_rows(page, &table);
+    }
 }
 
 void compare_print(FILE *to, const struct comparison *comparison, const char *before,
-                   const char *after) {
-    fprintf(to,
-            "# %s → %s\n\n%s medians; ratio = new / old, below 1 is faster; a verdict needs "
-            "quartile intervals that do not overlap.\n",
-            before, after, comparison->options.cold ? "Cold" : "Warm");
-    if (comparison->machines_differ[0])
-        fprintf(to,
-                "\n**The machines differ: %s. Times are not comparable; only statuses count as "
-                "regressions.**\n",
-                comparison->machines_differ);
-    if (comparison->redrawn > 0)
-        fprintf(to,
-                "\n**%lld rows have the same line but another fixture digest: the inputs "
-                "changed, so they are not compared.**\n",
-                (long long)comparison->redrawn);
-
-    fputs("\n| variant | rows | ratio | same | faster | slower | unstable | untimed | status worse "
-          "| status better |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n",
-          to);
-    for (int variant = 0; variant < ATTN_VARIANT_COUNT; variant++)
-        print_summary_row(to, comparison, variant_name(variant));
-    print_summary_row(to, comparison, NULL);
-
-    const char *variant = "";
-    for (int64_t n = 0; n < comparison->pair_count; n++) {
-        const struct compare_pair *pair = &comparison->pairs[n];
-        if (strcmp(variant, pair->after->variant) != 0) {
-            variant = pair->after->variant;
-            fprintf(to,
-                    "\n## %s\n\n| problem | kernel | old | new | ratio | verdict | status | "
-                    "grade | rho |\n|---|---|--:|--:|--:|---|---|---|---|\n",
-                    variant);
-        }
-        print_pair(to, pair, comparison->options.cold);
+                   const char *after, bool markdown) {
+    const struct page page = {to, markdown};
+    char text[sizeof comparison->machines_differ + 128];
+    if (markdown)
+        print_markdown(to, "# %s → %s\n\n", before, after);
+    else
+        print_words(to, 0, 0, "%s → %s", before, after);
+    print_words(to, 0, 0,
+                "%s medians; ratio = new / old, below 1 is faster; a verdict needs quartile "
+                "intervals that do not overlap; worse and better are statuses.",
+                comparison->options.cold ? "Cold" : "Warm");
+    if (comparison->machines_differ[0]) {
+        snprintf(text, sizeof text,
+                 "The machines differ: %s. Times are not comparable; only statuses count as "
+                 "regressions.",
+                 comparison->machines_differ);
+        print_note(&page, text);
     }
-    print_only(to, "Only in", before, comparison->before_only, comparison->before_only_count);
-    print_only(to, "Only in", after, comparison->after_only, comparison->after_only_count);
+    if (comparison->redrawn > 0) {
+        snprintf(text, sizeof text,
+                 "Same line but another fixture digest: %s. The inputs changed, "
+                 "so these are not compared.",
+                 number_count(comparison->redrawn, "row").text);
+        print_note(&page, text);
+    }
+    print_summaries(&page, comparison);
+    print_pairs(&page, comparison);
+    print_only(&page, before, comparison->before_only, comparison->before_only_count);
+    print_only(&page, after, comparison->after_only, comparison->after_only_count);
 }
 
 static json_t *real_or_null(double value) {
@@ -403,8 +464,8 @@ json_t *compare_json(const struct comparison *comparison) {
     for (int variant = 0; variant < ATTN_VARIANT_COUNT; variant++)
         json_array_append_new(summaries, summary_json(comparison, variant_name(variant)));
     json_array_append_new(summaries, summary_json(comparison, NULL));
-    return json_pack("{s:s, s:s, s:I, s:I, s:o, s:o, s:o, s:o}", "timing", cold ? "cold" : "warm",
-                     "machines_differ", comparison->machines_differ, "regressions",
+    return json_pack("{s:s, s:o, s:I, s:I, s:o, s:o, s:o, s:o}", "timing", cold ? "cold" : "warm",
+                     "machines_differ", text_to_json(comparison->machines_differ), "regressions",
                      (json_int_t)comparison->regressions, "redrawn",
                      (json_int_t)comparison->redrawn, "summary", summaries, "pairs", pairs,
                      "only_old", rows_json(comparison->before_only, comparison->before_only_count),

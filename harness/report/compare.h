@@ -67,8 +67,9 @@ void compare_free(struct comparison *comparison);
  * cores, device, threads; "" if none. True iff there are none. */
 bool machines_alike(const struct machine *a, const struct machine *b, char text[512]);
 
+/* In columns, or as Markdown. */
 void compare_print(FILE *to, const struct comparison *comparison, const char *before,
-                   const char *after);
+                   const char *after, bool markdown);
 json_t *compare_json(const struct comparison *comparison);
 
 #endif

@@ -4,6 +4,7 @@
 #include "report.h"
 #include "print.h"
 #include "row_set.h"
+#include "../worker/protocol.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -82,19 +83,19 @@ struct column {
 };
 
 static void cell_kernel(FILE *to, const struct shown *shown) {
-    fputs(shown->row->kernel, to);
+    print_markdown(to, "%s", shown->row->kernel);
 }
 static void cell_status(FILE *to, const struct shown *shown) {
-    fputs(shown->row->status, to);
+    print_markdown(to, "%s", shown->row->status);
 }
 static void cell_grade(FILE *to, const struct shown *shown) {
-    fputs(shown->row->grade, to);
+    print_markdown(to, "%s", shown->row->grade);
 }
 
 #define NUMBER_CELL(name, value)                                                                   \
     static void cell_##name(FILE *to, const struct shown *shown) {                                 \
         const struct row *row = shown->row;                                                        \
-        print_number(to, row->deviation.elements > 0 ? (double)(value) : NAN);                     \
+        fputs(number_plain(row->deviation.elements > 0 ? (double)(value) : NAN).text, to);         \
     }
 NUMBER_CELL(rho, row->deviation.rho)
 NUMBER_CELL(rho_block, row->deviation.rho_block)
@@ -118,11 +119,11 @@ static void print_quartiles(FILE *to, const struct timing *timing) {
         fputs("–", to);
         return;
     }
-    print_time(to, timing->median_us);
+    fputs(number_time(timing->median_us).text, to);
     fputs(" [", to);
-    print_time(to, timing->q1_us);
+    fputs(number_time(timing->q1_us).text, to);
     fputs(", ", to);
-    print_time(to, timing->q3_us);
+    fputs(number_time(timing->q3_us).text, to);
     fputs("]", to);
 }
 
@@ -138,21 +139,21 @@ static bool is_timed(const struct row *row) {
 }
 
 static void cell_tflops(FILE *to, const struct shown *shown) {
-    print_number(to, is_timed(shown->row) ? shown->row->tflops : NAN);
+    fputs(number_plain(is_timed(shown->row) ? shown->row->tflops : NAN).text, to);
 }
 static void cell_gbs(FILE *to, const struct shown *shown) {
-    print_number(to, is_timed(shown->row) ? shown->row->gbs : NAN);
+    fputs(number_plain(is_timed(shown->row) ? shown->row->gbs : NAN).text, to);
 }
 static void cell_ceiling(FILE *to, const struct shown *shown) {
     const struct row *row = shown->row;
     if (!is_timed(row) || row->ceiling[0] == 0 || !isfinite(row->ceiling_percent))
         fputs("–", to);
     else
-        fprintf(to, "%.3g %% of %s", row->ceiling_percent, row->ceiling);
+        print_markdown(to, "%.3g %% of %s", row->ceiling_percent, row->ceiling);
 }
 
 static void print_speedup(FILE *to, double value) {
-    print_number(to, value);
+    fputs(number_plain(value).text, to);
     if (!isnan(value)) fputs("x", to);
 }
 static void cell_baseline(FILE *to, const struct shown *shown) {
@@ -194,10 +195,10 @@ static bool is_estimated(const struct row *row) {
 }
 
 static void cell_estimate(FILE *to, const struct shown *shown) {
-    print_time(to, shown->row->estimate_us);
+    fputs(number_time(shown->row->estimate_us).text, to);
 }
 static void cell_tflops_at_most(FILE *to, const struct shown *shown) {
-    print_number(to, shown->row->flops / shown->row->estimate_us * 1e-6);
+    fputs(number_plain(shown->row->flops / shown->row->estimate_us * 1e-6).text, to);
 }
 
 static const struct column estimate_columns[] = {
@@ -230,60 +231,46 @@ static void print_table(FILE *to, const struct column *columns, const struct sho
 /* Sections. */
 
 static void print_device(FILE *to, const struct machine_device *device) {
-    fprintf(to, "| %s:%lld | ", device->device, (long long)device->index);
-    print_cell(to, device->name);
-    fprintf(to, ", %s, %lld %s, ", device->driver, (long long)device->processors,
-            strcmp(device->device, "ascend") == 0 ? "AI cores" : "multiprocessors");
-    print_bytes(to, device->memory_bytes);
-    fputs(", L2 ", to);
-    print_bytes(to, device->cache_bytes);
-    fputs(" |\n", to);
+    print_markdown(to, "| %s:%lld | %s, %s, %lld %s, %s, L2 %s |\n", device->device,
+                   (long long)device->index, device->name, device->driver,
+                   (long long)device->processors,
+                   strcmp(device->device, "ascend") == 0 ? "AI cores" : "multiprocessors",
+                   number_bytes(device->memory_bytes).text, number_bytes(device->cache_bytes).text);
     if (!(device->read_bytes_s > 0)) return;
-    fputs("| its ceilings | f16 ", to);
-    print_rate(to, device->f16_flops, "FLOP/s");
-    fputs(", bf16 ", to);
-    print_rate(to, device->bf16_flops, "FLOP/s");
-    fputs(", read ", to);
-    print_rate(to, device->read_bytes_s, "B/s");
-    fputs(", copy ", to);
-    print_rate(to, device->copy_bytes_s, "B/s");
-    fputs(", gather of 128, 256, 512, 1024 B ", to);
-    print_rate(to, device->gather_128_bytes_s, "B/s");
-    fputs(", ", to);
-    print_rate(to, device->gather_256_bytes_s, "B/s");
-    fputs(", ", to);
-    print_rate(to, device->gather_512_bytes_s, "B/s");
-    fputs(", ", to);
-    print_rate(to, device->gather_1024_bytes_s, "B/s");
-    fprintf(to, ", launch %.2f us alone, %.2f us in a graph |\n", device->launch_us,
-            device->graph_launch_us);
+    print_markdown(to,
+                   "| its ceilings | f16 %s, bf16 %s, read %s, copy %s, gather of 128, 256, 512, "
+                   "1024 B %s, %s, %s, %s, launch %s alone, %s in a graph |\n",
+                   number_rate(device->f16_flops, "FLOP/s").text,
+                   number_rate(device->bf16_flops, "FLOP/s").text,
+                   number_rate(device->read_bytes_s, "B/s").text,
+                   number_rate(device->copy_bytes_s, "B/s").text,
+                   number_rate(device->gather_128_bytes_s, "B/s").text,
+                   number_rate(device->gather_256_bytes_s, "B/s").text,
+                   number_rate(device->gather_512_bytes_s, "B/s").text,
+                   number_rate(device->gather_1024_bytes_s, "B/s").text,
+                   number_time(device->launch_us).text, number_time(device->graph_launch_us).text);
 }
 
 static void print_machine(FILE *to, const struct run *run) {
     const struct machine *machine = &run->machine;
     fputs("| machine | |\n|---|---|\n", to);
-    fprintf(to, "| made | %s on %s, commit %.12s%s |\n| command | `", machine->time, machine->host,
-            machine->commit[0] ? machine->commit : "unknown", machine->dirty ? " (dirty)" : "");
-    print_cell(to, machine->command);
-    fprintf(to, "` |\n| CPU | %s, %lld cores, %s, ", machine->cpu, (long long)machine->cores,
-            machine->isa);
-    print_bytes(to, machine->memory_bytes);
-    fprintf(to, " |\n| software | %s; %s; ", machine->os, machine->compiler);
-    print_cell(to, machine->blas);
-    fprintf(to, "; HDF5 %s |\n", machine->hdf5);
-    if (machine->sgemm_flops > 0 || machine->read_bytes_s > 0) {
-        fputs("| ceilings | sgemm ", to);
-        print_rate(to, machine->sgemm_flops, "FLOP/s");
-        fputs(", dgemm ", to);
-        print_rate(to, machine->dgemm_flops, "FLOP/s");
-        fputs(", FMA ", to);
-        print_rate(to, machine->fma_flops, "FLOP/s");
-        fputs(", memory read ", to);
-        print_rate(to, machine->read_bytes_s, "B/s");
-        fputs(", copy ", to);
-        print_rate(to, machine->copy_bytes_s, "B/s");
-        fputs(" |\n", to);
-    }
+    print_markdown(to, "| made | %s on %s, commit %.12s%s |\n", machine->time, machine->host,
+                   machine->commit[0] ? machine->commit : "unknown",
+                   machine->dirty ? " (dirty)" : "");
+    print_markdown(to, "| command | `%s` |\n",
+                   text_given(machine->command) ? machine->command : "");
+    print_markdown(to, "| CPU | %s, %lld cores, %s, %s |\n", machine->cpu,
+                   (long long)machine->cores, machine->isa,
+                   number_bytes(machine->memory_bytes).text);
+    print_markdown(to, "| software | %s; %s; %s; HDF5 %s |\n", machine->os, machine->compiler,
+                   machine->blas, machine->hdf5);
+    if (machine->sgemm_flops > 0 || machine->read_bytes_s > 0)
+        print_markdown(to, "| ceilings | sgemm %s, dgemm %s, FMA %s, memory read %s, copy %s |\n",
+                       number_rate(machine->sgemm_flops, "FLOP/s").text,
+                       number_rate(machine->dgemm_flops, "FLOP/s").text,
+                       number_rate(machine->fma_flops, "FLOP/s").text,
+                       number_rate(machine->read_bytes_s, "B/s").text,
+                       number_rate(machine->copy_bytes_s, "B/s").text);
     for (int64_t n = 0; n < machine->device_count; n++) print_device(to, &machine->devices[n]);
 }
 
@@ -301,7 +288,7 @@ static bool is_taken(const struct row *row) {
 static void print_counts(FILE *to, const struct view *view, const struct run *run) {
     int64_t counts[STATUS_COUNT + 1] = {0};
     for (int64_t n = 0; n < view->count; n++) counts[status_of(view->shown[n].row)]++;
-    fprintf(to, "\n**%lld row%s**", (long long)view->count, view->count == 1 ? "" : "s");
+    fprintf(to, "\n**%s**", number_count(view->count, "row").text);
     const char *separator = ": ";
     for (int status = 0; status <= STATUS_COUNT; status++) {
         if (counts[status] == 0) continue;
@@ -311,15 +298,13 @@ static void print_counts(FILE *to, const struct view *view, const struct run *ru
     }
     fputs(".\n", to);
     if (run->count > view->count)
-        fprintf(to,
-                "\n%lld earlier rows of the same kernel and problem were replaced by later "
-                "ones.\n",
-                (long long)(run->count - view->count));
+        fprintf(to, "\nReplaced by later rows of the same kernel and problem: %s.\n",
+                number_count(run->count - view->count, "row").text);
     if (run->torn > 0)
         fprintf(to,
-                "\n**The run is not complete:** its file ends torn (%lld unreadable line%s), "
-                "so it was killed. `attest run --resume` completes it.\n",
-                (long long)run->torn, run->torn == 1 ? "" : "s");
+                "\n**The run is not complete:** its file ends torn (%s), so it was killed. "
+                "`attest run --resume` completes it.\n",
+                number_count(run->torn, "unreadable line").text);
 }
 
 /* One line a kernel. */
@@ -372,18 +357,18 @@ static bool print_kernels(FILE *to, const struct view *view, const char *baselin
         tally_add(&tallies[at], &view->shown[n]);
     }
     qsort(tallies, (size_t)count, sizeof *tallies, tally_order);
-    fprintf(to,
-            "\n## Kernels\n\n| kernel | right | failed | refused | worst grade | worst block "
-            "rho | worst t_max | speed-up over `%s` |\n|---|--:|--:|--:|--:|--:|--:|--:|\n",
-            baseline);
+    print_markdown(
+        to,
+        "\n## Kernels\n\n| kernel | right | failed | refused | worst grade | worst block "
+        "rho | worst t_max | speed-up over `%s` |\n"
+        "|---|--:|--:|--:|--:|--:|--:|--:|\n",
+        baseline);
     for (int64_t n = 0; n < count; n++) {
         const struct tally *tally = &tallies[n];
-        fprintf(to, "| %s | %lld | %lld | %lld | %c | ", tally->kernel, (long long)tally->right,
-                (long long)tally->failed, (long long)tally->refused, tally->grade);
-        print_number(to, tally->rho_block);
-        fputs(" | ", to);
-        print_number(to, tally->t_max);
-        fputs(" | ", to);
+        print_markdown(to, "| %s | %lld | %lld | %lld | %c | %s | %s | ", tally->kernel,
+                       (long long)tally->right, (long long)tally->failed, (long long)tally->refused,
+                       tally->grade, number_plain(tally->rho_block).text,
+                       number_plain(tally->t_max).text);
         print_speedup(to, tally->log_count ? exp(tally->log_sum / (double)tally->log_count) : NAN);
         fputs(" |\n", to);
     }
@@ -398,8 +383,11 @@ static void print_failures(FILE *to, const struct view *view) {
         if (!is_failure(row)) continue;
         if (!any) fputs("\n## Failures\n", to);
         any = true;
-        fprintf(to, "\n- **%s** %s `%s`\n  %s\n", row->status, row->kernel, row->line, row->reason);
-        if (row->repeat[0]) fprintf(to, "\n  ```sh\n  %s\n  ```\n", row->repeat);
+        print_markdown(to, "\n- **%s** %s `%s`\n  %s\n", row->status, row->kernel, row->line,
+                       row->reason);
+        if (!text_given(row->repeat)) continue;
+        fputc('\n', to);
+        print_markdown_block(to, "  ", "sh", row->repeat);
     }
 }
 
@@ -411,13 +399,14 @@ static void print_warnings(FILE *to, const struct view *view) {
         if (!unstable && !row->bias_warning) continue;
         if (!any) fputs("\n## Warnings\n\n", to);
         any = true;
-        fprintf(to, "- %s `%s`:", row->kernel, row->line);
+        print_markdown(to, "- %s `%s`:", row->kernel, row->line);
         if (row->bias_warning) {
             fputs(" biased, mean(sign(o) error) is ", to);
-            print_number(to, row->deviation.bias);
+            fputs(number_plain(row->deviation.bias).text, to);
             fputs(" of the model's rms (at most 0.3 expected)", to);
         }
-        if (unstable) fprintf(to, "%s UNSTABLE %s", row->bias_warning ? ";" : "", row->reason);
+        if (unstable)
+            print_markdown(to, "%s UNSTABLE %s", row->bias_warning ? ";" : "", row->reason);
         fputc('\n', to);
     }
 }
@@ -425,7 +414,7 @@ static void print_warnings(FILE *to, const struct view *view) {
 static void print_refusals(FILE *to, const struct shown *shown, int64_t count) {
     for (int64_t n = 0; n < count; n++) {
         const struct row *row = shown[n].row;
-        if (is_refused(row)) fprintf(to, "\n%s refused: %s\n", row->kernel, row->reason);
+        if (is_refused(row)) print_markdown(to, "\n%s refused: %s\n", row->kernel, row->reason);
     }
 }
 
@@ -434,15 +423,14 @@ static void print_counted(FILE *to, const struct shown *shown, int64_t count) {
     for (int64_t n = 0; n < count; n++) {
         const struct row *row = shown[n].row;
         if (!is_estimated(row) || row->counted[0] == 0) continue;
-        const bool ended = row->counted[strlen(row->counted) - 1] == '\n';
-        fprintf(to, "\n%s, what the estimate is of:\n\n```\n%s%s```\n", row->kernel, row->counted,
-                ended ? "" : "\n");
+        print_markdown(to, "\n%s, what the estimate is of:\n\n", row->kernel);
+        print_markdown_block(to, "", "", row->counted);
     }
 }
 
 static void print_shapes(FILE *to, const struct row *row) {
-    fprintf(to, "%s · q, out [%lld, %lld, %lld, %lld]", row->dtype, (long long)row->batch,
-            (long long)row->q_heads, (long long)row->q_len, (long long)row->head_dim);
+    print_markdown(to, "%s · q, out [%lld, %lld, %lld, %lld]", row->dtype, (long long)row->batch,
+                   (long long)row->q_heads, (long long)row->q_len, (long long)row->head_dim);
     if (row->page_size > 0)
         fprintf(to, " · kv_cache [%lld, 2, %lld, %lld, %lld]", (long long)row->pages,
                 (long long)row->kv_heads, (long long)row->page_size, (long long)row->head_dim);
@@ -459,7 +447,7 @@ static void print_problem(FILE *to, const struct shown *shown, int64_t count) {
     /* A row that was judged knows all about its problem; one that was refused, only the line. */
     const struct row *row = shown[0].row;
     for (int64_t n = 0; n < count && row->deviation.elements == 0; n++) row = shown[n].row;
-    fprintf(to, "\n### `%s`\n\n", row->line);
+    print_markdown(to, "\n### `%s`\n\n", row->line);
     print_shapes(to, row);
     if (row->deviation.elements > 0 && keeps_lists(row)) {
         fprintf(to, " · kept ratio %.5g", row->kept_ratio);
@@ -467,11 +455,11 @@ static void print_problem(FILE *to, const struct shown *shown, int64_t count) {
     }
     if (row->flops > 0) {
         fputs(" · needs ", to);
-        print_rate(to, row->flops, "FLOP");
+        fputs(number_rate(row->flops, "FLOP").text, to);
         fputs(", ", to);
-        print_bytes(to, row->bytes);
+        fputs(number_bytes(row->bytes).text, to);
     }
-    if (row->file[0]) fprintf(to, " · file `%s`", row->file);
+    if (text_given(row->file)) print_markdown(to, " · file `%s`", row->file);
     fputc('\n', to);
 
     bool taken = false, timed = false, estimated = false;
@@ -496,7 +484,7 @@ bool report_markdown(FILE *to, const struct run *run, const struct report_option
     struct view view;
     bool ok = view_make(&view, run, options->baseline, fault);
     if (ok) {
-        fprintf(to, "# %s\n\n", options->name);
+        print_markdown(to, "# %s\n\n", options->name);
         print_machine(to, run);
         print_counts(to, &view, run);
         ok = print_kernels(to, &view, options->baseline, fault);
@@ -509,7 +497,7 @@ bool report_markdown(FILE *to, const struct run *run, const struct report_option
             const struct row *row = view.shown[begin].row;
             for (end = begin + 1; end < view.count; end++)
                 if (!same_problem(&view.shown[begin], &view.shown[end])) break;
-            if (strcmp(variant, row->variant) != 0) fprintf(to, "\n## %s\n", row->variant);
+            if (strcmp(variant, row->variant) != 0) print_markdown(to, "\n## %s\n", row->variant);
             variant = row->variant;
             print_problem(to, &view.shown[begin], end - begin);
         }
@@ -518,22 +506,9 @@ bool report_markdown(FILE *to, const struct run *run, const struct report_option
     return ok;
 }
 
-static void print_csv_text(FILE *to, const char *text) {
-    if (strpbrk(text, ",\"\r\n") == NULL) {
-        fputs(text, to);
-        return;
-    }
-    fputc('"', to);
-    for (; *text; text++) {
-        if (*text == '"') fputc('"', to);
-        fputc(*text, to);
-    }
-    fputc('"', to);
-}
-
 static void print_csv_value(FILE *to, const json_t *value) {
     if (json_is_string(value))
-        print_csv_text(to, json_string_value(value));
+        print_csv(to, json_string_value(value));
     else if (json_is_integer(value))
         fprintf(to, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
     else if (json_is_real(value))
@@ -545,7 +520,7 @@ static void print_csv_value(FILE *to, const json_t *value) {
 void report_csv(FILE *to, const struct run *run) {
     for (const struct row_field *field = row_fields; field->name; field++) {
         if (field > row_fields) fputc(',', to);
-        print_csv_text(to, field->name);
+        print_csv(to, field->name);
     }
     fputs("\r\n", to);
     for (int64_t n = 0; n < run->count; n++) {
@@ -580,8 +555,8 @@ bool report_json(json_t **json, const struct run *run, const struct report_optio
         json_object_set_new(statuses, shown->row->status, json_integer(before + 1));
     }
     free(view.shown);
-    *json = json_pack("{s:o, s:I, s:s, s:o, s:o}", "machine", machine_to_json(&run->machine),
-                      "torn", (json_int_t)run->torn, "baseline", options->baseline, "statuses",
-                      statuses, "rows", rows);
+    *json = json_pack("{s:o, s:I, s:o, s:o, s:o}", "machine", machine_to_json(&run->machine),
+                      "torn", (json_int_t)run->torn, "baseline", text_to_json(options->baseline),
+                      "statuses", statuses, "rows", rows);
     return true;
 }

@@ -112,6 +112,12 @@ int crew_run(const struct crew_task *task, int count) {
         if (member < 0) continue; /* a child of somebody else's */
         members[member] = 0;
         alive--;
+        /* Who reads the results has seen enough (output.h): that ends the program, not a row. */
+        if (WIFSIGNALED(status) && WTERMSIG(status) == SIGPIPE) {
+            crew_stop();
+            signal(SIGPIPE, SIG_DFL);
+            raise(SIGPIPE);
+        }
         const int exit_status = judge_end(status, how);
         if (how[0] != '\0') task->lost(task->context, member, how);
         if (exit_status > worst) worst = exit_status;

@@ -2,6 +2,7 @@
  * machine that fails ends the process, and the others take what is left. */
 #include "lane.h"
 #include "../judge/anchor.h"
+#include "../record/number.h"
 #include "../trial/client.h"
 #include "../trial/obtain.h"
 #include "../trial/sanitizer.h"
@@ -63,8 +64,8 @@ static bool too_large(struct lane *lane, const struct plugin *kernel, struct fau
     trial_describe(&row, kernel, &(struct fixture){.problem = lane->item->problem}, &lane->trial);
     snprintf(row.line, sizeof row.line, "%s", lane->item->line);
     snprintf(row.status, sizeof row.status, "%s", status_name(STATUS_OOM));
-    snprintf(row.reason, sizeof row.reason, "the problem needs %.1f GiB, %.1f GiB are free",
-             (double)lane->bytes / 1073741824, (double)host_memory_free() / 1073741824);
+    snprintf(row.reason, sizeof row.reason, "the problem needs %s, %s are free",
+             number_bytes((double)lane->bytes).text, number_bytes((double)host_memory_free()).text);
     return keep_row(lane, &row, fault);
 }
 
@@ -212,7 +213,7 @@ static void look_at_the_end(struct lane *lane, struct sanitizer *sanitizer) {
     char reason[256];
     const enum status found = sanitizer_look(sanitizer, reason);
     if (found == STATUS_PASS) return;
-    fprintf(stderr, "attest: after the last row: %s: %s\n", status_name(found), reason);
+    fault_say("after the last row: %s: %s", status_name(found), reason);
     if (status_exit(found) > lane->exit_status) lane->exit_status = status_exit(found);
 }
 

@@ -5,6 +5,7 @@
 #include "lane.h"
 #include "../worker/driver.h"
 #include "../worker/host.h"
+#include "../../oracle/text.h"
 
 #include <math.h>
 #include <signal.h>
@@ -16,22 +17,29 @@ enum { INTERRUPTED = 130 };
 
 /* Ctrl-C. Every finished row is in the file already, so there is nothing to finish: end the others,
  * say where the run is, leave. Only calls that are safe in a signal handler. */
-static char farewell[12288];
+static char *farewell; /* what a terminal shows, since it goes past stderr */
+static size_t farewell_bytes;
 
 static void leave(int signal_number) {
     (void)signal_number;
     crew_stop();
-    if (write(STDERR_FILENO, farewell, strlen(farewell)) < 0) _exit(INTERRUPTED);
+    if (write(STDERR_FILENO, farewell, farewell_bytes) < 0) _exit(INTERRUPTED);
     _exit(INTERRUPTED);
 }
 
 static void prepare_to_leave(const struct session *session) {
-    const char *command = session->machine.command;
-    const bool resumed = session->options.resume != NULL;
-    snprintf(farewell, sizeof farewell,
-             "\nattest: interrupted; what is done is in %s\nattest: to go on: %s%s%s\n",
-             session->writer.folder, command, resumed ? "" : " --resume ",
-             resumed ? "" : session->writer.folder);
+    const char *folder = session->writer.folder;
+    FILE *to = open_memstream(&farewell, &farewell_bytes);
+    if (to == NULL) return;
+    fputs("\nattest: interrupted; what is done is in ", to);
+    text_show(to, folder);
+    fprintf(to, "\nattest: to go on: %s", session->machine.command);
+    if (session->options.resume == NULL) {
+        fputs(" --resume ", to);
+        text_quote(to, folder);
+    }
+    fputc('\n', to);
+    if (fclose(to) != 0) return;
     static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
     for (size_t n = 0; n < sizeof signals / sizeof signals[0]; n++) {
         struct sigaction action;
@@ -80,8 +88,7 @@ static void lose_lane(void *context, int member, const char *how) {
         snprintf(what, sizeof what, " in%s%s %s", known ? " " : "",
                  known ? session->kernels.plugins[round->chosen[row.row]].id : "", item_name(item));
     }
-    fprintf(stderr, "attest: the process for %s ended: %s%s; --resume adds what is missing\n", name,
-            how, what);
+    fault_say("the process for %s ended: %s%s; --resume adds what is missing", name, how, what);
 }
 
 static bool run_round(struct session *session, enum attn_device kind, int *exit_status,
@@ -110,8 +117,8 @@ static bool run_round(struct session *session, enum attn_device kind, int *exit_
         const int status = well ? crew_run(&task, round.count) : 0;
         if (status > *exit_status) *exit_status = status;
         if (well && deal_left(round.deal) > 0)
-            fprintf(stderr, "attest: %lld rows were not run: no process is left for them\n",
-                    (long long)deal_left(round.deal));
+            fault_say("%lld rows were not run: no process is left for them",
+                      (long long)deal_left(round.deal));
         deal_free(round.deal);
     }
     free(round.chosen);

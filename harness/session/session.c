@@ -11,6 +11,7 @@
 #include "../../oracle/nearest.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -21,12 +22,11 @@ static const double cpu_probe_s = 1, device_probe_s = 2;
 
 /* By what the row is, so that no part needs to know another. */
 bool session_in_shard(const struct session *session, const char *kernel, const struct item *item) {
-    char key[1024];
+    char key[sizeof((struct plugin *)0)->id + PATH_MAX + sizeof item->line];
     const struct session_options *options = &session->options;
     if (options->shards == 0) return true;
-    const int length = snprintf(key, sizeof key, "%s\n%s", kernel, item_name(item));
-    return (int64_t)(XXH64(key, (size_t)length, 0) % (uint64_t)options->shards) ==
-           options->shard - 1;
+    snprintf(key, sizeof key, "%s\n%s", kernel, item_name(item));
+    return (int64_t)(XXH64(key, strlen(key), 0) % (uint64_t)options->shards) == options->shard - 1;
 }
 
 bool session_has(const struct session *session, const struct plugin *kernel,
@@ -36,7 +36,7 @@ bool session_has(const struct session *session, const struct plugin *kernel,
         if (!strcmp(row->kernel, kernel->id) && !strcmp(row->library_digest, kernel->digest) &&
             (item->file != NULL
                  ? !strcmp(row->fixture_digest, fixture_digest) && !strcmp(row->file, item->file)
-                 : !strcmp(row->line, item->line) && row->file[0] == '\0'))
+                 : !strcmp(row->line, item->line) && *row->file == '\0'))
             return true;
     }
     return false;
@@ -382,7 +382,7 @@ static int probe_cpu(void *context, int member) {
 
 static void lose_probe(void *context, int member, const char *how) {
     (void)context, (void)member;
-    fprintf(stderr, "attest: measuring the CPU's ceilings ended in %s\n", how);
+    fault_say("measuring the CPU's ceilings ended in %s", how);
 }
 
 static bool probe(struct session *session, struct fault *fault) {

@@ -1,7 +1,7 @@
 /* What a run prints while it goes. Rows are results and go to standard output: one line each, or
- * one JSON object; progress goes to standard error, as a bar when that is a terminal (then only
- * rows that did not pass get a line). The processes of a run (crew.h) share one `struct show`: each
- * call is one turn, so that lines stay whole and the counts are common. */
+ * one JSON object; progress goes to standard error, as a bar when that is a terminal. The processes
+ * of a run (crew.h) share one `struct show`: each call is one turn, so that lines stay whole and
+ * the counts are common. */
 #ifndef ATTEST_SHOW_H
 #define ATTEST_SHOW_H
 

@@ -170,7 +170,7 @@ Test(session, a_library_that_nobody_named_is_left_out_and_that_is_said_at_the_en
     const char *end = strstr(text, folder), *said = strstr(text, "attest: left out, because");
     cr_assert(status == FAULT_NOTHING, "%d: %s", status, text); /* none takes d128, or a prefill */
     cr_assert(end != NULL && said > end, "%s", text);
-    cr_assert(strstr(said, "cannot be loaded: cpu/decode_dies_loading_r1, cpu/decode_misn"), "%s",
+    cr_assert(strstr(said, "cannot be loaded: cpu/decode_dies_loading_r1, cpu/decode_marked"), "%s",
               text);
     free(text);
     test_folder_remove(folder);

@@ -55,9 +55,9 @@ bool devices_probe(struct machine_device *device, const char *program, const cha
     if (file == NULL) return true;
     fclose(file);
     json_t *reply = ask_worker(program,
-                               json_pack("{s:s, s:s, s:I, s:s, s:f}", "op", "probe", "device",
+                               json_pack("{s:s, s:s, s:I, s:o, s:f}", "op", "probe", "device",
                                          device->device, "device_index", (json_int_t)device->index,
-                                         "library", library, "seconds", seconds),
+                                         "library", path_to_json(library), "seconds", seconds),
                                60 + 10 * seconds, fault);
     if (reply == NULL) return false;
     take_ceilings(device, json_object_get(reply, "ceilings"));

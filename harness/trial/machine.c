@@ -3,6 +3,7 @@
 #include "machine.h"
 #include "../worker/host.h"
 #include "../../oracle/oracle.h"
+#include "../../oracle/text.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -105,15 +106,20 @@ static void describe_commit(struct machine *machine) {
     machine->dirty = git(status, changes, sizeof changes) && changes[0] != '\0';
 }
 
-/* The command line, quoted so that a shell reads it back; argv[0] is "attest run". */
-static void describe_command(char *text, size_t bytes, int argc, char **argv) {
-    size_t used = (size_t)snprintf(text, bytes, "%s", argc > 0 ? argv[0] : "");
-    for (int n = 1; n < argc && used < bytes; n++) {
-        const bool plain = argv[n][strspn(argv[n], "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRS"
-                                                   "TUVWXYZ0123456789_./,:=+-")] == '\0' &&
-                           argv[n][0] != '\0';
-        used += (size_t)snprintf(text + used, bytes - used, plain ? " %s" : " '%s'", argv[n]);
+/* As a shell reads it back; argv[0] is "attest run". */
+static const char *describe_command(int argc, char **argv) {
+    char *text = NULL;
+    size_t bytes;
+    FILE *to = open_memstream(&text, &bytes);
+    if (to == NULL) return "";
+    if (argc > 0) fputs(argv[0], to);
+    for (int n = 1; n < argc; n++) {
+        fputc(' ', to);
+        text_quote(to, argv[n]);
     }
+    const char *command = fclose(to) == 0 ? text_kept(text) : "";
+    free(text);
+    return command;
 }
 
 void machine_describe(struct machine *machine, int argc, char **argv) {
@@ -123,7 +129,7 @@ void machine_describe(struct machine *machine, int argc, char **argv) {
     strftime(machine->time, sizeof machine->time, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
     gethostname(machine->host, sizeof machine->host - 1);
     describe_commit(machine);
-    describe_command(machine->command, sizeof machine->command, argc, argv);
+    machine->command = describe_command(argc, argv);
     describe_cpu(machine->cpu);
     describe_isa(machine->isa);
     describe_os(machine->os);

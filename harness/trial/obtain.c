@@ -40,7 +40,7 @@ static bool unstored(const struct obtain_options *options, const struct fault *i
                      struct fault *fault) {
     *fault = *inner;
     if (options->must_store) return false;
-    fprintf(stderr, "attest: %s: it will be computed again next time\n", inner->text);
+    fault_say("%s: it will be computed again next time", inner->text);
     return true;
 }
 
@@ -98,7 +98,7 @@ static bool load_cached(struct fixture *fixture, const char *line, const char *p
         why = "it was drawn by another version of the generator";
     lap(&report->load_seconds, &begin);
     if (why == NULL) return true;
-    fprintf(stderr, "attest: '%s' in the cache is made anew: %s\n", line, why);
+    fault_say("'%s' in the cache is made anew: %s", line, why);
     fixture_free(fixture);
     return false;
 }
@@ -159,8 +159,8 @@ bool obtain_file(struct fixture *fixture, const char *path, const struct obtain_
                          : any             ? answer->row_count /* as someone chose them */
                                            : fixture->problem.rows;
     if (other)
-        fprintf(stderr, "attest: the answer in '%s' is by '%s' and is made anew by '%s'\n", path,
-                answer->oracle, ORACLE_VERSION);
+        fault_say("the answer in '%s' is by '%s' and is made anew by '%s'", path, answer->oracle,
+                  ORACLE_VERSION);
     report->cached = !options->again && answer_fits(fixture, rows);
     if (report->cached || answer_and_store(fixture, path, rows, options, report, fault))
         return true;

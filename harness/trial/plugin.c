@@ -8,6 +8,7 @@
 #include "../../fixtures/problem.h"
 #include "../../oracle/nearest.h"
 #include "../../oracle/rule.h"
+#include "../../oracle/text.h"
 
 #include <ctype.h>
 #include <dirent.h>
@@ -262,10 +263,13 @@ static const char *understand(struct plugin *plugin, const json_t *reply, char r
     if (!kernel_from_json(kernel, json_object_get(reply, "kernel")))
         return "its description names a device, variant or dtype that this program does not know";
     snprintf(plugin->name, sizeof plugin->name, "%s", kernel->name);
-    snprintf(plugin->change, sizeof plugin->change, "%s", kernel->change);
+    text_copy(plugin->change, sizeof plugin->change, kernel->change);
     kernel->name = kernel->change = NULL; /* the texts beside it outlive a copy of the struct */
-    char stem[80], expected[160];
-    stem_of(plugin->path, stem);
+    char file[80], stem[4 * sizeof file], expected[160];
+    stem_of(plugin->path, file);
+    json_t *text = text_to_json(file); /* as the name came */
+    snprintf(stem, sizeof stem, "%s", json_string_value(text));
+    json_decref(text);
     snprintf(expected, sizeof expected, "%s_%s_r%d",
              variant_name((enum attn_variant)kernel->variant), plugin->name, kernel->revision);
     if (strcmp(stem, expected) != 0) {
@@ -280,8 +284,8 @@ static const char *understand(struct plugin *plugin, const json_t *reply, char r
                  kernel->grade);
         return reason;
     }
-    snprintf(plugin->id, sizeof plugin->id, "%s/%s", device_name((enum attn_device)kernel->device),
-             stem);
+    snprintf(plugin->id, sizeof plugin->id, "%s/%.80s",
+             device_name((enum attn_device)kernel->device), expected);
     return NULL;
 }
 
@@ -312,7 +316,8 @@ static bool ask(struct plugin *plugin, struct client *client, const char *progra
     }
     plugin->trouble = STATUS_PASS;
     json_t *reply = client_ask(
-        client, json_pack("{s:s, s:s}", "op", "describe", "library", plugin->path), seconds);
+        client, json_pack("{s:s, s:o}", "op", "describe", "library", path_to_json(plugin->path)),
+        seconds);
     const char *why = reply != NULL ? understand(plugin, reply, reason) : NULL;
     if (why != NULL)
         set_trouble(plugin, STATUS_CRASH, why, "");
@@ -373,7 +378,7 @@ static bool describe(struct plugin *plugin, struct client *client, const char *p
 
 static void leave_out(struct plugin_list *list, const struct plugin *plugin) {
     const size_t used = strlen(list->left_out_names), room = sizeof list->left_out_names;
-    fprintf(stderr, "attest: kernel '%s' is left out: %s\n", plugin->path, plugin->why);
+    fault_say("kernel '%s' is left out: %s", plugin->path, plugin->why);
     if (used + strlen(plugin->id) + 8 < room)
         snprintf(list->left_out_names + used, room - used, "%s%s", used > 0 ? ", " : "",
                  plugin->id);
@@ -382,8 +387,8 @@ static void leave_out(struct plugin_list *list, const struct plugin *plugin) {
 
 void plugin_list_tell_left_out(const struct plugin_list *list) {
     if (list->left_out == 0) return;
-    fprintf(stderr, "attest: left out, because %s cannot be loaded: %s\n",
-            list->left_out > 1 ? "they" : "it", list->left_out_names);
+    fault_say("left out, because %s cannot be loaded: %s", list->left_out > 1 ? "they" : "it",
+              list->left_out_names);
 }
 
 static int by_path(const void *a, const void *b) {

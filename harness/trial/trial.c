@@ -6,6 +6,7 @@
 #include "../worker/host.h"
 #include "../worker/protocol.h"
 #include "../../oracle/clock.h"
+#include "../../oracle/text.h"
 
 #include <math.h>
 #include <signal.h>
@@ -86,11 +87,11 @@ static bool tell(struct trial *trial, const char *op, double seconds) {
 
 static bool load(struct trial *trial) {
     json_t *reply,
-        *request =
-            json_pack("{s:s, s:s, s:o, s:i, s:i, s:I}", "op", "load", "library",
-                      trial->plugin->path, "problem", problem_to_json(trial->view.problem),
-                      "threads", trial->threads, "device_index", (int)trial->options->device_index,
-                      "memory_max", (json_int_t)trial->options->memory_max);
+        *request = json_pack("{s:s, s:o, s:o, s:i, s:i, s:I}", "op", "load", "library",
+                             path_to_json(trial->plugin->path), "problem",
+                             problem_to_json(trial->view.problem), "threads", trial->threads,
+                             "device_index", (int)trial->options->device_index, "memory_max",
+                             (json_int_t)trial->options->memory_max);
     if (!trial_ask(trial, request, trial->options->watchdog_seconds, &reply)) return false;
     json_decref(reply);
     return true;
@@ -394,30 +395,37 @@ void trial_describe(struct row *row, const struct plugin *plugin, const struct f
     snprintf(row->change, sizeof row->change, "%s", plugin->change);
     snprintf(row->library_digest, sizeof row->library_digest, "%s", plugin->digest);
     snprintf(row->line, sizeof row->line, "%s", fixture->line);
-    snprintf(row->file, sizeof row->file, "%s", options->file != NULL ? options->file : "");
+    row->file = text_kept(options->file != NULL ? options->file : "");
+    row->repeat = "";
     snprintf(row->fixture_digest, sizeof row->fixture_digest, "%s", fixture->digest);
     snprintf(row->dtype, sizeof row->dtype, "%s", dtype_name((enum attn_dtype)problem->dtype));
 }
 
+/* An id is a glob. */
+static bool names_itself(const struct plugin *plugin) {
+    return plugin->found && getenv("ATTEST_KERNELS") == NULL &&
+           strpbrk(plugin->id, "*?[\\") == NULL;
+}
+
 static void describe_repeat(struct row *row, const struct plugin *plugin,
                             const struct trial_options *options) {
-    const bool by_id = plugin->found && getenv("ATTEST_KERNELS") == NULL;
-    int used = snprintf(row->repeat, sizeof row->repeat, "attest run '%s'",
-                        by_id ? plugin->id : plugin->path);
-    if (row->line[0] != '\0') /* "": it is no problem's row, but how the kernel was loaded */
-        used += snprintf(row->repeat + used, sizeof row->repeat - (size_t)used,
-                         row->file[0] ? " -f '%s'" : " %s", row->file[0] ? row->file : row->line);
-    if (options->threads > 0 && (size_t)used < sizeof row->repeat)
-        used += snprintf(row->repeat + used, sizeof row->repeat - (size_t)used, " --threads %d",
-                         options->threads);
-    if (!options->poison && (size_t)used < sizeof row->repeat)
-        used += snprintf(row->repeat + used, sizeof row->repeat - (size_t)used, " --no-poison");
-    if (options->device_index > 0 && (size_t)used < sizeof row->repeat)
-        used += snprintf(row->repeat + used, sizeof row->repeat - (size_t)used, " --device %s:%lld",
-                         row->device, (long long)options->device_index);
-    if (options->sanitizer != NULL && (size_t)used < sizeof row->repeat)
-        snprintf(row->repeat + used, sizeof row->repeat - (size_t)used, " --sanitize %s",
-                 options->sanitizer->tool);
+    char *command = NULL;
+    size_t bytes;
+    FILE *to = open_memstream(&command, &bytes);
+    if (to == NULL) return;
+    fputs("attest run ", to);
+    text_quote(to, names_itself(plugin) ? plugin->id : plugin->path);
+    if (*row->file || *row->line) { /* else it is no problem's row, but how the kernel was loaded */
+        fputs(*row->file ? " -f " : " ", to);
+        text_quote(to, *row->file ? row->file : row->line);
+    }
+    if (options->threads > 0) fprintf(to, " --threads %d", options->threads);
+    if (!options->poison) fputs(" --no-poison", to);
+    if (options->device_index > 0)
+        fprintf(to, " --device %s:%lld", row->device, (long long)options->device_index);
+    if (options->sanitizer != NULL) fprintf(to, " --sanitize %s", options->sanitizer->tool);
+    if (fclose(to) == 0) row->repeat = text_kept(command);
+    free(command);
 }
 
 static void conclude(struct trial *trial) {

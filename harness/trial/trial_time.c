@@ -3,6 +3,7 @@
 #include "devices.h"
 #include "probe.h"
 #include "trial_inside.h"
+#include "../record/number.h"
 #include "../worker/host.h"
 
 #include <math.h>
@@ -178,14 +179,15 @@ static bool beyond(const struct trial *trial, const struct machine *machine, cha
                          strcmp(row->dtype, "f32") != 0 && strstr(machine->isa, "bf16") != NULL;
     const double flops = ceiling.flops * (doubled ? 2 : 1);
     if (flops > 0 && row->tflops * 1e12 > physics_margin * flops) {
-        snprintf(text, 128, "%.3g TFLOP/s, the machine has %.3g", row->tflops, flops * 1e-12);
+        snprintf(text, 128, "%s, the machine has %s",
+                 number_rate(row->tflops * 1e12, "FLOP/s").text, number_rate(flops, "FLOP/s").text);
         return true;
     }
     const bool uncached = row->cold.copies > 0 || row->bytes > 8 * ceiling.cache_bytes;
     if (ceiling.read_bytes_s > 0 && row->cold.n > 0 && uncached &&
         row->gbs * 1e9 > physics_margin * ceiling.read_bytes_s) {
-        snprintf(text, 128, "%.3g GB/s, the machine reads %.3g", row->gbs,
-                 ceiling.read_bytes_s * 1e-9);
+        snprintf(text, 128, "%s, the machine reads %s", number_rate(row->gbs * 1e9, "B/s").text,
+                 number_rate(ceiling.read_bytes_s, "B/s").text);
         return true;
     }
     return false;
@@ -228,11 +230,11 @@ static void doubt_timing(struct trial *trial) {
     const struct timing *warm = &row->warm;
     if (!strcmp(warm->stop, "cap") && warm->n >= trial->options->plan.samples_min &&
         warm->q3_us - warm->q1_us > unstable_spread * warm->median_us)
-        trial_end(trial, STATUS_UNSTABLE, "half of %lld launches took %.3g to %.3g us",
-                  (long long)warm->n, warm->q1_us, warm->q3_us);
+        trial_end(trial, STATUS_UNSTABLE, "half of %lld launches took %s to %s", (long long)warm->n,
+                  number_time(warm->q1_us).text, number_time(warm->q3_us).text);
     if (!strcmp(warm->how, "graph") && warm->median_us > replay_factor * row->single_us + replay_us)
-        trial_end(trial, STATUS_UNSTABLE, "%.3g us a launch when replayed, %.3g us alone",
-                  warm->median_us, row->single_us);
+        trial_end(trial, STATUS_UNSTABLE, "%s a launch when replayed, %s alone",
+                  number_time(warm->median_us).text, number_time(row->single_us).text);
 }
 
 void trial_rate(struct trial *trial) {

@@ -176,7 +176,7 @@ Test(doctor, a_library_that_cannot_be_loaded_is_a_warning) {
     snprintf(kernels, sizeof kernels, "%s/../odd:%s", verb_kernels(), verb_kernels());
     setenv("ATTEST_KERNELS", kernels, 1);
     char *text = OUTPUT(verb_doctor, &status, "doctor");
-    cr_assert(strstr(text, "; cannot be loaded: cpu/decode_dies_loading_r1, ") != NULL, "%s", text);
+    cr_assert(strstr(text, "cpu/decode_dies_loading_r1") != NULL, "%s", text);
     free(text);
     json_t *checks = JSON(verb_doctor, &status, "doctor", "--json");
     cr_assert(strcmp(state_of(checks, "kernels"), "warning") == 0);
@@ -238,8 +238,8 @@ Test(fuzz, a_crash_is_told_with_the_command_that_repeats_it) {
     char *text =
         OUTPUT(verb_fuzz, &status, "fuzz", "--count", "30", "--kernels", "decode_crashes_*");
     cr_assert(status == EXIT_CRASH);
-    cr_assert(strstr(text, "CRASH cpu/decode_crashes_r1 ") == text);
-    cr_assert(strstr(text, "\n  repeat: attest run ") != NULL);
+    cr_assert(strstr(text, "CRASH  cpu/decode_crashes_r1") == text);
+    cr_assert(strstr(text, "\n    repeat: attest run ") != NULL);
     free(text);
 }
 
@@ -369,7 +369,7 @@ Test(probe, prints_a_table_and_says_what_it_could_not_measure) {
     int status;
     use_standins();
     char *text = OUTPUT(verb_probe, &status, "probe", "--seconds", "0.1");
-    cr_assert(status == 0 && strstr(text, "cuda:1") != NULL && strstr(text, "2000.0 GB/s"), "%s",
+    cr_assert(status == 0 && strstr(text, "cuda:1") != NULL && strstr(text, "2.00 TB/s"), "%s",
               text);
     free(text);
     setenv("ATTEST_PROBES", "/nonexistent", 1);

@@ -7,6 +7,7 @@
 #include "../session/select.h"
 #include "../trial/obtain.h"
 #include "../verb.h"
+#include "../worker/protocol.h"
 #include "../../fixtures/fixture.h"
 
 #include <jansson.h>
@@ -228,14 +229,7 @@ static bool is_picked(const struct entry *entry, const struct options *options) 
 }
 
 static void print_amount(int64_t count, const char *what, int64_t bytes) {
-    printf("%lld %s%s, ", (long long)count, what, count == 1 ? "" : "s");
-    print_bytes(stdout, (double)bytes);
-}
-
-static void print_json(json_t *json) {
-    json_dumpf(json, stdout, JSON_INDENT(2));
-    putchar('\n');
-    json_decref(json);
+    printf("%s, %s", number_count(count, what).text, number_bytes((double)bytes).text);
 }
 
 static void sum_up(const struct cache *cache, bool as_json) {
@@ -245,13 +239,16 @@ static void sum_up(const struct cache *cache, bool as_json) {
         bytes[cache->entries[n].state != CURRENT] += cache->entries[n].bytes;
     }
     if (as_json) {
-        print_json(json_pack("{s:s, s:I, s:I, s:I, s:I, s:I}", "folder", cache->folder, "fixtures",
-                             (json_int_t)counts[0], "bytes", (json_int_t)bytes[0], "stale",
-                             (json_int_t)counts[1], "stale_bytes", (json_int_t)bytes[1], "others",
-                             (json_int_t)cache->others));
+        print_json(stdout,
+                   json_pack("{s:o, s:I, s:I, s:I, s:I, s:I}", "folder",
+                             path_to_json(cache->folder), "fixtures", (json_int_t)counts[0],
+                             "bytes", (json_int_t)bytes[0], "stale", (json_int_t)counts[1],
+                             "stale_bytes", (json_int_t)bytes[1], "others",
+                             (json_int_t)cache->others),
+                   JSON_INDENT(2));
         return;
     }
-    printf("%s: ", cache->folder);
+    print_plain(stdout, "%s: ", cache->folder);
     print_amount(counts[0], "fixture", bytes[0]);
     putchar('\n');
     if (counts[1] > 0) {
@@ -265,27 +262,24 @@ static void list(const struct cache *cache, const struct options *options) {
     json_t *listing = json_array();
     for (int64_t n = 0; n < cache->count; n++) {
         const struct entry *entry = &cache->entries[n];
-        char line[NAME_MAX + 1], used[32], size[32] = "";
+        char line[NAME_MAX + 1], used[32];
         struct tm day;
         if (!is_picked(entry, options)) continue;
         line_of(entry, line);
         strftime(used, sizeof used, "%Y-%m-%d", localtime_r(&entry->used, &day));
         if (options->json) {
-            json_array_append_new(listing, json_pack("{s:s, s:I, s:s, s:s}", "line", line, "bytes",
-                                                     (json_int_t)entry->bytes, "used", used,
-                                                     "state", states[entry->state]));
+            json_array_append_new(listing,
+                                  json_pack("{s:o, s:I, s:s, s:s}", "line", text_to_json(line),
+                                            "bytes", (json_int_t)entry->bytes, "used", used,
+                                            "state", states[entry->state]));
             continue;
         }
-        FILE *text = fmemopen(size, sizeof size, "w");
-        if (text != NULL) {
-            print_bytes(text, (double)entry->bytes);
-            fclose(text);
-        }
-        printf("%9s  %s  %s%s%s\n", size, used, line, entry->state != CURRENT ? "  " : "",
-               entry->state != CURRENT ? states[entry->state] : "");
+        print_plain(stdout, "%9s  %s  %s%s%s\n", number_bytes((double)entry->bytes).text, used,
+                    line, entry->state != CURRENT ? "  " : "",
+                    entry->state != CURRENT ? states[entry->state] : "");
     }
     if (options->json)
-        print_json(listing);
+        print_json(stdout, listing, JSON_INDENT(2));
     else
         json_decref(listing);
 }
@@ -307,7 +301,9 @@ static bool clean(const struct cache *cache, const struct options *options, stru
     }
     if (options->json) {
         print_json(
-            json_pack("{s:I, s:I}", "removed", (json_int_t)count, "bytes", (json_int_t)bytes));
+            stdout,
+            json_pack("{s:I, s:I}", "removed", (json_int_t)count, "bytes", (json_int_t)bytes),
+            JSON_INDENT(2));
         return well;
     }
     fputs("removed ", stdout);

@@ -1,15 +1,16 @@
 /* attest compare: two runs, or two kernels within one, row by row. */
 #include "../report/compare.h"
+#include "../report/print.h"
 #include "../report/row_set.h"
 #include "../verb.h"
 
 #include <string.h>
 
-enum { OPTION_KERNELS = 256, OPTION_COLD, OPTION_JSON };
+enum { OPTION_KERNELS = 256, OPTION_COLD, OPTION_JSON, OPTION_MARKDOWN };
 
 struct options {
     struct compare_options compare;
-    bool json;
+    bool json, markdown;
     const char *runs[2];
     int run_count;
 };
@@ -20,7 +21,8 @@ static const struct argp_option argp_options[] = {
      "two",
      0},
     {"cold", OPTION_COLD, NULL, 0, "compare cold timings instead of warm ones", 0},
-    {"json", OPTION_JSON, NULL, 0, "one object instead of Markdown", 0},
+    {"json", OPTION_JSON, NULL, 0, "one object instead of columns", 0},
+    {"markdown", OPTION_MARKDOWN, NULL, 0, "tables in Markdown instead of columns", 0},
     {0},
 };
 
@@ -41,6 +43,9 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
         return 0;
     case OPTION_JSON:
         options->json = true;
+        return 0;
+    case OPTION_MARKDOWN:
+        options->markdown = true;
         return 0;
     case ARGP_KEY_ARG:
         if (options->run_count == 2) argp_error(state, "two runs at most: '%s'", argument);
@@ -93,17 +98,14 @@ static int compare(int argc, char **argv) {
                        comparison.redrawn > 0 ? "; lines agree, but the inputs changed" : "");
     }
     if (ok && options.json) {
-        json_t *json = compare_json(&comparison);
-        json_dumpf(json, stdout, JSON_INDENT(2));
-        putchar('\n');
-        json_decref(json);
+        print_json(stdout, compare_json(&comparison), JSON_INDENT(2));
     } else if (ok) {
         compare_print(stdout, &comparison, one ? options.compare.kernels_before : before_name,
-                      one ? options.compare.kernels_after : after_name);
+                      one ? options.compare.kernels_after : after_name, options.markdown);
     }
     const int status = !ok ? fault_tell(&fault) : comparison.regressions > 0 ? EXIT_REGRESSION : 0;
     if (ok && comparison.machines_differ[0])
-        fprintf(stderr, "attest: the machines differ: %s\n", comparison.machines_differ);
+        fault_say("the machines differ: %s", comparison.machines_differ);
     compare_free(&comparison);
     run_free(&before);
     run_free(&after);

@@ -1,5 +1,7 @@
 /* attest doctor: what this machine has, what it lacks, and what to do about it. Each check is one
  * function that adds lines; only those that keep attest from running decide the exit status. */
+#define _GNU_SOURCE
+#include "../report/table.h"
 #include "../trial/machine.h"
 #include "../trial/obtain.h"
 #include "../trial/trial.h"
@@ -14,7 +16,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-enum { OPTION_JSON = 256, FREE_GIB_MIN = 4 };
+enum { OPTION_JSON = 256, FREE_GIB_MIN = 4, DETAIL_AT = 20 };
 
 static const struct argp_option argp_options[] = {
     {"json", OPTION_JSON, NULL, 0, "an array of checks", 0},
@@ -52,14 +54,16 @@ static void note(json_t *checks, enum state state, const char *what, const char 
 static void note(json_t *checks, enum state state, const char *what, const char *advice,
                  const char *format, ...) {
     static const char *const names[] = {"ok", "absent", "warning", "missing"};
-    char detail[1024];
+    char *detail = NULL;
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(detail, sizeof detail, format, arguments);
+    if (vasprintf(&detail, format, arguments) < 0) detail = NULL;
     va_end(arguments);
     json_array_append_new(checks,
-                          json_pack("{s:s, s:s, s:s, s:s}", "state", names[state], "what", what,
-                                    "detail", detail, "advice", advice != NULL ? advice : ""));
+                          json_pack("{s:s, s:s, s:o, s:s}", "state", names[state], "what", what,
+                                    "detail", text_to_json(detail != NULL ? detail : ""), "advice",
+                                    advice != NULL ? advice : ""));
+    free(detail);
 }
 
 static const char *read_setting(const char *path, char text[128]) {
@@ -77,7 +81,8 @@ static void check_machine(json_t *checks, const struct machine *machine) {
     const double gib = 1 << 30, free_gib = (double)host_memory_free() / gib;
     note(checks, free_gib < FREE_GIB_MIN ? WARNING : OK, "memory",
          free_gib < FREE_GIB_MIN ? "the seed suite at full size takes up to 4 GiB" : NULL,
-         "%.1f GiB, %.1f GiB free", machine->memory_bytes / gib, free_gib);
+         "%s, %s free", number_bytes(machine->memory_bytes).text,
+         number_bytes(free_gib * gib).text);
 }
 
 /* OpenBLAS that is older than the CPU falls back to its Haswell kernels; Zen's are the same. */
@@ -125,7 +130,7 @@ static void check_cache(json_t *checks) {
     note(checks, free_gib < FREE_GIB_MIN ? WARNING : OK, "cache",
          free_gib < FREE_GIB_MIN ? "the seed suite takes 2 GiB: set ATTEST_CACHE to a larger disk"
                                  : NULL,
-         "%s, %.1f GiB free", path, free_gib);
+         "%s, %s free", path, number_bytes(free_gib * (1 << 30)).text);
 }
 
 static void check_kernels(json_t *checks, struct plugin_list *kernels) {
@@ -152,8 +157,8 @@ static void check_kernels(json_t *checks, struct plugin_list *kernels) {
 static void check_suites(json_t *checks, struct suite *smoke) {
     struct fault fault = {0};
     if (suite_read(smoke, verb_suites(), "smoke", &fault) && smoke->count > 0)
-        note(checks, OK, "suites", NULL, "%s; smoke has %lld problems", verb_suites(),
-             (long long)smoke->count);
+        note(checks, OK, "suites", NULL, "%s; smoke has %s", verb_suites(),
+             number_count(smoke->count, "problem").text);
     else
         note(checks, MISSING, "suites", "set ATTEST_SUITES to their folder", "%s",
              fault.text[0] ? fault.text : "smoke has no problems");
@@ -228,10 +233,11 @@ static void print_checks(const json_t *checks) {
     const json_t *check;
     json_array_foreach(checks, index, check) {
         const char *advice = json_string_value(json_object_get(check, "advice"));
-        printf("%-8s %-10s %s\n", json_string_value(json_object_get(check, "state")),
-               json_string_value(json_object_get(check, "what")),
-               json_string_value(json_object_get(check, "detail")));
-        if (*advice) printf("%-8s %-10s -> %s\n", "", "", advice);
+        printf("%-8s %-10s ", json_string_value(json_object_get(check, "state")),
+               json_string_value(json_object_get(check, "what")));
+        print_words(stdout, DETAIL_AT, DETAIL_AT, "%s",
+                    json_string_value(json_object_get(check, "detail")));
+        if (*advice) print_words(stdout, 0, DETAIL_AT, "%*s-> %s", DETAIL_AT, "", advice);
     }
 }
 
@@ -252,8 +258,7 @@ static int doctor(int argc, char **argv) {
     check_timing(checks);
     if (able(checks)) check_trial(checks, &kernels, &smoke);
     if (json) {
-        json_dumpf(checks, stdout, JSON_INDENT(2));
-        putchar('\n');
+        print_json(stdout, json_incref(checks), JSON_INDENT(2));
     } else {
         print_checks(checks);
     }

@@ -3,6 +3,7 @@
  * the same kernel fails on it. */
 #include "fuzz.h"
 #include "../report/row_set.h"
+#include "../report/table.h"
 #include "../trial/obtain.h"
 #include "../trial/trial.h"
 #include "../verb.h"
@@ -158,9 +159,15 @@ static void report_row(struct fuzz *fuzz, const struct row *row, const char *shr
     json_object_set_new(failure, "shrunk", json_string(shrunk));
     json_array_append_new(fuzz->failures, failure);
     if (fuzz->options.json) return;
-    printf("%s %s %s\n  %s\n  repeat: %s\n", row->status, row->kernel, row->line, row->reason,
-           row->repeat);
-    if (*shrunk != '\0') printf("  for a suite:\n%s # %s %s\n", shrunk, row->kernel, row->status);
+    struct print_line line = {.to = stdout};
+    print_piece(&line, "%s", row->status);
+    print_piece(&line, "%s", row->kernel);
+    if (*row->line) print_piece(&line, "%s", row->line);
+    print_line_end(&line);
+    print_words(stdout, 0, 4, "    %s", row->reason);
+    print_plain(stdout, "    repeat: %s\n", row->repeat);
+    if (*shrunk)
+        print_plain(stdout, "    for a suite:\n%s # %s %s\n", shrunk, row->kernel, row->status);
     fflush(stdout);
 }
 
@@ -276,11 +283,11 @@ static void fuzz_all(struct fuzz *fuzz) {
         fuzz->threads = options->threads > 0 ? options->threads : n % 4 == 3 ? 2 + n / 4 % 3 : 1;
         try_line(fuzz, line);
         if (talks && n % 10 == 9)
-            fprintf(stderr, "\r%lld problems, %lld right, %lld wrong, %lld dead",
-                    (long long)fuzz->lines, (long long)fuzz->right, (long long)fuzz->wrong,
-                    (long long)fuzz->dead);
+            dprintf(STDERR_FILENO, "\r%s, %lld right, %lld wrong, %lld dead",
+                    number_count(fuzz->lines, "problem").text, (long long)fuzz->right,
+                    (long long)fuzz->wrong, (long long)fuzz->dead);
     }
-    if (talks) fputs("\r\033[K", stderr);
+    if (talks) dprintf(STDERR_FILENO, "\r\033[K");
 }
 
 static void print_summary(struct fuzz *fuzz) {
@@ -291,16 +298,16 @@ static void print_summary(struct fuzz *fuzz) {
             (json_int_t)fuzz->refused, "wrong", (json_int_t)fuzz->wrong, "dead",
             (json_int_t)fuzz->dead, "answers_checked", (json_int_t)fuzz->answers_checked,
             "answers_wrong", (json_int_t)fuzz->answers_wrong, "failures", fuzz->failures);
-        json_dumpf(json, stdout, JSON_INDENT(2));
-        putchar('\n');
-        json_decref(json);
+        print_json(stdout, json, JSON_INDENT(2));
         return;
     }
-    printf("seed %llu: %lld problems, %lld rows right, %lld refused, %lld wrong, %lld dead; %lld "
-           "answers checked against the definition, %lld differ\n",
-           (unsigned long long)fuzz->options.seed, (long long)fuzz->lines, (long long)fuzz->right,
-           (long long)fuzz->refused, (long long)fuzz->wrong, (long long)fuzz->dead,
-           (long long)fuzz->answers_checked, (long long)fuzz->answers_wrong);
+    print_words(stdout, 0, 4,
+                "seed %llu: %s, %s right, %lld refused, %lld wrong, %lld dead; %s checked against "
+                "the definition, %lld differ",
+                (unsigned long long)fuzz->options.seed, number_count(fuzz->lines, "problem").text,
+                number_count(fuzz->right, "row").text, (long long)fuzz->refused,
+                (long long)fuzz->wrong, (long long)fuzz->dead,
+                number_count(fuzz->answers_checked, "answer").text, (long long)fuzz->answers_wrong);
 }
 
 /* Whether each glob had a kernel that was judged; without globs, whether any was. */

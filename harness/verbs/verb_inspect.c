@@ -1,6 +1,7 @@
 /* attest inspect: what attest takes a file to be, before anything is computed from it: every
  * dataset, what was assumed where the file says nothing, and what looks like another layout. The
  * words are made once, as JSON, and printed from there. */
+#include "../report/print.h"
 #include "../verb.h"
 #include "../../fixtures/fixture.h"
 #include "../../fixtures/names.h"
@@ -258,30 +259,32 @@ static void print_rows(const json_t *rows) {
 static void print_answer(const json_t *answer, const char *path, long long q_len) {
     const char *state = text_in(answer, "state");
     if (json_object_get(answer, "oracle") == NULL) {
-        printf("  answer    %s: `attest oracle %s` computes it\n", state, path);
+        print_plain(stdout, "  answer    %s: `attest oracle %s` computes it\n", state, path);
         return;
     }
-    printf("  answer    %s: %lld of %lld rows a head, '%s', %s\n", state, count_in(answer, "rows"),
-           q_len, text_in(answer, "oracle"), text_in(answer, "blas"));
+    print_plain(stdout, "  answer    %s: %lld of %lld rows a head, '%s', %s\n", state,
+                count_in(answer, "rows"), q_len, text_in(answer, "oracle"),
+                text_in(answer, "blas"));
     if (strcmp(state, "current") != 0)
-        printf("            this program has '%s', and makes it anew when it is asked for\n",
-               ORACLE_VERSION);
+        print_plain(stdout,
+                    "            this program has '%s', and makes it anew when it is asked for\n",
+                    ORACLE_VERSION);
 }
 
 static void print_text(const json_t *json) {
     size_t n, d;
     json_t *item, *size;
-    printf("%s\n  variant   %s of %s\n  line      %s\n  digest    %s\n", text_in(json, "file"),
-           text_in(json, "variant"), text_in(json, "dtype"), text_in(json, "line"),
-           text_in(json, "digest"));
+    print_plain(stdout, "%s\n  variant   %s of %s\n  line      %s\n  digest    %s\n",
+                text_in(json, "file"), text_in(json, "variant"), text_in(json, "dtype"),
+                text_in(json, "line"), text_in(json, "digest"));
     print_sizes(json_object_get(json, "sizes"));
     print_rows(json_object_get(json, "rows"));
     json_array_foreach(json_object_get(json, "traits"), n, item) {
-        printf("  %-9s %s\n", text_in(item, "trait"), text_in(item, "meaning"));
+        print_plain(stdout, "  %-9s %s\n", text_in(item, "trait"), text_in(item, "meaning"));
     }
     printf("  scale     %.17g\n", json_real_value(json_object_get(json, "scale")));
     json_array_foreach(json_object_get(json, "datasets"), n, item) {
-        printf("  dataset   %-16s %s [", text_in(item, "name"), text_in(item, "type"));
+        print_plain(stdout, "  dataset   %-16s %s [", text_in(item, "name"), text_in(item, "type"));
         json_array_foreach(json_object_get(item, "shape"), d, size) {
             printf("%s%lld", d > 0 ? ", " : "", (long long)json_integer_value(size));
         }
@@ -290,10 +293,10 @@ static void print_text(const json_t *json) {
     print_answer(json_object_get(json, "answer"), text_in(json, "file"),
                  count_in(json_object_get(json, "sizes"), "q_len"));
     json_array_foreach(json_object_get(json, "assumed"), n, item) {
-        printf("  assumed   %s\n", json_string_value(item));
+        print_plain(stdout, "  assumed   %s\n", json_string_value(item));
     }
     json_array_foreach(json_object_get(json, "hints"), n, item) {
-        printf("  hint      %s\n", json_string_value(item));
+        print_plain(stdout, "  hint      %s\n", json_string_value(item));
     }
 }
 

@@ -2,7 +2,7 @@
  * as they are with --json, and otherwise as aligned columns under those keys, or as a table. */
 #include "coverage.h"
 #include "../record/record.h"
-#include "../report/print.h"
+#include "../report/table.h"
 #include "../session/targets.h"
 #include "../trial/devices.h"
 #include "../trial/plugin.h"
@@ -137,20 +137,21 @@ static json_t *list_kernels(const struct options *options, struct fault *fault) 
         const struct plugin *plugin = &list.plugins[n];
         const struct attn_kernel *kernel = &plugin->kernel;
         if (plugin->trouble != STATUS_PASS) {
-            fprintf(stderr, "attest: kernel '%s' cannot be loaded: %s: %s\n", plugin->path,
-                    status_name(plugin->trouble), plugin->why);
+            fault_say("kernel '%s' cannot be loaded: %s: %s", plugin->path,
+                      status_name(plugin->trouble), plugin->why);
             fault->code = (enum fault_code)EXIT_CRASH;
             continue;
         }
         char traits[NAMES_BYTES], dtypes[NAMES_BYTES], grade[2] = {(char)kernel->grade, 0};
         trait_names(kernel->traits, traits);
         dtype_names(kernel->dtypes, dtypes);
-        json_array_append_new(
-            listing, json_pack("{s:s, s:s, s:s, s:i, s:s, s:s, s:s, s:i, s:s}", "kernel",
-                               plugin->id, "device", device_name(kernel->device), "variant",
-                               variant_name(kernel->variant), "revision", kernel->revision, "grade",
-                               grade, "dtypes", dtypes, "traits", traits, "d_max",
-                               kernel->head_dim_max, "change", plugin->change));
+        json_array_append_new(listing, json_pack("{s:o, s:s, s:s, s:i, s:s, s:s, s:i, s:s, s:o}",
+                                                 "kernel", text_to_json(plugin->id), "device",
+                                                 device_name(kernel->device), "variant",
+                                                 variant_name(kernel->variant), "revision",
+                                                 kernel->revision, "grade", grade, "dtypes", dtypes,
+                                                 "d_max", kernel->head_dim_max, "traits", traits,
+                                                 "change", text_to_json(plugin->change)));
     }
     plugin_list_tell_left_out(&list);
     plugin_list_free(&list);
@@ -180,8 +181,9 @@ static json_t *list_suites(const struct options *options, struct fault *fault) {
         *strrchr(entries[n]->d_name, '.') = 0;
         ok = ok && suite_read(&suite, verb_suites(), entries[n]->d_name, fault);
         if (ok)
-            json_array_append_new(listing, json_pack("{s:s, s:I}", "suite", entries[n]->d_name,
-                                                     "problems", (json_int_t)suite.count));
+            json_array_append_new(listing,
+                                  json_pack("{s:o, s:I}", "suite", text_to_json(entries[n]->d_name),
+                                            "problems", (json_int_t)suite.count));
         suite_free(&suite);
         free(entries[n]);
     }
@@ -203,8 +205,9 @@ static json_t *list_traits(const struct options *options, struct fault *fault) {
 
 static void add_device(json_t *listing, const char *device, bool here, const char *name,
                        const char *driver) {
-    json_array_append_new(listing, json_pack("{s:s, s:s, s:s, s:s}", "device", device, "here",
-                                             here ? "yes" : "no", "name", name, "driver", driver));
+    json_array_append_new(listing, json_pack("{s:s, s:s, s:o, s:o}", "device", device, "here",
+                                             here ? "yes" : "no", "name", text_to_json(name),
+                                             "driver", text_to_json(driver)));
 }
 
 /* As `run --device` takes them. */
@@ -349,68 +352,40 @@ static json_t *list_coverage(const struct options *options, struct fault *fault)
     return options->json ? coverage_to_json(&coverage) : coverage_to_listing(&coverage);
 }
 
-static const char *cell_text(const json_t *value, char buffer[32]) {
-    if (json_is_string(value)) return json_string_value(value);
-    buffer[0] = 0;
+static void add_cell(struct table *table, const json_t *value) {
     if (json_is_integer(value))
-        snprintf(buffer, 32, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
+        table_add(table, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
     else if (json_is_real(value))
-        snprintf(buffer, 32, "%g", json_real_value(value));
-    return buffer;
+        table_add(table, "%g", json_real_value(value));
+    else
+        table_add(table, "%s", json_is_string(value) ? json_string_value(value) : "");
 }
 
-/* Two spaces between columns, none after the last. */
-static void print_columns(json_t *listing) {
-    json_t *first = json_array_get(listing, 0);
-    const char *key;
-    json_t *value, *row;
-    size_t index;
-    char buffer[32];
-    int widths[16] = {0}, column = 0;
-    json_object_foreach(first, key, value) {
-        widths[column] = (int)strlen(key);
-        json_array_foreach(listing, index, row) {
-            const int width = (int)strlen(cell_text(json_object_get(row, key), buffer));
-            if (width > widths[column]) widths[column] = width;
-        }
-        column++;
-    }
-    const int last = column - 1;
-    column = 0;
-    json_object_foreach(first, key, value) {
-        printf("%-*s%s", column < last ? widths[column] : 0, key, column < last ? "  " : "\n");
-        column++;
-    }
-    json_array_foreach(listing, index, row) {
-        column = 0;
-        json_object_foreach(first, key, value) {
-            printf("%-*s%s", column < last ? widths[column] : 0,
-                   cell_text(json_object_get(row, key), buffer), column < last ? "  " : "\n");
-            column++;
-        }
-    }
+static bool is_left_out(const char *const *names, const char *key) {
+    while (*names != NULL && strcmp(*names, key) != 0) names++;
+    return *names != NULL;
 }
 
-static void print_markdown(json_t *listing) {
-    json_t *first = json_array_get(listing, 0);
-    const char *key;
-    json_t *value, *row;
+/* Columns leave out what the kernel's id says already. */
+static void print_listing(const json_t *listing, bool markdown) {
+    static const char *const all[] = {NULL};
+    static const char *const told[] = {"device", "variant", "revision", NULL};
+    json_t *first = json_array_get(listing, 0), *row, *value;
+    const bool by_id = !markdown && json_object_get(first, "kernel") != NULL;
+    const char *const *names = by_id ? told : all, *key;
+    struct table table = {0};
     size_t index;
-    char buffer[32];
     json_object_foreach(first, key, value) {
-        printf("| %s ", key);
+        if (is_left_out(names, key)) continue;
+        table_add(&table, "%s", key);
+        table.columns++;
     }
-    puts("|");
-    for (size_t n = json_object_size(first); n > 0; n--) fputs("|---", stdout);
-    puts("|");
-    json_array_foreach(listing, index, row) {
-        json_object_foreach(first, key, value) {
-            fputs("| ", stdout);
-            print_cell(stdout, cell_text(json_object_get(row, key), buffer));
-            putchar(' ');
-        }
-        puts("|");
-    }
+    json_array_foreach(listing, index, row){json_object_foreach(first, key, value){
+        if (!is_left_out(names, key)) add_cell(&table, json_object_get(row, key));
+}
+}
+(markdown ? table_print_markdown : table_print)(stdout, &table);
+table_free(&table);
 }
 
 static json_t *make_listing(const struct options *options, struct fault *fault) {
@@ -439,14 +414,11 @@ static int list(int argc, char **argv) {
     free(options.globs);
     if (listing == NULL) return fault_tell(&fault);
     if (options.json) {
-        json_dumpf(listing, stdout, JSON_INDENT(2));
-        putchar('\n');
-    } else if (options.markdown) {
-        print_markdown(listing);
+        print_json(stdout, listing, JSON_INDENT(2));
     } else {
-        print_columns(listing);
+        print_listing(listing, options.markdown);
+        json_decref(listing);
     }
-    json_decref(listing);
     return (int)fault.code;
 }
 

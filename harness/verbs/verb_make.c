@@ -1,8 +1,10 @@
 /* attest make: draws fixtures and answers them, one at a time, so that the largest alone decides
  * how much memory it takes. What is in the cache and loads is left as it is. */
+#include "../report/table.h"
 #include "../session/select.h"
 #include "../trial/obtain.h"
 #include "../verb.h"
+#include "../worker/protocol.h"
 
 #include <jansson.h>
 
@@ -83,11 +85,10 @@ static const struct argp argp = {
     .options = argp_options,
     .parser = parse_option,
     .args_doc = "SUITE|LINE... [WORD...]",
-    .doc =
-        "Draws the fixtures of problem lines, computes their answers and stores both in the "
-        "cache ($ATTEST_CACHE, by default fixtures/cache). A fixture is a function of its line: "
-        "the same bits on every machine. WORDs pick lines: variant=decode dtype=bf16 kv>=4096."
-        "\vPrints the path, the size in bytes, the seconds it took and the digest of the inputs.",
+    .doc = "Draws the fixtures of problem lines, computes their answers and stores both in the "
+           "cache ($ATTEST_CACHE, by default fixtures/cache). A fixture is a function of its line: "
+           "the same bits on every machine. WORDs pick lines: variant=decode dtype=bf16 kv>=4096."
+           "\vPrints the digest of the inputs, the size, the time it took and the path.",
 };
 
 static bool selected(const struct options *options, const char *line) {
@@ -106,19 +107,22 @@ static void print_made(const struct options *options, const struct fixture *fixt
     const double seconds = report->load_seconds + report->generate_seconds +
                            report->oracle_seconds + report->write_seconds;
     if (!options->json) {
-        printf("%s %lld %.2f %s\n", path, (long long)status.st_size, seconds, fixture->digest);
+        struct print_line line = {.to = stdout};
+        print_piece(&line, "%s", fixture->digest);
+        print_piece(&line, "%s", number_bytes((double)status.st_size).text);
+        print_piece(&line, "%s", number_time(seconds * 1e6).text);
+        print_piece(&line, "%s", path);
+        print_line_end(&line);
     } else {
-        json_t *json =
-            json_pack("{s:s, s:s, s:I, s:f, s:s, s:b, s:f, s:f, s:f, s:f, s:f, s:I}", "line",
-                      fixture->line, "path", path, "bytes", (json_int_t)status.st_size, "seconds",
-                      seconds, "digest", fixture->digest, "cached", report->cached, "load_seconds",
-                      report->load_seconds, "generate_seconds", report->generate_seconds,
-                      "oracle_seconds", report->oracle_seconds, "write_seconds",
-                      report->write_seconds, "oracle_product_flops", report->cost.product_flops,
-                      "oracle_memory_bytes", (json_int_t)report->cost.memory_bytes);
-        json_dumpf(json, stdout, JSON_COMPACT);
-        putchar('\n');
-        json_decref(json);
+        json_t *json = json_pack(
+            "{s:s, s:o, s:I, s:f, s:s, s:b, s:f, s:f, s:f, s:f, s:f, s:I}", "line", fixture->line,
+            "path", path_to_json(path), "bytes", (json_int_t)status.st_size, "seconds", seconds,
+            "digest", fixture->digest, "cached", report->cached, "load_seconds",
+            report->load_seconds, "generate_seconds", report->generate_seconds, "oracle_seconds",
+            report->oracle_seconds, "write_seconds", report->write_seconds, "oracle_product_flops",
+            report->cost.product_flops, "oracle_memory_bytes",
+            (json_int_t)report->cost.memory_bytes);
+        print_json(stdout, json, JSON_COMPACT);
     }
     fflush(stdout);
 }
@@ -135,12 +139,14 @@ static int make_one(const struct options *options, const char *line, int64_t num
     struct fault fault;
     if (!obtain_line(&fixture, line, &obtain, &fault)) return fault_tell(&fault);
     if (report.cached)
-        fprintf(stderr, "%lld/%lld %s: cached, loaded in %.2f s\n", (long long)number,
-                (long long)count, fixture.line, report.load_seconds);
+        fprintf(stderr, "%lld/%lld %s: cached, loaded in %s\n", (long long)number, (long long)count,
+                fixture.line, number_time(report.load_seconds * 1e6).text);
     else
-        fprintf(stderr, "%lld/%lld %s: drawn in %.2f s, answered in %.2f s, written in %.2f s\n",
-                (long long)number, (long long)count, fixture.line, report.generate_seconds,
-                report.oracle_seconds, report.write_seconds);
+        fprintf(stderr, "%lld/%lld %s: drawn in %s, answered in %s, written in %s\n",
+                (long long)number, (long long)count, fixture.line,
+                number_time(report.generate_seconds * 1e6).text,
+                number_time(report.oracle_seconds * 1e6).text,
+                number_time(report.write_seconds * 1e6).text);
     print_made(options, &fixture, &report);
     fixture_free(&fixture);
     return 0;

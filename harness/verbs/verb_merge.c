@@ -5,9 +5,12 @@
  * the same kernel library and fixture, the last run wins. Which shards there should be is in the
  * runs' commands (--shard I/N); one that is missing is a warning, and the merged run then keeps the
  * shard in its command, so that nobody takes it for the whole. */
+#define _GNU_SOURCE
 #include "../record/samples.h"
 #include "../report/compare.h"
+#include "../report/print.h"
 #include "../verb.h"
+#include "../worker/protocol.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -115,7 +118,7 @@ struct shard {
 
 static bool shard_find(struct shard *shard, const char *command) {
     static const char option[] = "--shard";
-    const char *at = strstr(command, option);
+    const char *at = command != NULL ? strstr(command, option) : NULL;
     if (at == NULL) return false;
     const char separator = at[sizeof option - 1];
     if (separator != ' ' && separator != '=') return false;
@@ -145,11 +148,15 @@ static bool shards_complete(const struct run *runs, int64_t count, char missing[
     return used == 0;
 }
 
-static void forget_shard(char *command) {
+static const char *without_shard(const char *command) {
     struct shard shard;
-    if (!shard_find(&shard, command)) return;
+    char *rest = NULL;
+    if (!shard_find(&shard, command)) return command;
     const char *end = shard.end + (*shard.end == ' ');
-    memmove(command + (shard.begin - command), end, strlen(end) + 1);
+    if (asprintf(&rest, "%.*s%s", (int)(shard.begin - command), command, end) < 0) return command;
+    command = text_kept(rest);
+    free(rest);
+    return command;
 }
 
 static bool write_line(FILE *to, json_t *record) {
@@ -204,8 +211,7 @@ static bool read_alike(struct run *runs, const struct options *options, struct f
         if (strcmp(first->commit, machine->commit) != 0)
             return fault_set(fault, FAULT_NOTHING, "'%s' is of commit %s and '%s' of %s",
                              options->paths[0], first->commit, options->paths[n], machine->commit);
-        if (runs[n].torn > 0)
-            fprintf(stderr, "attest: '%s' ends torn: the run was killed\n", options->paths[n]);
+        if (runs[n].torn > 0) fault_say("'%s' ends torn: the run was killed", options->paths[n]);
     }
     return true;
 }
@@ -227,24 +233,23 @@ static int merge(int argc, char **argv) {
     }
     if (ok) {
         struct machine machine = runs[0].machine;
-        if (shards_complete(runs, options.count, missing)) forget_shard(machine.command);
+        if (shards_complete(runs, options.count, missing))
+            machine.command = without_shard(machine.command);
         ok = write_run(options.out, &machine, entries, count, &fault) &&
              write_samples(options.out, entries, count, &fault);
     }
-    if (ok && missing[0]) fprintf(stderr, "attest: missing shards: %s\n", missing);
-    if (ok && options.json) {
-        json_t *json = json_pack("{s:s, s:I, s:I, s:I, s:s}", "run", options.out, "runs",
-                                 (json_int_t)options.count, "rows", (json_int_t)count, "replaced",
-                                 (json_int_t)replaced, "missing_shards", missing);
-        json_dumpf(json, stdout, JSON_INDENT(2));
-        putchar('\n');
-        json_decref(json);
-    } else if (ok) {
-        printf("%s: %lld rows of %lld runs", options.out, (long long)count,
-               (long long)options.count);
-        if (replaced > 0) printf(", %lld replaced by later ones", (long long)replaced);
-        putchar('\n');
-    }
+    if (ok && missing[0]) fault_say("missing shards: %s", missing);
+    if (ok && options.json)
+        print_json(stdout,
+                   json_pack("{s:o, s:I, s:I, s:I, s:s}", "run", text_to_json(options.out), "runs",
+                             (json_int_t)options.count, "rows", (json_int_t)count, "replaced",
+                             (json_int_t)replaced, "missing_shards", missing),
+                   JSON_INDENT(2));
+    else if (ok)
+        print_plain(stdout,
+                    replaced > 0 ? "%s: %s of %s, %lld replaced by later ones\n" : "%s: %s of %s\n",
+                    options.out, number_count(count, "row").text,
+                    number_count(options.count, "run").text, (long long)replaced);
     for (int64_t n = 0; runs != NULL && n < options.count; n++) run_free(&runs[n]);
     free(runs);
     free(entries);

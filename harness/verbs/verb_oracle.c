@@ -1,7 +1,9 @@
 /* attest oracle: the exact answer to fixtures made elsewhere, stored in their files; and, for
  * whoever doubts it, how far the plain definition is from it. */
+#include "../report/print.h"
 #include "../trial/obtain.h"
 #include "../verb.h"
+#include "../worker/protocol.h"
 
 #include <jansson.h>
 
@@ -97,8 +99,8 @@ static json_t *describe(const struct fixture *fixture, const char *path,
     const struct answer *answer = &fixture->answer;
     json_t *mass = isfinite(answer->kept_mass) ? json_real(answer->kept_mass) : json_null();
     return json_pack(
-        "{s:s, s:s, s:s, s:s, s:I, s:b, s:f, s:f, s:I, s:f, s:o, s:s, s:s, s:s}", "file", path,
-        "line", fixture->line, "variant",
+        "{s:o, s:s, s:s, s:s, s:I, s:b, s:f, s:f, s:I, s:f, s:o, s:s, s:s, s:s}", "file",
+        path_to_json(path), "line", fixture->line, "variant",
         variant_name((enum attn_variant)fixture->problem.attn.variant), "digest", fixture->digest,
         "rows", (json_int_t)answer->row_count, "cached", report->cached, "seconds",
         report->oracle_seconds, "product_flops", report->cost.product_flops, "memory_bytes",
@@ -109,15 +111,16 @@ static json_t *describe(const struct fixture *fixture, const char *path,
 static void print_text(const struct fixture *fixture, const char *path,
                        const struct obtain_report *report) {
     const struct answer *answer = &fixture->answer;
-    printf("%s\n  line        %s\n  variant     %s\n  digest      %s\n", path, fixture->line,
-           variant_name((enum attn_variant)fixture->problem.attn.variant), fixture->digest);
-    printf("  answer      %lld of %lld rows a head, %s", (long long)answer->row_count,
-           (long long)fixture->problem.attn.q_len, answer->oracle);
+    print_plain(stdout, "%s\n  line        %s\n  variant     %s\n  digest      %s\n", path,
+                fixture->line, variant_name((enum attn_variant)fixture->problem.attn.variant),
+                fixture->digest);
+    print_plain(stdout, "  answer      %lld of %s a head, %s", (long long)answer->row_count,
+                number_count(fixture->problem.attn.q_len, "row").text, answer->oracle);
     if (report->cached)
         printf(", as stored\n");
     else
-        printf(", %.3f s, %.1f GFLOP/s, stored\n", report->oracle_seconds,
-               report->cost.product_flops / report->oracle_seconds * 1e-9);
+        printf(", %s, %s, stored\n", number_time(report->oracle_seconds * 1e6).text,
+               number_rate(report->cost.product_flops / report->oracle_seconds, "FLOP/s").text);
     printf("  kept        %.6g of the tokens, %.6g of the softmax mass\n", answer->kept_ratio,
            answer->kept_mass);
 }
@@ -162,9 +165,7 @@ static int answer_one(const struct options *options, const char *path) {
             json_object_set_new(json, "definition_out", json_real(difference.out));
             json_object_set_new(json, "definition_lse", json_real(difference.lse));
         }
-        json_dumpf(json, stdout, JSON_COMPACT);
-        putchar('\n');
-        json_decref(json);
+        print_json(stdout, json, JSON_COMPACT);
     } else {
         print_text(&fixture, path, &report);
         if (options->definition)

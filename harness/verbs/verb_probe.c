@@ -1,9 +1,12 @@
 /* attest probe: the machine's ceilings, as every run measures them at its start, but longer. */
+#include "../report/table.h"
 #include "../trial/devices.h"
 #include "../trial/machine.h"
 #include "../trial/probe.h"
 #include "../verb.h"
 #include "../worker/host.h"
+
+#include <string.h>
 
 struct arguments {
     bool json;
@@ -57,26 +60,55 @@ static void probe_devices(struct machine *machine, double seconds) {
     }
 }
 
+/* "read      38.0 GB/s    what that is". */
+static void print_rate(const char *what, double per_second, const char *unit, const char *meaning) {
+    print_plain(stdout, *meaning ? "%-9s %-12s %s\n" : "%-9s %s%s\n", what,
+                number_rate(per_second, unit).text, meaning);
+}
+
+static void print_time(const char *what, double us, const char *meaning) {
+    print_plain(stdout, "%-9s %-12s %s\n", what, number_time(us).text, meaning);
+}
+
+enum { VALUE_AT = 10 };
+
 static void print_device(const struct machine_device *device) {
-    printf("\n%s:%lld    %s, %s, %lld multiprocessors\n", device->device, (long long)device->index,
-           device->name, device->driver, (long long)device->processors);
-    printf("caches    %.0f MiB L2, memory %.1f GiB\n", device->cache_bytes / 1048576,
-           device->memory_bytes / 1073741824);
+    printf("\n%s:%-*lld ", device->device, VALUE_AT - 2 - (int)strlen(device->device),
+           (long long)device->index);
+    print_words(stdout, VALUE_AT, VALUE_AT, "%s, %s, %lld multiprocessors", device->name,
+                device->driver, (long long)device->processors);
+    printf("caches    %s L2, memory %s\n", number_bytes(device->cache_bytes).text,
+           number_bytes(device->memory_bytes).text);
     if (!(device->read_bytes_s > 0)) {
         printf("          not measured: there is no probe for it here\n");
         return;
     }
-    printf("f16       %8.1f TFLOP/s  product of random matrices\n", device->f16_flops * 1e-12);
-    printf("bf16      %8.1f TFLOP/s\n", device->bf16_flops * 1e-12);
-    printf("read      %8.1f GB/s\n", device->read_bytes_s * 1e-9);
-    printf("copy      %8.1f GB/s     read and written\n", device->copy_bytes_s * 1e-9);
-    printf("gather    %8.1f GB/s     rows of 128 bytes at random places\n",
-           device->gather_128_bytes_s * 1e-9);
-    printf("gather    %8.1f GB/s     256 bytes\n", device->gather_256_bytes_s * 1e-9);
-    printf("gather    %8.1f GB/s     512 bytes\n", device->gather_512_bytes_s * 1e-9);
-    printf("gather    %8.1f GB/s     1024 bytes\n", device->gather_1024_bytes_s * 1e-9);
-    printf("launch    %8.2f us       an empty kernel alone\n", device->launch_us);
-    printf("launch    %8.2f us       one of many in a graph\n", device->graph_launch_us);
+    print_rate("f16", device->f16_flops, "FLOP/s", "product of random matrices");
+    print_rate("bf16", device->bf16_flops, "FLOP/s", "");
+    print_rate("read", device->read_bytes_s, "B/s", "");
+    print_rate("copy", device->copy_bytes_s, "B/s", "read and written");
+    print_rate("gather", device->gather_128_bytes_s, "B/s", "rows of 128 bytes at random places");
+    print_rate("gather", device->gather_256_bytes_s, "B/s", "256 bytes");
+    print_rate("gather", device->gather_512_bytes_s, "B/s", "512 bytes");
+    print_rate("gather", device->gather_1024_bytes_s, "B/s", "1024 bytes");
+    print_time("launch", device->launch_us, "an empty kernel alone");
+    print_time("launch", device->graph_launch_us, "one of many in a graph");
+}
+
+static void print_machine(const struct machine *machine) {
+    printf("cpu       ");
+    print_words(stdout, VALUE_AT, VALUE_AT, "%s, %s, %s", machine->cpu,
+                number_count(machine->cores, "core").text, machine->isa);
+    printf("caches    %s last level, memory %s\n", number_bytes((double)host_cache_bytes()).text,
+           number_bytes(machine->memory_bytes).text);
+    printf("blas      ");
+    print_words(stdout, VALUE_AT, VALUE_AT, "%s", machine->blas);
+    print_rate("dgemm", machine->dgemm_flops, "FLOP/s", "1024^3");
+    print_rate("sgemm", machine->sgemm_flops, "FLOP/s", "1024^3");
+    print_rate("fma f32", machine->fma_flops, "FLOP/s", "in registers");
+    print_rate("read", machine->read_bytes_s, "B/s", "");
+    print_rate("copy", machine->copy_bytes_s, "B/s", "read and written");
+    for (int64_t n = 0; n < machine->device_count; n++) print_device(&machine->devices[n]);
 }
 
 static int probe_run(int argc, char **argv) {
@@ -86,23 +118,10 @@ static int probe_run(int argc, char **argv) {
     machine_describe(&machine, argc, argv);
     probe_measure(&machine, arguments.threads, arguments.seconds);
     probe_devices(&machine, arguments.seconds);
-    if (arguments.json) {
-        json_t *json = machine_to_json(&machine);
-        json_dumpf(json, stdout, JSON_INDENT(2));
-        putchar('\n');
-        json_decref(json);
-        return 0;
-    }
-    printf("cpu       %s, %lld cores, %s\n", machine.cpu, (long long)machine.cores, machine.isa);
-    printf("caches    %.0f MiB last level, memory %.1f GiB\n", (double)host_cache_bytes() / 1048576,
-           machine.memory_bytes / 1073741824);
-    printf("blas      %s\n", machine.blas);
-    printf("dgemm     %8.1f GFLOP/s  1024^3\n", machine.dgemm_flops * 1e-9);
-    printf("sgemm     %8.1f GFLOP/s  1024^3\n", machine.sgemm_flops * 1e-9);
-    printf("fma f32   %8.1f GFLOP/s  in registers\n", machine.fma_flops * 1e-9);
-    printf("read      %8.1f GB/s\n", machine.read_bytes_s * 1e-9);
-    printf("copy      %8.1f GB/s     read and written\n", machine.copy_bytes_s * 1e-9);
-    for (int64_t n = 0; n < machine.device_count; n++) print_device(&machine.devices[n]);
+    if (arguments.json)
+        print_json(stdout, machine_to_json(&machine), JSON_INDENT(2));
+    else
+        print_machine(&machine);
     return 0;
 }
 

@@ -1,10 +1,13 @@
 /* attest report: a run, finished or not, as Markdown, CSV or JSON. */
+#include "../report/print.h"
 #include "../report/report.h"
 #include "../report/row_set.h"
 #include "../verb.h"
+#include "../../fixtures/replace.h"
 
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 
 enum { OPTION_CSV = 256, OPTION_MARKDOWN, OPTION_JSON, OPTION_BASELINE };
 enum form { FORM_MARKDOWN, FORM_CSV, FORM_JSON };
@@ -67,19 +70,14 @@ static const struct argp argp = {
 static bool write_report(FILE *to, const struct run *run, const struct options *options,
                          struct fault *fault) {
     const struct report_options report = {.name = options->run, .baseline = options->baseline};
-    if (options->form == FORM_CSV) {
+    if (options->form == FORM_MARKDOWN) return report_markdown(to, run, &report, fault);
+    json_t *json = NULL;
+    if (options->form == FORM_CSV)
         report_csv(to, run);
-    } else if (options->form == FORM_JSON) {
-        json_t *json = NULL;
-        if (!report_json(&json, run, &report, fault)) return false;
-        json_dumpf(json, to, JSON_INDENT(2));
-        fputc('\n', to);
-        json_decref(json);
-    } else if (!report_markdown(to, run, &report, fault)) {
+    else if (report_json(&json, run, &report, fault))
+        print_json(to, json, JSON_INDENT(2));
+    else
         return false;
-    }
-    if (fflush(to) != 0 || ferror(to))
-        return fault_set(fault, FAULT_OURS, "cannot write the report: %s", strerror(errno));
     return true;
 }
 
@@ -96,21 +94,44 @@ static bool check_baseline(const struct run *run, const struct options *options,
     return true;
 }
 
+/* Takes `path`, which is open for writing as `to`. */
+static bool write_to(FILE *to, const char *path, const struct run *run,
+                     const struct options *options, struct fault *fault) {
+    if (to == NULL)
+        return fault_set(fault, FAULT_INPUT, "cannot write '%.900s': %s", path, strerror(errno));
+    const bool made = write_report(to, run, options, fault);
+    const bool failed = fflush(to) != 0;
+    const int error = errno;
+    const bool closed = fclose(to) == 0;
+    if (made && (failed || !closed))
+        return fault_set(fault, FAULT_INPUT, "cannot write '%.900s': %s", path,
+                         strerror(failed ? error : errno));
+    return made;
+}
+
+/* A file appears whole or not at all; a pipe or a device is written to. */
+static bool write_file(const struct run *run, const struct options *options, struct fault *fault) {
+    const char *path = options->output;
+    struct stat status;
+    if (stat(path, &status) == 0 && !S_ISREG(status.st_mode))
+        return write_to(fopen(path, "we"), path, run, options, fault);
+    struct replace replace;
+    const bool well = replace_begin(&replace, path, fault) &&
+                      write_to(fopen(replace.temporary, "we"), path, run, options, fault) &&
+                      replace_commit(&replace, fault);
+    replace_abort(&replace);
+    if (!well) fault->code = FAULT_INPUT; /* the user's folder or disk */
+    return well;
+}
+
 static int report(int argc, char **argv) {
     struct options options = {.baseline = REPORT_BASELINE};
     argp_parse(&argp, argc, argv, 0, NULL, &options);
     struct fault fault = {0};
     struct run run = {0};
-    FILE *to = stdout;
-    bool ok = run_read(&run, options.run, &fault) && check_baseline(&run, &options, &fault);
-    if (ok && options.output != NULL) {
-        to = fopen(options.output, "w");
-        if (to == NULL)
-            ok = fault_set(&fault, FAULT_INPUT, "cannot write '%s': %s", options.output,
-                           strerror(errno));
-    }
-    ok = ok && write_report(to, &run, &options, &fault);
-    if (to != NULL && to != stdout) fclose(to);
+    const bool ok = run_read(&run, options.run, &fault) && check_baseline(&run, &options, &fault) &&
+                    (options.output != NULL ? write_file(&run, &options, &fault)
+                                            : write_report(stdout, &run, &options, &fault));
     run_free(&run);
     return ok ? 0 : fault_tell(&fault);
 }

@@ -1,12 +1,14 @@
 /* attest selftest: is the judge to be believed? Kernels with one planted bug each (planted/) run in
  * real workers, on the CPU and on a GPU where there is one, and each must end in its own status,
  * for its own reason; then every CPU kernel runs on the suite smoke and must pass. */
+#include "../report/table.h"
 #include "../trial/client.h"
 #include "../trial/devices.h"
 #include "../trial/obtain.h"
 #include "../trial/sanitizer.h"
 #include "../trial/trial.h"
 #include "../verb.h"
+#include "../worker/protocol.h"
 #include "../../oracle/clock.h"
 
 #include <stdlib.h>
@@ -202,18 +204,21 @@ static const struct plugin *find(const struct plugin_list *list, enum attn_devic
 static void report(struct selftest *test, const struct row *row, const char *expected, bool right) {
     if (test->options.json) {
         json_array_append_new(test->rows,
-                              json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:f}", "kernel",
-                                        row->kernel, "line", row->line, "expected", expected,
-                                        "status", row->status, "reason", row->reason, "grade",
-                                        row->grade, "right", right, "seconds", row->seconds));
+                              json_pack("{s:o, s:s, s:s, s:s, s:o, s:s, s:b, s:f}", "kernel",
+                                        text_to_json(row->kernel), "line", row->line, "expected",
+                                        expected, "status", row->status, "reason",
+                                        text_to_json(row->reason), "grade", row->grade, "right",
+                                        right, "seconds", row->seconds));
         return;
     }
-    printf("%-5s  %-34s %-18s %s\n", right ? "right" : "WRONG", row->kernel, row->status,
-           row->reason);
-    if (!right) {
-        printf("       expected %s%s%s\n", expected, row->repeat[0] ? "; repeat: " : "",
-               row->repeat);
-    }
+    struct print_line line = {.to = stdout};
+    print_piece(&line, "%s", right ? "right" : "WRONG");
+    print_piece(&line, "%-35s", row->kernel);
+    print_piece(&line, "%s", row->status);
+    print_line_end(&line);
+    if (row->reason[0] != '\0') print_words(stdout, 0, 7, "       %s", row->reason);
+    if (!right) printf("       expected %s\n", expected);
+    if (!right && text_given(row->repeat)) print_plain(stdout, "       repeat: %s\n", row->repeat);
     fflush(stdout);
 }
 
@@ -331,41 +336,43 @@ static json_t *tally_json(const struct tally *tally) {
     json_t *json = json_pack("{s:I, s:I}", "right", (json_int_t)tally->right, "wrong",
                              (json_int_t)tally->wrong);
     if (tally->left_out[0] != '\0')
-        json_object_set_new(json, "left_out", json_string(tally->left_out));
+        json_object_set_new(json, "left_out", text_to_json(tally->left_out));
     return json;
 }
 
-static void print_json(const struct selftest *test, double seconds) {
+static void print_object(const struct selftest *test, double seconds) {
     json_t *planted = json_object();
     for (int place = 0; place < PLACES; place++)
         json_object_set_new(planted, places[place].name, tally_json(&test->at[place]));
     json_t *json = json_pack("{s:O, s:o, s:I, s:I, s:f}", "rows", test->rows, "planted", planted,
                              "honest_right", (json_int_t)test->honest_right, "honest_wrong",
                              (json_int_t)test->honest_wrong, "seconds", seconds);
-    json_dumpf(json, stdout, JSON_INDENT(2));
-    putchar('\n');
-    json_decref(json);
+    print_json(stdout, json, JSON_INDENT(2));
 }
 
 static void print_summary(const struct selftest *test, double seconds) {
     putchar('\n');
     for (int place = 0; place < PLACES; place++) {
         const struct tally *tally = &test->at[place];
-        printf("planted, %s: ", places[place].name);
-        if (tally->left_out[0] != '\0') {
-            printf("not run: %s\n", tally->left_out);
-            continue;
-        }
-        printf("%lld as expected, %lld not:", (long long)tally->right, (long long)tally->wrong);
+        char found[32 * STATUS_COUNT] = "";
+        size_t used = 0;
         for (int status = 0; status < STATUS_COUNT; status++) {
             if (tally->found[status] > 0)
-                printf(" %s %lld", status_name((enum status)status),
-                       (long long)tally->found[status]);
+                used += (size_t)snprintf(found + used, sizeof found - used, " %s %lld",
+                                         status_name((enum status)status),
+                                         (long long)tally->found[status]);
         }
-        putchar('\n');
+        if (tally->left_out[0] != '\0')
+            print_words(stdout, 0, 4, "planted, %s: not run: %s", places[place].name,
+                        tally->left_out);
+        else
+            print_words(stdout, 0, 4, "planted, %s: %lld as expected, %lld not:%s",
+                        places[place].name, (long long)tally->right, (long long)tally->wrong,
+                        found);
     }
-    printf("honest CPU kernels on smoke: %lld pass, %lld do not\n%.1f s\n",
-           (long long)test->honest_right, (long long)test->honest_wrong, seconds);
+    printf("honest CPU kernels on smoke: %lld pass, %lld do not\n%s\n",
+           (long long)test->honest_right, (long long)test->honest_wrong,
+           number_time(seconds * 1e6).text);
 }
 
 static int run_selftest(int argc, char **argv) {
@@ -377,7 +384,7 @@ static int run_selftest(int argc, char **argv) {
                      plugin_scan(&test.kernels, verb_program(), verb_kernels(), NULL, 0, &fault) &&
                      suite_read(&test.smoke, verb_suites(), "smoke", &fault) &&
                      run_planted(&test, &fault) && run_honest(&test, &fault);
-    if (ran) (test.options.json ? print_json : print_summary)(&test, clock_s() - start);
+    if (ran) (test.options.json ? print_object : print_summary)(&test, clock_s() - start);
     int64_t wrong = test.honest_wrong;
     for (int place = 0; place < PLACES; place++) wrong += test.at[place].wrong;
     const int status = !ran                     ? fault_tell(&fault)

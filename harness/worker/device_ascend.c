@@ -10,6 +10,7 @@
  * stream before the first of them. Launches are not recorded. ATTEST_LIBASCENDCL names another
  * library in AscendCL's place. */
 #include "device.h"
+#include "protocol.h"
 
 #include <dlfcn.h>
 #include <stdint.h>
@@ -170,8 +171,8 @@ static void ascend_describe(int index, json_t *json) {
     acl.version(&major, &minor, &patch);
     acl.capability((uint32_t)index, ACL_DEVICE_INFO_AI_CORES, &cores);
     snprintf(driver, sizeof driver, "AscendCL %d.%d.%d", (int)major, (int)minor, (int)patch);
-    json_object_set_new(json, "name", json_string(name != NULL ? name : "an NPU without name"));
-    json_object_set_new(json, "driver", json_string(driver));
+    json_object_set_new(json, "name", text_to_json(name != NULL ? name : "an NPU without name"));
+    json_object_set_new(json, "driver", text_to_json(driver));
     json_object_set_new(json, "processors", json_integer(cores));
     json_object_set_new(json, "memory_bytes", json_real(memory_bytes(index)));
     json_object_set_new(json, "cache_bytes", json_integer(cache_bytes(index)));

@@ -7,6 +7,7 @@
  * launch or around the replay of a graph of many. ATTEST_LIBCUDA names another library in the
  * driver's place. */
 #include "device.h"
+#include "protocol.h"
 #include "nvml.h"
 
 #include <dlfcn.h>
@@ -179,8 +180,8 @@ static void cuda_describe(int index, json_t *json) {
     snprintf(driver, sizeof driver, "CUDA %d.%d", version / 1000, version % 1000 / 10);
     const bool known = stream == NULL && /* while one is open, NVML is for that */
                        cuda.device_bus(bus, sizeof bus, number) == CUDA_SUCCESS && nvml_open(bus);
-    json_object_set_new(json, "name", json_string(name));
-    json_object_set_new(json, "driver", json_string(driver));
+    json_object_set_new(json, "name", text_to_json(name));
+    json_object_set_new(json, "driver", text_to_json(driver));
     json_object_set_new(json, "processors", json_integer(processors));
     json_object_set_new(json, "memory_bytes", json_real((double)bytes));
     json_object_set_new(json, "cache_bytes", json_integer(cache));

@@ -2,7 +2,9 @@
 #include "protocol.h"
 #include "../../fixtures/problem.h"
 #include "../../oracle/rule.h"
+#include "../../oracle/text.h"
 
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -133,10 +135,10 @@ json_t *kernel_to_json(const struct attn_kernel *kernel) {
     json_object_set_new(json, "abi", json_integer(kernel->abi));
     json_object_set_new(json, "device", one_to_json(devices, (uint64_t)kernel->device));
     json_object_set_new(json, "variant", one_to_json(variants, (uint64_t)kernel->variant));
-    json_object_set_new(json, "name", json_string(kernel->name));
+    json_object_set_new(json, "name", text_to_json(kernel->name));
     json_object_set_new(json, "revision", json_integer(kernel->revision));
     json_object_set_new(json, "grade", json_string(grade));
-    json_object_set_new(json, "change", json_string(kernel->change ? kernel->change : ""));
+    json_object_set_new(json, "change", text_to_json(kernel->change ? kernel->change : ""));
     json_object_set_new(json, "traits", set_to_json(traits, kernel->traits));
     json_object_set_new(json, "dtypes", set_to_json(dtype_bits, kernel->dtypes));
     json_object_set_new(json, "p_dtype", one_to_json(dtypes, (uint64_t)kernel->p_dtype));
@@ -199,11 +201,62 @@ const char *device_name(enum attn_device device) {
     return "unknown";
 }
 
+static json_t *bytes_to_json(const char *text, bool reversible) {
+    json_t *json = reversible && strchr(text, '\\') != NULL ? NULL : json_string(text);
+    if (json != NULL) return json;
+    char *utf8 = NULL;
+    size_t bytes = 0;
+    FILE *to = open_memstream(&utf8, &bytes);
+    uint32_t character;
+    for (int length; to != NULL && (length = text_next(text, &character)) > 0; text += length) {
+        if (character == TEXT_NOT_UTF8)
+            fprintf(to, "\\x%02x", (unsigned char)*text);
+        else if (character == '\\' && reversible)
+            fputs("\\\\", to);
+        else
+            fwrite(text, 1, (size_t)length, to);
+    }
+    if (to != NULL && fclose(to) == 0) json = json_stringn(utf8, bytes);
+    free(utf8);
+    return json;
+}
+
+json_t *text_to_json(const char *text) {
+    return bytes_to_json(text, false);
+}
+
+json_t *path_to_json(const char *path) {
+    return bytes_to_json(path, true);
+}
+
+void path_from_text(char *path, const char *text) {
+    while (*text != '\0') {
+        const bool escape = text[0] == '\\';
+        if (escape && text[1] == '\\') {
+            text += 1;
+        } else if (escape && text[1] == 'x' && isxdigit(text[2]) && isxdigit(text[3])) {
+            const char digits[3] = {text[2], text[3], '\0'};
+            *path++ = (char)strtol(digits, NULL, 16);
+            text += 4;
+            continue;
+        }
+        *path++ = *text++;
+    }
+    *path = '\0';
+}
+
+const char *path_from_json(const json_t *json, char path[PATH_MAX]) {
+    if (!json_is_string(json) || json_string_length(json) >= 4 * PATH_MAX) return NULL;
+    char longest[4 * PATH_MAX];
+    path_from_text(longest, json_string_value(json));
+    const size_t bytes = strlen(longest) + 1;
+    return bytes <= PATH_MAX ? memcpy(path, longest, bytes) : NULL;
+}
+
 json_t *refusal_json(const char *what, const char *text) {
     json_t *json = json_object();
     json_object_set_new(json, "ok", json_false());
     json_object_set_new(json, "what", json_string(what));
-    json_t *quoted = json_string(text);
-    json_object_set_new(json, "text", quoted ? quoted : json_string("(a text that is not UTF-8)"));
+    json_object_set_new(json, "text", text_to_json(text));
     return json;
 }

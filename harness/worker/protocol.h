@@ -7,6 +7,7 @@
 #include "../../kernels/attn.h"
 
 #include <jansson.h>
+#include <limits.h>
 #include <stdbool.h>
 
 enum { PROTOCOL_VERSION = 1 };
@@ -21,6 +22,15 @@ bool kernel_from_json(struct attn_kernel *kernel, const json_t *json);
 /* A tensor's dtype, shape and stride; where it lies is the caller's to say. */
 json_t *tensor_to_json(const struct attn_tensor *tensor);
 bool tensor_from_json(struct attn_tensor *tensor, const json_t *json);
+
+/* Any text as a JSON string, which has to be UTF-8: another byte is written \xff. */
+json_t *text_to_json(const char *text);
+/* A path, which has to be found again: also, a backslash is written twice. */
+json_t *path_to_json(const char *path);
+/* The bytes of what path_to_json wrote; strlen(text) + 1 at most. */
+void path_from_text(char *path, const char *text);
+/* NULL unless it is a path that the system takes. */
+const char *path_from_json(const json_t *json, char path[PATH_MAX]);
 
 const char *device_name(enum attn_device device);
 /* {"ok": false, "what": what, "text": text} */

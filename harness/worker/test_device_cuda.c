@@ -574,7 +574,7 @@ Test(ceilings, a_row_beyond_them_is_measured_again_and_then_invalid) {
     struct trial_options options = options_for(NULL);
     options.machine = machine;
     struct row row = run("honest", &fixture, &options);
-    is(&row, "INVALID_PHYSICS", "TFLOP/s, the machine has");
+    is(&row, "INVALID_PHYSICS", "FLOP/s, the machine has");
     setenv("STANDIN_RATE", "1e15", 1); /* somebody else had used it */
     row = run("honest", &fixture, &options);
     is_right(&row);

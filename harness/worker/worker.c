@@ -147,7 +147,8 @@ static json_t *do_hello(struct worker *worker, const json_t *request) {
 
 static json_t *do_describe(struct worker *worker, const json_t *request) {
     (void)worker;
-    const char *path = json_string_value(json_object_get(request, "library"));
+    char room[PATH_MAX];
+    const char *path = path_from_json(json_object_get(request, "library"), room);
     if (path == NULL) return refusal_json("error", "describe without library");
     struct attn_kernel kernel;
     void *handle;
@@ -160,7 +161,8 @@ static json_t *do_describe(struct worker *worker, const json_t *request) {
 }
 
 static json_t *do_load(struct worker *worker, const json_t *request) {
-    const char *path = json_string_value(json_object_get(request, "library"));
+    char room[PATH_MAX];
+    const char *path = path_from_json(json_object_get(request, "library"), room);
     if (path == NULL || !problem_from_json(&worker->problem, json_object_get(request, "problem")))
         return refusal_json("error", "load without a library or a whole problem");
     void *handle;
@@ -354,7 +356,7 @@ static const char *scratch_state(const struct worker *worker) {
 static void add_estimate(json_t *reply, const struct attest_estimate *estimate) {
     if (estimate == NULL) return;
     json_object_set_new(reply, "estimate_us", real_or_null(estimate->estimate_us));
-    if (estimate->text != NULL) json_object_set_new(reply, "counted", json_string(estimate->text));
+    if (estimate->text != NULL) json_object_set_new(reply, "counted", text_to_json(estimate->text));
 }
 
 static json_t *do_launch(struct worker *worker, const json_t *request) {
@@ -467,7 +469,8 @@ static json_t *do_devices(struct worker *worker, const json_t *request) {
 static json_t *do_probe(struct worker *worker, const json_t *request) {
     (void)worker;
     const struct device *device = device_named(request);
-    const char *path = json_string_value(json_object_get(request, "library"));
+    char room[PATH_MAX];
+    const char *path = path_from_json(json_object_get(request, "library"), room);
     struct attn_call call = {
         .device_index = (int32_t)json_integer_value(json_object_get(request, "device_index"))};
     if (device == NULL || path == NULL) return refusal_json("error", "probe without a device");
