@@ -364,9 +364,10 @@ bool samples_gather(const char *folder, const struct samples_source *sources, in
     char path[PATH_BYTES];
     struct replace replace;
     snprintf(path, sizeof path, "%s/samples.h5", folder);
-    if (!replace_begin(&replace, path, fault)) return false;
-    struct gathering gathering = {.to = make_file(replace.temporary, fault), .from = -1};
-    bool well = gathering.to >= 0;
+    bool well = replace_begin_entry(&replace, path, fault);
+    struct gathering gathering = {.to = well ? make_file(replace.temporary, fault) : -1,
+                                  .from = -1};
+    if (well && gathering.to < 0) well = in_file(fault, path);
     for (int64_t n = count; well && n > 0; n--) /* of one name, the last comes first */
         well = gather_row(&gathering, &sources[n - 1], fault);
     store_release(&gathering.from);
@@ -374,9 +375,9 @@ bool samples_gather(const char *folder, const struct samples_source *sources, in
         struct fault closing;
         well = store_close(&gathering.to, well ? fault : &closing) && well;
     }
-    if (!well) in_file(fault, path);
+    if (!well && gathering.to >= 0) in_file(fault, path);
     if (well && gathering.count > 0) well = replace_commit(&replace, fault);
-    replace_abort(&replace);
+    replace_end(&replace);
     return well;
 }
 
