@@ -92,10 +92,11 @@ void strays_end(void) {
     const struct timespec moment = {.tv_nsec = 1000000};
     siginfo_t info;
     if (adopter != getpid()) return;
-    for (int tries = 0; tries < SECONDS * 1000; tries++) {
+    /* A list that changes while it is read may miss some: none has to be there twice. */
+    for (int tries = 0, none = 0; tries < SECONDS * 1000 && none < 2; tries++) {
         if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) != 0 && errno == ECHILD) return;
-        if (for_each_child(children, end) == 0) return;
-        nanosleep(&moment, NULL);
+        none = for_each_child(children, end) == 0 ? none + 1 : 0;
+        if (none == 0) nanosleep(&moment, NULL);
     }
 }
 

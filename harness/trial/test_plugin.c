@@ -37,7 +37,7 @@ Test(plugin, libraries_that_cannot_be_described_cost_themselves_only) {
         cr_assert(find(&list, out[n]) == NULL, "%s", out[n]);
     for (size_t n = 0; n < sizeof in / sizeof in[0]; n++)
         cr_assert(find(&list, in[n]) != NULL, "%s", in[n]);
-    cr_assert(list.count == 12, "%lld", (long long)list.count);
+    cr_assert(list.count >= 12, "%lld", (long long)list.count);
     for (int64_t n = 1; n < list.count; n++)
         cr_assert(strcmp(list.plugins[n - 1].id, list.plugins[n].id) < 0);
     plugin_list_free(&list);

@@ -4,8 +4,10 @@
 #include "outputs.h"
 #include "../judge/work.h"
 #include "../verb.h"
+#include "../../fixtures/test_folder.h"
 
 #include <criterion/criterion.h>
+#include <dirent.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -153,27 +155,37 @@ Test(trial, misbehaviour_is_a_status_with_a_reason) {
     fixture_free(&fixture);
 }
 
-/* Processes on the machine that have this library open or did have it: its name is in their maps.
- */
-static int processes_with(const char *library) {
-    char command[256];
-    int count = -1;
-    snprintf(command, sizeof command, "cat /proc/[0-9]*/maps 2>/dev/null | grep -c %s", library);
-    FILE *counted = popen(command, "r");
-    cr_assert(counted != NULL && fscanf(counted, "%d", &count) == 1);
-    pclose(counted);
-    return count;
+/* Processes that work in `folder`, as this one and all that come of it do; without this one. */
+static int others_in(const char *folder) {
+    int count = 0;
+    DIR *processes = opendir("/proc");
+    cr_assert(processes != NULL);
+    for (const struct dirent *entry; (entry = readdir(processes)) != NULL;) {
+        char path[300], target[4096];
+        if (strtol(entry->d_name, NULL, 10) <= 0) continue;
+        snprintf(path, sizeof path, "/proc/%s/cwd", entry->d_name);
+        const ssize_t length = readlink(path, target, sizeof target - 1);
+        target[length > 0 ? length : 0] = '\0';
+        count += !strcmp(target, folder);
+    }
+    closedir(processes);
+    return count - 1;
 }
 
 Test(trial, no_process_of_a_kernel_outlives_its_row) {
     static const char *const names[] = {"decode_leaves_r1", "decode_forks_r1"};
     struct fixture fixture = obtain(small);
     const struct trial_options options = checks();
+    char home[64];
+    test_folder_make(home);
+    cr_assert(chdir(home) == 0);
     for (int n = 0; n < 2; n++) {
         const struct row row = run("odd", names[n], &fixture, &options);
         cr_assert(strcmp(row.status, "PASS") != 0);
-        cr_assert(processes_with(names[n]) == 0, "%s", names[n]);
+        cr_assert(others_in(home) == 0, "%s", names[n]);
     }
+    cr_assert(chdir("/") == 0);
+    test_folder_remove(home);
     fixture_free(&fixture);
 }
 
@@ -182,12 +194,17 @@ Test(trial, a_kernel_that_does_not_come_back_hangs_wherever_it_went) {
                                         "decode_is_traced_r1"};
     struct fixture fixture = obtain(small);
     struct trial_options options = checks();
+    char home[64];
+    test_folder_make(home);
+    cr_assert(chdir(home) == 0);
     options.watchdog_seconds = 0.5;
     for (int n = 0; n < 3; n++) {
         const struct row row = run("odd", names[n], &fixture, &options);
         cr_assert(!strcmp(row.status, "HANG"), "%s: %s", row.status, row.reason);
-        cr_assert(row.seconds < 5 && processes_with(names[n]) == 0, "%s", names[n]);
+        cr_assert(row.seconds < 5 && others_in(home) == 0, "%s", names[n]);
     }
+    cr_assert(chdir("/") == 0);
+    test_folder_remove(home);
     fixture_free(&fixture);
 }
 

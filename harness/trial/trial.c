@@ -474,10 +474,10 @@ static bool did_well(const struct trial *trial) {
 
 /* Whether the inputs are what they were. Looked at when the worker, and all that it started, is
  * gone: after a row that did not end well the next one must not have to answer for it. */
-static bool left_clean(const struct trial *trial) {
-    return !trial->seen.input_changed &&
-           (did_well(trial) ||
-            (trial->inputs_known && trial_digest_inputs(trial->fixture) == trial->inputs));
+static bool left_clean(const struct trial *trial, bool answered) {
+    if (trial->seen.input_changed) return false;
+    if (did_well(trial) || (answered && !trial->inputs_known)) return true; /* or before a launch */
+    return trial->inputs_known && trial_digest_inputs(trial->fixture) == trial->inputs;
 }
 
 /* A worker that is kept has seen nothing but kernels that did well, and has nothing of theirs.
@@ -543,9 +543,10 @@ bool trial_run(struct row *row, const struct plugin *plugin, struct fixture *fix
                              : fault_set(fault, FAULT_OURS, "out of memory for an output");
     const bool told = started || fault->code == FAULT_NONE;
     if (started) run(&trial);
+    const bool answered = trial.client != NULL && trial.client->end == CLIENT_ALIVE;
     if (started) leave(&trial, &own);
     if (!started) client_stop(&own);
-    *fixture_spoilt = started && !left_clean(&trial);
+    *fixture_spoilt = started && !left_clean(&trial, answered);
     if (told) conclude(&trial);
     outputs_free(&trial.outputs);
     free(trial.first);
