@@ -1,6 +1,7 @@
 /* Rows and the machine as JSON lines. What a field is called, its unit and what it means stand in
  * two tables, and everything that reads or writes a field goes through them. */
 #include "record.h"
+#include "../../oracle/regular.h"
 
 #include <errno.h>
 #include <math.h>
@@ -286,9 +287,9 @@ static FILE *run_open(char path_used[4096], const char *path, struct fault *faul
     struct stat status;
     const bool folder = stat(path, &status) == 0 && S_ISDIR(status.st_mode);
     snprintf(path_used, 4096, "%s%s", path, folder ? "/run.jsonl" : "");
-    FILE *file = fopen(path_used, "re");
+    FILE *file = regular_open(path_used);
     if (file == NULL)
-        fault_set(fault, FAULT_INPUT, "cannot open run '%s': %s", path_used, strerror(errno));
+        fault_set(fault, FAULT_INPUT, "cannot open run '%s': %s", path_used, regular_error(errno));
     return file;
 }
 

@@ -377,7 +377,7 @@ bool samples_gather(const char *folder, const struct samples_source *sources, in
     }
     if (!well && gathering.to >= 0) in_file(fault, path);
     if (well && gathering.count > 0) well = replace_commit(&replace, fault);
-    replace_end(&replace);
+    replace_abort(&replace);
     return well;
 }
 

@@ -6,6 +6,7 @@
 #define ATTEST_SESSION_H
 
 #include "crew.h"
+#include "hands.h"
 #include "select.h"
 #include "show.h"
 #include "targets.h"
@@ -44,10 +45,13 @@ struct mark {
     struct crew_lock lock; /* held while somebody obtains the problem's fixture, and its anchors */
     bool failed, anchored; /* could not be had, and said so; anchors' rows are written */
     double std16_rho;      /* NaN: not known */
+    char line[PROBLEM_LINE_BYTES], digest[40]; /* of a file that was loaded; "" until it was */
 };
 struct board {
     struct show show;
-    struct mark marks[]; /* of each item */
+    struct crew_lock writing; /* held while a row is appended to the run */
+    int exit_status;          /* of the worst row */
+    struct mark marks[];      /* of each item */
 };
 
 struct session {
@@ -60,6 +64,7 @@ struct session {
     struct machine machine;
     struct run done; /* what the resumed run holds */
     struct writer writer;
+    struct hands hands;  /* while rounds.c runs it, as the board */
     struct board *board; /* while rounds.c runs it */
 };
 

@@ -26,12 +26,16 @@ volatile pid_t client_running;
 
 extern char **environ;
 
-/* When memory runs out, workers go before who judges them, and those before who waits for them. */
-static void volunteer(void) {
-    static const char most[] = "1000";
-    const int file = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+void client_volunteer(int points) {
+    char text[16];
+    const int file = open("/proc/self/oom_score_adj", O_RDWR | O_CLOEXEC);
     if (file < 0) return;
-    if (write(file, most, sizeof most - 1) < 0) errno = 0; /* it goes without */
+    const ssize_t bytes = read(file, text, sizeof text - 1);
+    text[bytes > 0 ? bytes : 0] = '\0';
+    const long before = strtol(text, NULL, 10);
+    const int length =
+        snprintf(text, sizeof text, "%ld", before + points < 1000 ? before + points : 1000);
+    if (before < 1000 && pwrite(file, text, (size_t)length, 0) < 0) errno = 0; /* it goes without */
     close(file);
 }
 
@@ -40,7 +44,7 @@ static _Noreturn void become_worker(char *const *command, char **environment, in
                                     int messages, pid_t parent) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent) _exit(127); /* it died before we could ask to die with it */
-    volunteer();
+    client_volunteer(1000);
     setpgid(0, 0);
     signal(SIGINT, SIG_DFL);
     signal(SIGTERM, SIG_DFL);

@@ -45,6 +45,11 @@ bool client_clean(struct client *client);
 /* Says goodbye to a living worker, then makes sure. */
 void client_stop(struct client *client);
 
+/* When memory runs out, workers go before who judges them, and those before who waits for them:
+ * this process goes before others that volunteered less (oom_score_adj, at most 1000). Safe after a
+ * fork. */
+void client_volunteer(int points);
+
 /* The process group of the worker that runs now, 0 if none does: for a signal handler that ends the
  * program. */
 extern volatile pid_t client_running;

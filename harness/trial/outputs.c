@@ -38,8 +38,8 @@ bool outputs_allocate(struct outputs *outputs, const struct attn_problem *proble
     }
     const int error = errno;
     if (outputs->file >= 0) close(outputs->file);
-    return fault_set(fault, FAULT_OURS, "cannot allocate %zu bytes of output: %s", outputs->bytes,
-                     strerror(error));
+    return fault_set(fault, error == EFBIG ? FAULT_INPUT : FAULT_OURS,
+                     "cannot allocate %zu bytes of output: %s", outputs->bytes, strerror(error));
 }
 
 void outputs_free(struct outputs *outputs) {

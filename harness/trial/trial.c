@@ -423,6 +423,18 @@ static void describe_repeat(struct row *row, const struct plugin *plugin,
                  options->sanitizer->tool);
 }
 
+void trial_lose(struct row *row, const struct plugin *plugin, const struct fixture *fixture,
+                const struct trial_options *options, enum status status, const char *format, ...) {
+    va_list arguments;
+    trial_describe(row, plugin, fixture, options);
+    snprintf(row->status, sizeof row->status, "%s", status_name(status));
+    snprintf(row->grade, sizeof row->grade, "-");
+    va_start(arguments, format);
+    vsnprintf(row->reason, sizeof row->reason, format, arguments);
+    va_end(arguments);
+    describe_repeat(row, plugin, options);
+}
+
 static void conclude(struct trial *trial) {
     struct row *row = trial->row;
     const struct verdict *verdict = &trial->verdict;
