@@ -240,12 +240,13 @@ bool samples_write(const char *folder, const struct row *row, const struct sampl
     }
     snprintf(temporary, sizeof temporary, "%s/samples", folder);
     if (mkdir(temporary, 0777) != 0 && errno != EEXIST)
-        return fault_set(fault, FAULT_OURS, "cannot make folder '%.900s': %s", temporary,
+        return fault_set(fault, FAULT_INPUT, "cannot make folder '%.900s': %s", temporary,
                          strerror(errno));
     snprintf(temporary, sizeof temporary, "%s.tmp", path);
+    unlink(temporary); /* what has the name is not written through */
     if (!write_row(temporary, row, samples, fault)) return in_file(fault, temporary);
     if (rename(temporary, path) == 0) return true;
-    return fault_set(fault, FAULT_OURS, "cannot rename '%.900s': %s", temporary, strerror(errno));
+    return fault_set(fault, FAULT_INPUT, "cannot rename '%.900s': %s", temporary, strerror(errno));
 }
 
 /* One file of many */

@@ -1,6 +1,8 @@
 /* attest report: a run, finished or not, as Markdown, CSV or JSON. */
 #include "../report/report.h"
 #include "../verb.h"
+#include "../../fixtures/problem.h"
+#include "../../oracle/regular.h"
 
 #include <errno.h>
 #include <string.h>
@@ -82,13 +84,41 @@ static bool write_report(FILE *to, const struct run *run, const struct options *
     return true;
 }
 
+/* A report is never written over what attest reads: a run, this one or another, a fixture or the
+ * samples of a run, a suite. */
+static bool may_replace(const char *path, struct fault *fault) {
+    static const unsigned char hdf5[] = {0x89, 'H', 'D', 'F', '\r', '\n', 0x1a, '\n'};
+    unsigned char begin[sizeof hdf5] = {0};
+    const char *is = NULL;
+    struct run run;
+    struct suite suite;
+    struct fault none;
+    FILE *file = regular_open(path);
+    if (file == NULL) return true;
+    if (fread(begin, 1, sizeof begin, file) == sizeof begin && !memcmp(begin, hdf5, sizeof hdf5))
+        is = "an HDF5 file";
+    fclose(file);
+    if (is == NULL && run_read(&run, path, &none)) {
+        is = "a run";
+        run_free(&run);
+    }
+    if (is == NULL && strchr(path, '.') != NULL && suite_read(&suite, "", path, &none)) {
+        if (suite.count > 0) is = "a suite";
+        suite_free(&suite);
+    }
+    return is == NULL ||
+           fault_set(fault, FAULT_INPUT, "'%.900s' is %s, expected a file to write a report to",
+                     path, is);
+}
+
 static int report(int argc, char **argv) {
     struct options options = {.baseline = REPORT_BASELINE};
     argp_parse(&argp, argc, argv, 0, NULL, &options);
     struct fault fault = {0};
     struct run run = {0};
     FILE *to = stdout;
-    bool ok = run_read(&run, options.run, &fault);
+    bool ok = run_read(&run, options.run, &fault) &&
+              (options.output == NULL || may_replace(options.output, &fault));
     if (ok && options.output != NULL) {
         to = fopen(options.output, "w");
         if (to == NULL)
