@@ -156,7 +156,9 @@ static const struct argp argp = {
            "`attest list kernels` prints them, or a path to an .so; without one, all kernels run. "
            "LINE is a problem, WORD selects among the problems: variant=decode_paged dtype=bf16 "
            "kv>=4096. Without a problem, the suite smoke is run.\vWhat was done stays done: a run "
-           "that was interrupted is readable, and --resume with the same arguments completes it.",
+           "that was interrupted is readable, and --resume with the same arguments completes it. A "
+           "kernel, or a process of attest, that dies costs a row; one run writes to a folder at a "
+           "time.",
 };
 
 static int run_run(int argc, char **argv) {
