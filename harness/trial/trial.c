@@ -492,13 +492,18 @@ static bool left_clean(const struct trial *trial, bool answered) {
     return trial->inputs_known && trial_digest_inputs(trial->fixture) == trial->inputs;
 }
 
-/* A worker that is kept has seen nothing but kernels that did well, and has nothing of theirs.
- * Under a sanitizer it is itself a child of the process that we know. */
+/* Under a sanitizer the process that we know is that, and its children its own business. */
+static bool unloaded_clean(const struct trial *trial) {
+    if (trial->options->sanitizer == NULL) return client_clean(trial->client);
+    echo_end_row(&trial->client->echo);
+    return true;
+}
+
+/* A worker that is kept has seen nothing but kernels that did well, and has nothing of theirs. */
 static void leave(struct trial *trial, const struct client *own) {
     char reason[256];
     if (trial->client == own || !did_well(trial) ||
-        !tell(trial, "unload", trial->options->watchdog_seconds) ||
-        (!client_clean(trial->client) && trial->options->sanitizer == NULL))
+        !tell(trial, "unload", trial->options->watchdog_seconds) || !unloaded_clean(trial))
         client_stop(trial->client);
     if (trial->options->sanitizer == NULL) return;
     const enum status found = sanitizer_look(trial->options->sanitizer, reason);
