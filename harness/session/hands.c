@@ -27,7 +27,7 @@ static void read_entries(struct hands *hands) {
     for (int64_t at = 0; hands->before_count < room; at++) {
         struct hands_entry *entry = &hands->before[hands->before_count];
         if (pread(hands->file, line, LINE_BYTES, (off_t)at * LINE_BYTES) != LINE_BYTES) return;
-        line[LINE_BYTES] = '\0';
+        line[LINE_BYTES - 1] = '\0'; /* the line's end */
         char *rest, *kernel;
         entry->times = strtoll(line, &rest, 10);
         if (entry->times < 1 || *rest != ' ') continue; /* nobody's */
@@ -35,7 +35,6 @@ static void read_entries(struct hands *hands) {
         rest = strchr(kernel, ' ');
         if (rest == NULL) continue;
         *rest++ = '\0';
-        rest[LINE_BYTES - 1 - (rest - line)] = '\0'; /* the line's end */
         for (size_t end = strlen(rest); end > 0 && rest[end - 1] == ' ';) rest[--end] = '\0';
         snprintf(entry->kernel, sizeof entry->kernel, "%s", kernel);
         snprintf(entry->item, sizeof entry->item, "%s", rest);

@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 enum { UNDER_MAX = 16, FIRST_FILE = 3, LINE_MAX_BYTES = 64 << 20, STARTS_MAX = 3 };
+enum { NO_PROGRAM = 127 }; /* as a shell says it */
 
 volatile pid_t client_running;
 
@@ -43,7 +44,7 @@ void client_volunteer(int points) {
 static _Noreturn void become_worker(char *const *command, char **environment, int socket,
                                     int messages, pid_t parent) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != parent) _exit(127); /* it died before we could ask to die with it */
+    if (getppid() != parent) _exit(NO_PROGRAM); /* it died before we could ask to die with it */
     client_volunteer(1000);
     setpgid(0, 0);
     signal(SIGINT, SIG_DFL);
@@ -54,7 +55,7 @@ static _Noreturn void become_worker(char *const *command, char **environment, in
     dup2(moved, STDOUT_FILENO);
     close_range(FIRST_FILE, ~0u, 0);
     execvpe(command[0], command, environment);
-    _exit(127);
+    _exit(NO_PROGRAM);
 }
 
 /* The parent's environment, and in it: BLAS on one thread, because the worker links OpenBLAS and
@@ -142,6 +143,11 @@ bool client_start(struct client *client, const char *program, const char *const 
             return false;
         }
     }
+    if (client->end == CLIENT_DIED && client->signal == 0 && client->exit_status == NO_PROGRAM) {
+        client->end = CLIENT_ALIVE;
+        return fault_set(fault, FAULT_INPUT, "cannot start '%s'",
+                         under != NULL ? under[0] : program);
+    }
     return fault_set(fault, FAULT_OURS, "'%s%s%s worker' does not answer: %s",
                      under != NULL ? under[0] : "", under != NULL ? " ... " : "", program,
                      client->how);
@@ -180,7 +186,8 @@ static void reap(struct client *client) {
         client->signal = WTERMSIG(status);
         snprintf(client->how, sizeof client->how, "SIG%s", sigabbrev_np(client->signal));
     } else {
-        snprintf(client->how, sizeof client->how, "exit status %d", WEXITSTATUS(status));
+        client->exit_status = WEXITSTATUS(status);
+        snprintf(client->how, sizeof client->how, "exit status %d", client->exit_status);
     }
 }
 

@@ -22,7 +22,8 @@ struct client {
     struct echo echo; /* of its standard error */
     enum client_end end;
     char how[96]; /* "SIGSEGV", "exit status 3", "no answer within 60 s", ... */
-    int signal;   /* what killed it, 0 if nothing did */
+    int signal;   /* what killed it, 0 if nothing did: then it ended with */
+    int exit_status;
     pid_t before; /* client_running when this one was started */
 };
 

@@ -273,6 +273,9 @@ Test(trial, processes_that_end_before_a_kernel_is_in_them_cost_the_row) {
               fault.text);
     cr_assert(!spoilt && !strcmp(row.status, "CRASH"), "%s", row.status);
     cr_assert(strstr(row.reason, "exit status 1") != NULL, "%s", row.reason);
+    options.program = "/nowhere/attest"; /* as while it is built anew */
+    cr_assert(!trial_run(&row, &list.plugins[0], &fixture, &options, &spoilt, &fault));
+    cr_assert(fault.code == FAULT_INPUT && strstr(fault.text, "/nowhere/attest") != NULL);
     plugin_list_free(&list);
     fixture_free(&fixture);
 }
