@@ -102,6 +102,13 @@ static bool lose_lane(void *context, int member, const char *how) {
     struct fault fault = {0};
     char name[TARGET_NAME_BYTES], reason[128];
     target_name(&round->targets[member], name);
+    if (!strcmp(how,
+                "SIGPIPE")) { /* who reads what is printed has seen enough: that ends the run */
+        crew_stop();
+        hands_remove(&session->hands);
+        signal(SIGPIPE, SIG_DFL);
+        raise(SIGPIPE);
+    }
     if (!deal_at_hand(round->deal, member, &dealt)) {
         fprintf(stderr, "attest: the process for %s ended between rows: %s\n", name, how);
         return ++round->idle[member] <= IDLE_MAX;

@@ -560,7 +560,7 @@ bool trial_run(struct row *row, const struct plugin *plugin, struct fixture *fix
                              : fault_set(fault, FAULT_OURS, "out of memory for an output");
     const bool told = started || fault->code == FAULT_NONE;
     if (started) run(&trial);
-    const bool answered = trial.client != NULL && trial.client->end == CLIENT_ALIVE;
+    const bool answered = started && trial.client->end == CLIENT_ALIVE;
     if (started) leave(&trial, &own);
     if (!started) client_stop(&own);
     *fixture_spoilt = started && !left_clean(&trial, answered);
