@@ -232,7 +232,7 @@ static int merge(int argc, char **argv) {
         entries = collect(runs, options.paths, options.count, &count, &replaced);
         if (entries == NULL) ok = fault_set(&fault, FAULT_OURS, "out of memory for the rows");
     }
-    if (ok) {
+    if (ok && entries != NULL) {
         struct machine machine = runs[0].machine;
         if (shards_complete(runs, options.count, missing)) forget_shard(machine.command);
         char path[4096];
