@@ -70,7 +70,7 @@ static bool too_large(struct lane *lane, const struct plugin *kernel, struct fau
 
 /* Anchors are measured, never judged: what they say is how good a row can be, and how good people
  * are used to. */
-static bool run_anchor(struct lane *lane, enum anchor anchor, struct fault *fault) {
+static bool run_anchor(struct lane *lane, enum anchor anchor, bool again, struct fault *fault) {
     struct row row;
     const struct item *item = lane->item;
     struct plugin computed = {.kernel = {.variant = item->problem.attn.variant}};
@@ -89,16 +89,19 @@ static bool run_anchor(struct lane *lane, enum anchor anchor, struct fault *faul
     snprintf(row.reason, sizeof row.reason, "computed, not run");
     if (anchor == ANCHOR_STD16) lane->mark->std16_rho = row.deviation.rho;
     if (!session_in_shard(lane->session, computed.id, item) ||
-        session_has(lane->session, &computed, item, lane->fixture.digest))
+        session_has(lane->session, &computed, item, lane->fixture.digest) ||
+        (again && keep_has(lane->session, &computed, item)))
         return true;
     return keep(lane, &row, fault);
 }
 
 static bool run_anchors(struct lane *lane, struct fault *fault) {
     bool well = true;
+    const bool again = lane->mark->begun; /* by one that died */
+    lane->mark->begun = true;
     for (int n = ANCHOR_COUNT - 1; well && n >= 0; n--) { /* std16 first: others refer to it */
         if (anchor_exists((enum anchor)n, &lane->item->problem.attn))
-            well = run_anchor(lane, (enum anchor)n, fault);
+            well = run_anchor(lane, (enum anchor)n, again, fault);
     }
     return well;
 }

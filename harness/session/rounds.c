@@ -102,8 +102,8 @@ static bool lose_lane(void *context, int member, const char *how) {
     struct fault fault = {0};
     char name[TARGET_NAME_BYTES], reason[128];
     target_name(&round->targets[member], name);
-    if (!strcmp(how,
-                "SIGPIPE")) { /* who reads what is printed has seen enough: that ends the run */
+    /* Who reads what is printed has seen enough: that ends the run. */
+    if (!strcmp(how, "SIGPIPE")) {
         crew_stop();
         hands_remove(&session->hands);
         signal(SIGPIPE, SIG_DFL);

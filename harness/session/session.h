@@ -43,7 +43,8 @@ static inline const char *item_name(const struct item *item) {
 /* What the processes of a run share. */
 struct mark {
     struct crew_lock lock; /* held while somebody obtains the problem's fixture, and its anchors */
-    bool failed, anchored; /* could not be had, and said so; anchors' rows are written */
+    bool failed;           /* could not be had, and said so */
+    bool anchored, begun;  /* anchors' rows are written, or some of them */
     double std16_rho;      /* NaN: not known */
     char line[PROBLEM_LINE_BYTES], digest[40]; /* of a file that was loaded; "" until it was */
 };
