@@ -83,7 +83,20 @@ static bool lock(const struct writer *writer, struct fault *fault) {
                      writer->folder);
 }
 
-/* Opens run.jsonl, regular and locked; creates it if `create`. */
+/* A run begins with its first whole line; what was killed or out of disk before it was none. */
+static bool is_begun(const struct writer *writer) {
+    const off_t end = lseek(writer->file, 0, SEEK_END);
+    return end > 0 && whole_lines(writer->file, end) > 0;
+}
+
+static bool is_free(const struct writer *writer, struct fault *fault) {
+    return !is_begun(writer) ||
+           fault_set(fault, FAULT_INPUT, "'%.900s/run.jsonl' exists; --resume adds to a run",
+                     writer->folder);
+}
+
+/* Opens run.jsonl, regular and locked; `create`: one in which no run began, or that is not there.
+ */
 static bool open_file(struct writer *writer, bool create, struct fault *fault) {
     char path[4200];
     struct stat status;
@@ -93,17 +106,12 @@ static bool open_file(struct writer *writer, bool create, struct fault *fault) {
     if (writer->file < 0) return failed(writer, create ? "make" : "resume", fault);
     bool well = fstat(writer->file, &status) == 0 && S_ISREG(status.st_mode);
     if (!well) fault_set(fault, FAULT_INPUT, "'%.900s' is not a file", path);
-    well = well && lock(writer, fault);
+    well = well && (!create || is_free(writer, fault)) && lock(writer, fault) &&
+           (!create || is_free(writer, fault)); /* another may have been first */
     if (well) return true;
     close(writer->file);
     writer->file = -1;
     return false;
-}
-
-/* A run begins with its first whole line; what was killed or out of disk before it was none. */
-static bool is_begun(const struct writer *writer) {
-    const off_t end = lseek(writer->file, 0, SEEK_END);
-    return end > 0 && whole_lines(writer->file, end) > 0;
 }
 
 /* mkdir -p; whether the last folder is new, or also an old one will do. */
@@ -164,13 +172,7 @@ bool writer_create(struct writer *writer, const char *folder, const char *runs, 
     if (!made)
         return fault_set(fault, FAULT_INPUT, "cannot make folder '%.900s': %s", writer->folder,
                          strerror(errno));
-    if (!open_file(writer, true, fault)) return false;
-    if (!is_begun(writer)) return write_line(writer, machine_to_json(machine), fault);
-    fault_set(fault, FAULT_INPUT, "'%.900s/run.jsonl' exists; --resume adds to a run",
-              writer->folder);
-    close(writer->file);
-    writer->file = -1;
-    return false;
+    return open_file(writer, true, fault) && write_line(writer, machine_to_json(machine), fault);
 }
 
 bool writer_resume(struct writer *writer, const char *folder, struct fault *fault) {
