@@ -7,6 +7,7 @@
 #include <dlfcn.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum hosted {
     HONEST,     /* on the stream */
@@ -14,6 +15,7 @@ enum hosted {
     STREAMLESS, /* on the default stream */
     OUTSIDE,    /* on none: it computes while it is launched */
     BREAKS,     /* on the stream; its third launch is the end of the device */
+    LEAVES,     /* on the stream; and leaves a process behind */
 };
 
 /* More than a row: tests see where it is not given back. */
@@ -94,6 +96,9 @@ static const char *launch(const struct attn_problem *problem, const struct attn_
     static int launches;
     struct arguments arguments = {.problem = *problem, .call = *call};
     if (kind == BREAKS && ++launches == 3) find("standin_break", &arguments.break_device);
+    if (kind == LEAVES && fork() == 0) {
+        for (;;) pause();
+    }
     if (kind == OUTSIDE) {
         attend(&arguments);
         return NULL;

@@ -1,12 +1,17 @@
 /* Decode kernels that are odd in how they behave as libraries and processes, not in what they
  * compute: what the tests of plugin.c, worker.c and trial.c run. One library each, compiled from
  * this file with ODD_KIND; all answer with zeros where they answer at all. */
+#define _GNU_SOURCE
 #include "../../kernels/attn.h"
 
+#include <signal.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ptrace.h>
 #include <sys/types.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 enum odd {
@@ -26,7 +31,21 @@ enum odd {
     SCRATCH_ZERO,   /* wants its scratch to be zeroed */
     HOARDS,         /* allocates until it gets no more */
     BABBLES,        /* answers in the worker's place */
-    MARKED, /* its words would steer a terminal, mark up a table, compute in a spreadsheet */
+    MARKED,       /* its words would steer a terminal, mark up a table, compute in a spreadsheet */
+    GARBLES,      /* answers without an end */
+    PRINTS,       /* prints a hundred thousand lines */
+    LEAVES,       /* leaves a process behind that is in no group or session of its, and that goes on
+                     to write to V */
+    FORKS,        /* leaves many that leave others */
+    SCRIBBLES,    /* changes V and dies */
+    SHRINKS,      /* cuts off the memory that it shares with its parent */
+    REGROUPS,     /* moves to its parent's process group and never returns */
+    STOPS,        /* stops itself */
+    IS_TRACED,    /* dies while a child of its traces it */
+    KILLS_PARENT, /* reaches for its parent: with SIGKILL, */
+    STOPS_PARENT, /* with SIGSTOP, */
+    TRACES_PARENT, /* with ptrace, */
+    SIGNALS_ALL,   /* and for everybody, with a signal that does no harm */
 };
 
 #define ODD_STRING(x) #x
@@ -48,11 +67,40 @@ static const char *refuse(const struct attn_problem *problem) {
 
 static size_t scratch_bytes(const struct attn_problem *problem) {
     (void)problem;
+    for (int file = 3; kind == SHRINKS && file < 128; file++) {
+        if (ftruncate(file, 0) != 0) continue;
+    }
     return kind == SCRATCH_HUGE ? (size_t)1 << 60 : 1000;
 }
 
 static unsigned char *scratch_of(const struct attn_call *call) {
     return call->scratch;
+}
+
+/* A process that nobody is the parent of. It changes V for as long as it is. */
+static void leave_behind(uint16_t *v) {
+    if (fork() != 0) {
+        wait(NULL);
+        return;
+    }
+    setsid();
+    if (fork() != 0) _exit(0);
+    signal(SIGTERM, SIG_IGN);
+    signal(SIGHUP, SIG_IGN);
+    for (;;) {
+        usleep(1000);
+        (*(volatile uint16_t *)v)++;
+    }
+}
+
+static void leave_many(int depth) {
+    for (int n = 0; n < 3 && depth > 0; n++) {
+        if (fork() != 0) continue;
+        setsid();
+        leave_many(depth - 1);
+        pause();
+        _exit(0);
+    }
 }
 
 /* What HOARDS holds: each block begins with where the one before it is. */
@@ -102,6 +150,52 @@ static const char *launch(const struct attn_problem *problem, const struct attn_
         for (int file = 3; file < 128; file++) {
             if (write(file, "x\n", 2) < 0) continue;
         }
+        return NULL;
+    case GARBLES:
+        for (int n = 0; n < 4096; n++) {
+            static char dots[1 << 16];
+            memset(dots, '.', sizeof dots);
+            for (int file = 64; file < 70; file++) {
+                if (write(file, dots, sizeof dots) < 0) continue;
+            }
+        }
+        return NULL;
+    case PRINTS:
+        for (int n = 0; n < 100000; n++) fprintf(stderr, "\033[2Jline %d of many\n", n);
+        return NULL;
+    case LEAVES:
+        leave_behind(call->tensors[ATTN_V].data);
+        return NULL;
+    case FORKS:
+        leave_many(4);
+        return NULL;
+    case SCRIBBLES:
+        memset(call->tensors[ATTN_V].data, 1, 64);
+        abort();
+    case REGROUPS:
+        setpgid(0, getpgid(getppid()));
+        for (;;) pause();
+    case STOPS:
+        raise(SIGSTOP);
+        return NULL;
+    case IS_TRACED:
+        if (fork() == 0) {
+            ptrace(PTRACE_SEIZE, getppid(), NULL, NULL);
+            for (;;) pause();
+        }
+        usleep(100000);
+        abort();
+    case KILLS_PARENT:
+        kill(getppid(), SIGKILL);
+        return NULL;
+    case STOPS_PARENT:
+        kill(getppid(), SIGSTOP);
+        return NULL;
+    case TRACES_PARENT:
+        ptrace(PTRACE_ATTACH, getppid(), NULL, NULL);
+        return NULL;
+    case SIGNALS_ALL:
+        kill(-1, SIGWINCH);
         return NULL;
     default:
         return NULL;

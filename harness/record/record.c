@@ -2,6 +2,7 @@
  * two tables, and everything that reads or writes a field goes through them. */
 #include "record.h"
 #include "../worker/protocol.h"
+#include "../../oracle/regular.h"
 #include "../../oracle/text.h"
 
 #include <errno.h>
@@ -330,9 +331,9 @@ static FILE *run_open(char path_used[4096], const char *path, struct fault *faul
     struct stat status;
     const bool folder = stat(path, &status) == 0 && S_ISDIR(status.st_mode);
     snprintf(path_used, 4096, "%s%s", path, folder ? "/run.jsonl" : "");
-    FILE *file = fopen(path_used, "re");
+    FILE *file = regular_open(path_used);
     if (file == NULL)
-        fault_set(fault, FAULT_INPUT, "cannot open run '%s': %s", path_used, strerror(errno));
+        fault_set(fault, FAULT_INPUT, "cannot open run '%s': %s", path_used, regular_error(errno));
     return file;
 }
 

@@ -240,12 +240,13 @@ bool samples_write(const char *folder, const struct row *row, const struct sampl
     }
     snprintf(temporary, sizeof temporary, "%s/samples", folder);
     if (mkdir(temporary, 0777) != 0 && errno != EEXIST)
-        return fault_set(fault, FAULT_OURS, "cannot make folder '%.900s': %s", temporary,
+        return fault_set(fault, FAULT_INPUT, "cannot make folder '%.900s': %s", temporary,
                          strerror(errno));
     snprintf(temporary, sizeof temporary, "%s.tmp", path);
+    unlink(temporary); /* what has the name is not written through */
     if (!write_row(temporary, row, samples, fault)) return in_file(fault, temporary);
     if (rename(temporary, path) == 0) return true;
-    return fault_set(fault, FAULT_OURS, "cannot rename '%.900s': %s", temporary, strerror(errno));
+    return fault_set(fault, FAULT_INPUT, "cannot rename '%.900s': %s", temporary, strerror(errno));
 }
 
 /* One file of many */
@@ -364,9 +365,10 @@ bool samples_gather(const char *folder, const struct samples_source *sources, in
     char path[PATH_BYTES];
     struct replace replace;
     snprintf(path, sizeof path, "%s/samples.h5", folder);
-    if (!replace_begin(&replace, path, fault)) return false;
-    struct gathering gathering = {.to = make_file(replace.temporary, fault), .from = -1};
-    bool well = gathering.to >= 0;
+    bool well = replace_begin_entry(&replace, path, fault);
+    struct gathering gathering = {.to = well ? make_file(replace.temporary, fault) : -1,
+                                  .from = -1};
+    if (well && gathering.to < 0) well = in_file(fault, path);
     for (int64_t n = count; well && n > 0; n--) /* of one name, the last comes first */
         well = gather_row(&gathering, &sources[n - 1], fault);
     store_release(&gathering.from);
@@ -374,7 +376,7 @@ bool samples_gather(const char *folder, const struct samples_source *sources, in
         struct fault closing;
         well = store_close(&gathering.to, well ? fault : &closing) && well;
     }
-    if (!well) in_file(fault, path);
+    if (!well && gathering.to >= 0) in_file(fault, path);
     if (well && gathering.count > 0) well = replace_commit(&replace, fault);
     replace_abort(&replace);
     return well;

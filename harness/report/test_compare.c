@@ -385,6 +385,21 @@ Test(verbs, merge_joins_shards_and_the_last_row_wins) {
     remove_folder();
 }
 
+Test(verbs, a_report_is_not_written_over_what_is_read) {
+    make_folder();
+    const struct row row = row_of("cpu/decode_flash_r1", "line1", 1);
+    write_run("one", "attest run", &row, 1);
+    write_run("two", "attest run", &row, 1);
+    cr_assert(CALL(verb_report, "report", "@one", "-o", "@one") == FAULT_INPUT);
+    cr_assert(CALL(verb_report, "report", "@one", "-o", "@two") == FAULT_INPUT);
+    struct run run = read_back("one");
+    cr_assert(run.count == 1 && run.torn == 0);
+    run_free(&run);
+    cr_assert(CALL(verb_report, "report", "@one", "-o", "@report.md") == 0);
+    cr_assert(CALL(verb_report, "report", "@one", "-o", "@report.md") == 0);
+    remove_folder();
+}
+
 Test(verbs, merge_keeps_the_shard_in_the_command_while_others_are_missing) {
     make_folder();
     const struct row row = row_of("cpu/decode_flash_r1", "line1", 1);

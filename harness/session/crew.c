@@ -4,6 +4,7 @@
 #define _GNU_SOURCE
 #include "crew.h"
 #include "../trial/client.h"
+#include "../trial/strays.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -12,6 +13,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 /* Read by a signal handler: 0 where nobody runs. */
@@ -56,6 +58,8 @@ static _Noreturn void become_member(const struct crew_task *task, int member, pi
                                     const sigset_t *before) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent) _exit(FAULT_OURS); /* it died before we could ask to die with it */
+    client_volunteer(300);
+    strays_adopt();
     memset((void *)members, 0, sizeof members);
     signal(SIGINT, SIG_IGN);
     signal(SIGHUP, SIG_IGN);
@@ -81,55 +85,85 @@ static int member_of(pid_t pid, int count) {
     return -1;
 }
 
-int crew_run(const struct crew_task *task, int count) {
-    int worst = 0, alive = 0;
-    char how[64];
+/* Starts a member; false when it cannot be. */
+static bool start(const struct crew_task *task, int member, char how[64]) {
     sigset_t blocked, before;
     const pid_t parent = getpid();
     sigemptyset(&blocked);
     sigaddset(&blocked, SIGINT);
     sigaddset(&blocked, SIGTERM);
     sigaddset(&blocked, SIGHUP);
-    fflush(NULL); /* or each would print again what is waiting */
+    fflush(NULL); /* or it would print again what is waiting */
+    sigprocmask(SIG_BLOCK, &blocked, &before);
+    const pid_t pid = fork();
+    const int error = errno;
+    if (pid == 0) become_member(task, member, parent, &before);
+    members[member] = pid > 0 ? pid : 0;
+    if (pid > 0) strays_keep(pid);
+    sigprocmask(SIG_SETMASK, &before, NULL);
+    if (pid < 0) snprintf(how, 64, "cannot be started: %s", strerror(error));
+    return pid > 0;
+}
+
+/* The next member that ended, and how; -1 of a child that is nobody's, -2 when there is none. */
+static int await(int count, int *status) {
+    for (;;) {
+        const pid_t pid = waitpid(-1, status, WUNTRACED);
+        if (pid < 0 && errno == EINTR) continue;
+        if (pid < 0) return -2;
+        const int member = member_of(pid, count);
+        if (!WIFSTOPPED(*status)) {
+            strays_drop(pid);
+            return member;
+        }
+        /* Not by a terminal, which stops and continues us with it. */
+        if (member >= 0 && WSTOPSIG(*status) == SIGSTOP) kill(pid, SIGCONT);
+    }
+}
+
+int crew_run(const struct crew_task *task, int count) {
+    int worst = 0, alive = 0;
+    char how[64];
+    strays_adopt();
     for (int n = 0; n < count; n++) {
-        sigprocmask(SIG_BLOCK, &blocked, &before);
-        const pid_t pid = fork();
-        const int error = errno;
-        if (pid == 0) become_member(task, n, parent, &before);
-        members[n] = pid > 0 ? pid : 0;
-        sigprocmask(SIG_SETMASK, &before, NULL);
-        alive += pid > 0;
-        if (pid > 0) continue;
-        snprintf(how, sizeof how, "cannot be started: %s", strerror(error));
+        const bool started = start(task, n, how);
+        alive += started;
+        if (started) continue;
         task->lost(task->context, n, how);
         worst = FAULT_OURS;
     }
     while (alive > 0) {
         int status;
-        const pid_t pid = waitpid(-1, &status, 0);
-        if (pid < 0 && errno == EINTR) continue;
-        const int member = member_of(pid, count);
-        if (member < 0) continue; /* a child of somebody else's */
+        const int member = await(count, &status);
+        if (member == -2) break; /* taken from us */
+        if (member < 0) continue;
         members[member] = 0;
-        alive--;
-        /* Who reads the results has seen enough (output.h): that ends the program, not a row. */
-        if (WIFSIGNALED(status) && WTERMSIG(status) == SIGPIPE) {
-            crew_stop();
-            signal(SIGPIPE, SIG_DFL);
-            raise(SIGPIPE);
-        }
         const int exit_status = judge_end(status, how);
-        if (how[0] != '\0') task->lost(task->context, member, how);
+        if (how[0] != '\0') {
+            strays_end(); /* its worker, and what that started: nobody else ends them now */
+            const bool again = task->lost(task->context, member, how);
+            if (again && start(task, member, how)) continue;
+            if (again) task->lost(task->context, member, how);
+        }
+        alive--;
         if (exit_status > worst) worst = exit_status;
     }
+    strays_end();
     return worst;
 }
 
 void crew_stop(void) {
+    const struct timespec moment = {.tv_nsec = 5000000};
     for (int n = 0; n < CREW_MAX; n++) {
         if (members[n] > 0) kill(members[n], SIGTERM);
     }
     for (int n = 0; n < CREW_MAX; n++) {
-        while (members[n] > 0 && waitpid(members[n], NULL, 0) < 0 && errno == EINTR) continue;
+        for (int tries = 0; members[n] > 0 && waitpid(members[n], NULL, WNOHANG) == 0; tries++) {
+            if (tries == 400) kill(members[n], SIGKILL); /* stopped, or deaf */
+            if (tries == 800) break;
+            nanosleep(&moment, NULL);
+        }
+        if (members[n] > 0) strays_drop(members[n]);
     }
+    strays_end();
 }

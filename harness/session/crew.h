@@ -26,16 +26,19 @@ void crew_unlock(struct crew_lock *lock);
 
 struct crew_task {
     int (*work)(void *context, int member); /* in the member's process; returns its exit status */
-    /* Here, of a member that did not live to return: "SIGSEGV", "cannot be started: ...". */
-    void (*lost)(void *context, int member, const char *how);
+    /* Here, of a member that did not live to return: "SIGSEGV", "cannot be started: ...". Returns
+     * whether to start another in its place; there must be an end to that. */
+    bool (*lost)(void *context, int member, const char *how);
     void *context;
 };
 enum { CREW_MAX = 64 };
 /* Runs work(context, 0), ..., work(context, count - 1) at once; returns the worst exit status when
- * all have ended. A lost member counts as FAULT_OURS. */
+ * all have ended. A member that is lost for good counts as FAULT_OURS. What members and their
+ * workers leave behind is ended; one that somebody stops goes on. */
 int crew_run(const struct crew_task *task, int count);
-/* Ends the crew that runs now, workers (client.h) of its members included, and waits until it is
- * gone. For a signal handler that then ends the program; members themselves heed only SIGTERM. */
+/* Ends the crew that runs now, workers (client.h) of its members and what these left behind
+ * included, and waits until it is gone, not for ever. For a signal handler that then ends the
+ * program; members themselves heed only SIGTERM. */
 void crew_stop(void);
 
 #endif

@@ -13,7 +13,7 @@ struct deal {
     int64_t begun; /* no problem before this one is untouched */
     struct {
         struct deal_row row;
-        bool holds;
+        bool holds, done;
     } hands[CREW_MAX];
     struct pile piles[];
 };
@@ -68,6 +68,7 @@ bool deal_next(struct deal *deal, int member, struct deal_row *row) {
     if (problem >= 0) {
         *row = (struct deal_row){.problem = problem, .row = deal->piles[problem].dealt++};
         deal->hands[member].row = *row;
+        deal->hands[member].done = false;
     }
     crew_unlock(&deal->lock);
     return problem >= 0;
@@ -79,6 +80,10 @@ void deal_limit(struct deal *deal, int64_t problem, int64_t count) {
     crew_unlock(&deal->lock);
 }
 
+void deal_done(struct deal *deal, int member) {
+    deal->hands[member].done = true;
+}
+
 int64_t deal_left(const struct deal *deal) {
     int64_t rows = 0;
     for (int64_t n = 0; n < deal->problems; n++) rows += left(deal, n) > 0 ? left(deal, n) : 0;
@@ -87,5 +92,5 @@ int64_t deal_left(const struct deal *deal) {
 
 bool deal_at_hand(const struct deal *deal, int member, struct deal_row *row) {
     *row = deal->hands[member].row;
-    return deal->hands[member].holds;
+    return deal->hands[member].holds && !deal->hands[member].done;
 }

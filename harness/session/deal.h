@@ -21,11 +21,13 @@ struct deal_row {
  * begun; else of the one with most rows left, which others have in memory too by then. False when
  * none is left. */
 bool deal_next(struct deal *deal, int member, struct deal_row *row);
+/* What `member` got last is done. */
+void deal_done(struct deal *deal, int member);
 /* Problem `problem` turned out to have no more than `count` rows. */
 void deal_limit(struct deal *deal, int64_t problem, int64_t count);
 /* Rows that nobody got. */
 int64_t deal_left(const struct deal *deal);
-/* What `member` got last; false when it has nothing at hand. */
+/* What `member` got last; false when it has nothing at hand, or has done it. */
 bool deal_at_hand(const struct deal *deal, int member, struct deal_row *row);
 
 #endif

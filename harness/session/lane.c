@@ -1,6 +1,7 @@
-/* One row after the other. A problem that cannot be had costs its rows and the exit status; a
- * machine that fails ends the process, and the others take what is left. */
+/* One row after the other. A problem that cannot be had costs its rows and the exit status; memory
+ * or a process that cannot be had costs a row; a run that cannot be written ends the process. */
 #include "lane.h"
+#include "keep.h"
 #include "../judge/anchor.h"
 #include "../record/number.h"
 #include "../trial/client.h"
@@ -15,6 +16,9 @@
 /* Visible pairs times head dim that the textbook anchor may cost: about a second. */
 static const double anchor_work_max = 1e9;
 
+/* A run that was killed so often at one row, parent and all, does not try it again. */
+enum { TIMES_MAX = 2 };
+
 struct lane {
     struct session *session;
     struct lane_options options;
@@ -26,26 +30,27 @@ struct lane {
     struct item *item; /* NULL: none yet */
     struct mark *mark;
     struct fixture fixture; /* empty until needed */
-    char file_digest[40];   /* by which its rows are found again; "" of a line */
     int64_t *chosen, count;
     int64_t bytes; /* that it takes; 0: it is there already */
     bool fits;
+    bool stuck; /* a row cannot be written: there is no use in another */
     int exit_status;
     double clock_mhz; /* as in struct trial_options */
 };
 
-static bool keep_row(struct lane *lane, struct row *row, struct fault *fault) {
-    struct session *session = lane->session;
-    const int exit_status = status_exit(status_of(row));
-    if (exit_status > lane->exit_status) lane->exit_status = exit_status;
+static bool keep(struct lane *lane, struct row *row, struct fault *fault) {
     row->deviation.rho_std16 = row->deviation.rho / lane->mark->std16_rho;
-    if (!samples_write(session->writer.folder, row, &lane->samples, fault) ||
-        !writer_append(&session->writer, row, fault))
-        return false;
+    lane->stuck = !keep_row(lane->session, row, &lane->samples, fault);
     samples_free(&lane->samples);
-    session->board->judged += row_is_judged(row);
-    show_row(&session->board->show, row);
-    return true;
+    return !lane->stuck;
+}
+
+/* A row that ends before its kernel runs. */
+static bool lose(struct lane *lane, const struct plugin *kernel, enum status status,
+                 const char *reason, struct fault *fault) {
+    lane->stuck =
+        !keep_lost(lane->session, kernel, lane->item, &lane->trial, status, reason, fault);
+    return !lane->stuck;
 }
 
 /* A row that needs no fixture to be decided. */
@@ -54,24 +59,20 @@ static bool refuse(struct lane *lane, const struct plugin *kernel, struct fault 
     bool spoilt;
     struct fixture empty = {.problem = lane->item->problem};
     snprintf(empty.line, sizeof empty.line, "%s", lane->item->line);
-    snprintf(empty.digest, sizeof empty.digest, "%s", lane->file_digest);
-    return trial_run(&row, kernel, &empty, &lane->trial, &spoilt, fault) &&
-           keep_row(lane, &row, fault);
+    snprintf(empty.digest, sizeof empty.digest, "%s", lane->mark->digest);
+    return trial_run(&row, kernel, &empty, &lane->trial, &spoilt, fault) && keep(lane, &row, fault);
 }
 
 static bool too_large(struct lane *lane, const struct plugin *kernel, struct fault *fault) {
-    struct row row;
-    trial_describe(&row, kernel, &(struct fixture){.problem = lane->item->problem}, &lane->trial);
-    snprintf(row.line, sizeof row.line, "%s", lane->item->line);
-    snprintf(row.status, sizeof row.status, "%s", status_name(STATUS_OOM));
-    snprintf(row.reason, sizeof row.reason, "the problem needs %s, %s are free",
+    char reason[256];
+    snprintf(reason, sizeof reason, "the problem needs %s, %s are free",
              number_bytes((double)lane->bytes).text, number_bytes((double)host_memory_free()).text);
-    return keep_row(lane, &row, fault);
+    return lose(lane, kernel, STATUS_OOM, reason, fault);
 }
 
 /* Anchors are measured, never judged: what they say is how good a row can be, and how good people
  * are used to. */
-static bool run_anchor(struct lane *lane, enum anchor anchor, struct fault *fault) {
+static bool run_anchor(struct lane *lane, enum anchor anchor, bool again, struct fault *fault) {
     struct row row;
     const struct item *item = lane->item;
     struct plugin computed = {.kernel = {.variant = item->problem.attn.variant}};
@@ -90,16 +91,19 @@ static bool run_anchor(struct lane *lane, enum anchor anchor, struct fault *faul
     snprintf(row.reason, sizeof row.reason, "computed, not run");
     if (anchor == ANCHOR_STD16) lane->mark->std16_rho = row.deviation.rho;
     if (!session_in_shard(lane->session, computed.id, item) ||
-        session_has(lane->session, &computed, item, lane->fixture.digest))
+        session_has(lane->session, &computed, item, lane->fixture.digest) ||
+        (again && keep_has(lane->session, &computed, item)))
         return true;
-    return keep_row(lane, &row, fault);
+    return keep(lane, &row, fault);
 }
 
 static bool run_anchors(struct lane *lane, struct fault *fault) {
     bool well = true;
+    const bool again = lane->mark->begun; /* by one that died */
+    lane->mark->begun = true;
     for (int n = ANCHOR_COUNT - 1; well && n >= 0; n--) { /* std16 first: others refer to it */
         if (anchor_exists((enum anchor)n, &lane->item->problem.attn))
-            well = run_anchor(lane, (enum anchor)n, fault);
+            well = run_anchor(lane, (enum anchor)n, again, fault);
     }
     return well;
 }
@@ -129,22 +133,37 @@ static bool add_anchors(struct lane *lane, struct fault *fault) {
     return well;
 }
 
-static bool run_row(struct lane *lane, const struct plugin *kernel, struct fault *fault) {
+/* What the machine does not give costs the row: memory, or a process. */
+static bool run_kernel(struct lane *lane, const struct plugin *kernel, struct fault *fault) {
     struct row row;
-    char reason[256];
     bool spoilt = false;
+    if ((lane->fixture.memory == NULL && !obtain(lane, fault)) || !add_anchors(lane, fault))
+        return false;
+    show_step(&lane->session->board->show, kernel->id);
+    if (!trial_run(&row, kernel, &lane->fixture, &lane->trial, &spoilt, fault)) return false;
+    if (spoilt) fixture_free(&lane->fixture);
+    return keep(lane, &row, fault);
+}
+
+static bool run_row(struct lane *lane, const struct plugin *kernel, struct fault *fault) {
+    const struct hands *hands = &lane->session->hands;
+    char reason[256];
     if (kernel->trouble != STATUS_PASS ||
         plugin_refusal(&kernel->kernel, &lane->item->problem.attn, reason) != NULL)
         return refuse(lane, kernel, fault);
     if (!lane->fits) return too_large(lane, kernel, fault);
-    if ((lane->fixture.memory == NULL && !obtain(lane, fault)) || !add_anchors(lane, fault))
-        return false;
-    show_step(&lane->session->board->show, kernel->id);
-    if (!trial_run(&row, kernel, &lane->fixture, &lane->trial, &spoilt, fault) ||
-        !keep_row(lane, &row, fault))
-        return false;
-    if (spoilt) fixture_free(&lane->fixture);
-    return true;
+    const int64_t times = hands_times(hands, kernel->id, item_name(lane->item));
+    if (times >= TIMES_MAX) {
+        snprintf(reason, sizeof reason,
+                 "the run ended without a word while this was at hand, %lld times",
+                 (long long)times);
+        return lose(lane, kernel, STATUS_CRASH, reason, fault);
+    }
+    hands_take(hands, lane->options.member, kernel->id, item_name(lane->item));
+    if (run_kernel(lane, kernel, fault)) return true;
+    if (lane->stuck || fault->code != FAULT_OURS) return false;
+    struct fault why = *fault;
+    return lose(lane, kernel, STATUS_OOM, why.text, fault);
 }
 
 /* What its rows are is known of a line; a file says it itself. */
@@ -154,7 +173,6 @@ static bool take_up(struct lane *lane, const struct deal_row *dealt, struct faul
     int64_t resumed = 0;
     bool wanted = true;
     fixture_free(&lane->fixture);
-    lane->file_digest[0] = '\0';
     lane->problem = dealt->problem;
     lane->item = item;
     lane->mark = &session->board->marks[dealt->problem];
@@ -164,7 +182,8 @@ static bool take_up(struct lane *lane, const struct deal_row *dealt, struct faul
         if (!obtain(lane, fault)) return false;
         item->problem = lane->fixture.problem;
         snprintf(item->line, sizeof item->line, "%s", lane->fixture.line);
-        snprintf(lane->file_digest, sizeof lane->file_digest, "%s", lane->fixture.digest);
+        snprintf(lane->mark->digest, sizeof lane->mark->digest, "%s", lane->fixture.digest);
+        snprintf(lane->mark->line, sizeof lane->mark->line, "%s", lane->fixture.line);
         wanted = select_holds(session->words, session->options.words.count, &item->problem);
         if (wanted) session->board->file_variants |= UINT32_C(1) << item->problem.attn.variant;
     }
@@ -200,7 +219,8 @@ static bool work(struct lane *lane, struct fault *fault) {
             const int64_t kernel = lane->chosen[dealt.row];
             well = run_row(lane, &lane->session->kernels.plugins[kernel], fault);
         }
-        if (!well && fault->code != FAULT_OURS) {
+        if (well) deal_done(lane->options.deal, lane->options.member);
+        if (!well && !lane->stuck) {
             give_up(lane, fault);
             well = true;
         }

@@ -2,6 +2,7 @@
  * starts no threads, so that it can fork, and never runs a kernel. */
 #include "rounds.h"
 #include "deal.h"
+#include "keep.h"
 #include "lane.h"
 #include "../worker/driver.h"
 #include "../worker/host.h"
@@ -19,15 +20,18 @@ enum { INTERRUPTED = 130 };
  * say where the run is, leave. Only calls that are safe in a signal handler. */
 static char *farewell; /* what a terminal shows, since it goes past stderr */
 static size_t farewell_bytes;
+static const struct hands *at_hand;
 
 static void leave(int signal_number) {
     (void)signal_number;
     crew_stop();
+    hands_remove(at_hand); /* it ends in order */
     if (write(STDERR_FILENO, farewell, farewell_bytes) < 0) _exit(INTERRUPTED);
     _exit(INTERRUPTED);
 }
 
 static void prepare_to_leave(const struct session *session) {
+    at_hand = &session->hands;
     const char *folder = session->writer.folder;
     FILE *to = open_memstream(&farewell, &farewell_bytes);
     if (to == NULL) return;
@@ -56,7 +60,9 @@ struct round {
     struct deal *deal;
     struct target targets[TARGETS_MAX];
     int count;
-    int64_t *chosen; /* room for the kernels */
+    int64_t *chosen;    /* room for the kernels */
+    int idle[CREW_MAX]; /* how often a process of each was lost that had no row at hand */
+    int exit_status;    /* of what else was lost */
 };
 
 static int run_lane(void *context, int member) {
@@ -73,22 +79,70 @@ static int run_lane(void *context, int member) {
     });
 }
 
-static void lose_lane(void *context, int member, const char *how) {
-    const struct round *round = context;
-    const struct session *session = round->session;
-    char name[TARGET_NAME_BYTES], what[sizeof session->items->line + 256] = "";
-    struct deal_row row;
-    target_name(&round->targets[member], name);
-    if (deal_at_hand(round->deal, member, &row)) {
-        const struct item *item = &session->items[row.problem];
-        int64_t resumed = 0;
-        const bool known =
-            item->file == NULL && row.row < session_choose(session, round->targets[member].kind,
-                                                           item, "", round->chosen, &resumed);
-        snprintf(what, sizeof what, " in%s%s %s", known ? " " : "",
-                 known ? session->kernels.plugins[round->chosen[row.row]].id : "", item_name(item));
+enum { IDLE_MAX = 3 };
+
+/* The kernel of a row that was dealt, NULL while that is not known: what a file's rows are is known
+ * when it is loaded. */
+static const struct plugin *kernel_of(struct round *round, int member,
+                                      const struct deal_row *dealt) {
+    struct session *session = round->session;
+    struct item *item = &session->items[dealt->problem];
+    const struct mark *mark = &session->board->marks[dealt->problem];
+    struct fault fault;
+    int64_t resumed = 0;
+    if (item->file != NULL) {
+        if (mark->line[0] == '\0' || !problem_parse(&item->problem, mark->line, &fault))
+            return NULL;
+        snprintf(item->line, sizeof item->line, "%s", mark->line);
     }
-    fault_say("the process for %s ended: %s%s; --resume adds what is missing", name, how, what);
+    const int64_t count =
+        session_choose(session, round->targets[member].kind, item,
+                       item->file != NULL ? mark->digest : "", round->chosen, &resumed);
+    return dealt->row < count ? &session->kernels.plugins[round->chosen[dealt->row]] : NULL;
+}
+
+/* The process that judges was killed, or died: that costs the row it had at hand, and another goes
+ * on. */
+static bool lose_lane(void *context, int member, const char *how) {
+    struct round *round = context;
+    struct session *session = round->session;
+    struct deal_row dealt;
+    struct fault fault = {0};
+    char name[TARGET_NAME_BYTES], reason[128];
+    target_name(&round->targets[member], name);
+    /* Who reads what is printed has seen enough: that ends the run. */
+    if (!strcmp(how, "SIGPIPE")) {
+        crew_stop();
+        hands_remove(&session->hands);
+        signal(SIGPIPE, SIG_DFL);
+        raise(SIGPIPE);
+    }
+    if (!deal_at_hand(round->deal, member, &dealt)) {
+        fault_say("the process for %s ended between rows: %s", name, how);
+        return ++round->idle[member] <= IDLE_MAX;
+    }
+    struct item *item = &session->items[dealt.problem];
+    const struct plugin *kernel = kernel_of(round, member, &dealt);
+    deal_done(round->deal, member);
+    if (kernel == NULL && item->file == NULL) return true; /* there is no such row */
+    if (kernel == NULL) {
+        fault_say("the process for %s ended with '%s': %s", name, item->file, how);
+        deal_limit(round->deal, dealt.problem, 0);
+        round->exit_status = EXIT_CRASH;
+        return true;
+    }
+    if (keep_has(session, kernel, item)) return true;
+    struct trial_options trial = session->options.trial;
+    trial.file = item->file;
+    trial.device_index = round->targets[member].index;
+    const bool killed = !strcmp(how, "SIGKILL");
+    snprintf(reason, sizeof reason, "the process that judges it was ended%s: %s",
+             killed ? ", most likely for memory" : "", how);
+    if (keep_lost(session, kernel, item, &trial, killed ? STATUS_OOM : STATUS_CRASH, reason,
+                  &fault))
+        return true;
+    round->exit_status = fault_tell(&fault);
+    return false;
 }
 
 static bool run_round(struct session *session, enum attn_device kind, int *exit_status,
@@ -116,6 +170,7 @@ static bool run_round(struct session *session, enum attn_device kind, int *exit_
         const struct crew_task task = {.work = run_lane, .lost = lose_lane, .context = &round};
         const int status = well ? crew_run(&task, round.count) : 0;
         if (status > *exit_status) *exit_status = status;
+        if (round.exit_status > *exit_status) *exit_status = round.exit_status;
         if (well && deal_left(round.deal) > 0)
             fault_say("%lld rows were not run: no process is left for them",
                       (long long)deal_left(round.deal));
@@ -150,7 +205,7 @@ static bool make_board(struct session *session, size_t bytes, struct fault *faul
     if (!expect(session, &rows, &resumed, fault)) return false;
     session->board = crew_memory(bytes);
     if (session->board == NULL) return fault_set(fault, FAULT_OURS, "out of memory for problems");
-    bool well = true;
+    bool well = crew_lock_make(&session->board->writing, fault);
     for (int64_t n = 0; well && n < session->item_count; n++) {
         struct mark *mark = &session->board->marks[n];
         mark->std16_rho = NAN;
@@ -167,12 +222,15 @@ bool rounds_run(struct session *session, int *exit_status, struct fault *fault) 
         sizeof *session->board + (size_t)session->item_count * sizeof *session->board->marks;
     bool well = make_board(session, bytes, fault);
     if (well) {
+        hands_open(&session->hands, session->writer.folder);
         prepare_to_leave(session);
         for (const struct driver *driver = drivers;
              well && driver->meaning != NULL && *exit_status != FAULT_OURS; driver++)
             well = run_round(session, driver->device, exit_status, fault);
-        well = writer_close(&session->writer, fault) && well;
+        if (session->board->exit_status > *exit_status) *exit_status = session->board->exit_status;
         well = samples_finish(session->writer.folder, fault) && well;
+        hands_remove(&session->hands);
+        well = writer_close(&session->writer, fault) && well;
         show_end(&session->board->show, session->writer.folder);
     }
     if (session->board != NULL) {

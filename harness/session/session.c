@@ -380,9 +380,10 @@ static int probe_cpu(void *context, int member) {
     return 0;
 }
 
-static void lose_probe(void *context, int member, const char *how) {
+static bool lose_probe(void *context, int member, const char *how) {
     (void)context, (void)member;
     fault_say("measuring the CPU's ceilings ended in %s", how);
+    return false;
 }
 
 static bool probe(struct session *session, struct fault *fault) {
@@ -426,10 +427,10 @@ static bool resumes_its_like(const struct session *session, struct fault *fault)
 static bool open_run(struct session *session, struct fault *fault) {
     const struct session_options *options = &session->options;
     char suffix[64] = "";
-    if (options->resume != NULL) {
-        if (!run_read(&session->done, options->resume, fault) ||
-            !resumes_its_like(session, fault) ||
-            !writer_resume(&session->writer, options->resume, fault))
+    const bool anew = options->resume != NULL && writer_never_began(options->resume);
+    if (options->resume != NULL && !anew) {
+        if (!writer_resume(&session->writer, options->resume, fault) ||
+            !run_read(&session->done, options->resume, fault) || !resumes_its_like(session, fault))
             return false;
         keep_ceilings(&session->machine, &session->done.machine);
         return true;
@@ -438,8 +439,8 @@ static bool open_run(struct session *session, struct fault *fault) {
     if (options->shards > 0)
         snprintf(suffix, sizeof suffix, "-shard%lldof%lld", (long long)options->shard,
                  (long long)options->shards);
-    return writer_create(&session->writer, options->out, options->runs_folder, suffix,
-                         &session->machine, fault);
+    return writer_create(&session->writer, anew ? options->resume : options->out,
+                         options->runs_folder, suffix, &session->machine, fault);
 }
 
 /* Rows of a resumed run count with those that were added, each kernel's last on a problem. */

@@ -6,6 +6,7 @@
 #define ATTEST_SESSION_H
 
 #include "crew.h"
+#include "hands.h"
 #include "select.h"
 #include "show.h"
 #include "targets.h"
@@ -42,12 +43,16 @@ static inline const char *item_name(const struct item *item) {
 /* What the processes of a run share. */
 struct mark {
     struct crew_lock lock; /* held while somebody obtains the problem's fixture, and its anchors */
-    bool failed, anchored; /* could not be had, and said so; anchors' rows are written */
+    bool failed;           /* could not be had, and said so */
+    bool anchored, begun;  /* anchors' rows are written, or some of them */
     double std16_rho;      /* NaN: not known */
+    char line[PROBLEM_LINE_BYTES], digest[40]; /* of a file that was loaded; "" until it was */
 };
 struct board {
     struct show show;
-    _Atomic int64_t judged;         /* rows that were, so far */
+    struct crew_lock writing;       /* held while a row is appended to the run */
+    int exit_status;                /* of the worst row */
+    int64_t judged;                 /* rows that were, so far; both while `writing` is held */
     _Atomic uint32_t file_variants; /* of the files that were loaded and selected, a bit each */
     struct mark marks[];            /* of each item */
 };
@@ -62,6 +67,7 @@ struct session {
     struct machine machine;
     struct run done; /* what the resumed run holds */
     struct writer writer;
+    struct hands hands;  /* while rounds.c runs it, as the board */
     struct board *board; /* while rounds.c runs it */
     /* what is left of the board then: rows done, and its counts */
     int64_t rows, judged;

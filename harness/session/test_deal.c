@@ -59,11 +59,12 @@ static int take_all(void *context, int member) {
     return member == 2 ? 3 : 0;
 }
 
-static void lose(void *context, int member, const char *how) {
+static bool lose(void *context, int member, const char *how) {
     struct table *table = context;
     table->lost++;
     snprintf(table->how, sizeof table->how, "%s", how);
     cr_assert(deal_at_hand(table->deal, member, &table->missing));
+    return false;
 }
 
 static int run(struct table *table, int members) {

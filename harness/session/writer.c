@@ -1,19 +1,59 @@
 /* Appending to a run. */
 #define _GNU_SOURCE
 #include "writer.h"
+#include "hands.h"
 #include "../../oracle/clock.h"
 
 #include <ctype.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 /* Forcing each row to disk would cost small problems more than running them does. What is written
  * outlives the process at once; this bounds what a power cut takes. */
 static const double sync_every_s = 2;
+
+static bool failed(const struct writer *writer, const char *what, struct fault *fault) {
+    return fault_set(fault, FAULT_INPUT, "cannot %s '%.900s/run.jsonl': %s", what, writer->folder,
+                     strerror(errno));
+}
+
+/* Where the last whole line ends. */
+static off_t whole_lines(int file, off_t end) {
+    char byte;
+    while (end > 0 && pread(file, &byte, 1, end - 1) == 1 && byte != '\n') end--;
+    return end;
+}
+
+/* Cuts off what a process that was killed left of a line, or a full disk. */
+static bool cut_torn(const struct writer *writer, struct fault *fault) {
+    const off_t end = lseek(writer->file, 0, SEEK_END);
+    const off_t whole = end > 0 ? whole_lines(writer->file, end) : end;
+    return (end >= 0 && (whole == end || ftruncate(writer->file, whole) == 0)) ||
+           failed(writer, "cut", fault);
+}
+
+static bool write_whole(const struct writer *writer, const char *text, size_t bytes,
+                        struct fault *fault) {
+    for (size_t at = 0; at < bytes;) {
+        const ssize_t written = write(writer->file, text + at, bytes - at);
+        if (written < 0 && errno == EINTR) continue;
+        if (written < 0) {
+            struct fault cutting;
+            failed(writer, "write to", fault);
+            cut_torn(writer, &cutting);
+            return false;
+        }
+        at += (size_t)written;
+    }
+    return true;
+}
 
 static bool write_line(struct writer *writer, json_t *json, struct fault *fault) {
     char *text = json_dumps(json, JSON_COMPACT);
@@ -21,20 +61,57 @@ static bool write_line(struct writer *writer, json_t *json, struct fault *fault)
     if (text == NULL) return fault_set(fault, FAULT_OURS, "out of memory for a record");
     const size_t bytes = strlen(text);
     text[bytes] = '\n';
-    ssize_t written;
-    do {
-        written = write(writer->file, text, bytes + 1);
-    } while (written < 0 && errno == EINTR);
-    const int error = errno;
+    const bool written = cut_torn(writer, fault) && write_whole(writer, text, bytes + 1, fault);
     free(text);
-    if (written != (ssize_t)bytes + 1)
-        return fault_set(fault, FAULT_OURS, "cannot write to '%s/run.jsonl': %s", writer->folder,
-                         written < 0 ? strerror(error) : "the disk is full");
-    if (clock_s() - writer->synced_s > sync_every_s) {
+    if (written && clock_s() - writer->synced_s > sync_every_s) {
         fdatasync(writer->file);
         writer->synced_s = clock_s();
     }
-    return true;
+    return written;
+}
+
+/* Processes of a run that was killed a moment ago may still have it. */
+static bool lock(const struct writer *writer, struct fault *fault) {
+    enum { TRIES = 100 };
+    const struct timespec moment = {.tv_nsec = 20000000};
+    for (int n = 0; n < TRIES; n++) {
+        if (flock(writer->file, LOCK_EX | LOCK_NB) == 0) return true;
+        if (errno != EWOULDBLOCK && errno != EINTR) return true; /* no locks on this file system */
+        nanosleep(&moment, NULL);
+    }
+    return fault_set(fault, FAULT_INPUT, "'%.900s' is being written to by another attest",
+                     writer->folder);
+}
+
+/* A run begins with its first whole line; what was killed or out of disk before it was none. */
+static bool is_begun(const struct writer *writer) {
+    const off_t end = lseek(writer->file, 0, SEEK_END);
+    return end > 0 && whole_lines(writer->file, end) > 0;
+}
+
+static bool is_free(const struct writer *writer, struct fault *fault) {
+    return !is_begun(writer) ||
+           fault_set(fault, FAULT_INPUT, "'%.900s/run.jsonl' exists; --resume adds to a run",
+                     writer->folder);
+}
+
+/* Opens run.jsonl, regular and locked; `create`: one in which no run began, or that is not there.
+ */
+static bool open_file(struct writer *writer, bool create, struct fault *fault) {
+    char path[4200];
+    struct stat status;
+    snprintf(path, sizeof path, "%s/run.jsonl", writer->folder);
+    const int flags = O_RDWR | O_APPEND | O_CLOEXEC | O_NONBLOCK | (create ? O_CREAT : 0);
+    writer->file = open(path, flags, 0666);
+    if (writer->file < 0) return failed(writer, create ? "make" : "resume", fault);
+    bool well = fstat(writer->file, &status) == 0 && S_ISREG(status.st_mode);
+    if (!well) fault_set(fault, FAULT_INPUT, "'%.900s' is not a file", path);
+    well = well && (!create || is_free(writer, fault)) && lock(writer, fault) &&
+           (!create || is_free(writer, fault)); /* another may have been first */
+    if (well) return true;
+    close(writer->file);
+    writer->file = -1;
+    return false;
 }
 
 /* mkdir -p; whether the last folder is new, or also an old one will do. */
@@ -95,35 +172,41 @@ bool writer_create(struct writer *writer, const char *folder, const char *runs, 
     if (!made)
         return fault_set(fault, FAULT_INPUT, "cannot make folder '%.900s': %s", writer->folder,
                          strerror(errno));
-    char path[4200];
-    snprintf(path, sizeof path, "%s/run.jsonl", writer->folder);
-    writer->file = open(path, O_WRONLY | O_APPEND | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    if (writer->file < 0 && errno == EEXIST)
-        return fault_set(fault, FAULT_INPUT, "'%.900s' exists; --resume adds to a run", path);
-    if (writer->file < 0)
-        return fault_set(fault, FAULT_INPUT, "cannot make '%.900s': %s", path, strerror(errno));
-    return write_line(writer, machine_to_json(machine), fault);
-}
-
-/* Where the last whole line ends. */
-static off_t whole_lines(int file, off_t end) {
-    char byte;
-    while (end > 0 && pread(file, &byte, 1, end - 1) == 1 && byte != '\n') end--;
-    return end;
+    return open_file(writer, true, fault) && write_line(writer, machine_to_json(machine), fault);
 }
 
 bool writer_resume(struct writer *writer, const char *folder, struct fault *fault) {
-    char path[4200];
     *writer = (struct writer){.file = -1, .synced_s = clock_s()};
     snprintf(writer->folder, sizeof writer->folder, "%s", folder);
-    snprintf(path, sizeof path, "%s/run.jsonl", writer->folder);
-    writer->file = open(path, O_RDWR | O_APPEND | O_CLOEXEC);
-    if (writer->file < 0)
-        return fault_set(fault, FAULT_INPUT, "cannot resume '%.900s': %s", path, strerror(errno));
-    const off_t end = lseek(writer->file, 0, SEEK_END);
-    if (end < 0 || ftruncate(writer->file, whole_lines(writer->file, end)) != 0)
-        return fault_set(fault, FAULT_OURS, "cannot cut '%.900s': %s", path, strerror(errno));
-    return true;
+    return open_file(writer, false, fault);
+}
+
+/* Nothing is in it but what a run that was killed early has made. */
+static bool holds_nothing_else(const char *folder) {
+    bool nothing = true;
+    DIR *entries = opendir(folder);
+    if (entries == NULL) return false;
+    for (const struct dirent *entry; (entry = readdir(entries)) != NULL;) {
+        const char *name = entry->d_name;
+        nothing =
+            nothing && (!strcmp(name, ".") || !strcmp(name, "..") || !strcmp(name, "run.jsonl") ||
+                        !strcmp(name, "samples") || !strcmp(name, HANDS_NAME));
+    }
+    closedir(entries);
+    return nothing;
+}
+
+bool writer_never_began(const char *folder) {
+    struct writer writer = {.file = -1};
+    char path[4200];
+    snprintf(path, sizeof path, "%s/run.jsonl", folder);
+    writer.file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (writer.file < 0) return errno == ENOENT && holds_nothing_else(folder);
+    struct stat status;
+    const bool begun =
+        fstat(writer.file, &status) != 0 || !S_ISREG(status.st_mode) || is_begun(&writer);
+    close(writer.file);
+    return !begun;
 }
 
 bool writer_append(struct writer *writer, const struct row *row, struct fault *fault) {
@@ -132,9 +215,10 @@ bool writer_append(struct writer *writer, const struct row *row, struct fault *f
 
 bool writer_close(struct writer *writer, struct fault *fault) {
     if (writer->file < 0) return true;
-    const bool well = (fdatasync(writer->file) == 0 || errno == EINVAL) && close(writer->file) == 0;
+    const bool synced = fdatasync(writer->file) == 0 || errno == EINVAL;
+    if (!synced) failed(writer, "finish", fault);
+    const bool closed = close(writer->file) == 0;
+    if (synced && !closed) failed(writer, "finish", fault);
     writer->file = -1;
-    if (well) return true;
-    return fault_set(fault, FAULT_OURS, "cannot finish '%.900s': %s", writer->folder,
-                     strerror(errno));
+    return synced && closed;
 }

@@ -2,6 +2,7 @@
  * standard input and output, over which files come too, and nothing else of the parent's. */
 #define _GNU_SOURCE
 #include "client.h"
+#include "strays.h"
 #include "../worker/protocol.h"
 #include "../../oracle/clock.h"
 
@@ -14,30 +15,47 @@
 #include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { UNDER_MAX = 16, FIRST_FILE = 3, LINE_MAX_BYTES = 64 << 20 };
+enum { UNDER_MAX = 16, FIRST_FILE = 3, LINE_MAX_BYTES = 64 << 20, STARTS_MAX = 3 };
+enum { NO_PROGRAM = 127 }; /* as a shell says it */
 
 volatile pid_t client_running;
 
 extern char **environ;
 
+void client_volunteer(int points) {
+    char text[16];
+    const int file = open("/proc/self/oom_score_adj", O_RDWR | O_CLOEXEC);
+    if (file < 0) return;
+    const ssize_t bytes = read(file, text, sizeof text - 1);
+    text[bytes > 0 ? bytes : 0] = '\0';
+    const long before = strtol(text, NULL, 10);
+    const int length =
+        snprintf(text, sizeof text, "%ld", before + points < 1000 ? before + points : 1000);
+    if (before < 1000 && pwrite(file, text, (size_t)length, 0) < 0) errno = 0; /* it goes without */
+    close(file);
+}
+
 /* Between fork and exec: only what is safe after a fork of a threaded process. */
 static _Noreturn void become_worker(char *const *command, char **environment, int socket,
-                                    pid_t parent) {
+                                    int messages, pid_t parent) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != parent) _exit(127); /* it died before we could ask to die with it */
+    if (getppid() != parent) _exit(NO_PROGRAM); /* it died before we could ask to die with it */
+    client_volunteer(1000);
     setpgid(0, 0);
     signal(SIGINT, SIG_DFL);
     signal(SIGTERM, SIG_DFL);
     const int moved = fcntl(socket, F_DUPFD, FIRST_FILE); /* it may be 0 or 1 itself */
+    if (messages >= 0) dup2(messages, STDERR_FILENO);
     dup2(moved, STDIN_FILENO);
     dup2(moved, STDOUT_FILENO);
     close_range(FIRST_FILE, ~0u, 0);
     execvpe(command[0], command, environment);
-    _exit(127);
+    _exit(NO_PROGRAM);
 }
 
 /* The parent's environment, and in it: BLAS on one thread, because the worker links OpenBLAS and
@@ -63,39 +81,49 @@ static char **worker_environment(void) {
     return list;
 }
 
-bool client_start(struct client *client, const char *program, const char *const *under,
+/* fault->code stays FAULT_NONE where a worker was started and is no more. */
+static bool start(struct client *client, const char *program, const char *const *under,
                   struct fault *fault) {
-    *client = (struct client){.socket = -1, .process = -1};
-    char *command[UNDER_MAX + 3];
+    client->socket = client->process = -1;
+    client->end = CLIENT_ALIVE;
+    client->signal = 0;
+    char *command[UNDER_MAX + 5], parents[2][16];
     size_t words = 0;
+    const pid_t parent = getpid();
     for (; under != NULL && words < UNDER_MAX && under[words] != NULL; words++)
         command[words] = (char *)under[words];
-    command[words] = (char *)program;
-    command[words + 1] = "worker";
-    command[words + 2] = NULL;
+    snprintf(parents[0], sizeof parents[0], "%d", (int)parent);
+    snprintf(parents[1], sizeof parents[1], "%d", (int)getppid());
+    char *const own[] = {(char *)program, "worker", parents[0], parents[1], NULL};
+    memcpy(command + words, own, sizeof own);
     int pair[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0)
         return fault_set(fault, FAULT_OURS, "cannot make a socket pair: %s", strerror(errno));
+    /* A request is read at once, or by nobody: what is in the way is a kernel's doing. */
+    const struct timeval send_max = {.tv_sec = 20};
+    setsockopt(pair[0], SOL_SOCKET, SO_SNDTIMEO, &send_max, sizeof send_max);
+    const int messages = echo_open(&client->echo);
     char **environment = worker_environment();
-    const pid_t parent = getpid();
+    strays_adopt();
     const pid_t pid = environment != NULL ? fork() : -1;
-    if (pid == 0) become_worker(command, environment, pair[1], parent);
+    const int error = errno;
+    if (pid == 0) become_worker(command, environment, pair[1], messages, parent);
     free(environment);
     close(pair[1]);
+    if (messages >= 0) close(messages);
     if (pid < 0) {
         close(pair[0]);
-        return fault_set(fault, FAULT_OURS, "cannot start a worker: %s", strerror(errno));
+        echo_close(&client->echo);
+        return fault_set(fault, FAULT_OURS, "cannot start a worker: %s", strerror(error));
     }
     setpgid(pid, pid); /* both sides ask, whoever is first */
+    strays_keep(pid);
     client->before = client_running;
     client->pid = client_running = pid;
     client->socket = pair[0];
     client->process = pidfd_open(pid, 0);
     json_t *hello = client_ask(client, json_pack("{s:s}", "op", "hello"), under != NULL ? 120 : 30);
-    if (hello == NULL)
-        return fault_set(fault, FAULT_OURS, "'%s%s%s worker' does not answer: %s",
-                         under != NULL ? under[0] : "", under != NULL ? " ... " : "", program,
-                         client->how);
+    if (hello == NULL) return false;
     const json_int_t protocol = json_integer_value(json_object_get(hello, "protocol"));
     json_decref(hello);
     if (protocol == PROTOCOL_VERSION) return true;
@@ -104,10 +132,50 @@ bool client_start(struct client *client, const char *program, const char *const 
                      PROTOCOL_VERSION);
 }
 
-static void reap(struct client *client) {
-    kill(-client->pid, SIGKILL);
+bool client_start(struct client *client, const char *program, const char *const *under,
+                  struct fault *fault) {
+    *client = (struct client){.socket = -1, .process = -1};
+    for (int n = 0; n < STARTS_MAX && client->end != CLIENT_HUNG; n++) {
+        *fault = (struct fault){.code = FAULT_NONE};
+        if (start(client, program, under, fault)) return true;
+        if (fault->code != FAULT_NONE) {
+            client->end = CLIENT_ALIVE; /* it is not the worker that failed */
+            return false;
+        }
+    }
+    if (client->end == CLIENT_DIED && client->signal == 0 && client->exit_status == NO_PROGRAM) {
+        client->end = CLIENT_ALIVE;
+        return fault_set(fault, FAULT_INPUT, "cannot start '%s'",
+                         under != NULL ? under[0] : program);
+    }
+    return fault_set(fault, FAULT_OURS, "'%s%s%s worker' does not answer: %s",
+                     under != NULL ? under[0] : "", under != NULL ? " ... " : "", program,
+                     client->how);
+}
+
+/* Ends the worker and all that it started, and waits for it: for a few seconds at most, because one
+ * that is traced is nobody's but its tracer's until that is gone. */
+static int finish(const struct client *client) {
+    const struct timespec moment = {.tv_nsec = 1000000};
     int status = 0;
-    while (waitpid(client->pid, &status, 0) < 0 && errno == EINTR) continue;
+    kill(-client->pid, SIGKILL);
+    kill(client->pid, SIGKILL); /* it may have left its group */
+    for (int tries = 0; tries < 5000; tries++) {
+        const pid_t ended = waitpid(client->pid, &status, WNOHANG);
+        if (ended == client->pid || (ended < 0 && errno != EINTR)) break;
+        struct pollfd polled = {.fd = client->process, .events = POLLIN};
+        if (tries > 0) strays_end();
+        if (client->process < 0 || poll(&polled, 1, 10) < 0) nanosleep(&moment, NULL);
+    }
+    strays_drop(client->pid);
+    strays_end();
+    return status;
+}
+
+static void reap(struct client *client) {
+    const int status = finish(client);
+    echo_end_row(&client->echo);
+    echo_close(&client->echo);
     client_running = client->before;
     client->pid = 0;
     close(client->socket);
@@ -118,7 +186,8 @@ static void reap(struct client *client) {
         client->signal = WTERMSIG(status);
         snprintf(client->how, sizeof client->how, "SIG%s", sigabbrev_np(client->signal));
     } else {
-        snprintf(client->how, sizeof client->how, "exit status %d", WEXITSTATUS(status));
+        client->exit_status = WEXITSTATUS(status);
+        snprintf(client->how, sizeof client->how, "exit status %d", client->exit_status);
     }
 }
 
@@ -214,8 +283,11 @@ json_t *client_ask_with(struct client *client, json_t *request, const int *files
     }
     const double deadline = clock_s() + seconds;
     client->used = 0;
-    for (;;) {
-        char *end = client->used > 0 ? memchr(client->line, '\n', client->used) : NULL;
+    for (size_t looked = 0;;) {
+        const char *end = client->used > looked
+                              ? memchr(client->line + looked, '\n', client->used - looked)
+                              : NULL;
+        looked = client->used;
         if (end != NULL) {
             json_t *reply = json_loadb(client->line, (size_t)(end - client->line), 0, NULL);
             if (json_is_object(reply)) return reply;
@@ -229,15 +301,24 @@ json_t *client_ask_with(struct client *client, json_t *request, const int *files
             return NULL;
         }
         /* The process is watched too: a grandchild may keep the socket open. */
-        struct pollfd polled[2] = {{.fd = client->socket, .events = POLLIN},
-                                   {.fd = client->process, .events = POLLIN}};
-        if (poll(polled, 2, left > 3600 ? 3600000 : (int)(left * 1000) + 1) <= 0) continue;
+        struct pollfd polled[3] = {
+            {.fd = client->socket, .events = POLLIN},
+            {.fd = client->process, .events = POLLIN},
+            {.fd = client->echo.open ? client->echo.file : -1, .events = POLLIN}};
+        if (poll(polled, 3, left > 3600 ? 3600000 : (int)(left * 1000) + 1) <= 0) continue;
+        if (polled[2].revents != 0) echo_take(&client->echo);
         const bool gone = polled[0].revents == 0 && polled[1].revents != 0;
         if (gone || (polled[0].revents != 0 && !receive(client))) {
             died(client);
             return NULL;
         }
     }
+}
+
+bool client_clean(struct client *client) {
+    echo_end_row(&client->echo);
+    strays_end();
+    return !strays_has_children(client->pid);
 }
 
 void client_stop(struct client *client) {

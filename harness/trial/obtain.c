@@ -50,7 +50,7 @@ static bool make_folders(const char *path, struct fault *fault) {
     for (char *slash = strchr(folder + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
         *slash = '\0';
         if (mkdir(folder, 0777) != 0 && errno != EEXIST)
-            return fault_set(fault, FAULT_OURS, "cannot make the folder '%.900s' (%s)", folder,
+            return fault_set(fault, FAULT_INPUT, "cannot make the folder '%.900s' (%s)", folder,
                              strerror(errno));
         *slash = '/';
     }
@@ -103,13 +103,21 @@ static bool load_cached(struct fixture *fixture, const char *line, const char *p
     return false;
 }
 
-static bool answer_and_store(struct fixture *fixture, const char *path, int64_t rows,
+/* A link in the cache is replaced whole, by a file of ours; one that the user names is followed. */
+static bool is_linked_entry(const char *path, bool cached) {
+    struct stat status;
+    return cached && lstat(path, &status) == 0 && !S_ISREG(status.st_mode);
+}
+
+static bool answer_and_store(struct fixture *fixture, const char *path, bool cached, int64_t rows,
                              const struct obtain_options *options, struct obtain_report *report,
                              struct fault *fault) {
     struct fault inner;
     if (!answer_it(fixture, rows, options, report, fault)) return false;
     double begin = clock_s();
-    const bool stored = fixture_store(fixture, options->program, path, &inner);
+    const bool stored = is_linked_entry(path, cached)
+                            ? fixture_write(fixture, path, &inner)
+                            : fixture_store(fixture, options->program, path, &inner);
     lap(&report->write_seconds, &begin);
     return stored || unstored(options, &inner, fault);
 }
@@ -134,8 +142,8 @@ bool obtain_line(struct fixture *fixture, const char *line, const struct obtain_
     if (!options->uncached && !options->again &&
         load_cached(fixture, canonical, path, options, report)) {
         report->cached = answer_fits(fixture, problem.rows);
-        obtained =
-            report->cached || answer_and_store(fixture, path, problem.rows, options, report, fault);
+        obtained = report->cached ||
+                   answer_and_store(fixture, path, true, problem.rows, options, report, fault);
     } else {
         obtained = make(fixture, &problem, path, options, report, fault);
     }
@@ -162,7 +170,7 @@ bool obtain_file(struct fixture *fixture, const char *path, const struct obtain_
         fault_say("the answer in '%s' is by '%s' and is made anew by '%s'", path, answer->oracle,
                   ORACLE_VERSION);
     report->cached = !options->again && answer_fits(fixture, rows);
-    if (report->cached || answer_and_store(fixture, path, rows, options, report, fault))
+    if (report->cached || answer_and_store(fixture, path, false, rows, options, report, fault))
         return true;
     fixture_free(fixture);
     return false;

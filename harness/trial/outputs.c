@@ -5,6 +5,7 @@
 #include "../../fixtures/problem.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -24,9 +25,12 @@ bool outputs_allocate(struct outputs *outputs, const struct attn_problem *proble
                                 .lse_bytes = rows * sizeof(float)};
     outputs->lse_at = round_up(outputs->out_at + outputs->out_bytes + GUARD_BYTES);
     outputs->bytes = round_up(outputs->lse_at + outputs->lse_bytes + GUARD_BYTES);
-    outputs->file = memfd_create("attest-outputs", MFD_CLOEXEC);
+    outputs->file = memfd_create("attest-outputs", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     void *memory = MAP_FAILED;
-    if (outputs->file >= 0 && ftruncate(outputs->file, (off_t)outputs->bytes) == 0)
+    /* Sealed as a fixture's memory is, and for the same reasons. */
+    const int seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
+    if (outputs->file >= 0 && ftruncate(outputs->file, (off_t)outputs->bytes) == 0 &&
+        fcntl(outputs->file, F_ADD_SEALS, seals) == 0)
         memory = mmap(NULL, outputs->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, outputs->file, 0);
     if (memory != MAP_FAILED) {
         outputs->memory = memory;
@@ -34,8 +38,8 @@ bool outputs_allocate(struct outputs *outputs, const struct attn_problem *proble
     }
     const int error = errno;
     if (outputs->file >= 0) close(outputs->file);
-    return fault_set(fault, FAULT_OURS, "cannot allocate %zu bytes of output: %s", outputs->bytes,
-                     strerror(error));
+    return fault_set(fault, error == EFBIG ? FAULT_INPUT : FAULT_OURS,
+                     "cannot allocate %zu bytes of output: %s", outputs->bytes, strerror(error));
 }
 
 void outputs_free(struct outputs *outputs) {

@@ -1,11 +1,16 @@
 /* compute-sanitizer's log is text: a finding is a line that begins with "=========" and one of the
  * beginnings below, and the line after it that begins with "at" says where. */
+#define _GNU_SOURCE
 #include "sanitizer.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <glob.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 const char sanitizer_tools[] = "memcheck, racecheck, initcheck, synccheck";
@@ -44,6 +49,24 @@ static const char *find_program(void) {
     return NULL;
 }
 
+/* Removes logs beside the one to be made whose owners are gone: a living one has its log locked. */
+static void sweep_logs(const char *name) {
+    char pattern[sizeof((struct sanitizer *)0)->log];
+    glob_t found;
+    snprintf(pattern, sizeof pattern, "%.*s*", (int)(strlen(name) - strlen("XXXXXX")), name);
+    if (glob(pattern, GLOB_NOSORT, NULL, &found) != 0) return;
+    for (size_t n = 0; n < found.gl_pathc; n++) {
+        struct stat status;
+        const int file = open(found.gl_pathv[n], O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+        if (file < 0) continue;
+        if (fstat(file, &status) == 0 && S_ISREG(status.st_mode) && status.st_uid == geteuid() &&
+            flock(file, LOCK_EX | LOCK_NB) == 0)
+            unlink(found.gl_pathv[n]);
+        close(file);
+    }
+    globfree(&found);
+}
+
 bool sanitizer_open(struct sanitizer *sanitizer, const char *tool, struct fault *fault) {
     size_t known = 0;
     *sanitizer = (struct sanitizer){0};
@@ -58,7 +81,8 @@ bool sanitizer_open(struct sanitizer *sanitizer, const char *tool, struct fault 
     snprintf(sanitizer->tool, sizeof sanitizer->tool, "%s", tool);
     snprintf(sanitizer->log, sizeof sanitizer->log, "%.4000s/attest-sanitizer-XXXXXX",
              folder != NULL ? folder : "/tmp");
-    const int file = mkstemp(sanitizer->log);
+    sweep_logs(sanitizer->log);
+    const int file = sanitizer->lock = mkostemp(sanitizer->log, O_CLOEXEC);
     if (file < 0) {
         const int error = errno;
         fault_set(fault, FAULT_OURS, "cannot make the sanitizer's log '%s': %s", sanitizer->log,
@@ -66,7 +90,7 @@ bool sanitizer_open(struct sanitizer *sanitizer, const char *tool, struct fault 
         sanitizer->log[0] = '\0';
         return false;
     }
-    close(file);
+    flock(file, LOCK_SH);
     /* What the driver's and cuBLAS' own calls return is theirs to handle. Padding: allocations may
      * follow each other without a gap, and the first byte behind one be the next one's. */
     const bool pads = !strcmp(tool, "memcheck");
@@ -87,7 +111,9 @@ bool sanitizer_open(struct sanitizer *sanitizer, const char *tool, struct fault 
 }
 
 void sanitizer_close(struct sanitizer *sanitizer) {
-    if (sanitizer->log[0] != '\0') unlink(sanitizer->log);
+    if (sanitizer->log[0] == '\0') return;
+    unlink(sanitizer->log);
+    close(sanitizer->lock);
     sanitizer->log[0] = '\0';
 }
 

@@ -9,6 +9,7 @@
 struct sanitizer {
     char tool[16];
     char log[4096];
+    int lock;  /* the log, open and locked (flock) while this process has it */
     long seen; /* bytes of the log */
     const char *command[16];
 };

@@ -66,6 +66,44 @@ Test(obtain, a_line_is_drawn_once) {
     fixture_free(&second);
 }
 
+static off_t bytes_of(const char *file) {
+    struct stat status;
+    cr_assert(stat(file, &status) == 0);
+    return status.st_size;
+}
+
+static bool is_link(const char *file) {
+    struct stat status;
+    cr_assert(lstat(file, &status) == 0);
+    return S_ISLNK(status.st_mode);
+}
+
+Test(obtain, a_link_in_the_cache_is_replaced_and_what_it_leads_to_left_alone) {
+    char elsewhere[128];
+    struct fixture fixture;
+    struct fault fault;
+    snprintf(elsewhere, sizeof elsewhere, "%s/precious", folder);
+    cr_assert(!was_cached(line));
+    FILE *file = fopen(elsewhere, "w");
+    cr_assert(file != NULL && fputs("precious", file) > 0 && fclose(file) == 0);
+    cr_assert(unlink(path) == 0 && symlink(elsewhere, path) == 0);
+    cr_assert(!was_cached(line) && was_cached(line));
+    cr_assert(bytes_of(elsewhere) == 8 && !is_link(path));
+
+    /* also where only the answer is missing */
+    obtained(line, (struct obtain_options){0}, &fixture);
+    answer_free(&fixture.answer);
+    cr_assert(fixture_write(&fixture, elsewhere, &fault), "%s", fault.text);
+    fixture_free(&fixture);
+    const off_t bytes = bytes_of(elsewhere);
+    cr_assert(unlink(path) == 0 && symlink(elsewhere, path) == 0);
+    cr_assert(!was_cached(line) && was_cached(line));
+    cr_assert(bytes_of(elsewhere) == bytes && !is_link(path));
+
+    cr_assert(unlink(path) == 0 && mkfifo(path, 0600) == 0);
+    cr_assert(!was_cached(line) && was_cached(line));
+}
+
 Test(obtain, any_way_to_write_a_line_is_the_same_fixture) {
     cr_assert(!was_cached(line));
     cr_assert(was_cached("b2-f16-hkv2-hq4-q5-kv7-d16-causal"));
@@ -127,7 +165,7 @@ Test(obtain, a_cache_that_cannot_be_written_is_a_warning_or_a_fault) {
     fixture_free(&fixture);
     const struct obtain_options options = {.program = verb_program(), .must_store = true};
     cr_assert(!obtain_line(&fixture, line, &options, &fault));
-    cr_assert(fault.code == FAULT_OURS && strstr(fault.text, "/dev/null"), "%s", fault.text);
+    cr_assert(fault.code == FAULT_INPUT && strstr(fault.text, "/dev/null"), "%s", fault.text);
     cr_assert(fixture.memory == NULL);
 }
 

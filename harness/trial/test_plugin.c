@@ -40,7 +40,7 @@ Test(plugin, libraries_that_cannot_be_described_cost_themselves_only) {
         cr_assert(find(&list, out[n]) == NULL, "%s", out[n]);
     for (size_t n = 0; n < sizeof in / sizeof in[0]; n++)
         cr_assert(find(&list, in[n]) != NULL, "%s", in[n]);
-    cr_assert(list.count == 12, "%lld", (long long)list.count);
+    cr_assert(list.count >= 12, "%lld", (long long)list.count);
     for (int64_t n = 1; n < list.count; n++)
         cr_assert(strcmp(list.plugins[n - 1].id, list.plugins[n].id) < 0);
     plugin_list_free(&list);
@@ -67,7 +67,8 @@ Test(plugin, globs_match_the_name_or_with_a_slash_the_whole_id) {
     } expected[] = {
         {"decode_scratch_*", 4},
         {"cpu/decode_scratch_*", 4},
-        {"*/decode_[ef]*", 2},
+        {"*/decode_[e]*", 1},
+        {"*/decode_f[ao]*", 2},
     };
     for (size_t n = 0; n < sizeof expected / sizeof expected[0]; n++) {
         struct plugin_list list = scan("odd", expected[n].glob);

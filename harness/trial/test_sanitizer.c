@@ -1,7 +1,9 @@
 /* Logs as compute-sanitizer writes them, and what becomes of a row. */
 #include "sanitizer.h"
+#include "../../fixtures/test_folder.h"
 
 #include <criterion/criterion.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,9 +12,8 @@
 
 static struct sanitizer logged(const char *text) {
     struct sanitizer sanitizer = {.tool = "memcheck", .log = "/tmp/attest-test-log-XXXXXX"};
-    const int file = mkstemp(sanitizer.log);
+    const int file = sanitizer.lock = mkstemp(sanitizer.log);
     cr_assert(file >= 0 && write(file, text, strlen(text)) == (ssize_t)strlen(text));
-    close(file);
     return sanitizer;
 }
 
@@ -99,4 +100,26 @@ Test(sanitizer, what_cannot_run_is_the_users_to_mend) {
     sanitizer_close(&sanitizer); /* twice is harmless */
     unlink(program);
     rmdir(folder);
+}
+
+Test(sanitizer, logs_of_killed_processes_are_removed_and_those_of_living_ones_are_not) {
+    char folder[64], program[128], dead[128], path[8192];
+    struct sanitizer living, other;
+    struct fault fault = {0};
+    test_folder_make(folder);
+    snprintf(program, sizeof program, "%s/compute-sanitizer", folder);
+    snprintf(dead, sizeof dead, "%s/attest-sanitizer-dead00", folder);
+    snprintf(path, sizeof path, "%s:%s", folder, getenv("PATH"));
+    setenv("PATH", path, 1);
+    setenv("TMPDIR", folder, 1);
+    cr_assert(symlink("/bin/true", program) == 0);
+    close(creat(dead, 0600));
+    cr_assert(sanitizer_open(&living, "memcheck", &fault), "%s", fault.text);
+    cr_assert(access(dead, F_OK) != 0);
+    cr_assert(sanitizer_open(&other, "memcheck", &fault), "%s", fault.text);
+    cr_assert(access(living.log, F_OK) == 0 && access(other.log, F_OK) == 0);
+    sanitizer_close(&other);
+    sanitizer_close(&living);
+    cr_assert(unlink(program) == 0);
+    cr_assert(rmdir(folder) == 0); /* nothing else is left */
 }

@@ -49,7 +49,10 @@ static bool ask_with(struct trial *trial, json_t *request, const int *files, int
             return trial_end(trial, STATUS_HANG, "%s in %s", trial->client->how, during);
         if (trial->client->signal == SIGKILL) /* not ours: that would have been a hang */
             return trial_end(trial, STATUS_OOM, "killed in %s, most likely for its memory", during);
-        return trial_end(trial, STATUS_CRASH, "%s in %s", trial->client->how, during);
+        return trial_end(trial, STATUS_CRASH, "%s in %s%s", trial->client->how, during,
+                         trial->client->signal == SIGSYS
+                             ? ": most likely it reached for processes that are not its own"
+                             : "");
     }
     if (json_is_true(json_object_get(answer, "ok"))) {
         *reply = answer;
@@ -299,7 +302,8 @@ void trial_look_at_inputs(struct trial *trial, enum poison poison, uint64_t dige
 
 /* Everything under one poison; `first` phase of the row: also repeats. */
 static bool phase(struct trial *trial, enum poison poison, bool first) {
-    const uint64_t digest = trial_digest_inputs(trial->fixture);
+    const uint64_t digest = trial->inputs = trial_digest_inputs(trial->fixture);
+    trial->inputs_known = true;
     bool well = trial_prepare(trial) && trial_launch(trial, false);
     if (well && first) {
         outputs_copy(&trial->outputs, trial->first);
@@ -428,6 +432,18 @@ static void describe_repeat(struct row *row, const struct plugin *plugin,
     free(command);
 }
 
+void trial_lose(struct row *row, const struct plugin *plugin, const struct fixture *fixture,
+                const struct trial_options *options, enum status status, const char *format, ...) {
+    va_list arguments;
+    trial_describe(row, plugin, fixture, options);
+    snprintf(row->status, sizeof row->status, "%s", status_name(status));
+    snprintf(row->grade, sizeof row->grade, "-");
+    va_start(arguments, format);
+    vsnprintf(row->reason, sizeof row->reason, format, arguments);
+    va_end(arguments);
+    describe_repeat(row, plugin, options);
+}
+
 static void conclude(struct trial *trial) {
     struct row *row = trial->row;
     const struct verdict *verdict = &trial->verdict;
@@ -445,21 +461,31 @@ static void conclude(struct trial *trial) {
     row->seconds = clock_s() - trial->start_s;
 }
 
-/* A worker for the row: the one that is kept, if it still answers, or a new one. */
+/* A worker for the row: the one that is kept, if it still answers, or a new one. Where several in a
+ * row die before any kernel is in them, that costs this row; `fault` is for what costs the run. */
 static bool start(struct trial *trial, struct client *own, struct fault *fault) {
     struct client *kept = trial->options->client;
     const bool share =
         kept != NULL && driver_of((enum attn_device)trial->plugin->kernel.device)->library != NULL;
-    trial->client = share ? kept : own;
-    if (trial->client->pid > 0) {
-        json_t *hello = client_ask(trial->client, json_pack("{s:s}", "op", "hello"), 5);
+    struct client *client = trial->client = share ? kept : own;
+    if (client->pid > 0) {
+        json_t *hello = client_ask(client, json_pack("{s:s}", "op", "hello"), 5);
         json_decref(hello);
         if (hello != NULL) return true;
-        client_stop(trial->client);
+        client_stop(client);
     }
     const struct sanitizer *sanitizer = trial->options->sanitizer;
-    return client_start(trial->client, trial->options->program,
-                        sanitizer != NULL ? sanitizer->command : NULL, fault);
+    if (client_start(client, trial->options->program, sanitizer != NULL ? sanitizer->command : NULL,
+                     fault))
+        return true;
+    if (client->end == CLIENT_ALIVE) return false;
+    fault->code = FAULT_NONE;
+    return client->end == CLIENT_HUNG ? trial_end(trial, STATUS_HANG, "before it: %s", client->how)
+           : client->signal == SIGKILL
+               ? trial_end(trial, STATUS_OOM,
+                           "its processes are killed before it is loaded, most likely for memory")
+               : trial_end(trial, STATUS_CRASH, "its processes end before it is loaded: %s",
+                           client->how);
 }
 
 static bool did_well(const struct trial *trial) {
@@ -467,11 +493,26 @@ static bool did_well(const struct trial *trial) {
     return status == STATUS_PASS || status == STATUS_REFUSED || status == STATUS_UNSTABLE;
 }
 
-/* A worker that is kept has seen nothing but kernels that did well. */
+/* Whether the inputs are what they were. Looked at when the worker, and all that it started, is
+ * gone: after a row that did not end well the next one must not have to answer for it. */
+static bool left_clean(const struct trial *trial, bool answered) {
+    if (trial->seen.input_changed) return false;
+    if (did_well(trial) || (answered && !trial->inputs_known)) return true; /* or before a launch */
+    return trial->inputs_known && trial_digest_inputs(trial->fixture) == trial->inputs;
+}
+
+/* Under a sanitizer the process that we know is that, and its children its own business. */
+static bool unloaded_clean(const struct trial *trial) {
+    if (trial->options->sanitizer == NULL) return client_clean(trial->client);
+    echo_end_row(&trial->client->echo);
+    return true;
+}
+
+/* A worker that is kept has seen nothing but kernels that did well, and has nothing of theirs. */
 static void leave(struct trial *trial, const struct client *own) {
     char reason[256];
     if (trial->client == own || !did_well(trial) ||
-        !tell(trial, "unload", trial->options->watchdog_seconds))
+        !tell(trial, "unload", trial->options->watchdog_seconds) || !unloaded_clean(trial))
         client_stop(trial->client);
     if (trial->options->sanitizer == NULL) return;
     const enum status found = sanitizer_look(trial->options->sanitizer, reason);
@@ -523,6 +564,7 @@ bool trial_run(struct row *row, const struct plugin *plugin, struct fixture *fix
     if (!work_count(&work, &trial.view, fault) ||
         !outputs_allocate(&trial.outputs, trial.view.problem, fault))
         return false;
+    fault->code = FAULT_NONE;
     row->flops = work.flops;
     row->bytes = work.bytes;
     trial.read_bytes = work.read_bytes;
@@ -531,11 +573,14 @@ bool trial_run(struct row *row, const struct plugin *plugin, struct fixture *fix
     const bool started = trial.first != NULL
                              ? start(&trial, &own, fault)
                              : fault_set(fault, FAULT_OURS, "out of memory for an output");
+    const bool told = started || fault->code == FAULT_NONE;
     if (started) run(&trial);
+    const bool answered = started && trial.client->end == CLIENT_ALIVE;
     if (started) leave(&trial, &own);
-    *fixture_spoilt = trial.seen.input_changed;
-    if (started) conclude(&trial);
+    if (!started) client_stop(&own);
+    *fixture_spoilt = started && !left_clean(&trial, answered);
+    if (told) conclude(&trial);
     outputs_free(&trial.outputs);
     free(trial.first);
-    return started;
+    return told;
 }

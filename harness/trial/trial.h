@@ -50,7 +50,12 @@ extern const struct trial_options trial_defaults;
  * load anew. */
 bool trial_run(struct row *row, const struct plugin *plugin, struct fixture *fixture,
                const struct trial_options *options, bool *fixture_spoilt, struct fault *fault);
-/* Only who and what: for a row that cannot be run. */
+/* A row that was not brought to its end: who and what, `status` and why, and how to repeat it. */
+__attribute__((format(printf, 6, 7))) void trial_lose(struct row *row, const struct plugin *plugin,
+                                                      const struct fixture *fixture,
+                                                      const struct trial_options *options,
+                                                      enum status status, const char *format, ...);
+/* Only who and what. */
 void trial_describe(struct row *row, const struct plugin *plugin, const struct fixture *fixture,
                     const struct trial_options *options);
 

@@ -23,6 +23,8 @@ struct trial {
     bool writes_lse, nondeterministic;
     struct observation seen;
     bool stale;
+    uint64_t inputs; /* digest of the inputs as the kernel was given them last */
+    bool inputs_known;
     struct verdict verdict;
     double read_bytes; /* that a launch needs at least */
     double launches_us[LAUNCHES_MAX];

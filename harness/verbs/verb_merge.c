@@ -11,6 +11,7 @@
 #include "../report/print.h"
 #include "../verb.h"
 #include "../worker/protocol.h"
+#include "../../fixtures/replace.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -165,28 +166,34 @@ static bool write_line(FILE *to, json_t *record) {
     return ok && fputc('\n', to) != EOF;
 }
 
-static bool write_run(const char *folder, const struct machine *machine,
-                      const struct entry *entries, int64_t count, struct fault *fault) {
-    char path[4096], temporary[4096 + 16];
-    if (snprintf(path, sizeof path, "%s/run.jsonl", folder) >= (int)sizeof path)
+static bool make_folder(const char *folder, char path[4096], struct fault *fault) {
+    if (snprintf(path, 4096, "%s/run.jsonl", folder) >= 4096)
         return fault_set(fault, FAULT_INPUT, "the name '%.100s...' is too long", folder);
     if (access(path, F_OK) == 0)
         return fault_set(fault, FAULT_INPUT, "'%s' exists: merging makes a new run", path);
-    if (mkdir(folder, 0777) != 0 && errno != EEXIST)
-        return fault_set(fault, FAULT_INPUT, "cannot make '%s': %s", folder, strerror(errno));
-    snprintf(temporary, sizeof temporary, "%s.%d", path, (int)getpid());
-    FILE *to = fopen(temporary, "w");
-    if (to == NULL)
-        return fault_set(fault, FAULT_INPUT, "cannot write '%s': %s", temporary, strerror(errno));
+    return mkdir(folder, 0777) == 0 || errno == EEXIST ||
+           fault_set(fault, FAULT_INPUT, "cannot make '%s': %s", folder, strerror(errno));
+}
+
+static bool write_lines(const char *path, const struct machine *machine,
+                        const struct entry *entries, int64_t count) {
+    FILE *to = fopen(path, "we");
+    if (to == NULL) return false;
     bool ok = write_line(to, machine_to_json(machine));
     for (int64_t n = 0; ok && n < count; n++) ok = write_line(to, row_to_json(entries[n].row));
-    ok = ok && fflush(to) == 0 && fsync(fileno(to)) == 0;
-    ok = fclose(to) == 0 && ok;
-    ok = ok && rename(temporary, path) == 0;
-    if (ok) return true;
-    fault_set(fault, FAULT_OURS, "cannot write '%s': %s", path, strerror(errno));
-    unlink(temporary);
-    return false;
+    ok = fflush(to) == 0 && ok;
+    return fclose(to) == 0 && ok;
+}
+
+static bool write_run(const char *path, const struct machine *machine, const struct entry *entries,
+                      int64_t count, struct fault *fault) {
+    struct replace replace;
+    bool ok = replace_begin_entry(&replace, path, fault);
+    if (ok && !write_lines(replace.temporary, machine, entries, count))
+        ok = fault_set(fault, FAULT_INPUT, "cannot write '%s': %s", path, strerror(errno));
+    ok = ok && replace_commit(&replace, fault);
+    replace_abort(&replace);
+    return ok;
 }
 
 static bool write_samples(const char *folder, const struct entry *entries, int64_t count,
@@ -231,12 +238,15 @@ static int merge(int argc, char **argv) {
         entries = collect(runs, options.paths, options.count, &count, &replaced);
         if (entries == NULL) ok = fault_set(&fault, FAULT_OURS, "out of memory for the rows");
     }
-    if (ok) {
+    if (ok && entries != NULL) {
         struct machine machine = runs[0].machine;
         if (shards_complete(runs, options.count, missing))
             machine.command = without_shard(machine.command);
-        ok = write_run(options.out, &machine, entries, count, &fault) &&
-             write_samples(options.out, entries, count, &fault);
+        char path[4096];
+        /* The run itself last: with it the merging is done. */
+        ok = make_folder(options.out, path, &fault) &&
+             write_samples(options.out, entries, count, &fault) &&
+             write_run(path, &machine, entries, count, &fault);
     }
     if (ok && missing[0]) fault_say("missing shards: %s", missing);
     if (ok && options.json)

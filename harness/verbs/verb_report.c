@@ -3,7 +3,9 @@
 #include "../report/report.h"
 #include "../report/row_set.h"
 #include "../verb.h"
+#include "../../fixtures/problem.h"
 #include "../../fixtures/replace.h"
+#include "../../oracle/regular.h"
 
 #include <errno.h>
 #include <string.h>
@@ -81,6 +83,33 @@ static bool write_report(FILE *to, const struct run *run, const struct options *
     return true;
 }
 
+/* A report is never written over what attest reads: a run, this one or another, a fixture or the
+ * samples of a run, a suite. */
+static bool may_replace(const char *path, struct fault *fault) {
+    static const unsigned char hdf5[] = {0x89, 'H', 'D', 'F', '\r', '\n', 0x1a, '\n'};
+    unsigned char begin[sizeof hdf5] = {0};
+    const char *is = NULL;
+    struct run run;
+    struct suite suite;
+    struct fault none;
+    FILE *file = regular_open(path);
+    if (file == NULL) return true;
+    if (fread(begin, 1, sizeof begin, file) == sizeof begin && !memcmp(begin, hdf5, sizeof hdf5))
+        is = "an HDF5 file";
+    fclose(file);
+    if (is == NULL && run_read(&run, path, &none)) {
+        is = "a run";
+        run_free(&run);
+    }
+    if (is == NULL && strchr(path, '.') != NULL && suite_read(&suite, "", path, &none)) {
+        if (suite.count > 0) is = "a suite";
+        suite_free(&suite);
+    }
+    return is == NULL ||
+           fault_set(fault, FAULT_INPUT, "'%.900s' is %s, expected a file to write a report to",
+                     path, is);
+}
+
 /* A baseline that was named has rows in the run; of the default that is not asked. */
 static bool check_baseline(const struct run *run, const struct options *options,
                            struct fault *fault) {
@@ -130,6 +159,7 @@ static int report(int argc, char **argv) {
     struct fault fault = {0};
     struct run run = {0};
     const bool ok = run_read(&run, options.run, &fault) && check_baseline(&run, &options, &fault) &&
+                    (options.output == NULL || may_replace(options.output, &fault)) &&
                     (options.output != NULL ? write_file(&run, &options, &fault)
                                             : write_report(stdout, &run, &options, &fault));
     run_free(&run);

@@ -172,7 +172,9 @@ static const struct argp argp = {
         "Nothing begins unless each argument is of use: a name that matches nothing is exit "
         "status 4, and one that selects nothing, or a run in which no row was judged because "
         "each was refused, is 5. A kernel that was named and cannot be loaded is a row for every "
-        "problem, CRASH or HANG; 3.",
+        "problem, CRASH or HANG; 3. A kernel, or a process of attest, that dies costs a row; one "
+        "run "
+        "writes to a folder at a time.",
 };
 
 static int run_run(int argc, char **argv) {

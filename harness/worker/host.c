@@ -71,20 +71,69 @@ static int64_t kilobytes(const char *path, const char *name) {
     return bytes;
 }
 
+/* The number after `name` in a file of "name number" lines, or with "" the file's only one; -1. */
+static int64_t number_in(const char *folder, const char *file, const char *name) {
+    char path[768], line[256];
+    int64_t number = -1;
+    const size_t length = strlen(name);
+    snprintf(path, sizeof path, "%s/%s", folder, file);
+    FILE *from = fopen(path, "re");
+    while (from != NULL && number < 0 && fgets(line, sizeof line, from) != NULL) {
+        char *rest;
+        if (strncmp(line, name, length) != 0) continue;
+        const int64_t value = strtoll(line + length, &rest, 10);
+        if (rest != line + length) number = value; /* "max" is none */
+    }
+    if (from != NULL) fclose(from);
+    return number;
+}
+
+/* What the control groups have in files of the two versions. A cache of files that is not in use
+ * counts as used, and is given up before anybody is killed. */
+struct group_files {
+    const char *root, *most, *used, *idle;
+};
+static const struct group_files versions[] = {
+    {"/sys/fs/cgroup", "memory.max", "memory.current", "inactive_file "},
+    {"/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes",
+     "total_inactive_file "},
+};
+
+/* What a group and those above it leave. In a container, where the root is the group itself, no
+ * folder below it may have its name. */
+static int64_t left_in_group(const struct group_files *files, char *group) {
+    int64_t least = INT64_MAX;
+    for (bool above = true; above;) {
+        char folder[512];
+        snprintf(folder, sizeof folder, "%s%s", files->root, group);
+        const int64_t most = number_in(folder, files->most, "");
+        const int64_t used = number_in(folder, files->used, "");
+        const int64_t idle = number_in(folder, "memory.stat", files->idle);
+        const int64_t left = most - used + (idle > 0 ? idle : 0);
+        if (most > 0 && used >= 0 && left < least) least = left > 0 ? left : 0;
+        char *slash = strrchr(group, '/');
+        above = slash != NULL;
+        if (above) *slash = '\0';
+    }
+    return least;
+}
+
 int64_t host_memory_free(void) {
     int64_t bytes = kilobytes("/proc/meminfo", "MemAvailable:");
-    char group[256], path[512], text[64];
-    first_line("/proc/self/cgroup", group, sizeof group); /* "0::/path" with version 2 */
+    char line[512];
     if (bytes < 0) bytes = INT64_MAX;
-    if (strncmp(group, "0::", 3) != 0) return bytes;
-    snprintf(path, sizeof path, "/sys/fs/cgroup%s/memory.max", group + 3);
-    first_line(path, text, sizeof text);
-    const int64_t most = strtoll(text, NULL, 10);
-    if (most <= 0) return bytes; /* "max", or no such file */
-    snprintf(path, sizeof path, "/sys/fs/cgroup%s/memory.current", group + 3);
-    first_line(path, text, sizeof text);
-    const int64_t left = most - strtoll(text, NULL, 10);
-    return left < bytes ? left : bytes;
+    FILE *groups = fopen("/proc/self/cgroup", "re"); /* "0::/path", "4:memory:/path" */
+    while (groups != NULL && fgets(line, sizeof line, groups) != NULL) {
+        line[strcspn(line, "\n")] = '\0';
+        char *first = strstr(line, ":memory:");
+        const bool second = !strncmp(line, "0::", 3);
+        if (!second && first == NULL) continue;
+        const int64_t left = second ? left_in_group(&versions[0], line + strlen("0::"))
+                                    : left_in_group(&versions[1], first + strlen(":memory:"));
+        if (left < bytes) bytes = left;
+    }
+    if (groups != NULL) fclose(groups);
+    return bytes;
 }
 
 int64_t host_memory_bytes(void) {

@@ -9,10 +9,12 @@
 #include "../verb.h"
 
 #include <criterion/criterion.h>
+#include <errno.h>
 #include <dlfcn.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 
 enum { KEYS = 8, DIM = 16, ROW_BYTES = DIM * sizeof(uint16_t) };
 
@@ -428,6 +430,25 @@ Test(row, of_a_kernel_that_breaks_the_device_is_a_crash_and_the_next_has_a_new_w
     cr_assert(first > 0);
     row = run("breaks", &fixture, &options);
     is(&row, "CRASH", "an illegal memory access was encountered");
+    row = run("honest", &fixture, &options);
+    is_right(&row);
+    cr_assert(client.pid > 0 && client.pid != first);
+    client_stop(&client);
+    fixture_free(&fixture);
+}
+
+Test(row, of_a_kernel_that_leaves_a_process_behind_is_the_last_of_its_worker) {
+    use_standins();
+    struct client client = {0};
+    struct fixture fixture = obtain(small);
+    struct trial_options options = options_for(&client);
+    options.time = false;
+    struct row row = run("honest", &fixture, &options);
+    is_right(&row);
+    const pid_t first = client.pid;
+    row = run("leaves", &fixture, &options);
+    is_right(&row);
+    cr_assert(client.pid == 0 && waitpid(-1, NULL, WNOHANG) < 0 && errno == ECHILD);
     row = run("honest", &fixture, &options);
     is_right(&row);
     cr_assert(client.pid > 0 && client.pid != first);

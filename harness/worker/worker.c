@@ -1,4 +1,5 @@
-/* A kernel's process: `attest worker`.
+/* A kernel's process: `attest worker [PROCESS...]`, processes being those that a kernel must not
+ * reach for (fence.h): who started it, and who started them.
  *
  * Protocol 1. The parent writes one JSON object a line to standard input, the worker answers each
  * with one line on standard output: {"ok": true, ...} or {"ok": false, "what": W, "text": T}, W
@@ -49,6 +50,7 @@
 #include "worker.h"
 #include "device.h"
 #include "driver.h"
+#include "fence.h"
 #include "inbox.h"
 #include "probe_library.h"
 #include "protocol.h"
@@ -89,6 +91,7 @@ struct worker {
     struct memory memories[ATTN_SLOT_ROOM];
     size_t memory_count;
     int64_t memory_max;
+    pid_t keepers[FENCE_KEEPERS];
     unsigned char *scratch; /* with its guards */
     bool prepared;
 };
@@ -172,6 +175,8 @@ static json_t *do_load(struct worker *worker, const json_t *request) {
     if (worker->mapping_count > 0) return refusal_json("error", "load before unload");
     worker->device = device_find(worker->kernel.device);
     if (worker->device == NULL) return refusal_json("refused", "this program has no such device");
+    /* Not for GPUs: their libraries may have programs of theirs make what a device needs. */
+    if (driver_of(worker->device->kind)->library == NULL) fence_raise(worker->keepers);
     worker->memory_max = json_integer_value(json_object_get(request, "memory_max"));
     worker->call = (struct attn_call){
         .abi = ATTN_ABI,
@@ -441,7 +446,8 @@ static json_t *do_unload(struct worker *worker, const json_t *request) {
     for (size_t n = 0; n < worker->mapping_count; n++)
         munmap(worker->mappings[n].host, worker->mappings[n].bytes);
     if (worker->scratch != NULL) device->release(worker->scratch);
-    *worker = (struct worker){.inbox = worker->inbox};
+    *worker = (struct worker){.inbox = worker->inbox,
+                              .keepers = {worker->keepers[0], worker->keepers[1]}};
     return reason != NULL ? failed(reason) : answer();
 }
 
@@ -536,7 +542,6 @@ static void forbid_cores(void) {
 }
 
 int worker_main(int argc, char **argv) {
-    (void)argc, (void)argv;
     forbid_cores();
     /* The conversation moves to a file that only we know: what a kernel prints goes to stderr. */
     const int out = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 64);
@@ -545,6 +550,8 @@ int worker_main(int argc, char **argv) {
     struct inbox inbox = {0};
     static struct worker worker;
     worker.inbox = &inbox;
+    for (int n = 0; n < FENCE_KEEPERS; n++)
+        worker.keepers[n] = argc > 1 + n ? (pid_t)strtol(argv[1 + n], NULL, 10) : getppid();
     const char *line;
     bool end = false;
     while (!end && (line = inbox_next(&inbox)) != NULL) {
