@@ -262,17 +262,18 @@ static json_t *list_fields(const struct options *options, struct fault *fault) {
 
 static json_t *list_statuses(const struct options *options, struct fault *fault) {
     (void)options, (void)fault;
+    static const char crash[] =
+        "the kernel's process died (the reason names the signal, SIGSYS where it reached for "
+        "processes that are not its own), or it cannot be loaded; or the process that judges it "
+        "died, or the whole run twice";
+    static const char oom[] = "memory for the kernel, or for judging it, was not to be had, or one "
+                              "of the two was killed for it";
     static const char *const meanings[STATUS_COUNT] = {
         [STATUS_PASS] = "right, and of the grade that the kernel promises",
         [STATUS_REFUSED] = "not taken: the reason says what the kernel does not declare",
-        [STATUS_CRASH] =
-            "the kernel's process died (the reason names the signal, SIGSYS where it reached for "
-            "processes that are not its own), or it cannot be loaded; or the process that judges "
-            "it died, or the whole run twice",
+        [STATUS_CRASH] = crash,
         [STATUS_HANG] = "a launch, or loading the kernel, took longer than the watchdog allows",
-        [STATUS_OOM] =
-            "memory for the kernel, or for judging it, was not to be had, or one of the two was "
-            "killed for it",
+        [STATUS_OOM] = oom,
         [STATUS_FAIL_OOB_WRITE] = "a guard around a buffer was overwritten",
         [STATUS_FAIL_INPUT_CHANGED] = "an input tensor differs after the launch",
         [STATUS_FAIL_UNWRITTEN] = "output elements still hold what was there before the launch",
