@@ -72,7 +72,10 @@ enum attn_variant {
  *   magicpig  logit -= log u, the probability that the token was sampled by LSH:
  *             c = q.k/(|q||k| + 1e-8) clamped to +-(1 - 1e-7), p = 1 - acos(c)/pi, x = p^K,
  *             u = 1 - (1-x)^L - L x (1-x)^(L-1), at least 1e-10, evaluated as
- *             -expm1((L-1) log1p(-x) + log1p((L-1) x)) because the textbook form cancels */
+ *             -expm1((L-1) log1p(-x) + log1p((L-1) x)) because the textbook form cancels.
+ *             In f32 that cancels too (an lse 84 times its bound): take double, or
+ *             y = (L-1) t(-x) + t((L-1) x) and -expm1(y), with t(z) = log1p(z) - z, which for
+ *             |z| < 1/2 is the series of 2 atanh(z / (2 + z)) less its linear term */
 enum attn_trait {
     ATTN_GQA = 1 << 0,
     ATTN_CAUSAL = 1 << 1,
@@ -195,7 +198,9 @@ struct attn_kernel {
     void (*finish)(const struct attn_problem *problem, struct attn_call *call);
     /* Computes out (and lse); on a device it enqueues on the stream. Allocates nothing. */
     const char *(*launch)(const struct attn_problem *problem, const struct attn_call *call);
-    void *reserved[8];
+    int32_t lse_grade; /* 'A' (0 is the same) or 'B': the accuracy its lse promises */
+    int32_t reserved0;
+    void *reserved[7];
 };
 
 /* The one symbol: ATTN_PUBLIC const struct attn_kernel attn_export = {...}; In C++ the declaration

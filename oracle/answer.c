@@ -29,10 +29,15 @@ bool answer_alloc(struct answer *answer, const struct attn_problem *problem, int
     answer->out = calloc(elements, sizeof *answer->out);
     answer->p_abs_v = calloc(elements, sizeof *answer->p_abs_v);
     answer->p_rms_v = calloc(elements, sizeof *answer->p_rms_v);
+    answer->lost_abs_v = calloc(elements, sizeof *answer->lost_abs_v);
+    answer->lost_rms_v = calloc(elements, sizeof *answer->lost_rms_v);
     answer->lse = calloc((size_t)row_total, sizeof *answer->lse);
     answer->logit_abs = calloc((size_t)row_total, sizeof *answer->logit_abs);
-    if (!answer->rows || !answer->out || !answer->p_abs_v || !answer->p_rms_v || !answer->lse ||
-        !answer->logit_abs) {
+    answer->logit_max = calloc((size_t)row_total, sizeof *answer->logit_max);
+    answer->sum_bias = calloc((size_t)row_total, sizeof *answer->sum_bias);
+    if (!answer->rows || !answer->out || !answer->p_abs_v || !answer->p_rms_v ||
+        !answer->lost_abs_v || !answer->lost_rms_v || !answer->lse || !answer->logit_abs ||
+        !answer->logit_max || !answer->sum_bias) {
         answer_free(answer);
         return fault_set(fault, FAULT_OURS, "out of memory for an answer of %" PRId64 " rows",
                          row_total);
@@ -42,12 +47,21 @@ bool answer_alloc(struct answer *answer, const struct attn_problem *problem, int
     return true;
 }
 
+void answer_drop_lost(struct answer *answer) {
+    free(answer->lost_abs_v);
+    free(answer->lost_rms_v);
+    answer->lost_abs_v = answer->lost_rms_v = NULL;
+}
+
 void answer_free(struct answer *answer) {
     free(answer->rows);
     free(answer->out);
     free(answer->p_abs_v);
     free(answer->p_rms_v);
+    answer_drop_lost(answer);
     free(answer->lse);
     free(answer->logit_abs);
+    free(answer->logit_max);
+    free(answer->sum_bias);
     *answer = (struct answer){0};
 }

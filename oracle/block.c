@@ -20,9 +20,10 @@
 
 /* What has been summed for each row of a block over the keys so far; p is relative to exp(max). */
 struct sums {
-    double *max, *p, *logit_abs; /* [rows] */
-    double *pv;                  /* [rows, 2 D]: p v, then p |v| */
-    double *pv_square;           /* [rows, D] */
+    double *max, *p, *logit_abs, *min; /* [rows] */
+    double *tied, *tied_top;           /* [rows] ties below the largest logit, and at it */
+    double *pv;                        /* [rows, 2 D]: p v, then p |v| */
+    double *pv_square;                 /* [rows, D] */
 };
 
 /* ---- Memory ---- */
@@ -32,7 +33,7 @@ static int64_t padded(int64_t doubles) {
 }
 
 int64_t block_sums_doubles(int64_t rows, int64_t D) {
-    return padded(rows * (3 + 3 * D));
+    return padded(rows * (6 + 3 * D));
 }
 
 static struct sums sums_at(double *memory, int64_t rows, int64_t D) {
@@ -40,8 +41,11 @@ static struct sums sums_at(double *memory, int64_t rows, int64_t D) {
         .max = memory,
         .p = memory + rows,
         .logit_abs = memory + 2 * rows,
-        .pv = memory + 3 * rows,
-        .pv_square = memory + (3 + 2 * D) * rows,
+        .min = memory + 3 * rows,
+        .tied = memory + 4 * rows,
+        .tied_top = memory + 5 * rows,
+        .pv = memory + 6 * rows,
+        .pv_square = memory + (6 + 2 * D) * rows,
     };
 }
 
@@ -53,12 +57,20 @@ int64_t space_lay(struct space *space, double *memory, int64_t rows, int64_t D) 
         double **part;
         int64_t doubles;
     } parts[] = {
-        {&space->q, rows * D},        {&space->q_abs, rows * D},
-        {&space->q_norm, rows},       {&space->k, keys * D},
-        {&space->k_abs, keys * D},    {&space->k_norm, keys},
-        {&space->k_first, D},         {&space->v, keys * 2 * D},
-        {&space->v_square, keys * D}, {&space->score, rows * keys},
-        {&space->other, rows * keys}, {&space->sums, block_sums_doubles(rows, D)},
+        {&space->q, rows * D},
+        {&space->q_abs, rows * D},
+        {&space->q_norm, rows},
+        {&space->k, keys * D},
+        {&space->k_abs, keys * D},
+        {&space->k_norm, keys},
+        {&space->k_first, D},
+        {&space->v, keys * 2 * D},
+        {&space->v_square, keys * D},
+        {&space->score, rows * keys},
+        {&space->other, rows * keys},
+        {&space->lost, rows * D},
+        {&space->lost_square, rows * D},
+        {&space->sums, block_sums_doubles(rows, D)},
     };
     int64_t at = 0;
     space->memory = memory;
@@ -174,6 +186,20 @@ static void multiply_add(struct space *space, double *out, const double *a, cons
 
 /* ---- One range of a block ---- */
 
+/* Makes logits of row r's dots with `count` keys; adds what the rules err to `other`. */
+static void apply_rules(const struct job *job, const struct space *space, const struct block *block,
+                        int64_t r, int64_t count, double *score, double *other) {
+    for (int64_t j = 0; j < count; j++) {
+        struct rule_logit logit = {.value = job->view->problem->scale * score[j],
+                                   .dot = score[j],
+                                   .q_norm = space->q_norm[r],
+                                   .k_norm = space->k_norm[j]};
+        rules_logit(job->view, block->b, place_of(job, block, r).h, &logit);
+        score[j] = logit.value;
+        other[j] += logit.slope_error;
+    }
+}
+
 /* Takes row r's logits and |q||k| of `count` keys, of which it sees the first `seen`, into its
  * sums, and leaves p and p^2 in their place, 0 where it does not see the key. */
 static void absorb(const struct job *job, struct space *space, const struct sums *sums,
@@ -184,15 +210,8 @@ static void absorb(const struct job *job, struct space *space, const struct sums
     memset(other + seen, 0, (size_t)(count - seen) * sizeof *other);
     if (seen == 0) return;
 
-    for (int64_t j = 0; job->norms && j < seen; j++) {
-        struct rule_logit logit = {.value = job->view->problem->scale * score[j],
-                                   .dot = score[j],
-                                   .q_norm = space->q_norm[r],
-                                   .k_norm = space->k_norm[j]};
-        rules_logit(job->view, block->b, place_of(job, block, r).h, &logit);
-        score[j] = logit.value;
-        other[j] += logit.slope_error;
-    }
+    if (job->norms) apply_rules(job, space, block, r, seen, score, other);
+    sums->min[r] = fmin(sums->min[r], bulk_min(score, seen));
     sums->logit_abs[r] = fmax(sums->logit_abs[r], bulk_max(other, seen));
     const double max = bulk_max(score, seen);
     if (max > sums->max[r]) {
@@ -201,7 +220,12 @@ static void absorb(const struct job *job, struct space *space, const struct sums
         for (int64_t d = 0; d < D; d++) sums->pv_square[r * D + d] *= factor * factor;
         sums->p[r] *= factor;
         sums->max[r] = max;
+        sums->tied[r] += sums->tied_top[r];
+        sums->tied_top[r] = 0;
     }
+    double at_top;
+    sums->tied[r] += bulk_ties(score, seen, sums->max[r], &at_top);
+    sums->tied_top[r] += at_top;
     sums->p[r] += bulk_exp_sum(score, other, seen, sums->max[r]);
 }
 
@@ -209,6 +233,26 @@ static double *sums_memory(const struct job *job, const struct space *space,
                            const struct block *block, int range) {
     return block->range_sums ? block->range_sums + range * block_sums_doubles(block->rows, job->D)
                              : space->sums;
+}
+
+/* q.k of the gathered keys, relative to the first key's and times scale unless a rule wants it. */
+static void multiply_scores(const struct job *job, struct space *space, int64_t rows,
+                            int64_t count) {
+    const int64_t D = job->D;
+    for (int64_t j = 0; j < count; j++)
+        if (job->norms)
+            space->k_norm[j] = norm(space->k + j * D, D);
+        else
+            bulk_subtract(space->k + j * D, space->k_first, D);
+    multiply(space, space->score, job->norms ? 1 : job->view->problem->scale, space->q, space->k,
+             rows, count, D);
+}
+
+/* Of the `count` keys from `first` on, how many row r sees. */
+static int64_t keys_seen(const struct job *job, const struct block *block, int64_t r, int64_t first,
+                         int64_t count) {
+    const int64_t seen = block_keys(job, block, r).count - first;
+    return seen < 0 ? 0 : seen < count ? seen : count;
 }
 
 /* False when NaN or infinity came up. */
@@ -223,7 +267,10 @@ static bool sum_range(const struct job *job, struct space *space, const struct b
     if (end > block->keys) end = block->keys;
 
     memset(memory, 0, (size_t)block_sums_doubles(rows, D) * sizeof *memory);
-    for (int64_t r = 0; r < rows; r++) sums.max[r] = -INFINITY;
+    for (int64_t r = 0; r < rows; r++) {
+        sums.max[r] = -INFINITY;
+        sums.min[r] = INFINITY;
+    }
     if (!gather_q(job, space, block) || !isfinite(scale)) return false;
     for (int64_t r = 0; job->norms && r < rows; r++) space->q_norm[r] = norm(space->q + r * D, D);
     if (block->keys) widen_k(job, block->b, block->g, token(list, 0), space->k_first, NULL);
@@ -232,18 +279,10 @@ static bool sum_range(const struct job *job, struct space *space, const struct b
         if (!gather_k(job, space, block->b, block->g, list, first, count) ||
             !gather_v(job, space, block->b, block->g, list, first, count))
             return false;
-        for (int64_t j = 0; j < count; j++)
-            if (job->norms)
-                space->k_norm[j] = norm(space->k + j * D, D);
-            else
-                bulk_subtract(space->k + j * D, space->k_first, D);
         multiply(space, space->other, fabs(scale), space->q_abs, space->k_abs, rows, count, D);
-        multiply(space, space->score, job->norms ? 1 : scale, space->q, space->k, rows, count, D);
-        for (int64_t r = 0; r < rows; r++) {
-            int64_t seen = block_keys(job, block, r).count - first;
-            seen = seen < 0 ? 0 : seen < count ? seen : count;
-            absorb(job, space, &sums, block, r, seen, count);
-        }
+        multiply_scores(job, space, rows, count);
+        for (int64_t r = 0; r < rows; r++)
+            absorb(job, space, &sums, block, r, keys_seen(job, block, r, first, count), count);
         multiply_add(space, sums.pv, space->score, space->v, rows, 2 * D, count);
         multiply_add(space, sums.pv_square, space->other, space->v_square, rows, D, count);
     }
@@ -267,15 +306,17 @@ static double first_logit(const struct job *job, struct space *space, const stru
     return job->view->problem->scale * sum;
 }
 
+/* Leaves the merged max, min and p in the sums of the first range. */
 static void merge_row(const struct job *job, struct space *space, const struct block *block,
                       int64_t r) {
     const int64_t D = job->D, at = place_of(job, block, r).answer_row;
     double *out = job->answer->out + at * D;
     double *p_abs_v = job->answer->p_abs_v + at * D, *p_rms_v = job->answer->p_rms_v + at * D;
-    double max = -INFINITY, p = 0, logit_abs = 0;
+    double max = -INFINITY, min = INFINITY, p = 0, logit_abs = 0, tied = 0;
     for (int range = 0; range < block->ranges; range++) {
         const struct sums sums = sums_at(sums_memory(job, space, block, range), block->rows, D);
         max = fmax(max, sums.max[r]);
+        min = fmin(min, sums.min[r]);
         logit_abs = fmax(logit_abs, sums.logit_abs[r]);
     }
     if (max == -INFINITY) return; /* sees no key: the answer is there already */
@@ -289,6 +330,7 @@ static void merge_row(const struct job *job, struct space *space, const struct b
         const struct sums sums = sums_at(sums_memory(job, space, block, range), block->rows, D);
         const double factor = exp(sums.max[r] - max);
         p += factor * sums.p[r];
+        tied += sums.tied[r] + (sums.max[r] < max ? sums.tied_top[r] : 0);
         for (int64_t d = 0; d < D; d++) {
             out[d] += factor * sums.pv[r * 2 * D + d];
             p_abs_v[d] += factor * sums.pv[r * 2 * D + D + d];
@@ -300,8 +342,85 @@ static void merge_row(const struct job *job, struct space *space, const struct b
         p_abs_v[d] /= p;
         p_rms_v[d] = sqrt(p_rms_v[d]) / p;
     }
-    job->answer->lse[at] = first_logit(job, space, block, r) + max + log(p);
+    const double first = first_logit(job, space, block, r);
+    job->answer->lse[at] = first + max + log(p);
     job->answer->logit_abs[at] = logit_abs;
+    job->answer->logit_max[at] = fmax(fabs(first + max), fabs(first + min));
+    job->answer->sum_bias[at] = tied * 0x1p-24;
+    const struct sums merged = sums_at(sums_memory(job, space, block, 0), block->rows, D);
+    merged.max[r] = max;
+    merged.min[r] = min;
+    merged.p[r] = p;
+}
+
+/* ---- Weights that f16 keeps as subnormals ---- */
+
+static const double subnormal = 0x1p-14, vanishing = 0x1p-25;
+
+/* exp(-14 ln 2) is `subnormal`. */
+static bool has_subnormal(const struct sums *merged, int64_t r) {
+    return merged->min[r] - merged->max[r] < -14 * 0x1.62e42fefa39efp-1;
+}
+
+/* What of a weight, and of its square, is lost in f16. */
+static void lose(double e, double *lost, double *square) {
+    *lost = e < vanishing ? e : 0;
+    *square = e < vanishing ? e * e : e < subnormal ? vanishing * vanishing / 3 : 0;
+}
+
+/* A second look at the keys, now that each row's largest logit is known. */
+static void sum_lost(const struct job *job, struct space *space, const struct block *block,
+                     const struct sums *merged) {
+    const int64_t D = job->D, rows = block->rows;
+    const int32_t *list = block_keys(job, block, 0).list;
+    memset(space->lost, 0, (size_t)(rows * D) * sizeof *space->lost);
+    memset(space->lost_square, 0, (size_t)(rows * D) * sizeof *space->lost_square);
+    gather_q(job, space, block);
+    widen_k(job, block->b, block->g, token(list, 0), space->k_first, NULL);
+    for (int64_t first = 0; first < block->keys; first += BLOCK_KEYS) {
+        const int64_t left = block->keys - first, count = left < BLOCK_KEYS ? left : BLOCK_KEYS;
+        gather_k(job, space, block->b, block->g, list, first, count);
+        multiply_scores(job, space, rows, count);
+        for (int64_t j = 0; j < count; j++) /* |v| where v was */
+            bulk_widen(space->k, space->v + j * D, space->v_square + j * D,
+                       rules_row(job->view, block->b, block->g, token(list, first + j), true),
+                       (enum attn_dtype)job->view->problem->dtype, D);
+        for (int64_t r = 0; r < rows; r++) {
+            double *score = space->score + r * count, *other = space->other + r * count;
+            const int64_t seen = keys_seen(job, block, r, first, count);
+            if (job->norms) apply_rules(job, space, block, r, seen, score, other);
+            bulk_exp_sum(score, other, seen, merged->max[r]);
+            const double p = merged->p[r];
+            const bool counted = has_subnormal(merged, r);
+            double *sum_bias = &job->answer->sum_bias[place_of(job, block, r).answer_row];
+            for (int64_t j = 0; j < seen; j++) {
+                if (counted && score[j] < 0x1p-22 * p) *sum_bias += fmin(score[j] / p, 0x1p-24);
+                lose(score[j], &score[j], &other[j]);
+            }
+            memset(score + seen, 0, (size_t)(count - seen) * sizeof *score);
+            memset(other + seen, 0, (size_t)(count - seen) * sizeof *other);
+        }
+        multiply_add(space, space->lost, space->score, space->v, rows, D, count);
+        multiply_add(space, space->lost_square, space->other, space->v_square, rows, D, count);
+    }
+}
+
+static void add_lost(struct job *job, struct space *space, const struct block *block) {
+    const int64_t D = job->D;
+    const struct sums merged = sums_at(sums_memory(job, space, block, 0), block->rows, D);
+    bool any = false;
+    for (int64_t r = 0; r < block->rows; r++) any |= has_subnormal(&merged, r);
+    if (!any) return;
+    atomic_store(&job->subnormal, true);
+    sum_lost(job, space, block, &merged);
+    for (int64_t r = 0; r < block->rows; r++) {
+        const int64_t at = place_of(job, block, r).answer_row * D;
+        if (!has_subnormal(&merged, r)) continue;
+        for (int64_t d = 0; d < D; d++) {
+            job->answer->lost_abs_v[at + d] = space->lost[r * D + d] / merged.p[r];
+            job->answer->lost_rms_v[at + d] = sqrt(space->lost_square[r * D + d]) / merged.p[r];
+        }
+    }
 }
 
 /* The larger, and NaN once there is one. */
@@ -310,7 +429,7 @@ static double max_or_nan(double a, double b) {
 }
 
 /* One row from plain loops: the maximum in a first pass, the sums in a second. */
-static void special_row(const struct job *job, struct space *space, const struct block *block,
+static void special_row(struct job *job, struct space *space, const struct block *block,
                         int64_t r) {
     const int64_t D = job->D, b = block->b, g = block->g;
     const struct place place = place_of(job, block, r);
@@ -319,7 +438,10 @@ static void special_row(const struct job *job, struct space *space, const struct
     double *out = job->answer->out + place.answer_row * D;
     double *p_abs_v = job->answer->p_abs_v + place.answer_row * D;
     double *p_rms_v = job->answer->p_rms_v + place.answer_row * D;
-    double max = -INFINITY, logit_abs = 0, p_sum = 0;
+    double *lost_abs_v = job->answer->lost_abs_v + place.answer_row * D;
+    double *lost_rms_v = job->answer->lost_rms_v + place.answer_row * D;
+    double max = -INFINITY, logit_abs = 0, logit_max = 0, p_sum = 0;
+    bool any_lost = false;
 
     widen_q(job, b, place, space->q, space->q_abs);
     for (int pass = 0; pass < 2 && keys.count > 0; pass++)
@@ -339,7 +461,9 @@ static void special_row(const struct job *job, struct space *space, const struct
             }
             if (pass == 0) {
                 max = max_or_nan(max, logit.value);
+                if (logit.value == -INFINITY) continue; /* its weight is 0, whatever its size */
                 logit_abs = max_or_nan(logit_abs, fabs(scale) * absolute + logit.slope_error);
+                logit_max = max_or_nan(logit_max, fabs(logit.value));
                 continue;
             }
             const double p = exp(logit.value - max);
@@ -350,23 +474,37 @@ static void special_row(const struct job *job, struct space *space, const struct
                 p_abs_v[d] += p * space->v[D + d];
                 p_rms_v[d] += p * p * space->v_square[d];
             }
+            if (!(p < subnormal)) continue;
+            double lost, square;
+            lose(p, &lost, &square);
+            any_lost = true;
+            for (int64_t d = 0; d < D; d++) {
+                lost_abs_v[d] += lost * space->v[D + d];
+                lost_rms_v[d] += square * space->v_square[d];
+            }
         }
     if (keys.count == 0) return;
     for (int64_t d = 0; d < D; d++) {
         out[d] /= p_sum;
         p_abs_v[d] /= p_sum;
         p_rms_v[d] = sqrt(p_rms_v[d]) / p_sum;
+        lost_abs_v[d] /= p_sum;
+        lost_rms_v[d] = sqrt(lost_rms_v[d]) / p_sum;
     }
+    if (any_lost) atomic_store(&job->subnormal, true);
     job->answer->lse[place.answer_row] = max + log(p_sum);
     job->answer->logit_abs[place.answer_row] = logit_abs;
+    job->answer->logit_max[place.answer_row] = logit_max;
 }
 
-void block_finish(const struct job *job, struct space *space, const struct block *block) {
+void block_finish(struct job *job, struct space *space, const struct block *block) {
+    const bool special = atomic_load(&block->special);
     for (int64_t r = 0; r < block->rows; r++)
-        if (atomic_load(&block->special))
+        if (special)
             special_row(job, space, block, r);
         else
             merge_row(job, space, block, r);
+    if (!special) add_lost(job, space, block);
 }
 
 /* ---- The share of the softmax that a list keeps ---- */

@@ -16,8 +16,9 @@ enum { BLOCK_ROWS = 256, BLOCK_KEYS = 256 };
 struct job {
     const struct rule_view *view;
     struct answer *answer;
-    int64_t D, group; /* head_dim; query heads to a kv head */
-    bool norms;       /* a rule wants |q| and |k| */
+    int64_t D, group;      /* head_dim; query heads to a kv head */
+    bool norms;            /* a rule wants |q| and |k| */
+    atomic_bool subnormal; /* some row has a weight below 2^-14 (answer.h) */
 };
 
 struct block {
@@ -38,6 +39,7 @@ struct space {
     double *k_first;            /* [D] */
     double *v, *v_square;       /* [keys, 2 D]: v, then |v|; [keys, D] */
     double *score, *other;      /* [rows, keys]: logits, then p; |q||k|, then p^2 */
+    double *lost, *lost_square; /* [rows, D] each: sums for answer.h's lost_abs_v, lost_rms_v */
     double *sums;               /* of a block with one range */
     double flops;               /* of products done so far */
 };
@@ -57,7 +59,7 @@ struct rule_keys block_keys(const struct job *job, const struct block *block, in
 void block_sum(const struct job *job, struct space *space, struct block *block, int range);
 
 /* Writes the block's rows of the answer, all ranges being summed. */
-void block_finish(const struct job *job, struct space *space, const struct block *block);
+void block_finish(struct job *job, struct space *space, const struct block *block);
 
 /* For each row of a block of one query: the share of the plain softmax over all `tokens` (> 0) of
  * the sequence that lies on the tokens on the row's list. */

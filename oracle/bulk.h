@@ -25,7 +25,12 @@ void bulk_subtract(double *x, const double *y, int64_t n);
 /* x = exp(x - shift), square = x^2; returns the sum of x. */
 double bulk_exp_sum(double *x, double *square, int64_t n, double shift);
 
-/* The largest of x, -infinity if n is 0. No NaN. */
+/* The largest of x, -infinity if n is 0; the smallest, infinity if n is 0. No NaN. */
 double bulk_max(const double *x, int64_t n);
+double bulk_min(const double *x, int64_t n);
+
+/* How many of x are within 2^-26 of the value 16 before them -- of the first 16: behind -- and not
+ * within that of `top`; and in *at_top how many are within that of both. */
+double bulk_ties(const double *x, int64_t n, double top, double *at_top);
 
 #endif

@@ -16,6 +16,7 @@ struct worker {
     struct answer *answer;
     double *mass;           /* [B, Hq] */
     atomic_llong *row_next; /* (b, h) not yet taken */
+    atomic_bool *subnormal; /* some weight is below 2^-14 */
     long double *memory;    /* [6 D + kv_len] */
     pthread_t thread;
 };
@@ -104,10 +105,11 @@ static void define_row(struct worker *worker, int64_t b, int64_t h, int64_t n) {
         long double size;
         logit[j] = logit_of(view, &row, keys.list ? keys.list[j] : j, k, &size);
         max = larger(max, logit[j]);
-        size_max = larger(size_max, size);
+        if (logit[j] != -INFINITY) size_max = larger(size_max, size); /* else its weight is 0 */
     }
     for (int64_t j = 0; j < keys.count; j++) sum += expl(logit[j] - max);
     for (int64_t d = 0; d < D; d++) out[d] = absolute[d] = square[d] = 0;
+    double *lost_abs_v = answer->lost_abs_v + at * D, *lost_rms_v = answer->lost_rms_v + at * D;
     for (int64_t j = 0; j < keys.count; j++) {
         const long double p = expl(logit[j] - max) / sum;
         read_row(v, rules_row(view, b, row.g, keys.list ? keys.list[j] : j, true), problem->dtype,
@@ -117,6 +119,14 @@ static void define_row(struct worker *worker, int64_t b, int64_t h, int64_t n) {
             absolute[d] += p * fabsl(v[d]);
             square[d] += p * v[d] * p * v[d];
         }
+        const long double e = expl(logit[j] - max);
+        if (!(e < 0x1p-14L)) continue;
+        atomic_store(worker->subnormal, true);
+        const long double error = e < 0x1p-25L ? e : 0x1p-25L / sqrtl(3);
+        for (int64_t d = 0; d < D; d++) {
+            if (e < 0x1p-25L) lost_abs_v[d] += (double)(e * fabsl(v[d]) / sum);
+            lost_rms_v[d] = hypot(lost_rms_v[d], (double)(error * fabsl(v[d]) / sum));
+        }
     }
     for (int64_t d = 0; d < D; d++) {
         answer->out[at * D + d] = (double)out[d];
@@ -125,6 +135,19 @@ static void define_row(struct worker *worker, int64_t b, int64_t h, int64_t n) {
     }
     answer->lse[at] = (double)(max + logl(sum));
     answer->logit_abs[at] = (double)size_max;
+    long double least = INFINITY;
+    for (int64_t j = 0; j < keys.count; j++) least = logit[j] < least ? logit[j] : least;
+    for (int64_t j = 0; j < keys.count && expl(least - max) < 0x1p-14L; j++) {
+        const long double part = expl(logit[j] - max) / sum;
+        if (part < 0x1p-22L) answer->sum_bias[at] += fmin((double)part, 0x1p-24);
+    }
+    for (int64_t j = 0; j < keys.count; j++) {
+        const int64_t other = j < 16 ? j + 16 : j - 16;
+        if (logit[j] == -INFINITY) continue;
+        answer->logit_max[at] = fmax(answer->logit_max[at], (double)fabsl(logit[j]));
+        if (other < keys.count && max - logit[j] >= 0x1p-26L)
+            answer->sum_bias[at] += fabsl(logit[j] - logit[other]) < 0x1p-26L ? 0x1p-24 : 0;
+    }
 }
 
 /* The share of the plain softmax over all valid tokens that lies on those that row 0 sees. */
@@ -192,11 +215,16 @@ bool definition_answer(struct answer *answer, const struct rule_view *view, int6
     double *mass = calloc((size_t)(problem->batch * problem->q_heads), sizeof *mass);
     struct worker *workers = calloc((size_t)threads, sizeof *workers);
     atomic_llong row_next;
+    atomic_bool subnormal;
     atomic_init(&row_next, 0);
+    atomic_init(&subnormal, false);
     bool ready = mass && workers;
     for (int n = 0; ready && n < threads; n++) {
-        workers[n] =
-            (struct worker){.view = view, .answer = answer, .mass = mass, .row_next = &row_next};
+        workers[n] = (struct worker){.view = view,
+                                     .answer = answer,
+                                     .mass = mass,
+                                     .row_next = &row_next,
+                                     .subnormal = &subnormal};
         workers[n].memory = calloc(memory, sizeof *workers[n].memory);
         ready = workers[n].memory != NULL;
     }
@@ -208,6 +236,7 @@ bool definition_answer(struct answer *answer, const struct rule_view *view, int6
     for (int n = 1; n < started; n++) pthread_join(workers[n].thread, NULL);
 
     if (ready && problem->traits & ATTN_KEEP) summarise(view, answer, mass);
+    if (!atomic_load(&subnormal)) answer_drop_lost(answer);
     for (int n = 0; workers && n < threads; n++) free(workers[n].memory);
     free(workers);
     free(mass);

@@ -77,6 +77,41 @@ BULK static double max(const double *x, int64_t n) {
     return lane[0];
 }
 
+BULK static double min(const double *x, int64_t n) {
+    double lane[16];
+    int64_t j = 0;
+    for (int l = 0; l < 16; l++) lane[l] = INFINITY;
+    for (; j + 16 <= n; j += 16)
+        for (int l = 0; l < 16; l++) lane[l] = x[j + l] < lane[l] ? x[j + l] : lane[l];
+    for (; j < n; j++) lane[0] = x[j] < lane[0] ? x[j] : lane[0];
+    for (int l = 1; l < 16; l++) lane[0] = lane[l] < lane[0] ? lane[l] : lane[0];
+    return lane[0];
+}
+
+BULK static double ties(const double *restrict x, int64_t n, double top, double *at_top) {
+    enum { APART = 16 };
+    double lane[APART] = {0}, lane_top[APART] = {0};
+    if (n <= APART) return *at_top = 0;
+    for (int64_t block = 0; block < n; block += APART) {
+        const int64_t other = block == 0 ? APART : block - APART;
+        const int64_t left = n - (block > other ? block : other);
+        const int count = left < APART ? (int)left : APART;
+        for (int l = 0; l < count; l++) {
+            const double tie = fabs(x[block + l] - x[other + l]) < 0x1p-26 ? 1 : 0;
+            const double is_top = fabs(x[block + l] - top) < 0x1p-26 ? 1 : 0;
+            lane[l] += tie * (1 - is_top);
+            lane_top[l] += tie * is_top;
+        }
+    }
+    double sum = 0;
+    *at_top = 0;
+    for (int l = 0; l < APART; l++) {
+        sum += lane[l];
+        *at_top += lane_top[l];
+    }
+    return sum;
+}
+
 void oracle_exp(double *x, int64_t n) {
     exp_all(x, n);
 }
@@ -87,4 +122,12 @@ double bulk_exp_sum(double *x, double *square, int64_t n, double shift) {
 
 double bulk_max(const double *x, int64_t n) {
     return max(x, n);
+}
+
+double bulk_min(const double *x, int64_t n) {
+    return min(x, n);
+}
+
+double bulk_ties(const double *x, int64_t n, double top, double *at_top) {
+    return ties(x, n, top, at_top);
 }

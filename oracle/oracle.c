@@ -48,7 +48,7 @@ struct worker {
     pthread_t thread;
 };
 
-static void do_unit(const struct job *job, struct space *space, const struct unit *unit) {
+static void do_unit(struct job *job, struct space *space, const struct unit *unit) {
     struct block *block = unit->block;
     block_sum(job, space, block, unit->range);
     if (atomic_fetch_sub(&block->ranges_left, 1) == 1) block_finish(job, space, block);
@@ -251,6 +251,7 @@ bool oracle_answer(struct answer *answer, const struct rule_view *view, int64_t 
     const bool done = plan(&work, work.listed && dense_flops(view) <= mass_flops_max) &&
                       run(&work, threads > 0 ? threads : cores(), cost);
     if (done && work.listed) summarise_lists(&work);
+    if (!atomic_load(&work.job.subnormal)) answer_drop_lost(answer);
     free(work.blocks);
     free(work.units);
     free(work.range_memory);

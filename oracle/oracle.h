@@ -14,7 +14,7 @@
 
 /* Goes into answers, and up when they may change in more than the last bits: older ones that
  * attest stored are then computed again. */
-#define ORACLE_VERSION "oracle 1"
+#define ORACLE_VERSION "oracle 2"
 
 struct oracle_cost {
     double seconds;
@@ -37,6 +37,8 @@ bool definition_answer(struct answer *answer, const struct rule_view *view, int6
 /* Sets sizes and allocates the arrays, zeroed (lse -infinity); rows as for oracle_answer. */
 bool answer_alloc(struct answer *answer, const struct attn_problem *problem, int64_t rows,
                   struct fault *fault);
+/* Takes lost_abs_v and lost_rms_v away: there is nothing in them. */
+void answer_drop_lost(struct answer *answer);
 void answer_free(struct answer *answer);
 
 /* exp(x) for x in f64, n values, in place; relative error at most 2^-51 for x in [-745, 709] (the

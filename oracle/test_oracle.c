@@ -17,8 +17,10 @@ static double distance(double x, double y) {
 }
 
 struct distances {
-    double out, p_abs_v, p_rms_v; /* relative to A */
-    double lse, logit_abs;        /* relative to 1 + |lse|, and to itself */
+    double out, p_abs_v, p_rms_v;  /* relative to A */
+    double lost_abs_v, lost_rms_v; /* to themselves, and as large as 2^-25 A */
+    double lse, logit_abs;         /* relative to 1 + |lse|, and to itself */
+    double logit_max, sum_bias;    /* relative to 1 + S, and beyond a tenth and 16 keys */
 };
 
 static struct distances compare(const struct answer *x, const struct answer *y) {
@@ -29,12 +31,20 @@ static struct distances compare(const struct answer *x, const struct answer *y) 
         d.out = worst(d.out, distance(x->out[e], y->out[e]), A);
         d.p_abs_v = worst(d.p_abs_v, distance(x->p_abs_v[e], y->p_abs_v[e]), A);
         d.p_rms_v = worst(d.p_rms_v, distance(x->p_rms_v[e], y->p_rms_v[e]), A);
+        if (x->lost_abs_v == NULL || y->lost_abs_v == NULL || !isfinite(y->lost_rms_v[e])) continue;
+        const double abs_v = y->lost_abs_v[e], rms_v = y->lost_rms_v[e];
+        d.lost_abs_v = worst(d.lost_abs_v, fabs(x->lost_abs_v[e] - abs_v), abs_v + 0x1p-25 * A);
+        d.lost_rms_v = worst(d.lost_rms_v, fabs(x->lost_rms_v[e] - rms_v), rms_v + 0x1p-25 * A);
     }
     for (int64_t row = 0; row < rows; row++) {
         const double lse = isfinite(y->lse[row]) ? 1 + fabs(y->lse[row]) : 1;
         d.lse = worst(d.lse, distance(x->lse[row], y->lse[row]), lse);
         const double size = isfinite(y->logit_abs[row]) ? y->logit_abs[row] : 1;
         d.logit_abs = worst(d.logit_abs, distance(x->logit_abs[row], y->logit_abs[row]), size);
+        d.logit_max = worst(d.logit_max, distance(x->logit_max[row], y->logit_max[row]), 1 + size);
+        const double apart =
+            distance(x->sum_bias[row], y->sum_bias[row]) - 0.1 * y->sum_bias[row] - 16 * 0x1p-24;
+        if (isfinite(y->logit_abs[row])) d.sum_bias = fmax(d.sum_bias, apart);
     }
     return d;
 }
@@ -54,9 +64,14 @@ static void expect_agreement(const char *line) {
     const struct distances d = compare(&oracle, &definition);
     cr_expect(d.out <= 1e-12 && d.p_abs_v <= 1e-12 && d.p_rms_v <= 1e-12,
               "%s: out %.2g, p_abs_v %.2g, p_rms_v %.2g of A", line, d.out, d.p_abs_v, d.p_rms_v);
+    cr_expect((oracle.lost_abs_v == NULL) == (definition.lost_abs_v == NULL), "%s", line);
+    cr_expect(d.lost_abs_v <= 1e-9 && d.lost_rms_v <= 1e-9, "%s: lost_abs_v %.2g, lost_rms_v %.2g",
+              line, d.lost_abs_v, d.lost_rms_v);
     cr_expect(d.lse <= 1e-12, "%s: lse %.2g", line, d.lse);
     /* Where c is near -1, d log u / d c has lost half its digits before it is computed. */
     cr_expect(d.logit_abs <= 1e-9, "%s: logit_abs %.2g", line, d.logit_abs);
+    cr_expect(d.logit_max <= 1e-9 && d.sum_bias <= 0, "%s: logit_max %.2g, sum_bias %g", line,
+              d.logit_max, d.sum_bias);
     cr_expect(distance(oracle.kept_ratio, definition.kept_ratio) <= 1e-12, "%s", line);
     if (isfinite(definition.kept_mass))
         cr_expect(distance(oracle.kept_mass, definition.kept_mass) <= 1e-9, "%s: mass %g, not %g",
@@ -95,6 +110,10 @@ Test(oracle, agrees_with_the_definition_where_work_is_cut) {
         "f16-b2-hq2-hkv1-kv7000-d32-page64-lens7000,5-keep0.7-magicpig",
         "f16-b1-hq2-hkv1-q500-kv700-d16-causal-rows7",
         "f16-b1-hq2-hkv1-q500-kv700-d16-rows1",
+        "f16-b1-hq2-hkv1-kv9000-d32-peaked",
+        "f16-b1-hq4-hkv1-q130-kv2600-d16-causal-peaked",
+        "f16-b1-hq2-hkv1-kv9000-d32-keep5000-peaked",
+        "f16-b2-hq2-hkv1-kv7000-d32-page64-lens7000,5-keep0.7-magicpig-peaked",
     };
     for (size_t n = 0; n < sizeof lines / sizeof *lines; n++) expect_agreement(lines[n]);
 }

@@ -4,6 +4,7 @@
 #include "../../fixtures/spread.h"
 #include "../../kernels/attn_number.h"
 #include "../../oracle/bulk.h"
+#include "../../oracle/oracle.h"
 
 #include <math.h>
 #include <stdatomic.h>
@@ -174,10 +175,16 @@ static bool thin_answer(struct answer *few, const struct answer *answer, int64_t
     few->out = malloc(values * (size_t)dim * bytes);
     few->p_abs_v = malloc(values * (size_t)dim * bytes);
     few->p_rms_v = malloc(values * (size_t)dim * bytes);
+    const bool lossy = answer->lost_abs_v != NULL;
+    few->lost_abs_v = lossy ? malloc(values * (size_t)dim * bytes) : NULL;
+    few->lost_rms_v = lossy ? malloc(values * (size_t)dim * bytes) : NULL;
     few->lse = malloc(values * bytes);
     few->logit_abs = malloc(values * bytes);
+    few->logit_max = malloc(values * bytes);
+    few->sum_bias = malloc(values * bytes);
     if (few->rows == NULL || few->out == NULL || few->p_abs_v == NULL || few->p_rms_v == NULL ||
-        few->lse == NULL || few->logit_abs == NULL)
+        (lossy && (few->lost_abs_v == NULL || few->lost_rms_v == NULL)) || few->lse == NULL ||
+        few->logit_abs == NULL || few->logit_max == NULL || few->sum_bias == NULL)
         return false;
     for (int64_t row = 0; row < count; row++) {
         const int64_t taken = row * answer->row_count / count;
@@ -187,8 +194,16 @@ static bool thin_answer(struct answer *few, const struct answer *answer, int64_t
             memcpy(few->out + to * dim, answer->out + from * dim, (size_t)dim * bytes);
             memcpy(few->p_abs_v + to * dim, answer->p_abs_v + from * dim, (size_t)dim * bytes);
             memcpy(few->p_rms_v + to * dim, answer->p_rms_v + from * dim, (size_t)dim * bytes);
+            if (lossy) {
+                memcpy(few->lost_abs_v + to * dim, answer->lost_abs_v + from * dim,
+                       (size_t)dim * bytes);
+                memcpy(few->lost_rms_v + to * dim, answer->lost_rms_v + from * dim,
+                       (size_t)dim * bytes);
+            }
             few->lse[to] = answer->lse[from];
             few->logit_abs[to] = answer->logit_abs[from];
+            few->logit_max[to] = answer->logit_max[from];
+            few->sum_bias[to] = answer->sum_bias[from];
         }
     }
     return true;
@@ -198,6 +213,7 @@ bool anchor_measure(struct deviation *deviation, enum anchor anchor, const struc
                     const struct answer *answer, double work_max, int threads,
                     struct fault *fault) {
     const struct attn_problem *problem = view->problem;
+    const struct promise promise = {.grade = anchor == ANCHOR_STD16 ? 'B' : 'A', .lse_grade = 'A'};
     const size_t rows = (size_t)(problem->batch * problem->q_heads * problem->q_len);
     const double work = anchor == ANCHOR_STD16 ? work_of(view, answer) : 0;
     const double part = work > work_max ? work_max / work : 1;
@@ -210,13 +226,8 @@ bool anchor_measure(struct deviation *deviation, enum anchor anchor, const struc
     if (!well)
         fault_set(fault, FAULT_OURS, "out of memory for the anchor '%s'", anchor_name(anchor));
     well = well && anchor_out(anchor, view, &few, out, lse, threads, fault);
-    if (well) deviation_measure(deviation, view, &few, out, lse, ATTN_INPUT, threads);
-    free(few.rows);
-    free(few.out);
-    free(few.p_abs_v);
-    free(few.p_rms_v);
-    free(few.lse);
-    free(few.logit_abs);
+    if (well) deviation_measure(deviation, view, &few, out, lse, &promise, threads);
+    answer_free(&few);
     free(out);
     free(lse);
     return well;

@@ -37,7 +37,7 @@ static const double chance_most = 4;
 /* The counts, sums and maxima of a unit, and then of all units. */
 struct unit {
     int64_t elements, nan_count, inf_count, unwritten_count, structure_count, inexact_count;
-    int64_t empty_row_count, empty_row_wrong, lse_wrong;
+    int64_t empty_row_count, empty_row_wrong, lse_wrong, lse_beyond_a, lse_beyond_b;
     int64_t pad_rows, pad_left, pad_zeroed, pad_overwritten;
     int64_t compared;                       /* elements that the sums are over */
     double error, error2, toward, relative; /* |e|, e^2, sign(o) e, |e| / (|o| + 1e-7) */
@@ -55,6 +55,7 @@ struct job {
     const void *out;
     const float *lse;
     struct rounding rounding;
+    char lse_grade;
     uint32_t unwritten;         /* what an element holds that no kernel wrote */
     int64_t blocks;             /* units of one head */
     int64_t *block_start;       /* [blocks + 1] into answer->rows */
@@ -66,6 +67,7 @@ struct job {
 struct measurer {
     const struct job *job;
     double o[CHUNK], a[CHUNK], r[CHUNK]; /* copies, where an element is not finite */
+    double lost_abs[CHUNK], lost_rms[CHUNK];
     double got[CHUNK];
     double error[CHUNK], toward[CHUNK], relative[CHUNK], ulps[CHUNK], model2[CHUNK];
     double tau[CHUNK], t[CHUNK], off_nearest[CHUNK];
@@ -126,12 +128,13 @@ FOR_EVERY_MACHINE static bool answer_is_finite(const double *x, int64_t n) {
     return sum_of(lane, LANES) == 0;
 }
 
-/* Fills the arrays of `work` from o, a, r and work->got, element by element. */
-FOR_EVERY_MACHINE static void compare_elements(struct measurer *restrict work,
-                                               const double *restrict o, const double *restrict a,
-                                               const double *restrict r, int64_t n,
-                                               const struct row_bounds *row_bounds,
-                                               const struct rounding *rounding) {
+/* Fills the arrays of `work` from o, a, r and work->got, element by element; where weights are lost
+ * (tolerance.h), from these too. */
+IN_CLONES void compare_all(struct measurer *restrict work, const double *restrict o,
+                           const double *restrict a, const double *restrict r,
+                           const double *restrict lost_abs, const double *restrict lost_rms,
+                           bool lossy, int64_t n, const struct row_bounds *row_bounds,
+                           const struct rounding *rounding) {
     const struct row_bounds bounds = *row_bounds;
     const double spacing = 2 * rounding->roundoff, least = rounding->ulp_least;
     for (int64_t i = 0; i < n; i++) {
@@ -141,22 +144,40 @@ FOR_EVERY_MACHINE static void compare_elements(struct measurer *restrict work,
         const double ulp = max_of(attn_f64_from_bits(exponent) * spacing, least);
         /* At 1.5 * 2^52 ulp doubles lie one ulp apart: adding that rounds o to the type. */
         const double rounded = (o[i] + 0x1.8p52 * ulp) - 0x1.8p52 * ulp;
-        const double tau = tolerance_tau(&bounds, o[i], a[i], r[i]);
+        const double lost = lossy ? tolerance_lost(lost_abs[i], lost_rms[i]) : 0;
+        const double lost2 = lossy ? lost_rms[i] * lost_rms[i] : 0;
+        const double tau = tolerance_tau(&bounds, o[i], a[i], r[i]) + lost;
         work->error[i] = fabs(error);
         work->toward[i] = o[i] > 0 ? error : o[i] < 0 ? -error : 0;
         work->relative[i] = fabs(error) / (size + 1e-7);
         work->ulps[i] = fabs(error) / ulp;
         work->model2[i] = (rounded - o[i]) * (rounded - o[i]) + bounds.r2_slope * r[i] * r[i] +
-                          bounds.o2_slope * o[i] * o[i];
+                          bounds.o2_slope * o[i] * o[i] + lost2;
         work->tau[i] = tau;
         work->t[i] = fabs(error) / tau;
         work->off_nearest[i] = got != rounded ? 1 : 0;
     }
 }
 
+FOR_EVERY_MACHINE static void compare_elements(struct measurer *work, const double *o,
+                                               const double *a, const double *r, int64_t n,
+                                               const struct row_bounds *bounds,
+                                               const struct rounding *rounding) {
+    compare_all(work, o, a, r, NULL, NULL, false, n, bounds, rounding);
+}
+
+FOR_EVERY_MACHINE static void compare_lossy(struct measurer *work, const double *o, const double *a,
+                                            const double *r, const double *lost_abs,
+                                            const double *lost_rms, int64_t n,
+                                            const struct row_bounds *bounds,
+                                            const struct rounding *rounding) {
+    compare_all(work, o, a, r, lost_abs, lost_rms, true, n, bounds, rounding);
+}
+
 FOR_EVERY_MACHINE static void sum_elements(struct unit *unit, const struct measurer *work,
                                            const double *o, const double *a, const double *r,
-                                           int64_t n, const struct row_bounds *bounds, bool exact) {
+                                           const double *lost_rms, int64_t n,
+                                           const struct row_bounds *bounds, bool exact) {
     const double r2 = product_of(r, r, n), a2 = product_of(a, a, n), o2 = product_of(o, o, n);
     unit->error += sum_of(work->error, n);
     unit->error2 += product_of(work->error, work->error, n);
@@ -165,7 +186,8 @@ FOR_EVERY_MACHINE static void sum_elements(struct unit *unit, const struct measu
     unit->model2 += sum_of(work->model2, n);
     /* Half the variance of a row's sum of e^2. Elements scatter each on its own; beyond that what
      * comes from P scatters as n_eff keys and as fewer columns, the denominator's part as one. */
-    const double of_p = bounds->r2_slope * r2, of_sum = bounds->o2_slope * o2;
+    const double lost2 = lost_rms != NULL ? product_of(lost_rms, lost_rms, n) : 0;
+    const double of_p = bounds->r2_slope * r2 + lost2, of_sum = bounds->o2_slope * o2;
     const double n_eff_inverse = a2 > 0 ? r2 / a2 : 0;
     unit->spread += product_of(work->model2, work->model2, n) +
                     of_p * of_p * (n_eff_inverse + bounds->shared) + of_sum * of_sum;
@@ -226,7 +248,9 @@ static void set_aside(struct unit *unit, struct measurer *work, const struct row
     for (int64_t i = 0; i < n; i++) {
         const double got = work->got[i], o = work->o[i];
         if (isfinite(got) && isfinite(o)) continue;
-        const double tau = isfinite(o) ? tolerance_tau(bounds, o, work->a[i], work->r[i]) : 0;
+        const double tau = isfinite(o) ? tolerance_tau(bounds, o, work->a[i], work->r[i]) +
+                                             tolerance_lost(work->lost_abs[i], work->lost_rms[i])
+                                       : 0;
         int kind = BY_TOLERANCE;
         if (is_unwritten(job, at + i)) {
             unit->unwritten_count++;
@@ -249,9 +273,17 @@ static void set_aside(struct unit *unit, struct measurer *work, const struct row
                 o,       tau}; /* a NaN without its sign, for print */
         }
         work->got[i] = work->o[i] = work->a[i] = work->r[i] = 0;
+        work->lost_abs[i] = work->lost_rms[i] = 0;
         unit->compared--;
         work->histogram[0]--;
     }
+}
+
+static void copy_or_clear(double *to, const double *from, int64_t n) {
+    if (from != NULL)
+        memcpy(to, from, (size_t)n * sizeof *to);
+    else
+        memset(to, 0, (size_t)n * sizeof *to);
 }
 
 /* n <= CHUNK elements of the row `place`, which begin at `at` in out and at `from` in the answer.
@@ -262,6 +294,9 @@ static void add_chunk(struct unit *unit, struct measurer *work, const struct row
     const struct job *job = work->job;
     const double *o = job->answer->out + from, *a = job->answer->p_abs_v + from,
                  *r = job->answer->p_rms_v + from;
+    const bool lossy = job->rounding.p_subnormal && job->answer->lost_abs_v != NULL;
+    const double *lost_abs = lossy ? job->answer->lost_abs_v + from : NULL;
+    const double *lost_rms = lossy ? job->answer->lost_rms_v + from : NULL;
     unit->elements += n;
     unit->compared += n;
     const bool finite = bulk_widen(work->got, NULL, NULL, element(job, at), job->rounding.dtype, n);
@@ -269,11 +304,17 @@ static void add_chunk(struct unit *unit, struct measurer *work, const struct row
         memcpy(work->o, o, (size_t)n * sizeof *o);
         memcpy(work->a, a, (size_t)n * sizeof *a);
         memcpy(work->r, r, (size_t)n * sizeof *r);
+        copy_or_clear(work->lost_abs, lost_abs, n);
+        copy_or_clear(work->lost_rms, lost_rms, n);
         set_aside(unit, work, bounds, place, at, n);
         o = work->o, a = work->a, r = work->r;
+        if (lossy) lost_abs = work->lost_abs, lost_rms = work->lost_rms;
     }
-    compare_elements(work, o, a, r, n, bounds, &job->rounding);
-    sum_elements(unit, work, o, a, r, n, bounds, exact);
+    if (lossy)
+        compare_lossy(work, o, a, r, lost_abs, lost_rms, n, bounds, &job->rounding);
+    else
+        compare_elements(work, o, a, r, n, bounds, &job->rounding);
+    sum_elements(unit, work, o, a, r, lost_rms, n, bounds, exact);
     count_ulps(work, n);
     if (unit->worst_kind != BY_TOLERANCE || !(worst_of_elements(work, n) >= unit->t_max)) return;
     for (int64_t i = 0; i < n; i++) {
@@ -284,12 +325,19 @@ static void add_chunk(struct unit *unit, struct measurer *work, const struct row
     }
 }
 
-static void add_lse(struct unit *unit, double got, double expected, double logit_abs, int64_t keys,
-                    struct deviation_place place) {
-    const double bound = tolerance_of_lse(expected, logit_abs, keys);
-    double t = same_structure(got, expected) ? 0 : INFINITY;
-    if (isfinite(got) && isfinite(expected)) t = fabs(got - expected) / bound;
+static void add_lse(struct unit *unit, const struct job *job, double got, double expected,
+                    const struct row_size *size, struct deviation_place place) {
+    /* Of a row that holds no number, an lse may say so as NaN or as infinity. */
+    const bool same = isnan(expected) ? !isfinite(got) : got == expected;
+    const bool finite = isfinite(got) && isfinite(expected);
+    const double error = finite ? fabs(got - expected) : same ? 0 : INFINITY;
+    const double of = isfinite(expected) ? expected : 0;
+    const double a = tolerance_of_lse(&job->rounding, size, of, 'A');
+    const double b = tolerance_of_lse(&job->rounding, size, of, 'B');
+    const double bound = job->lse_grade == 'B' ? b : a, t = error / bound;
     if (t > 1) unit->lse_wrong++;
+    if (error > a) unit->lse_beyond_a++;
+    if (error > b) unit->lse_beyond_b++;
     if (unit->lse_worst.b >= 0 && t <= unit->lse_max) return;
     unit->lse_max = t;
     unit->lse_worst = (struct deviation_place){
@@ -304,10 +352,9 @@ static void add_row(struct unit *unit, struct measurer *work, int64_t b, int64_t
     const int64_t i = answer->rows[row], dim = problem->head_dim;
     const int64_t at = (b * problem->q_heads + h) * problem->q_len + i;
     const int64_t from = (b * problem->q_heads + h) * answer->row_count + row;
-    const int64_t keys = rules_keys(job->view, b, h, i).count;
-    const double logit_abs = answer->logit_abs[from];
-    const struct row_bounds bounds = row_bounds_of(&job->rounding, logit_abs, keys, columns, dim);
-    const bool power_of_two = keys > 0 && (keys & (keys - 1)) == 0;
+    const struct row_size size = row_size_of(job->view, answer, b, h, row);
+    const struct row_bounds bounds = row_bounds_of(&job->rounding, &size, columns, dim);
+    const bool power_of_two = size.keys > 0 && (size.keys & (size.keys - 1)) == 0;
     struct deviation_place place = {.b = b, .h = h, .i = i};
 
     const double max_out = unit->max_out;
@@ -318,15 +365,14 @@ static void add_row(struct unit *unit, struct measurer *work, int64_t b, int64_t
         add_chunk(unit, work, &bounds, place, at * dim + place.d, from * dim + place.d, n,
                   power_of_two);
     }
-    if (keys == 0) {
+    if (size.keys == 0) {
         unit->empty_row_count++;
         if (unit->max_out != 0 ||
             unit->nan_count + unit->inf_count + unit->unwritten_count != special)
             unit->empty_row_wrong++;
     }
     unit->max_out = max_of(unit->max_out, max_out);
-    if (job->lse != NULL)
-        add_lse(unit, (double)job->lse[at], answer->lse[from], logit_abs, keys, place);
+    if (job->lse != NULL) add_lse(unit, job, (double)job->lse[at], answer->lse[from], &size, place);
 }
 
 /* What a kernel did to a row beyond the sequence's length. */
@@ -396,6 +442,8 @@ static void add_unit(struct unit *all, const struct unit *unit) {
     all->empty_row_count += unit->empty_row_count;
     all->empty_row_wrong += unit->empty_row_wrong;
     all->lse_wrong += unit->lse_wrong;
+    all->lse_beyond_a += unit->lse_beyond_a;
+    all->lse_beyond_b += unit->lse_beyond_b;
     all->pad_rows += unit->pad_rows;
     all->pad_left += unit->pad_left;
     all->pad_zeroed += unit->pad_zeroed;
@@ -455,7 +503,7 @@ static void find_worst_block(struct deviation *deviation, const struct job *job)
 
 void deviation_measure(struct deviation *deviation, const struct rule_view *view,
                        const struct answer *answer, const void *out, const float *lse,
-                       enum attn_dtype p_dtype, int threads) {
+                       const struct promise *promise, int threads) {
     const struct attn_problem *problem = view->problem;
     assert(answer->batch == problem->batch && answer->q_heads == problem->q_heads &&
            answer->head_dim == problem->head_dim);
@@ -465,7 +513,8 @@ void deviation_measure(struct deviation *deviation, const struct rule_view *view
         .answer = answer,
         .out = out,
         .lse = lse,
-        .rounding = rounding_of(dtype, p_dtype),
+        .rounding = rounding_of(dtype, promise),
+        .lse_grade = promise->lse_grade,
         .unwritten = dtype == ATTN_F16    ? UNWRITTEN_16
                      : dtype == ATTN_BF16 ? UNWRITTEN_BF16
                                           : UNWRITTEN_32,
@@ -515,6 +564,9 @@ void deviation_measure(struct deviation *deviation, const struct rule_view *view
         .rho_std16 = NAN,
         .lse_judged = lse != NULL,
         .lse_wrong = all.lse_wrong,
+        .lse_grade = all.lse_beyond_a == 0   ? 'A'
+                     : all.lse_beyond_b == 0 ? 'B'
+                                             : 'F',
         .lse_max = all.lse_max,
         .lse_worst = all.lse_worst.b < 0 ? nowhere : all.lse_worst,
         .pad_rows = all.pad_rows,

@@ -13,8 +13,7 @@
 #ifndef ATTEST_DEVIATION_H
 #define ATTEST_DEVIATION_H
 
-#include "../../oracle/answer.h"
-#include "../../oracle/rule.h"
+#include "tolerance.h"
 
 /* What an output holds before a launch: a NaN no arithmetic produces. */
 enum { UNWRITTEN_16 = 0x7dab /* f16 */, UNWRITTEN_BF16 = 0x7fab };
@@ -63,16 +62,17 @@ struct deviation {
     double rho_std16; /* rms(got - o) / rms of the textbook 16-bit kernel (anchor.h); NaN until
                          somebody sets it */
     bool lse_judged;
-    int64_t lse_wrong; /* rows beyond the bound; in an empty row, not -infinity */
-    double lse_max;    /* max |got - lse| / bound */
+    int64_t lse_wrong; /* rows beyond the promised bound; in an empty row, not -infinity */
+    char lse_grade;    /* whose bound all rows are within: 'A', 'B', or 'F' */
+    double lse_max;    /* max |got - lse| / promised bound */
     struct deviation_place lse_worst;
     int64_t pad_rows, pad_left, pad_zeroed, pad_overwritten; /* rows beyond a sequence's length */
 };
 
 /* out and lse in host memory, laid out as the contract says, dtype of q; lse NULL if not written.
- * p_dtype as in attn_kernel. threads 0: one a core; the numbers do not depend on it, to the bit. */
+ * threads 0: one a core; the numbers do not depend on it, to the bit. */
 void deviation_measure(struct deviation *deviation, const struct rule_view *view,
                        const struct answer *answer, const void *out, const float *lse,
-                       enum attn_dtype p_dtype, int threads);
+                       const struct promise *promise, int threads);
 
 #endif

@@ -64,6 +64,8 @@ static struct stage stage(struct attn_problem problem) {
     answer->p_rms_v = calloc((size_t)stage.elements, sizeof(double));
     answer->lse = calloc((size_t)stage.rows, sizeof(double));
     answer->logit_abs = calloc((size_t)stage.rows, sizeof(double));
+    answer->logit_max = calloc((size_t)stage.rows, sizeof(double));
+    answer->sum_bias = calloc((size_t)stage.rows, sizeof(double));
     for (int64_t i = 0; i < problem.q_len; i++) answer->rows[i] = i;
     for (int64_t n = 0; n < stage.rows; n++) {
         answer->lse[n] = 1;
@@ -100,7 +102,8 @@ static void set_lengths(struct stage *stage, int32_t *lens) {
 static struct deviation measure(struct stage *stage, enum attn_dtype p_dtype, int threads) {
     struct deviation deviation;
     stage->view = (struct rule_view){&stage->problem, stage->tensors};
-    deviation_measure(&deviation, &stage->view, &stage->answer, stage->out, stage->lse, p_dtype,
+    const struct promise promise = {.p_dtype = p_dtype, .grade = 'A', .lse_grade = 'A'};
+    deviation_measure(&deviation, &stage->view, &stage->answer, stage->out, stage->lse, &promise,
                       threads);
     return deviation;
 }
@@ -114,6 +117,8 @@ static void strike(struct stage *stage) {
     free(stage->answer.p_rms_v);
     free(stage->answer.lse);
     free(stage->answer.logit_abs);
+    free(stage->answer.logit_max);
+    free(stage->answer.sum_bias);
     free(stage->tensors[ATTN_V].data);
 }
 
@@ -160,6 +165,29 @@ Test(deviation, tolerance_and_model_are_the_formulas) {
         cr_assert(near(deviation.rho_block, deviation.rho));
         cr_assert(near(deviation.bias, error / sqrt(model2)));
         cr_assert(deviation.ulp_max == 2);
+        strike(&stage_);
+    }
+}
+
+Test(deviation, what_small_weights_lose_in_f16_is_allowed_and_modelled) {
+    for (int lost = 0; lost < 2; lost++) {
+        struct stage stage_ = stage(decode_problem(ATTN_F16, 4, 1));
+        double abs_v = 0x1p-9, rms_v = 0x1p-10;
+        if (lost) {
+            stage_.answer.lost_abs_v = &abs_v;
+            stage_.answer.lost_rms_v = &rms_v;
+        }
+        put(&stage_, 0, 1 + 0x1p-9);
+        const struct deviation f16 = measure(&stage_, ATTN_INPUT, 1);
+        const struct deviation f32 = measure(&stage_, ATTN_F32, 1);
+        static double tau_16, tau_32, rho_16;
+        if (!lost) tau_16 = f16.worst.tolerance, tau_32 = f32.worst.tolerance, rho_16 = f16.rho;
+        if (lost) {
+            cr_assert(near(f16.worst.tolerance - tau_16, 0x1p-9 + 4 * sqrt(3) * 0x1p-10));
+            const double model = 0x1p-9 / rho_16;
+            cr_assert(fabs(0x1p-9 / f16.rho / hypot(model, 0x1p-10) - 1) < 1e-9);
+            cr_assert(near(f32.worst.tolerance, tau_32), "P in f32 loses nothing");
+        }
         strike(&stage_);
     }
 }

@@ -205,6 +205,28 @@ Test(judge, an_lse_that_was_not_written_is_not_wrong) {
     cr_assert(judge(&deviation, &nothing).status == STATUS_PASS);
 }
 
+Test(judge, an_lse_that_is_off_by_a_known_factor_is_told_by_it) {
+    static const struct {
+        double got, scale;
+        const char *words;
+    } table[] = {{14.426950409, 0.125, "base 2"},
+                 {1.25, 0.125, "the scale of the logits"},
+                 {80, 0.125, "the scale of the logits"},
+                 {11, 0.125, NULL},
+                 {10.0001, 1, NULL}};
+    for (size_t n = 0; n < sizeof table / sizeof table[0]; n++) {
+        struct deviation deviation = good_deviation();
+        deviation.lse_wrong = 1;
+        deviation.lse_worst = (struct deviation_place){.got = table[n].got, .expected = 10};
+        const struct verdict verdict = judge(
+            &deviation, &(struct observation){.grade_promised = 'A', .scale = table[n].scale});
+        cr_assert(verdict.status == STATUS_FAIL_LSE);
+        cr_assert(table[n].words == NULL ? strchr(verdict.reason, '?') == NULL
+                                         : strstr(verdict.reason, table[n].words) != NULL,
+                  "%s", verdict.reason);
+    }
+}
+
 Test(judge, inexact_elements_count_only_where_exactness_is_asked) {
     struct deviation deviation = good_deviation();
     deviation.inexact_count = 9;

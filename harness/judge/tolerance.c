@@ -22,6 +22,16 @@ static const double sum_variance = 0.2;
 /* ... and the most it may be, in units of sqrt(n) u32: about six times its root mean square. */
 static const double sum_most = 2;
 
+/* Of errors of one sign, each at most half an ulp of the sum: plain sums of 1,024 to 131,072 equal
+ * addends, or of addends that vanish beside the first, came to at most 0.43 of sum_bias; and a mean
+ * square of (1/5)^2. */
+static const double bias_most = 0.5, bias_variance = 0.04;
+
+/* How much of a row has equal weights, whose rounding errors are one. */
+static double common_part(const struct row_size *size) {
+    return size->keys > 0 ? fmin(size->sum_bias / (u32 * (double)size->keys), 1) : 0;
+}
+
 double unit_roundoff(enum attn_dtype dtype) {
     switch (dtype) {
     case ATTN_F16:
@@ -33,54 +43,80 @@ double unit_roundoff(enum attn_dtype dtype) {
     }
 }
 
-struct rounding rounding_of(enum attn_dtype dtype, enum attn_dtype p_dtype) {
-    const double u_p = unit_roundoff(p_dtype == ATTN_INPUT ? dtype : p_dtype);
-    switch (dtype) {
-    case ATTN_F16:
-        return (struct rounding){dtype, 0x1p-11, 0x1p-24, 65520.0, u_p};
-    case ATTN_BF16:
-        return (struct rounding){dtype, 0x1p-8, 0x1p-133, 0x1.ffp127, u_p};
-    default:
-        return (struct rounding){dtype, 0x1p-24, 0x1p-149, 0x1.ffffffp127, u_p};
-    }
+struct rounding rounding_of(enum attn_dtype dtype, const struct promise *promise) {
+    const enum attn_dtype kept = promise->p_dtype == ATTN_INPUT ? dtype : promise->p_dtype;
+    /* S rounded once, and twice where the scale is a rounding of its own. */
+    const double s_roundings = promise->grade == 'B' ? 1 : promise->grade == 'C' ? 2 : 0;
+    struct rounding rounding = {
+        .dtype = dtype,
+        .roundoff = unit_roundoff(dtype),
+        .ulp_least = 0x1p-149,
+        .overflow = 0x1.ffffffp127,
+        .p_roundoff = unit_roundoff(kept),
+        .s_roundoff = s_roundings * unit_roundoff(dtype),
+        .p_subnormal = kept == ATTN_F16,
+    };
+    if (dtype == ATTN_F16) rounding.ulp_least = 0x1p-24, rounding.overflow = 65520;
+    if (dtype == ATTN_BF16) rounding.ulp_least = 0x1p-133, rounding.overflow = 0x1.ffp127;
+    return rounding;
 }
 
-struct row_bounds row_bounds_of(const struct rounding *rounding, double logit_abs, int64_t keys,
+struct row_size row_size_of(const struct rule_view *view, const struct answer *answer, int64_t b,
+                            int64_t h, int64_t row) {
+    const int64_t at = (b * answer->q_heads + h) * answer->row_count + row;
+    const bool sized = isfinite(answer->logit_abs[at]) && isfinite(answer->logit_max[at]);
+    return (struct row_size){.logit_abs = sized ? answer->logit_abs[at] : 0,
+                             .logit_max = sized ? answer->logit_max[at] : 0,
+                             .sum_bias = answer->sum_bias[at],
+                             .keys = rules_keys(view, b, h, answer->rows[row]).count};
+}
+
+struct row_bounds row_bounds_of(const struct rounding *rounding, const struct row_size *size,
                                 double columns, int64_t head_dim) {
-    const double u_p = rounding->p_roundoff;
-    const double logit = logit_slope * u32 * (logit_abs + 1);
-    const double sum2 = sum_variance * (double)keys * u32 * u32;
-    const double sum = sum_most * sqrt((double)keys) * u32;
+    const double u_p = rounding->p_roundoff, bias = size->sum_bias * bias_most;
+    const double common = common_part(size),
+                 o_part = rounding_variance * u_p * u_p * common * common;
+    const double u = u_p + rounding->s_roundoff * size->logit_max;
+    const double logit = logit_slope * u32 * (size->logit_abs + 1);
+    const double sum2 = sum_variance * (double)size->keys * u32 * u32;
+    const double sum = sum_most * sqrt((double)size->keys) * u32;
     return (struct row_bounds){
-        .o_slope = rounding->roundoff + sum,
-        .p_a_slope = u_p,
-        .p_r_slope = 4 * u_p,
-        .a_slope = (2 * (8 * logit_abs + 8) + 8) * u32,
+        .o_slope = rounding->roundoff + sum + bias + common * u_p,
+        .p_a_slope = u,
+        .p_r_slope = 4 * u,
+        .a_slope =
+            (2 * (8 * size->logit_abs + 8) + 8) * u32 + (rounding->p_roundoff > u32 ? 0 : bias),
         .r_slope = sum,
         .constant = rounding->ulp_least / 2,
         .r2_slope = rounding_variance * u_p * u_p + logit * logit + sum2,
-        .o2_slope = sum2,
+        .o2_slope = sum2 + size->sum_bias * size->sum_bias * bias_variance + o_part,
         .shared = fmax(1 / columns - 1 / (double)head_dim, 0),
     };
 }
 
-double tolerance_of_lse(double expected, double logit_abs, int64_t keys) {
-    return 2 * (u32 * (8 * logit_abs + 8) + 0x1p-22 * (1 + fabs(expected))) +
-           sqrt((double)keys) * u32;
+double tolerance_of_lse(const struct rounding *rounding, const struct row_size *size,
+                        double expected, char lse_grade) {
+    const double keys = (double)size->keys;
+    const double a = 2 * (u32 * (8 * size->logit_abs + 8) + 0x1p-22 * (1 + fabs(expected))) +
+                     sqrt(keys) * u32 + size->sum_bias * bias_most;
+    if (lse_grade != 'B') return a;
+    return a + rounding->p_roundoff + 0x1p-13 + (rounding->p_subnormal ? keys * 0x1p-25 : 0) +
+           rounding->s_roundoff * size->logit_max;
 }
 
 double tolerance_at(const struct rule_view *view, const struct answer *answer,
-                    enum attn_dtype p_dtype, int64_t b, int64_t h, int64_t row, int64_t d) {
+                    const struct promise *promise, int64_t b, int64_t h, int64_t row, int64_t d) {
     const int64_t from = (b * answer->q_heads + h) * answer->row_count + row;
-    const int64_t keys = rules_keys(view, b, h, answer->rows[row]).count;
-    const double logit_abs = answer->logit_abs[from];
+    const struct row_size size = row_size_of(view, answer, b, h, row);
+    const struct rounding rounding = rounding_of((enum attn_dtype)view->problem->dtype, promise);
+    const double lse = answer->lse[from];
     if (d < 0)
-        return isfinite(answer->lse[from]) ? tolerance_of_lse(answer->lse[from], logit_abs, keys)
-                                           : 0;
+        return isfinite(lse) ? tolerance_of_lse(&rounding, &size, lse, promise->lse_grade) : 0;
     const int64_t at = from * answer->head_dim + d;
-    const struct rounding rounding = rounding_of((enum attn_dtype)view->problem->dtype, p_dtype);
-    const struct row_bounds bounds = row_bounds_of(&rounding, logit_abs, keys, 1, answer->head_dim);
-    return isfinite(answer->out[at])
-               ? tolerance_tau(&bounds, answer->out[at], answer->p_abs_v[at], answer->p_rms_v[at])
-               : 0;
+    const struct row_bounds bounds = row_bounds_of(&rounding, &size, 1, answer->head_dim);
+    if (!isfinite(answer->out[at])) return 0;
+    const double lost = rounding.p_subnormal && answer->lost_abs_v != NULL
+                            ? tolerance_lost(answer->lost_abs_v[at], answer->lost_rms_v[at])
+                            : 0;
+    return lost + tolerance_tau(&bounds, answer->out[at], answer->p_abs_v[at], answer->p_rms_v[at]);
 }

@@ -2,16 +2,35 @@
  * kernel right", for an element o of a row that sees n keys, with A = sum p |v|, R = sqrt(sum p^2
  * v^2) and S, the largest scale * sum |q| |k| of the row:
  *
- *   tau     = u_out |o| + min(u_P A, 4 u_P R) + (2 (8 S + 8) + 8) u32 A
- *             + 2 sqrt(n) u32 (|o| + R) + half a subnormal ulp
+ *   tau     = u_out |o| + min(u A, 4 u R) + (2 (8 S + 8) + 8) u32 A
+ *             + 2 sqrt(n) u32 (|o| + R) + m / 2 (|o| + A) + c u_P |o| + half a subnormal ulp
+ *             + lost_abs_v + 4 sqrt(3) lost_rms_v, where P is kept in f16
  *   model^2 = (o rounded - o)^2 + 0.18 u_P^2 R^2
- *             + 6.25 u32^2 (S + 1)^2 R^2 + 0.2 n u32^2 (o^2 + R^2)
- *   lse     within 2 (u32 (8 S + 8) + 2^-22 (1 + |lse|)) + sqrt(n) u32
+ *             + 6.25 u32^2 (S + 1)^2 R^2 + 0.2 n u32^2 (o^2 + R^2) + (m^2 / 25 + 0.18 u_P^2 c^2)
+ * o^2
+ *             + lost_rms_v^2, where P is kept in f16
+ *   lse     within 2 (u32 (8 S + 8) + 2^-22 (1 + |lse|)) + sqrt(n) u32 + m / 2
+ *           of grade B: u_P + 2^-13 + n 2^-25 more, the last where P is kept in f16; where S is
+ * kept in 16 bits, as much of u_S X more as u has
+ *
+ * u is u_P, and u_S X more for a promise of grade B, 2 u_S X for C: logits rounded to 16 bits once,
+ * or twice because the scale is a rounding of its own. X is the largest |logit|.
  *
  * The terms with n are what a plain f32 sum of n terms may do, whose rounding errors walk at
- * random: 0.3 to 0.4 sqrt(n) u32 of the partial sums. The one with S is the rounding of logits,
- * independent from key to key. Beside a 16-bit u_P both vanish (f16, 4,096 keys: less than 1 % of
- * tau, 0.01 % of model); of a kernel that keeps P in f32 they are the better part. */
+ * random: 0.3 to 0.4 sqrt(n) u32 of the partial sums. m, `sum_bias`, is what errors of one sign
+ * come to: of addends that are equal, and of those that vanish beside the sum (with A only where P
+ * is kept in f32). c = m / (n u32), at most 1, is the part of P that is equal and rounded alike.
+ * The term with S is the rounding of logits, independent from key to key. Beside a 16-bit u_P these
+ * vanish (f16, 4,096 keys: less than 1 % of tau, 0.01 % of model); of a kernel that keeps P in f32
+ * they are the better part.
+ *
+ * f16 has subnormals (answer.h): a weight below 2^-14 of the row's largest is rounded by up to
+ * 2^-25, whatever its size, and is 0 below that. Kernels round relative to a running maximum, which
+ * is never larger than the last one: what they lose is never more. What is rounded to 0 has one
+ * sign and adds up; the rest is independent, at most sqrt(3) of its root mean square.
+ *
+ * An lse of grade B comes from a sum of the rounded P, each within u_P of itself, or from an
+ * exponential by a polynomial of degree 3, whose relative error is 2^-13.5. */
 #ifndef ATTEST_TOLERANCE_H
 #define ATTEST_TOLERANCE_H
 
@@ -23,26 +42,43 @@
 /* Unit roundoff of a float dtype: f16 2^-11, bf16 2^-8, f32 2^-24. */
 double unit_roundoff(enum attn_dtype dtype);
 
-/* What a kernel rounds to: its output's type, and that of P. */
+/* What a kernel says of its accuracy. */
+struct promise {
+    enum attn_dtype p_dtype; /* as in attn_kernel: ATTN_INPUT is the dtype of q */
+    char grade, lse_grade;   /* 'A', 'B', 'C'; of lse 'A' or 'B' */
+};
+
+/* What a kernel rounds to: its output's type, and those of S and P. */
 struct rounding {
     enum attn_dtype dtype;
     double roundoff;   /* u_out */
     double ulp_least;  /* the distance of subnormals */
     double overflow;   /* from here on a value rounds to Inf */
     double p_roundoff; /* u_P */
+    double s_roundoff; /* u_S of grade B, 2 u_S of grade C; 0 of A: S is kept in f32 */
+    bool p_subnormal;  /* P is kept in f16 */
 };
-/* p_dtype as in attn_kernel: ATTN_INPUT is `dtype`. */
-struct rounding rounding_of(enum attn_dtype dtype, enum attn_dtype p_dtype);
+struct rounding rounding_of(enum attn_dtype dtype, const struct promise *promise);
+
+/* What the answer and the rules say of a row. */
+struct row_size {
+    double logit_abs, logit_max, sum_bias; /* answer.h */
+    int64_t keys;
+};
+/* Of row `row` of those that the answer holds of (b, h), which is query `i`. A row that holds no
+ * number has no sizes: it is judged by that alone. */
+struct row_size row_size_of(const struct rule_view *view, const struct answer *answer, int64_t b,
+                            int64_t h, int64_t row);
 
 /* What a row's elements have in common. */
 struct row_bounds {
-    double o_slope, p_a_slope, p_r_slope, a_slope, r_slope,
-        constant;              /* of tau, see tolerance_tau */
+    /* of tau, see tolerance_tau */
+    double o_slope, p_a_slope, p_r_slope, a_slope, r_slope, constant;
     double r2_slope, o2_slope; /* model^2 = (o rounded - o)^2 + r2_slope R^2 + o2_slope o^2 */
     double shared;             /* what columns of V that move together add to 1 / n_eff */
 };
 /* `columns` as chance_columns (chance.h) counts them; 1 where only tau is asked for. */
-struct row_bounds row_bounds_of(const struct rounding *rounding, double logit_abs, int64_t keys,
+struct row_bounds row_bounds_of(const struct rounding *rounding, const struct row_size *size,
                                 double columns, int64_t head_dim);
 
 /* Inlined, so that it is part of a caller's vector loop. */
@@ -53,11 +89,19 @@ static inline __attribute__((always_inline)) double tolerance_tau(const struct r
            bounds->r_slope * r + bounds->constant;
 }
 
-double tolerance_of_lse(double expected, double logit_abs, int64_t keys);
+/* What tau grows by where weights are lost. */
+static inline __attribute__((always_inline)) double tolerance_lost(double lost_abs_v,
+                                                                   double lost_rms_v) {
+    return lost_abs_v + 4 * 0x1.bb67ae8584caap+0 * lost_rms_v;
+}
+
+/* How far an lse may be from `expected`. */
+double tolerance_of_lse(const struct rounding *rounding, const struct row_size *size,
+                        double expected, char lse_grade);
 
 /* How far an element of out -- with d -1, an lse -- may be from the answer; 0 where that is not
  * finite. `row` counts the rows that the answer holds of (b, h). */
 double tolerance_at(const struct rule_view *view, const struct answer *answer,
-                    enum attn_dtype p_dtype, int64_t b, int64_t h, int64_t row, int64_t d);
+                    const struct promise *promise, int64_t b, int64_t h, int64_t row, int64_t d);
 
 #endif

@@ -81,6 +81,8 @@ const struct row_field row_fields[] = {
     TEXT(status, "PASS, FAIL_..., CRASH, HANG, OOM, REFUSED, UNSTABLE, INVALID_PHYSICS"),
     TEXT(reason, "why it is not PASS: the gate, the number, the bound, the place"),
     TEXT(grade, "accuracy grade reached: A, B, C, F none, - not judged"),
+    TEXT(lse_grade,
+         "accuracy grade that the lse reached: A, B, F none; empty: the kernel writes none"),
     INTEGER(bias_warning, "", "1: |bias| is above 0.3"),
     KEPT(repeat, "the command that repeats a row that did not pass"),
     COUNTED(elements, "elements of out that were judged"),

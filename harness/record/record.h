@@ -25,7 +25,7 @@ struct row {
     char dtype[8];
     int64_t batch, q_heads, kv_heads, q_len, kv_len, head_dim, page_size, pages;
     /* verdict */
-    char status[24], reason[256], grade[4];
+    char status[24], reason[256], grade[4], lse_grade[4];
     int64_t bias_warning;
     const char *repeat; /* the command that repeats a row that did not pass, else ""; text_kept */
     /* counts and ratios */

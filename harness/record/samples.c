@@ -70,7 +70,7 @@ static void keep_element(struct samples_block *block, const struct samples_outpu
     memcpy(block->index[at], index, sizeof index);
     block->got[at] = got;
     block->expected[at] = d < 0 ? answer->lse[from] : answer->out[from * answer->head_dim + d];
-    block->tolerance[at] = tolerance_at(output->view, answer, output->p_dtype, b, h, row, d);
+    block->tolerance[at] = tolerance_at(output->view, answer, &output->promise, b, h, row, d);
 }
 
 /* What was judged of the block that query i of a head is in: of out, or of lse. */

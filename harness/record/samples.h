@@ -40,7 +40,7 @@ struct samples_output {
     const struct answer *answer;
     const void *out;
     const float *lse;
-    enum attn_dtype p_dtype;
+    struct promise promise;
 };
 
 /* Copy what is worth keeping; to NULL, nothing. */

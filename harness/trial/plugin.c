@@ -284,6 +284,10 @@ static const char *understand(struct plugin *plugin, const json_t *reply, char r
                  kernel->grade);
         return reason;
     }
+    if (kernel->lse_grade != 'A' && kernel->lse_grade != 'B') {
+        snprintf(reason, 512, "its lse grade is %d, expected 'A' or 'B'", kernel->lse_grade);
+        return reason;
+    }
     snprintf(plugin->id, sizeof plugin->id, "%s/%.80s",
              device_name((enum attn_device)kernel->device), expected);
     return NULL;

@@ -253,8 +253,8 @@ static struct verdict judge_output(const struct trial *trial, struct deviation *
                                    const unsigned char *out, const unsigned char *lse,
                                    const struct observation *seen) {
     deviation_measure(deviation, &trial->view, &trial->fixture->answer, out,
-                      trial->writes_lse ? (const float *)lse : NULL,
-                      (enum attn_dtype)trial->plugin->kernel.p_dtype, trial->threads);
+                      trial->writes_lse ? (const float *)lse : NULL, &trial->promise,
+                      trial->threads);
     return judge(deviation, seen);
 }
 
@@ -346,7 +346,7 @@ static void judge_row(struct trial *trial) {
         .answer = &trial->fixture->answer,
         .out = out,
         .lse = trial->writes_lse ? (const float *)(const void *)lse : NULL,
-        .p_dtype = (enum attn_dtype)trial->plugin->kernel.p_dtype,
+        .promise = trial->promise,
     };
     samples_keep_failure(trial->options->samples, trial->verdict.status, &trial->row->deviation,
                          &judged);
@@ -452,6 +452,8 @@ static void conclude(struct trial *trial) {
     row->inf_ratio = (double)row->deviation.inf_count / elements;
     row->unwritten_ratio = (double)row->deviation.unwritten_count / elements;
     if (!row->deviation.lse_judged) row->deviation.lse_max = NAN;
+    if (row->deviation.lse_judged && row->deviation.lse_grade != 0)
+        snprintf(row->lse_grade, sizeof row->lse_grade, "%c", row->deviation.lse_grade);
     row->bias_warning = verdict->bias_warning;
     snprintf(row->status, sizeof row->status, "%s", status_name(verdict->status));
     snprintf(row->reason, sizeof row->reason, "%s", verdict->reason);
@@ -547,9 +549,14 @@ bool trial_run(struct row *row, const struct plugin *plugin, struct fixture *fix
         .threads = options->threads > 0 ? options->threads : host_cores(),
         .writes_lse = plugin->kernel.flags & ATTN_WRITES_LSE,
         .nondeterministic = plugin->kernel.flags & ATTN_NONDETERMINISTIC,
+        .promise = {.p_dtype = (enum attn_dtype)plugin->kernel.p_dtype,
+                    .grade = (char)plugin->kernel.grade,
+                    .lse_grade = plugin->kernel.lse_grade == 'B' ? 'B' : 'A'},
         .seen = {.nondeterminism_declared = plugin->kernel.flags & ATTN_NONDETERMINISTIC,
                  .exact_expected = fixture->problem.data == DATA_EXACT,
-                 .grade_promised = plugin->kernel.grade},
+                 .grade_promised = plugin->kernel.grade,
+                 .lse_grade_promised = plugin->kernel.lse_grade == 'B' ? 'B' : 'A',
+                 .scale = fixture->problem.attn.scale},
         .verdict = {.grade = '-'},
         .start_s = clock_s(),
     };

@@ -21,6 +21,7 @@ struct trial {
     unsigned char *first; /* out and lse of the first launch */
     int threads;
     bool writes_lse, nondeterministic;
+    struct promise promise;
     struct observation seen;
     bool stale;
     uint64_t inputs; /* digest of the inputs as the kernel was given them last */

@@ -128,9 +128,19 @@ static bool is_letter(int32_t grade) {
     return (grade >= 'A' && grade <= 'Z') || (grade >= 'a' && grade <= 'z');
 }
 
+/* A letter, or what is there instead as a number. */
+static void print_grade(char text[16], int32_t grade) {
+    snprintf(text, 16, is_letter(grade) ? "%c" : "%d", grade);
+}
+
+static int32_t read_grade(const char *text) {
+    return is_letter(text[0]) ? text[0] : (int32_t)strtol(text, NULL, 10);
+}
+
 json_t *kernel_to_json(const struct attn_kernel *kernel) {
-    char grade[16]; /* a letter, or what is there instead as a number */
-    snprintf(grade, sizeof grade, is_letter(kernel->grade) ? "%c" : "%d", kernel->grade);
+    char grade[16], lse_grade[16];
+    print_grade(grade, kernel->grade);
+    print_grade(lse_grade, kernel->lse_grade != 0 ? kernel->lse_grade : 'A');
     json_t *json = json_object();
     json_object_set_new(json, "abi", json_integer(kernel->abi));
     json_object_set_new(json, "device", one_to_json(devices, (uint64_t)kernel->device));
@@ -138,6 +148,7 @@ json_t *kernel_to_json(const struct attn_kernel *kernel) {
     json_object_set_new(json, "name", text_to_json(kernel->name));
     json_object_set_new(json, "revision", json_integer(kernel->revision));
     json_object_set_new(json, "grade", json_string(grade));
+    json_object_set_new(json, "lse_grade", json_string(lse_grade));
     json_object_set_new(json, "change", text_to_json(kernel->change ? kernel->change : ""));
     json_object_set_new(json, "traits", set_to_json(traits, kernel->traits));
     json_object_set_new(json, "dtypes", set_to_json(dtype_bits, kernel->dtypes));
@@ -156,6 +167,7 @@ bool kernel_from_json(struct attn_kernel *kernel, const json_t *json) {
     kernel->change = json_string_value(json_object_get(json, "change"));
     kernel->head_dim_max = (int32_t)json_integer_value(json_object_get(json, "head_dim_max"));
     const char *grade = json_string_value(json_object_get(json, "grade"));
+    const char *lse_grade = json_string_value(json_object_get(json, "lse_grade"));
     if (!one_from_json(devices, json_object_get(json, "device"), &kernel->device) ||
         !one_from_json(variants, json_object_get(json, "variant"), &kernel->variant) ||
         !one_from_json(dtypes, json_object_get(json, "p_dtype"), &kernel->p_dtype) ||
@@ -164,7 +176,8 @@ bool kernel_from_json(struct attn_kernel *kernel, const json_t *json) {
         !set_from_json(flags, json_object_get(json, "flags"), &flag_set) || kernel->name == NULL ||
         kernel->change == NULL || grade == NULL)
         return false;
-    kernel->grade = is_letter(grade[0]) ? grade[0] : (int32_t)strtol(grade, NULL, 10);
+    kernel->grade = read_grade(grade);
+    kernel->lse_grade = lse_grade != NULL ? read_grade(lse_grade) : 'A';
     kernel->dtypes = (uint32_t)dtype_set;
     kernel->flags = (uint32_t)flag_set;
     return true;

@@ -150,7 +150,8 @@ Test(protocol, kernels_and_problems_survive_the_way) {
                                        .dtypes = 1u << ATTN_F16 | 1u << ATTN_BF16,
                                        .p_dtype = ATTN_BF16,
                                        .flags = ATTN_WRITES_LSE | ATTN_NONDETERMINISTIC,
-                                       .head_dim_max = 192};
+                                       .head_dim_max = 192,
+                                       .lse_grade = 'B'};
     struct attn_kernel back;
     json_t *json = kernel_to_json(&kernel);
     cr_assert(kernel_from_json(&back, json));

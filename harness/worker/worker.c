@@ -133,7 +133,7 @@ static json_t *open_library(const char *path, struct attn_kernel *kernel, void *
     }
     *kernel = (struct attn_kernel){0};
     memcpy(kernel, export, export->bytes < sizeof *kernel ? export->bytes : sizeof *kernel);
-    if (export->bytes < offsetof(struct attn_kernel, reserved) || kernel->name == NULL ||
+    if (export->bytes < offsetof(struct attn_kernel, lse_grade) || kernel->name == NULL ||
         kernel->launch == NULL) {
         snprintf(text, sizeof text, "'%s' exports a kernel without %s", path,
                  kernel->name == NULL ? "name" : "launch");
