@@ -55,8 +55,10 @@ struct rule_draw {
     bool lens_given;
     double keep_probability; /* each token of a sequence, per query head; 0: use keep_count */
     int64_t keep_count;      /* exactly this many tokens (or all, if there are fewer) */
-    bool undrawn; /* only sizes are asked for, in no time: lists of a probability are not counted
-                     but taken to be as long as they may come out */
+    bool keep_top; /* the probability is a part, and the lists are left for the caller to fill: only
+                      their lengths are drawn */
+    bool undrawn;  /* only sizes are asked for, in no time: lists of a probability are not counted
+                      but taken to be as long as they may come out */
     bool pages_ordered; /* identity page table, no unused pages */
     bool pages_shared;  /* sequences share pages: page n of b is page n of b - 1 wherever both
                            are full, for every odd b */

@@ -8,6 +8,7 @@
 #include "../verb.h"
 
 #include <criterion/criterion.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -50,7 +51,10 @@ static struct verdict verdict_on(enum planted bug, const struct fixture *fixture
         planted_row(bug, &task, out + row * dim, lse + row);
     }
     struct deviation deviation;
-    deviation_measure(&deviation, &view, &fixture->answer, out, lse, ATTN_INPUT, 0);
+    const struct promise promise = {.p_dtype = bug == PLANTED_P_F32 ? ATTN_F32 : ATTN_INPUT,
+                                    .grade = 'A',
+                                    .lse_grade = PLANTED_HAS_LSE_OF_GRADE_B(bug) ? 'B' : 'A'};
+    deviation_measure(&deviation, &view, &fixture->answer, out, lse, &promise, 0);
     free(tokens);
     free(out);
     free(lse);
@@ -65,7 +69,11 @@ static const char *const names[] = {
 #undef X
 };
 
-static const enum planted honest[] = {PLANTED_FLASH, PLANTED_SPLIT, PLANTED_EXP2};
+static const enum planted honest[] = {
+    PLANTED_FLASH,          PLANTED_SPLIT,        PLANTED_EXP2,        PLANTED_EXP_DEGREE_3,
+    PLANTED_EXP_DEGREE_5,   PLANTED_P_TIMES_256,  PLANTED_P_F32,       PLANTED_SUM_F64,
+    PLANTED_SUM_OF_ROUNDED, PLANTED_LAZY_RESCALE, PLANTED_SUM_STRIDED,
+};
 
 /* The bugs that a row of numbers shows. */
 static const enum planted bugs[] = {PLANTED_ZEROS,
@@ -101,6 +109,44 @@ static void catch_all(const char *line) {
     fixture_free(&fixture);
 }
 
+static void answer_anew(struct fixture *fixture) {
+    struct fault fault = {0};
+    const struct rule_view view = fixture_view(fixture);
+    answer_free(&fixture->answer);
+    cr_assert(oracle_answer(&fixture->answer, &view, 0, 1, NULL, &fault), "%s", fault.text);
+}
+
+/* What is no number spoils its own rows only, and hides nothing: query 3 has a NaN; key 180 of head
+ * 0 has an infinity, and queries 20 to 39 see it. Where q is -1 there its logit is -infinity: it
+ * has weight 0 and spoils nothing. */
+Test(planted, rows_without_numbers_are_judged_by_that_alone) {
+    enum { Q_NAN, K_INFINITY, K_UNSEEN };
+    const uint16_t nan = 0x7e00, infinity = 0x7c00, minus_one = 0xbc00;
+    for (int kind = Q_NAN; kind <= K_UNSEEN; kind++) {
+        struct fixture fixture = {0};
+        draw(&fixture, "f16-b1-hq2-hkv2-q40-kv200-d64-causal-normal-seed3");
+        uint16_t *q = fixture.tensors[ATTN_Q].data, *k = fixture.tensors[ATTN_K].data;
+        for (int64_t i = 0; i < 40 && kind == K_UNSEEN; i++) q[i * 64 + 7] = minus_one;
+        if (kind == Q_NAN) q[3 * 64 + 5] = nan;
+        if (kind != Q_NAN) k[180 * 64 + 7] = infinity;
+        answer_anew(&fixture);
+        int64_t spoilt = 0;
+        for (int64_t row = 0; row < 80; row++) spoilt += !isfinite(fixture.answer.lse[row]);
+        if (kind != K_INFINITY) cr_expect(spoilt == (kind == Q_NAN));
+        if (kind == K_INFINITY) cr_expect(spoilt > 0 && spoilt <= 20);
+        for (size_t n = 0; n < sizeof honest / sizeof honest[0]; n++) {
+            const struct verdict verdict = verdict_on(honest[n], &fixture);
+            cr_expect(verdict.status == STATUS_PASS, "%d: %s: %s", kind, names[honest[n]],
+                      verdict.reason);
+        }
+        for (size_t n = 0; n < sizeof bugs / sizeof bugs[0]; n++) {
+            const struct verdict verdict = verdict_on(bugs[n], &fixture);
+            cr_expect(verdict.status != STATUS_PASS, "%d: %s passes", kind, names[bugs[n]]);
+        }
+        fixture_free(&fixture);
+    }
+}
+
 Test(planted, every_bug_is_found_among_512_keys) {
     catch_all("f16-b1-hq32-hkv1-q1-kv512-d128-normal-seed1");
     catch_all("bf16-b1-hq32-hkv1-q1-kv512-d128-normal-seed1");
@@ -126,8 +172,9 @@ Test(planted, an_honest_kernel_is_never_rejected) {
                                          "b1-hq2-hkv2-q70-kv130-d40-causal",
                                          "b1-hq1-hkv1-q1-kv5000-d16"};
     static const char *const data[] = {
-        "normal", "normal0.1", "uniform", "peaked",    "needle",     "constv",      "outlier",
-        "cancel", "exact",     "ties",    "ascending", "descending", "alternating", "subnormal"};
+        "normal",      "normal0.1", "uniform", "peaked",  "needle",    "constv",
+        "outlier",     "cancel",    "exact",   "ties",    "ascending", "descending",
+        "alternating", "subnormal", "model",   "peaked3", "lead"};
     int judged = 0;
     for (int bf16 = 0; bf16 < 2; bf16++) {
         for (size_t shape = 0; shape < sizeof shapes / sizeof shapes[0]; shape++) {
@@ -147,5 +194,5 @@ Test(planted, an_honest_kernel_is_never_rejected) {
             }
         }
     }
-    cr_assert(judged == 672);
+    cr_assert(judged == 2 * 8 * 17 * 11);
 }

@@ -32,7 +32,7 @@ ATTN_PUBLIC const struct attn_kernel attn_export = {
     .change = "planted for the selftest: see harness/planted/planted.h",
     .traits = ATTN_GQA | ATTN_CAUSAL | ATTN_RAGGED | ATTN_PAGE,
     .dtypes = 1u << ATTN_F16 | 1u << ATTN_BF16,
-    .p_dtype = ATTN_INPUT,
+    .p_dtype = PLANTED_BUG == PLANTED_P_F32 ? ATTN_F32 : ATTN_INPUT,
     .flags = ATTN_WRITES_LSE,
     .head_dim_max = PLANTED_HEAD_DIM_MAX,
 #ifdef PLANTED_ON_CUDA
@@ -41,4 +41,5 @@ ATTN_PUBLIC const struct attn_kernel attn_export = {
     .finish = planted_finish,
 #endif
     .launch = launch,
+    .lse_grade = PLANTED_HAS_LSE_OF_GRADE_B(PLANTED_BUG) ? 'B' : 'A',
 };

@@ -23,6 +23,14 @@ enum { PLANTED_BLOCK = 64, PLANTED_HEAD_DIM_MAX = 256 };
     X(FLASH, flash, decode, all, "honest: blocks of 64 keys, P in 16 bit")                         \
     X(SPLIT, split, decode_paged, all, "honest: four shares of the keys, then combined")           \
     X(EXP2, exp2, prefill, all, "honest: scale and log2 e folded, exp2 for exp")                   \
+    X(EXP_DEGREE_3, exp_degree_3, prefill, all, "honest: exp2 by a cubic, lse of grade B")         \
+    X(EXP_DEGREE_5, exp_degree_5, prefill, all, "honest: exp2 by a polynomial of degree 5")        \
+    X(SUM_OF_ROUNDED, sum_of_rounded, prefill, all, "honest: sums the rounded P, lse of grade B")  \
+    X(LAZY_RESCALE, lazy_rescale, prefill, all, "honest: follows the maximum in steps of 2^8")     \
+    X(P_TIMES_256, p_times_256, decode, all, "honest: P times 256 before it is rounded")           \
+    X(P_F32, p_f32, decode, all, "honest: keeps P in f32, and says so")                            \
+    X(SUM_F64, sum_f64, decode, all, "honest: sums the denominator in f64")                        \
+    X(SUM_STRIDED, sum_strided, decode, all, "honest: sums the denominator by every eighth key")   \
     X(ZEROS, zeros, decode, all, "writes zeros")                                                   \
     X(LAST_KEY_DROPPED, last_key_dropped, decode, all, "stops one key early")                      \
     X(LAST_BLOCK_DROPPED, last_block_dropped, decode, all, "stops 64 keys early")                  \
@@ -62,6 +70,9 @@ enum planted {
 #undef X
         PLANTED_COUNT
 };
+
+#define PLANTED_HAS_LSE_OF_GRADE_B(bug)                                                            \
+    ((bug) == PLANTED_EXP_DEGREE_3 || (bug) == PLANTED_SUM_OF_ROUNDED)
 
 #ifdef __CUDACC__
 #define PLANTED_CODE __device__

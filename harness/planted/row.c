@@ -17,11 +17,15 @@ enum { LANES = 1 };
 #endif
 enum { OWN_MAX = (int)PLANTED_HEAD_DIM_MAX / LANES };
 
+enum { STRIDE = 8 };
+
 static const float log2_e = 1.44269504f;
 
 /* The softmax over some of the keys: maximum, denominator, unnormalised output. */
 struct share {
     float m, l;
+    float part[STRIDE]; /* of l, where it is summed by stride */
+    double sum;         /* l, where it is summed in f64 */
     float acc[OWN_MAX];
     bool rescale_was_missed;
 };
@@ -85,9 +89,25 @@ static PLANTED_CODE const uint16_t *token(const struct planted_row *row, const u
            j % row->page_size * row->head_dim;
 }
 
+/* 2^x: the power of two of the whole part, and a polynomial that is exact at 0, as whoever rescales
+ * by 2^0 needs it, and minimax in the relative error up to 1: 8.6e-5 of degree 3, 8.2e-8 of
+ * degree 5. */
+static PLANTED_CODE float exp2_by_polynomial(float x, bool cubic) {
+    if (x < -126) return 0;
+    const float whole = floorf(x), f = x - whole;
+    const float slope =
+        cubic ? (0.07706704f * f + 0.22764500f) * f + 0.69511679f
+              : (((0.00186713f * f + 0.00901703f) * f + 0.05579991f) * f + 0.24016445f) * f +
+                    0.69315131f;
+    const float y = 1 + f * slope;
+    return ldexpf(y, (int)whole);
+}
+
 static PLANTED_CODE float exponential(enum planted bug, const struct planted_row *row, float s,
                                       float m) {
     if (bug == PLANTED_EXP2) return exp2f(s - m); /* both carry the log2 e already */
+    if (bug == PLANTED_EXP_DEGREE_3 || bug == PLANTED_EXP_DEGREE_5)
+        return exp2_by_polynomial((s - m) * log2_e, bug == PLANTED_EXP_DEGREE_3);
     return expf(bug == PLANTED_EXP_16BIT ? round_to(row->dtype, s - m) : s - m);
 }
 
@@ -96,6 +116,8 @@ static PLANTED_CODE void rescale(enum planted bug, const struct planted_row *row
     const float factor = share->m == -INFINITY ? 0 : exponential(bug, row, share->m, m);
     const bool moved = m != share->m && share->m != -INFINITY;
     if (!(bug == PLANTED_DENOMINATOR_STALE && moved)) share->l *= factor;
+    share->sum *= (double)factor;
+    for (int n = 0; n < STRIDE; n++) share->part[n] *= factor;
     if (bug == PLANTED_RESCALE_MISSED && moved && !share->rescale_was_missed) {
         share->rescale_was_missed = true;
     } else {
@@ -114,16 +136,24 @@ static PLANTED_CODE void add_key(enum planted bug, const struct planted_row *row
                                  struct share *share, int64_t j, float p) {
     float v[OWN_MAX];
     const int32_t dtype = row->dtype;
+    const float kept = bug == PLANTED_P_F32         ? p
+                       : bug == PLANTED_P_TRUNCATED ? widen(dtype, cut_off(dtype, p))
+                       : bug == PLANTED_P_TIMES_256 ? round_to(dtype, p * 256) / 256
+                                                    : round_to(dtype, p);
+    if (bug == PLANTED_SUM_OF_ROUNDED) p = kept;
     share->l += p;
     if (bug == PLANTED_DENOMINATOR_16BIT) share->l = round_to(dtype, share->l);
-    p = widen(dtype, bug == PLANTED_P_TRUNCATED ? cut_off(dtype, p) : narrow(dtype, p));
+    share->sum += (double)p;
+    share->part[j % STRIDE] += p;
     widen_row(dtype, token(row, row->v, value_of(bug, row, j)), row->head_dim, v);
-    for (int64_t d = 0; d < own(row->head_dim); d++) share->acc[d] += p * v[d];
+    for (int64_t d = 0; d < own(row->head_dim); d++) share->acc[d] += kept * v[d];
 }
 
 static PLANTED_CODE void begin(const struct planted_row *row, struct share *share) {
     share->m = -INFINITY;
     share->l = 0;
+    share->sum = 0;
+    for (int n = 0; n < STRIDE; n++) share->part[n] = 0;
     share->rescale_was_missed = false;
     for (int64_t d = 0; d < own(row->head_dim); d++) share->acc[d] = 0;
 }
@@ -145,6 +175,9 @@ static PLANTED_CODE void attend(enum planted bug, const struct planted_row *row,
             s[j - block] = bug == PLANTED_SCORES_IGNORED ? 0 : product;
             m = fmaxf(m, s[j - block]);
         }
+        /* The old maximum will do as long as no weight is above 2^8. */
+        if (bug == PLANTED_LAZY_RESCALE && share->m != -INFINITY && m - share->m < 8 / log2_e)
+            m = share->m;
         rescale(bug, row, share, m);
         for (int64_t j = block; j < end; j++) {
             const float p = exponential(bug, row, s[j - block], m);
@@ -157,6 +190,9 @@ static PLANTED_CODE void attend(enum planted bug, const struct planted_row *row,
         }
     }
     if (bug == PLANTED_EXP2) share->m /= log2_e;
+    if (bug == PLANTED_SUM_F64) share->l = (float)share->sum;
+    for (int n = 0; bug == PLANTED_SUM_STRIDED && n < STRIDE; n++)
+        share->l = n == 0 ? share->part[0] : share->l + share->part[n];
 }
 
 static PLANTED_CODE int64_t keys_seen(enum planted bug, int64_t keys) {

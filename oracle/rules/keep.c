@@ -69,9 +69,14 @@ static bool check(const struct rule_view *view, struct fault *fault) {
 /* Draws by probability come in order, draws by count in any order: both happen outside. Fills
  * `list` unless it is NULL; returns how many. */
 static int64_t draw_row(const struct rule_draw *draw, uint64_t row, int64_t tokens, int32_t *list) {
+    if (draw->keep_top && draw->keep_probability > 0) {
+        const int64_t count = (int64_t)ceil(draw->keep_probability * (double)tokens);
+        return count < tokens ? count : tokens;
+    }
     if (draw->keep_probability == 0) {
         const int64_t count = draw->keep_count < tokens ? draw->keep_count : tokens;
-        if (list) rule_choose(&draw->random, ATTN_SPARSE_IND, row, tokens, count, list);
+        if (list && !draw->keep_top)
+            rule_choose(&draw->random, ATTN_SPARSE_IND, row, tokens, count, list);
         return count;
     }
     const uint64_t below = (uint64_t)(draw->keep_probability * 0x1p32);
@@ -93,7 +98,7 @@ static int64_t longest(int64_t tokens, double probability) {
 }
 
 static void size(struct attn_problem *problem, const struct rule_draw *draw) {
-    const bool undrawn = draw->undrawn && draw->keep_probability > 0;
+    const bool undrawn = draw->undrawn && draw->keep_probability > 0 && !draw->keep_top;
     problem->kept_max = 1; /* so that no table is without an element */
     for (int64_t row = 0; row < problem->batch * problem->q_heads; row++) {
         const int64_t tokens = rule_draw_len(problem, draw, row / problem->q_heads);
