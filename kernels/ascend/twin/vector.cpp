@@ -1,6 +1,7 @@
 /* Vector calls: which bytes of UB each operand touches, checks, then 64 lanes at a time. Emulated;
  * never run on a 910B2. */
 #include <algorithm>
+#include <cstdio>
 #include <cstring>
 
 #include "core.h"
