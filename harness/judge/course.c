@@ -1,0 +1,286 @@
+/* The definition's loops, with a bend wherever a course may take one. */
+#include "course.h"
+#include "../../oracle/bulk.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct course course_right(const struct rule_view *view, const struct answer *answer, int64_t b,
+                           int64_t h, int64_t row) {
+    const struct attn_problem *problem = view->problem;
+    const struct rule_keys keys = rules_keys(view, b, h, answer->rows[row]);
+    return (struct course){.view = view,
+                           .answer = answer,
+                           .b = b,
+                           .h = h,
+                           .row = row,
+                           .traits = problem->traits,
+                           .keys_b = b,
+                           .g = h / (problem->q_heads / problem->kv_heads),
+                           .end = keys.count,
+                           .list = keys.list,
+                           .scale = 1,
+                           .out_scale = 1,
+                           .lse_scale = 1,
+                           .lse_m = 1,
+                           .lse_l = 1,
+                           .of_b = -1};
+}
+
+/* No course sees more than the room for keys, and one. */
+bool course_room(struct course_row *row, const struct rule_view *view) {
+    const size_t dim = (size_t)view->problem->head_dim;
+    double *memory = calloc(8 * dim + 2 * ((size_t)view->problem->kv_len + 1), sizeof *memory);
+    if (memory == NULL) return false;
+    *row = (struct course_row){.out = memory};
+    double **const parts[] = {&row->a, &row->r, &row->lost_abs, &row->lost_rms,
+                              &row->q, &row->k, &row->v,        &row->s};
+    for (size_t n = 0; n < sizeof parts / sizeof parts[0]; n++) *parts[n] = memory += dim;
+    row->e = row->s + view->problem->kv_len + 1;
+    return true;
+}
+
+void course_free(struct course_row *row) {
+    free(row->out);
+    *row = (struct course_row){0};
+}
+
+bool course_know(struct course_keys *known, const struct rule_view *view) {
+    const int64_t room = view->problem->kv_len + 1;
+    known->dot = malloc((size_t)(3 * room) * sizeof *known->dot);
+    if (known->dot == NULL) return false;
+    known->size = known->dot + room;
+    known->norm = known->size + room;
+    for (int64_t t = 0; t < room; t++) known->dot[t] = NAN;
+    return true;
+}
+
+void course_forget(struct course_keys *known) {
+    free(known->dot);
+    *known = (struct course_keys){0};
+}
+
+/* Where a token is that may be beyond a sequence's end: what lies behind it in memory. NULL outside
+ * the tensor. */
+static const void *place_of(const struct course *course, int64_t t, bool value) {
+    const struct attn_problem *problem = course->view->problem;
+    const struct attn_tensor *tensors = course->view->tensors;
+    if (t < 0) return NULL;
+    if (problem->traits & ATTN_PAGE) {
+        const int32_t *first = tensors[ATTN_KV_PAGE_INDPTR].data;
+        const int64_t entry = first[course->keys_b] + t / problem->page_size;
+        if (entry >= problem->page_entries) return NULL;
+        const int32_t page = ((const int32_t *)tensors[ATTN_KV_PAGE_INDICES].data)[entry];
+        if (page < 0 || page >= problem->pages) return NULL;
+    } else if ((course->keys_b * problem->kv_heads + course->g) * problem->kv_len + t >=
+               problem->batch * problem->kv_heads * problem->kv_len) {
+        return NULL;
+    }
+    return rules_row(course->view, course->keys_b, course->g, t, value);
+}
+
+static double dot(const double *x, const double *y, int64_t n) {
+    double sum = 0;
+    for (int64_t d = 0; d < n; d++) sum += x[d] * y[d];
+    return sum;
+}
+
+static double dot_of_sizes(const double *x, const double *y, int64_t n) {
+    double sum = 0;
+    for (int64_t d = 0; d < n; d++) sum += fabs(x[d] * y[d]);
+    return sum;
+}
+
+static double times_counted(const struct course *course, int64_t n) {
+    if (n >= course->skip && n < course->skip_end) return 0;
+    return n >= course->again && n < course->again_end ? 2 : 1;
+}
+
+static int64_t token_of(const struct course *course, int64_t n) {
+    return course->list != NULL ? course->list[n] : n;
+}
+
+/* What course_keys holds of token t. */
+struct product {
+    double dot, size, norm;
+};
+
+static bool multiply(struct product *product, struct course_row *row, const struct course *course,
+                     int64_t t) {
+    const struct attn_problem *problem = course->view->problem;
+    const int64_t dim = problem->head_dim;
+    const bool own = course->keys_b == course->b && course->key_of == NULL &&
+                     course->g == course->h / (problem->q_heads / problem->kv_heads);
+    struct course_keys *known = own ? course->known : NULL;
+    const void *at = place_of(course, course->key_of ? course->key_of(course, t) : t, false);
+    if (at == NULL) return false;
+    if (known != NULL && !isnan(known->dot[t])) {
+        *product = (struct product){known->dot[t], known->size[t], known->norm[t]};
+        return true;
+    }
+    bulk_widen(row->k, NULL, NULL, at, (enum attn_dtype)problem->dtype, dim);
+    *product = (struct product){dot(row->q, row->k, dim), dot_of_sizes(row->q, row->k, dim),
+                                sqrt(dot(row->k, row->k, dim))};
+    if (known != NULL)
+        known->dot[t] = product->dot, known->size[t] = product->size,
+        known->norm[t] = product->norm;
+    return true;
+}
+
+/* The logits of all keys, and their sizes. */
+static bool score(struct course_row *row, const struct course *course) {
+    const struct attn_problem *problem = course->view->problem;
+    const int64_t dim = problem->head_dim;
+    const double scale = problem->scale * course->scale;
+    struct attn_problem changed = *problem;
+    changed.traits = course->traits;
+    const struct rule_view view = {.problem = &changed, .tensors = course->view->tensors};
+    const double q_norm = sqrt(dot(row->q, row->q, dim));
+    for (int64_t n = course->first; n < course->end; n++) {
+        struct product product;
+        if (!multiply(&product, row, course, token_of(course, n))) return false;
+        struct rule_logit logit = {.value = scale * product.dot,
+                                   .dot = product.dot,
+                                   .q_norm = q_norm,
+                                   .k_norm = product.norm};
+        rules_logit(&view, course->b, course->h, &logit);
+        row->s[n - course->first] = logit.value;
+        if (logit.value == -INFINITY || times_counted(course, n) == 0) continue;
+        row->size.logit_abs = fmax(row->size.logit_abs, scale * product.size + logit.slope_error);
+        row->size.logit_max = fmax(row->size.logit_max, fabs(logit.value));
+    }
+    return true;
+}
+
+/* One key's part in the sums over columns from .. end - 1; what f16 loses of it as answer.h has it.
+ */
+static void add_value(struct course_row *row, double e, double l, int64_t from, int64_t end) {
+    const double p = e / l, lost = (e < 0x1p-25 ? e : 0x1p-25 / sqrt(3)) / l;
+    for (int64_t d = from; d < end; d++) {
+        const double x = p * row->v[d];
+        row->out[d] += x;
+        row->a[d] += fabs(x);
+        row->r[d] += x * x;
+    }
+    if (!(e < 0x1p-14)) return;
+    row->lossy = true;
+    for (int64_t d = from; d < end; d++) {
+        const double x = lost * fabs(row->v[d]);
+        row->lost_abs[d] += e < 0x1p-25 ? x : 0;
+        row->lost_rms[d] += x * x;
+    }
+}
+
+/* The answer of another row, with its sizes. */
+static void copy_answer(struct course_row *row, const struct course *course) {
+    const struct answer *answer = course->answer;
+    const size_t dim = (size_t)answer->head_dim;
+    const int64_t from =
+        (course->of_b * answer->q_heads + course->of_h) * answer->row_count + course->row;
+    const size_t at = (size_t)from * dim;
+    memcpy(row->out, answer->out + at, dim * sizeof *row->out);
+    memcpy(row->a, answer->p_abs_v + at, dim * sizeof *row->a);
+    memcpy(row->r, answer->p_rms_v + at, dim * sizeof *row->r);
+    row->lossy = answer->lost_abs_v != NULL;
+    if (row->lossy) {
+        memcpy(row->lost_abs, answer->lost_abs_v + at, dim * sizeof *row->lost_abs);
+        memcpy(row->lost_rms, answer->lost_rms_v + at, dim * sizeof *row->lost_rms);
+    }
+    row->lse = answer->lse[from];
+    row->size = row_size_of(course->view, answer, course->of_b, course->of_h, course->row);
+}
+
+bool course_compute(struct course_row *row, const struct course *course, int64_t from,
+                    int64_t columns) {
+    const struct attn_problem *problem = course->view->problem;
+    const enum attn_dtype dtype = (enum attn_dtype)problem->dtype;
+    const int64_t dim = problem->head_dim, count = course->end - course->first;
+    const size_t bytes = (size_t)dim * sizeof(double);
+    row->lossy = false;
+    if (course->of_b >= 0) {
+        copy_answer(row, course);
+        return isfinite(row->lse);
+    }
+    if (count < 1 || count > problem->kv_len + 1) return false;
+    row->size = row_size_of(course->view, course->answer, course->b, course->h, course->row);
+    row->size.keys = count;
+    row->size.logit_abs = row->size.logit_max = 0;
+    const int64_t at = (course->b * problem->q_heads + course->h) * problem->q_len +
+                       course->answer->rows[course->row];
+    const size_t element = dtype == ATTN_F32 ? 4 : 2;
+    bulk_widen(row->q, NULL, NULL,
+               (const char *)course->view->tensors[ATTN_Q].data + (size_t)(at * dim) * element,
+               dtype, dim);
+    if (!score(row, course)) return false;
+    double m = -INFINITY, l = 0;
+    for (int64_t n = 0; n < count; n++) {
+        if (times_counted(course, course->first + n) > 0) m = fmax(m, row->s[n]);
+    }
+    for (int64_t n = 0; n < count; n++) {
+        row->e[n] = exp(row->s[n] - m) * times_counted(course, course->first + n);
+        l += row->e[n];
+    }
+    if (course->weigh != NULL) course->weigh(course, row->s, row->e, count, &l);
+    row->lse = course->lse_scale * (course->lse_m * m + course->lse_l * log(l));
+    memset(row->out, 0, bytes);
+    memset(row->a, 0, bytes);
+    memset(row->r, 0, bytes);
+    memset(row->lost_abs, 0, bytes);
+    memset(row->lost_rms, 0, bytes);
+    for (int64_t n = 0; n < count; n++) {
+        if (row->e[n] == 0) continue;
+        const int64_t t = token_of(course, course->first + n);
+        const void *value =
+            place_of(course, course->value_of ? course->value_of(course, t) : t, true);
+        if (value == NULL) return false;
+        bulk_widen(row->v + from, NULL, NULL, (const char *)value + (size_t)from * element, dtype,
+                   columns);
+        add_value(row, row->e[n], l / course->out_scale, from, from + columns);
+    }
+    for (int64_t d = from; d < from + columns; d++) {
+        row->r[d] = sqrt(row->r[d]);
+        row->lost_rms[d] = sqrt(row->lost_rms[d]);
+        if (!isfinite(row->out[d])) return false;
+    }
+    return isfinite(row->lse);
+}
+
+/* p s v summed, less the mean of s. */
+void course_slope(const struct course_row *row, const struct course *course, double *slope) {
+    const int64_t dim = course->view->problem->head_dim, count = course->end - course->first;
+    double l = 0, mean = 0;
+    for (int64_t n = 0; n < count; n++) {
+        l += row->e[n];
+        mean += row->e[n] * row->s[n];
+    }
+    mean /= l;
+    for (int64_t d = 0; d < dim; d++) slope[d] = 0;
+    for (int64_t n = 0; n < count; n++) {
+        const void *value = place_of(course, token_of(course, course->first + n), true);
+        bulk_widen(row->v, NULL, NULL, value, (enum attn_dtype)course->view->problem->dtype, dim);
+        const double weight = row->e[n] / l * (row->s[n] - mean) / course->scale;
+        for (int64_t d = 0; d < dim; d++) slope[d] += weight * row->v[d];
+    }
+}
+
+void course_compare(struct course_fit *fit, const struct course_row *row,
+                    const struct rounding *rounding, const double *got, int64_t from,
+                    int64_t columns) {
+    /* Columns that move together do not matter here. */
+    const struct row_bounds bounds = row_bounds_of(rounding, &row->size, 1, 1);
+    const bool lossy = row->lossy && rounding->p_subnormal;
+    for (int64_t d = from; d < from + columns; d++) {
+        const double o = row->out[d], a = row->a[d], r = row->r[d];
+        const double error = isfinite(got[d]) ? fabs(got[d] - o) : INFINITY;
+        const double lost = lossy ? tolerance_lost(row->lost_abs[d], row->lost_rms[d]) : 0;
+        const double t = error / (tolerance_tau(&bounds, o, a, r) + lost);
+        const double rounded = rounding->roundoff * o, least = rounding->ulp_least;
+        fit->t_max = fmax(fit->t_max, t);
+        fit->beyond += t > 1;
+        fit->surprise += t > 2 ? log(t / 2) : 0;
+        fit->error2 += error * error;
+        /* Rounding the output, as the mean over mantissas has it. */
+        fit->model2 += 0.18 * rounded * rounded + least * least / 12 + bounds.r2_slope * r * r +
+                       bounds.o2_slope * o * o + (lossy ? row->lost_rms[d] * row->lost_rms[d] : 0);
+    }
+}
