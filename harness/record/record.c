@@ -84,6 +84,8 @@ const struct row_field row_fields[] = {
     TEXT(lse_grade,
          "accuracy grade that the lse reached: A, B, F none; empty: the kernel writes none"),
     INTEGER(bias_warning, "", "1: |bias| is above 0.3"),
+    KEPT(diagnosis,
+         "what a wrong output looks like: the hypothesis that explains it, and where it is wrong"),
     KEPT(repeat, "the command that repeats a row that did not pass"),
     COUNTED(elements, "elements of out that were judged"),
     REAL(nan_ratio, "1", "share of judged elements that are NaN"),

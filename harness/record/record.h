@@ -27,6 +27,7 @@ struct row {
     /* verdict */
     char status[24], reason[256], grade[4], lse_grade[4];
     int64_t bias_warning;
+    const char *diagnosis; /* what a wrong output looks like (diagnosis.h), else ""; text_kept */
     const char *repeat; /* the command that repeats a row that did not pass, else ""; text_kept */
     /* counts and ratios */
     double nan_ratio, inf_ratio, unwritten_ratio, kept_ratio, kept_mass;

@@ -385,6 +385,7 @@ static void print_failures(FILE *to, const struct view *view) {
         any = true;
         print_markdown(to, "\n- **%s** %s `%s`\n  %s\n", row->status, row->kernel, row->line,
                        row->reason);
+        if (text_given(row->diagnosis)) print_markdown(to, "\n  %s\n", row->diagnosis);
         if (!text_given(row->repeat)) continue;
         fputc('\n', to);
         print_markdown_block(to, "  ", "sh", row->repeat);

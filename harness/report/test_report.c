@@ -152,6 +152,7 @@ Test(report, a_failure_comes_with_its_reason_and_the_command_that_repeats_it) {
     strcpy(rows[0].status, "FAIL_ACCURACY");
     strcpy(rows[0].grade, "F");
     strcpy(rows[0].reason, "|got - o| is 3 tau at b=0");
+    rows[0].diagnosis = "as if a query saw |q| keys; wrong in 2 of 2 rows";
     rows[0].repeat = "attest run cpu/decode_flash_r1 f16-decode-line";
     rows[0].warm.n = rows[0].cold.n = 0;
     const struct run run = {.rows = rows, .count = 1};
@@ -159,7 +160,8 @@ Test(report, a_failure_comes_with_its_reason_and_the_command_that_repeats_it) {
     CONTAINS(text, "**1 row**: 1 FAIL_ACCURACY.\n");
     CONTAINS(text,
              "- **FAIL_ACCURACY** cpu/decode_flash_r1 `f16-decode-line`\n  \\|got - o\\| is 3 tau "
-             "at b=0\n\n  ```sh\n  attest run cpu/decode_flash_r1 f16-decode-line\n  ```\n");
+             "at b=0\n\n  as if a query saw \\|q\\| keys; wrong in 2 of 2 rows\n\n  ```sh\n  "
+             "attest run cpu/decode_flash_r1 f16-decode-line\n  ```\n");
     cr_assert(strstr(text, "cold [quartiles]") == NULL);
     free(text);
 }

@@ -111,6 +111,7 @@ static void print_row(const struct show *show, const struct row *row, enum statu
     if (text[0] != '\0') print_piece(&line, "%s", text);
     print_line_end(&line);
     if (status != STATUS_PASS) print_words(stdout, 0, 4, "    %s", row->reason);
+    if (text_given(row->diagnosis)) print_words(stdout, 0, 4, "    %s", row->diagnosis);
     if (text_given(row->repeat)) print_plain(stdout, "    repeat: %s\n", row->repeat);
 }
 

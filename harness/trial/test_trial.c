@@ -81,6 +81,21 @@ Test(trial, an_honest_kernel_passes_and_its_row_is_complete) {
     fixture_free(&fixture);
 }
 
+/* With poison in what must not be read, as users run it. */
+Test(trial, a_wrong_output_is_diagnosed_and_a_right_one_is_not) {
+    struct fixture fixture = obtain("f16-b1-hq8-hkv8-q1-kv1000-d64-normal-seed1");
+    const struct trial_options options = checks();
+    const struct row wrong = run("planted", "decode_last_key_dropped_r1", &fixture, &options);
+    cr_assert_str_eq(wrong.diagnosis, "as if a query saw one key fewer, the last left out, and its "
+                                      "lse as well; wrong in 8 of 8 rows");
+    const struct row right = run("planted", "decode_flash_r1", &fixture, &options);
+    cr_assert_str_eq(right.status, "PASS");
+    cr_assert_str_eq(right.diagnosis, "");
+    const struct row other = run("planted", "decode_out_overrun_r1", &fixture, &options);
+    cr_assert_str_eq(other.diagnosis, "");
+    fixture_free(&fixture);
+}
+
 Test(trial, a_rate_that_no_machine_has_is_not_believed) {
     struct fixture fixture = obtain("f32-b1-hq8-q256-kv256-d64-normal-seed1");
     struct machine machine = {.fma_flops = 1}; /* measured again before the accusation */

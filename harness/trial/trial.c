@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "sanitizer.h"
 #include "trial_inside.h"
+#include "../judge/diagnosis.h"
 #include "../judge/work.h"
 #include "../worker/driver.h"
 #include "../worker/host.h"
@@ -350,6 +351,12 @@ static void judge_row(struct trial *trial) {
     };
     samples_keep_failure(trial->options->samples, trial->verdict.status, &trial->row->deviation,
                          &judged);
+    char *diagnosis =
+        diagnosis_make(trial->verdict.status, &trial->row->deviation,
+                       &(struct diagnosis_output){judged.view, judged.answer, judged.out,
+                                                  judged.lse, judged.promise});
+    if (diagnosis != NULL) trial->row->diagnosis = text_kept(diagnosis);
+    free(diagnosis);
 }
 
 /* The middle: a worker that has the kernel and the memory, until the row's end. */
@@ -400,7 +407,7 @@ void trial_describe(struct row *row, const struct plugin *plugin, const struct f
     snprintf(row->library_digest, sizeof row->library_digest, "%s", plugin->digest);
     snprintf(row->line, sizeof row->line, "%s", fixture->line);
     row->file = text_kept(options->file != NULL ? options->file : "");
-    row->repeat = "";
+    row->repeat = row->diagnosis = "";
     snprintf(row->fixture_digest, sizeof row->fixture_digest, "%s", fixture->digest);
     snprintf(row->dtype, sizeof row->dtype, "%s", dtype_name((enum attn_dtype)problem->dtype));
 }

@@ -165,6 +165,7 @@ static void report_row(struct fuzz *fuzz, const struct row *row, const char *shr
     if (*row->line) print_piece(&line, "%s", row->line);
     print_line_end(&line);
     print_words(stdout, 0, 4, "    %s", row->reason);
+    if (text_given(row->diagnosis)) print_words(stdout, 0, 4, "    %s", row->diagnosis);
     print_plain(stdout, "    repeat: %s\n", row->repeat);
     if (*shrunk)
         print_plain(stdout, "    for a suite:\n%s # %s %s\n", shrunk, row->kernel, row->status);
