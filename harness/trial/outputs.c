@@ -1,8 +1,8 @@
 /* Output memory, and the three things done with it: fill, look at the guards, compare. */
 #define _GNU_SOURCE
 #include "outputs.h"
-#include "../judge/deviation.h"
 #include "../../fixtures/problem.h"
+#include "../../oracle/bulk.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -128,6 +128,36 @@ bool outputs_equal(const struct outputs *outputs, const unsigned char *first,
         }
     }
     return true;
+}
+
+int64_t outputs_difference(const struct outputs *outputs, const unsigned char *first,
+                           const struct rule_view *view, struct deviation_place *place) {
+    const struct attn_problem *problem = view->problem;
+    const enum attn_dtype dtype = (enum attn_dtype)problem->dtype;
+    const size_t width = (size_t)dtype_bytes(dtype), dim = (size_t)problem->head_dim;
+    const unsigned char *out = outputs->memory + outputs->out_at;
+    const unsigned char *first_out = first + outputs->lse_bytes;
+    int64_t rows = 0;
+    *place = (struct deviation_place){-1, -1, -1, -1, 0, 0, 0};
+    for (int64_t row = 0; row < problem->batch * problem->q_heads * problem->q_len; row++) {
+        const int64_t i = row % problem->q_len, h = row / problem->q_len % problem->q_heads;
+        const int64_t b = row / problem->q_len / problem->q_heads;
+        const size_t at = (size_t)row * dim * width, lse_at = (size_t)row * sizeof(float);
+        const bool differs = memcmp(out + at, first_out + at, dim * width) != 0;
+        float lse, first_lse;
+        memcpy(&lse, outputs->memory + outputs->lse_at + lse_at, sizeof lse);
+        memcpy(&first_lse, first + lse_at, sizeof first_lse);
+        if (i >= rules_q_len(view, b)) continue;
+        if (!differs && place->b < 0 && memcmp(&lse, &first_lse, sizeof lse) != 0)
+            *place = (struct deviation_place){b, h, i, -1, (double)lse, (double)first_lse, 0};
+        if (!differs || rows++ > 0) continue;
+        size_t d = 0;
+        while (memcmp(out + at + d * width, first_out + at + d * width, width) == 0) d++;
+        *place = (struct deviation_place){b, h, i, (int64_t)d, 0, 0, 0};
+        bulk_widen(&place->got, NULL, NULL, out + at + d * width, dtype, 1);
+        bulk_widen(&place->expected, NULL, NULL, first_out + at + d * width, dtype, 1);
+    }
+    return rows;
 }
 
 /* Whether any element of a row is a number other than 0. */

@@ -4,7 +4,7 @@
 #ifndef ATTEST_OUTPUTS_H
 #define ATTEST_OUTPUTS_H
 
-#include "../../oracle/rule.h"
+#include "../judge/deviation.h"
 
 struct outputs {
     int file; /* memfd; valid iff memory != NULL */
@@ -27,6 +27,10 @@ void outputs_copy(const struct outputs *outputs, unsigned char *first);
 /* Bit by bit, rows that are valid only, lse if with_lse. */
 bool outputs_equal(const struct outputs *outputs, const unsigned char *first,
                    const struct rule_view *view, bool with_lse);
+/* Where they differ: how many valid rows of out do, and the first element of them; with d = -1, the
+ * first lse where no row of out does. `got` is what is there now, `expected` what `first` has. */
+int64_t outputs_difference(const struct outputs *outputs, const unsigned char *first,
+                           const struct rule_view *view, struct deviation_place *place);
 /* Whether a valid row of out that is neither 0 nor NaN everywhere is, bit by bit, what it was. */
 bool outputs_row_kept(const struct outputs *outputs, const unsigned char *first,
                       const struct rule_view *view);

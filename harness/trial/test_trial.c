@@ -96,6 +96,18 @@ Test(trial, a_wrong_output_is_diagnosed_and_a_right_one_is_not) {
     fixture_free(&fixture);
 }
 
+Test(trial, a_leak_is_told_where_it_shows) {
+    struct fixture fixture = obtain("f16-b2-hq4-hkv2-q1-kv190-d64-page64-lens190,180-normal-seed1");
+    const struct trial_options options = checks();
+    const struct row row = run("planted", "decode_paged_key_too_many_r1", &fixture, &options);
+    cr_assert_str_eq(row.status, "FAIL_OOB_READ");
+    cr_assert(!strncmp(row.diagnosis, "out differs first at b=", 23), "%s", row.diagnosis);
+    cr_assert(strstr(row.diagnosis, "d=0: nan where what must not be read holds NaN, ") != NULL,
+              "%s", row.diagnosis);
+    cr_assert(strstr(row.diagnosis, " where it holds 6e4; in ") != NULL, "%s", row.diagnosis);
+    fixture_free(&fixture);
+}
+
 Test(trial, a_rate_that_no_machine_has_is_not_believed) {
     struct fixture fixture = obtain("f32-b1-hq8-q256-kv256-d64-normal-seed1");
     struct machine machine = {.fma_flops = 1}; /* measured again before the accusation */

@@ -294,6 +294,25 @@ static bool look_for_leak(struct trial *trial) {
     return true;
 }
 
+/* Where it shows that what must not be read was. */
+static void say_leak(struct trial *trial, enum poison poison) {
+    struct deviation_place at;
+    char text[256];
+    const int64_t rows = outputs_difference(&trial->outputs, trial->first, &trial->view, &at);
+    if (at.b < 0) return;
+    const bool lse = at.d < 0;
+    char element[32] = "";
+    if (!lse) snprintf(element, sizeof element, " d=%lld", (long long)at.d);
+    snprintf(text, sizeof text,
+             "%s differs first at b=%lld h=%lld i=%lld%s: %.9g where what must not be read holds "
+             "NaN, %.9g where it holds %s; in %lld row%s",
+             lse ? "lse" : "out", (long long)at.b, (long long)at.h, (long long)at.i, element,
+             isnan(at.expected) ? (double)NAN : at.expected, isnan(at.got) ? (double)NAN : at.got,
+             poison == POISON_BIG ? "6e4" : "infinity", (long long)rows, rows > 1 ? "s" : "");
+    if (lse) *strstr(text, "; in ") = '\0';
+    trial->row->diagnosis = text_kept(text);
+}
+
 void trial_look_at_inputs(struct trial *trial, enum poison poison, uint64_t digest) {
     char where[64];
     if (poison != POISON_NONE && !fixture_guards_intact(trial->fixture, poison, where))
@@ -310,7 +329,10 @@ static bool phase(struct trial *trial, enum poison poison, bool first) {
         outputs_copy(&trial->outputs, trial->first);
         if (trial->options->sanitizer == NULL) well = repeat(trial) && look_for_stale(trial);
     } else if (well) {
+        const bool known = trial->seen.poison_leaked;
         well = look_for_leak(trial);
+        if (trial->seen.poison_leaked && !known && !trial->nondeterministic)
+            say_leak(trial, poison);
     }
     well = well && trial_finish(trial);
     /* Also of a kernel that died: they are used again. */
@@ -351,6 +373,7 @@ static void judge_row(struct trial *trial) {
     };
     samples_keep_failure(trial->options->samples, trial->verdict.status, &trial->row->deviation,
                          &judged);
+    if (trial->verdict.status != STATUS_FAIL_OOB_READ) trial->row->diagnosis = "";
     char *diagnosis =
         diagnosis_make(trial->verdict.status, &trial->row->deviation,
                        &(struct diagnosis_output){judged.view, judged.answer, judged.out,
