@@ -28,10 +28,10 @@ struct answer {
                           left out; 0 where no key is seen */
     double *sum_bias;  /* the same shape: by which part of l a plain f32 sum of e = exp(logit - m)
                           may  be off because errors of one sign add up: 2^-24 for each key whose
-                          logit,  to 2^-26, is that of the key 16 before (of the first 16: behind) and
-                          not  the row's largest; and min(e, 2^-24 l) / l for each e < 2^-22 l where
-                          some  e is below 2^-14: addends that vanish beside the sum. Not counted
-                          where  NaN or infinity is about */
+                          logit,  to 2^-26, is that of the key 16 before (of the first 16: behind)
+                          and  not  the row's largest; and min(e, 2^-24 l) / l for each e < 2^-22 l
+                          where  some  e is below 2^-14: addends that vanish beside the sum. Not
+                          counted  where  NaN or infinity is about */
 
     double kept_ratio; /* kept tokens / valid tokens; 1 for dense problems */
     double kept_mass;  /* mean share of the dense softmax mass that lies on kept tokens, from plain

@@ -135,7 +135,8 @@ Test(list, suites_come_with_their_number_of_problems) {
     size_t index;
     const json_t *suite;
     json_array_foreach(list, index, suite) {
-        if (strcmp(text_in(suite, "suite"), "seed") == 0) found = number_in(suite, "problems") == 10;
+        if (strcmp(text_in(suite, "suite"), "seed") == 0)
+            found = number_in(suite, "problems") == 10;
     }
     cr_assert(status == 0 && found);
     json_decref(list);
