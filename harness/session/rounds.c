@@ -30,6 +30,35 @@ static void leave(int signal_number) {
     _exit(INTERRUPTED);
 }
 
+/* "--out" as argp takes it, also shortened; *takes_next: its value is the argument after it. */
+static bool is_out(const char *argument, bool *takes_next) {
+    static const char out[] = "--out";
+    const size_t length = strcspn(argument, "=");
+    *takes_next = argument[length] == '\0';
+    return length > 2 && length < sizeof out && !strncmp(argument, out, length);
+}
+
+/* The command that resumes this one: where rows go is said by --resume, which comes first because
+ * nothing is an option after "--". */
+static void print_resuming(FILE *to, const struct session *session) {
+    bool options = true, takes_next;
+    if (session->options.resume != NULL) {
+        fputs(session->machine.command, to);
+        return;
+    }
+    fprintf(to, "%s --resume ", session->argv[0]);
+    text_quote(to, session->writer.folder);
+    for (int n = 1; n < session->argc; n++) {
+        options = options && strcmp(session->argv[n], "--") != 0;
+        if (options && session->options.out != NULL && is_out(session->argv[n], &takes_next)) {
+            n += takes_next;
+            continue;
+        }
+        fputc(' ', to);
+        text_quote(to, session->argv[n]);
+    }
+}
+
 static void prepare_to_leave(const struct session *session) {
     at_hand = &session->hands;
     const char *folder = session->writer.folder;
@@ -37,11 +66,8 @@ static void prepare_to_leave(const struct session *session) {
     if (to == NULL) return;
     fputs("\nattest: interrupted; what is done is in ", to);
     text_show(to, folder);
-    fprintf(to, "\nattest: to go on: %s", session->machine.command);
-    if (session->options.resume == NULL) {
-        fputs(" --resume ", to);
-        text_quote(to, folder);
-    }
+    fputs("\nattest: to go on: ", to);
+    print_resuming(to, session);
     fputc('\n', to);
     if (fclose(to) != 0) return;
     static const int signals[] = {SIGINT, SIGTERM, SIGHUP};

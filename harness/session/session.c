@@ -480,7 +480,8 @@ static bool conclude(const struct session *session, int *exit_status, struct fau
 int session_run(const struct session_options *options, int argc, char **argv) {
     struct fault fault = {0};
     int exit_status = 0;
-    struct session session = {.options = *options, .writer = {.file = -1}};
+    struct session session = {
+        .options = *options, .argc = argc, .argv = argv, .writer = {.file = -1}};
     machine_describe(&session.machine, argc, argv);
     const bool well = gather(&session, &fault) && open_run(&session, &fault) &&
                       rounds_run(&session, &exit_status, &fault) &&

@@ -59,6 +59,8 @@ struct board {
 
 struct session {
     struct session_options options;
+    int argc; /* the command */
+    char **argv;
     struct select_word *words;
     struct item *items;
     int64_t item_count;
