@@ -186,6 +186,10 @@ Test(inspect, says_whose_answer_a_file_holds) {
     H5Dclose(v);
     H5Fclose(file);
     says("answer    to other tensors: `attest oracle");
+    const hid_t again = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT);
+    H5Adelete_by_name(again, "answer", "inputs", H5P_DEFAULT);
+    H5Fclose(again);
+    says("answer    does not say to which inputs: `attest oracle");
     fixture_free(&fixture);
 }
 

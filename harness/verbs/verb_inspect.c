@@ -118,9 +118,12 @@ static json_t *sizes_of(const struct attn_problem *attn) {
 
 static json_t *answer_of(const struct fixture *fixture) {
     const struct answer *answer = &fixture->answer;
+    const struct fixture_source *source = &fixture->source;
     if (answer->rows == NULL)
         return json_pack("{s:s}", "state",
-                         fixture->source.has_answer ? "to other tensors" : "none");
+                         !source->has_answer          ? "none"
+                         : source->answer_says_inputs ? "to other tensors"
+                                                      : "does not say to which inputs");
     const bool current = strcmp(answer->oracle, ORACLE_VERSION) == 0;
     return json_pack("{s:s, s:I, s:s, s:s, s:s}", "state",
                      current ? "current" : "by another oracle", "rows",
