@@ -245,8 +245,8 @@ static void write_text(const char *folder, const char *name, const char *text) {
 }
 
 Test(run, a_folder_whose_first_line_was_never_written_is_begun_anew) {
-    static const char *const firsts[] = {"", "{\"time\": \"2026-11-2"};
-    for (int n = 0; n < 4; n++) {
+    static const char *const firsts[] = {"", "{\"ti", "{\"time\":\"2026-11-2"};
+    for (int n = 0; n < 6; n++) {
         char folder[64];
         test_folder_make(folder);
         write_text(folder, "run.jsonl", firsts[n / 2]);
@@ -264,6 +264,23 @@ Test(run, a_folder_whose_first_line_was_never_written_is_begun_anew) {
     write_text(folder, "notes.txt", "mine");
     cr_assert(test_finish(start((const char *[]){"--resume", folder, NULL}, -1)) == FAULT_INPUT);
     test_folder_remove(folder);
+}
+
+Test(run, a_file_of_one_line_that_is_no_runs_is_left_as_it_is) {
+    static const char *const lines[] = {"notes", "{}", "{\"tim\": 1}", "{\"time\" : 1}"};
+    for (int n = 0; n < 8; n++) {
+        char folder[64], path[128], text[64] = "";
+        test_folder_make(folder);
+        write_text(folder, "run.jsonl", lines[n / 2]);
+        const char *how = n % 2 ? "--resume" : "--out";
+        cr_assert(test_finish(start((const char *[]){how, folder, NULL}, -1)) == FAULT_INPUT);
+        snprintf(path, sizeof path, "%s/run.jsonl", folder);
+        FILE *file = fopen(path, "r");
+        cr_assert(file != NULL && fgets(text, sizeof text, file) != NULL);
+        fclose(file);
+        cr_assert_str_eq(text, lines[n / 2]);
+        test_folder_remove(folder);
+    }
 }
 
 Test(run, two_do_not_write_to_one_folder) {

@@ -83,10 +83,15 @@ static bool lock(const struct writer *writer, struct fault *fault) {
                      writer->folder);
 }
 
-/* A run begins with its first whole line; what was killed or out of disk before it was none. */
+/* A run begins with its first whole line; what was killed or out of disk before it was none. A part
+ * of a line that cannot become our first is somebody's. */
 static bool is_begun(const struct writer *writer) {
+    static const char first[] = "{\"time\":";
+    char begin[sizeof first - 1];
     const off_t end = lseek(writer->file, 0, SEEK_END);
-    return end > 0 && whole_lines(writer->file, end) > 0;
+    const ssize_t bytes = pread(writer->file, begin, sizeof begin, 0);
+    return end > 0 && (bytes < 0 || memcmp(begin, first, (size_t)bytes) != 0 ||
+                       whole_lines(writer->file, end) > 0);
 }
 
 static bool is_free(const struct writer *writer, struct fault *fault) {
