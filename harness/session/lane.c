@@ -185,7 +185,6 @@ static bool take_up(struct lane *lane, const struct deal_row *dealt, struct faul
         snprintf(lane->mark->digest, sizeof lane->mark->digest, "%s", lane->fixture.digest);
         snprintf(lane->mark->line, sizeof lane->mark->line, "%s", lane->fixture.line);
         wanted = select_holds(session->words, session->options.words.count, &item->problem);
-        if (wanted) session->board->file_variants |= UINT32_C(1) << item->problem.attn.variant;
     }
     lane->bytes = item->file == NULL ? fixture_bytes(&item->problem) : 0;
     lane->fits = lane->bytes < host_memory_free();

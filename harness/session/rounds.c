@@ -262,7 +262,6 @@ bool rounds_run(struct session *session, int *exit_status, struct fault *fault) 
     if (session->board != NULL) {
         session->rows = session->board->show.done;
         session->judged = session->board->judged;
-        session->file_variants = session->board->file_variants;
     }
     crew_release(session->board, bytes);
     session->board = NULL;

@@ -1,6 +1,7 @@
 /* What a run is of: problems, kernels and devices, the machine, and what is there already. */
 #include "session.h"
 #include "rounds.h"
+#include "../record/number.h"
 #include "../report/row_set.h"
 #include "../trial/devices.h"
 #include "../trial/machine.h"
@@ -42,13 +43,17 @@ bool session_has(const struct session *session, const struct plugin *kernel,
     return false;
 }
 
+/* Which variant one is for that cannot be loaded, its file's name may not tell. */
+static bool is_for(const struct plugin *kernel, int variant) {
+    return kernel->kernel.variant == variant || kernel->kernel.variant == PLUGIN_VARIANT_UNKNOWN;
+}
+
 /* Kernels of another variant are no part of a run, unless both were named: then they are refused.
- * Which variant one is for that cannot be loaded, its file's name may not tell. */
+ */
 static bool offered(const struct session *session, const struct plugin *kernel,
-                    const struct item *item, int variant) {
+                    const struct item *item) {
     const struct texts *globs = &session->options.globs;
-    const int own = kernel->kernel.variant;
-    if (own == variant || own == PLUGIN_VARIANT_UNKNOWN) return true;
+    if (is_for(kernel, item->problem.attn.variant)) return true;
     if (!item->named || !kernel->found) return item->named;
     for (int64_t n = 0; n < globs->count; n++) {
         const char *slash = strchr(kernel->id, '/');
@@ -63,8 +68,7 @@ int64_t session_choose(const struct session *session, enum attn_device kind,
     int64_t count = 0;
     for (int64_t n = 0; n < session->kernels.count; n++) {
         const struct plugin *kernel = &session->kernels.plugins[n];
-        if ((enum attn_device)kernel->kernel.device != kind ||
-            !offered(session, kernel, item, item->problem.attn.variant) ||
+        if ((enum attn_device)kernel->kernel.device != kind || !offered(session, kernel, item) ||
             !session_in_shard(session, kernel->id, item))
             continue;
         if (session_has(session, kernel, item, fixture_digest)) {
@@ -240,36 +244,31 @@ static bool check_targets(const struct session *session, struct fault *fault) {
     return true;
 }
 
-/* A kernel argument that is for no problem, NULL if there is none; `file_variants` are those that
- * problems in files can be of. */
-static const char *find_idle(const struct session *session, uint32_t file_variants) {
+/* A kernel argument that is for no problem, NULL if there is none. */
+static const char *find_idle(const struct session *session) {
     const struct texts *globs = &session->options.globs;
     for (int64_t n = 0; n < globs->count; n++) {
         bool of_use = false;
         for (int64_t k = 0; k < session->kernels.count && !of_use; k++) {
             const struct plugin *kernel = &session->kernels.plugins[k];
             if (!plugin_matches(kernel, globs->list[n])) continue;
-            for (int64_t i = 0; i < session->item_count && !of_use; i++) {
-                const struct item *item = &session->items[i];
-                const uint32_t own = UINT32_C(1) << item->problem.attn.variant;
-                const uint32_t variants = item->file != NULL ? file_variants : own;
-                for (int variant = 0; variant < ATTN_VARIANT_COUNT; variant++)
-                    of_use |= (variants >> variant & 1) && offered(session, kernel, item, variant);
-            }
+            for (int64_t i = 0; i < session->item_count && !of_use; i++)
+                of_use = is_for(kernel, session->items[i].problem.attn.variant);
         }
         if (!of_use) return globs->list[n];
     }
     return NULL;
 }
 
-static bool check_idle(const struct session *session, uint32_t file_variants, struct fault *fault) {
-    const char *glob = find_idle(session, file_variants);
+static bool check_idle(const struct session *session, struct fault *fault) {
+    const char *glob = find_idle(session);
     char text[256] = "";
     uint32_t variants = 0;
     size_t used = 0;
     for (int64_t n = 0; glob != NULL && n < session->kernels.count; n++) {
         const struct plugin *kernel = &session->kernels.plugins[n];
-        if (plugin_matches(kernel, glob)) variants |= UINT32_C(1) << kernel->kernel.variant;
+        const int own = kernel->kernel.variant;
+        if (own >= 0 && plugin_matches(kernel, glob)) variants |= UINT32_C(1) << own;
     }
     for (int n = 0; n < ATTN_VARIANT_COUNT; n++) {
         if (variants >> n & 1)
@@ -278,6 +277,39 @@ static bool check_idle(const struct session *session, uint32_t file_variants, st
     }
     return glob == NULL ||
            fault_set(fault, FAULT_NOTHING, "'%s' is for %s, and no problem is", glob, text);
+}
+
+/* Rows are known by their kernel's name: of two that share it, one would hide the other. */
+static bool check_names(const struct plugin_list *kernels, struct fault *fault) {
+    for (int64_t n = 1; n < kernels->count; n++) { /* in order of id */
+        const struct plugin *one = &kernels->plugins[n - 1], *other = &kernels->plugins[n];
+        if (!strcmp(one->id, other->id))
+            return fault_set(fault, FAULT_INPUT, "two kernels are called '%s': '%.400s', '%.400s'",
+                             one->id, one->path, other->path);
+    }
+    return true;
+}
+
+/* What is in the files that were named, as far as it is wanted. They are loaded again when they are
+ * run: 2 s for 2 GB, and no memory that waits. */
+static bool read_files(struct session *session, struct fault *fault) {
+    int64_t kept = 0;
+    for (int64_t n = 0; n < session->item_count; n++) {
+        struct item item = session->items[n];
+        struct fixture fixture;
+        if (item.file != NULL) {
+            if (!fixture_load(&fixture, session->options.trial.program, item.file, fault))
+                return false;
+            item.problem = fixture.problem;
+            snprintf(item.line, sizeof item.line, "%s", fixture.line);
+            fixture_free(&fixture);
+            if (!select_holds(session->words, session->options.words.count, &item.problem))
+                continue;
+        }
+        session->items[kept++] = item;
+    }
+    session->item_count = kept;
+    return true;
 }
 
 /* An argument that no kernel matches may have been meant as something else. */
@@ -353,17 +385,20 @@ static bool find_kernels(struct session *session, struct fault *fault) {
 }
 
 static bool gather(struct session *session, struct fault *fault) {
-    if (!read_names(session, fault) || !find_kernels(session, fault)) return false;
+    if (!read_names(session, fault) || !find_kernels(session, fault) ||
+        !check_names(&session->kernels, fault) || !read_files(session, fault))
+        return false;
     if (session->item_count == 0 && session->options.words.count > 0)
         return fault_set(fault, FAULT_NOTHING, "nothing to run: no problem is picked by %s%s%s",
                          session->options.words.list[0],
                          session->options.words.count > 1 ? " and " : "",
                          session->options.words.count > 1 ? session->options.words.list[1] : "");
     if (session->item_count == 0 || session->kernels.count == 0)
-        return fault_set(fault, FAULT_NOTHING, "nothing to run: %lld problems, %lld kernels%s",
-                         (long long)session->item_count, (long long)session->kernels.count,
+        return fault_set(fault, FAULT_NOTHING, "nothing to run: %s, %s%s",
+                         number_count(session->item_count, "problem").text,
+                         number_count(session->kernels.count, "kernel").text,
                          session->options.sanitize != NULL ? " that a sanitizer can watch" : "");
-    return check_idle(session, ~UINT32_C(0), fault);
+    return check_idle(session, fault);
 }
 
 /* Ceilings */
@@ -462,15 +497,28 @@ static bool count_resumed(const struct session *session, int64_t *rows, int64_t 
     return well;
 }
 
-/* What rows, taken one by one, do not say: that something was named for nothing, or nothing judged.
- */
+/* Whether other parts of a sharded run have rows. */
+static bool is_empty_part(const struct session *session) {
+    struct session whole = *session;
+    whole.options.shards = 0;
+    bool any = false;
+    for (int64_t n = 0; n < whole.item_count; n++) {
+        for (int64_t k = 0; k < whole.kernels.count; k++)
+            any = any || offered(&whole, &whole.kernels.plugins[k], &whole.items[n]);
+    }
+    return any && session->options.shards > 0;
+}
+
+/* What rows, taken one by one, do not say: that nothing was judged. */
 static bool conclude(const struct session *session, int *exit_status, struct fault *fault) {
     int64_t rows = session->rows, judged = session->judged;
     if (session->options.resume != NULL &&
         !count_resumed(session, &rows, &judged, exit_status, fault))
         return false;
     if (*exit_status != 0) return true;
-    if (!check_idle(session, session->file_variants, fault)) return false;
+    if (rows == 0 && is_empty_part(session))
+        return fault_set(fault, FAULT_NOTHING, "no row was judged: part %lld of %lld is empty",
+                         (long long)session->options.shard, (long long)session->options.shards);
     return judged > 0 ||
            fault_set(fault, FAULT_NOTHING, "%s",
                      rows > 0 ? "no row was judged: each was refused, or only computed"

@@ -28,7 +28,8 @@ struct session_options {
     struct trial_options trial;
 };
 
-/* One problem: a line, or a file whose line is known when it is loaded. */
+/* One problem: a line, or a file, which is loaded before the run begins and again by whoever runs
+ * it. */
 struct item {
     char line[PROBLEM_LINE_BYTES];
     const char *file;
@@ -50,11 +51,10 @@ struct mark {
 };
 struct board {
     struct show show;
-    struct crew_lock writing;       /* held while a row is appended to the run */
-    int exit_status;                /* of the worst row */
-    int64_t judged;                 /* rows that were, so far; both while `writing` is held */
-    _Atomic uint32_t file_variants; /* of the files that were loaded and selected, a bit each */
-    struct mark marks[];            /* of each item */
+    struct crew_lock writing; /* held while a row is appended to the run */
+    int exit_status;          /* of the worst row */
+    int64_t judged;           /* rows that were, so far; both while `writing` is held */
+    struct mark marks[];      /* of each item */
 };
 
 struct session {
@@ -73,12 +73,12 @@ struct session {
     struct board *board; /* while rounds.c runs it */
     /* what is left of the board then: rows done, and its counts */
     int64_t rows, judged;
-    uint32_t file_variants;
 };
 
 /* Gathers, runs, and says how it went; returns the exit status. `argv` is the command. Nothing is
- * begun unless each thing that was named is there and of use: a glob matches kernels, these are for
- * the devices that were named and for some problem's variant; a file is there. */
+ * begun unless each thing that was named is there and of use: a glob matches kernels, no two of one
+ * name, these are for the devices that were named and for some problem's variant; a file can be
+ * loaded. */
 int session_run(const struct session_options *options, int argc, char **argv);
 
 /* Whether the row of this kernel is in this part of a sharded run, and not in the resumed one. The

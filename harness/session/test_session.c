@@ -225,31 +225,121 @@ Test(session, anchors_alone_judge_nothing) {
     test_folder_remove(folder);
 }
 
-/* What variant a file is of is known when it is loaded. */
+/* Also by the path of its library, which is a name like another. */
 Test(session, a_kernel_that_is_for_no_file_is_told_and_a_refused_file_is_not_run_again) {
-    char folder[64], file[4096];
+    char folder[64], file[4096], library[4400];
     int status;
     test_folder_make(folder);
     const char *made[] = {"attest", "make", LINE, NULL};
     cr_assert(status_of_run(made) == 0);
     fixture_cache_path("f16-b1-hq1-hkv1-q1-kv7-d8-normal-seed1", file);
-    const char *idle[] = {"attest", "run", KERNEL,       "prefill_*", "-f",   file, "--no-time",
-                          "-f",     file,  "--no-probe", "--out",     folder, NULL};
-    char *text = test_words(idle, &status);
-    cr_assert(status == FAULT_NOTHING, "%d: %s", status, text);
-    cr_assert(strstr(text, "'prefill_*' is for prefill, prefill_varlen, and no problem is"), "%s",
-              text);
-    free(text);
-    const char *both[] = {"attest",   "run",  KERNEL,      "prefill_naive_r1",
-                          "-f",       file,   "--no-time", "--no-probe",
-                          "--resume", folder, NULL};
+    snprintf(library, sizeof library, "%s/cpu/prefill_naive_r1.so", verb_kernels());
+    const char *const idles[] = {"prefill_n*", "prefill_naive_r1", library};
+    for (int n = 0; n < 6; n++) {
+        const char *idle[] = {"attest",    "run",        KERNEL,  idles[n % 3], n < 3 ? "-f" : LINE,
+                              "--no-time", "--no-probe", "--out", folder,       NULL,
+                              NULL};
+        char text[4500];
+        if (n < 3) memmove(idle + 6, idle + 5, 5 * sizeof *idle), idle[5] = file;
+        char *words = test_words(idle, &status);
+        cr_assert(status == FAULT_NOTHING, "%d: %s", status, words);
+        snprintf(text, sizeof text, "'%s' is for prefill, and no problem is", idles[n % 3]);
+        cr_assert(strstr(words, text) != NULL, "%s", words);
+        cr_assert(runs_in(folder) == 0);
+        free(words);
+    }
+    const char *both[] = {
+        "attest",     "run",      KERNEL, "prefill_naive_r1",          "-f", file, "--no-time",
+        "--no-probe", "--resume", folder, "f16-b1-hq1-hkv1-q2-kv2-d8", NULL};
     for (int round = 0; round < 2; round++) {
         cr_assert(status_of_run(both) == 0);
         struct run run = read_run(folder);
-        cr_assert(run.count == 2, "%lld", (long long)run.count);
-        cr_assert_str_eq(run.rows[1].status, "REFUSED");
-        cr_assert_str_eq(run.rows[1].fixture_digest, run.rows[0].fixture_digest);
+        int64_t refused = 0;
+        cr_assert(run.count == 4, "%lld", (long long)run.count);
+        for (int64_t n = 0; n < run.count; n++) {
+            if (strcmp(run.rows[n].status, "REFUSED") != 0) continue;
+            refused++;
+            cr_assert(*run.rows[n].file == '\0' || !strcmp(run.rows[n].method, "naive"));
+        }
+        cr_assert(refused == 2);
         run_free(&run);
     }
+    test_folder_remove(folder);
+}
+
+Test(session, files_are_loaded_and_picked_before_a_run_begins) {
+    char runs[64], folder[64], file[4096], spoilt[128];
+    test_folder_make(runs);
+    test_folder_make(folder);
+    setenv("ATTEST_RUNS", runs, 1);
+    cr_assert(status_of_run((const char *[]){"attest", "make", LINE, NULL}) == 0);
+    fixture_cache_path("f16-b1-hq1-hkv1-q1-kv7-d8-normal-seed1", file);
+    snprintf(spoilt, sizeof spoilt, "%s/spoilt.h5", folder);
+    FILE *text = fopen(spoilt, "w");
+    cr_assert(text != NULL && fputs("no HDF5", text) >= 0 && fclose(text) == 0);
+    const struct {
+        const char *first, *second, *word;
+        int status;
+        const char *text;
+    } expected[] = {
+        {file, file, "kv=17", FAULT_NOTHING, "no problem is picked by kv=17"},
+        {spoilt, file, "kv=7", FAULT_INPUT, "spoilt.h5': not a readable HDF5 file"},
+        {file, spoilt, "kv=7", FAULT_INPUT, "spoilt.h5': not a readable HDF5 file"},
+    };
+    for (size_t n = 0; n < sizeof expected / sizeof expected[0]; n++) {
+        int status;
+        const char *arguments[] = {
+            "attest",         "run", KERNEL, "-f", expected[n].first, "-f", expected[n].second,
+            expected[n].word, NULL};
+        char *words = test_words(arguments, &status);
+        cr_assert(status == expected[n].status, "%d: %s", status, words);
+        cr_assert(strstr(words, expected[n].text) != NULL, "%s", words);
+        cr_assert(runs_in(runs) == 0);
+        free(words);
+    }
+    test_folder_remove(folder);
+    test_folder_remove(runs);
+}
+
+Test(session, a_part_of_a_run_may_be_empty_and_says_so) {
+    int empty = 0;
+    for (int part = 1; part <= 2; part++) {
+        char folder[64], shard[8];
+        int status;
+        test_folder_make(folder);
+        snprintf(shard, sizeof shard, "%d/2", part);
+        const char *arguments[] = {"attest",  "run", KERNEL,  LINE,   "--no-time", "--no-probe",
+                                   "--shard", shard, "--out", folder, NULL};
+        char *words = test_words(arguments, &status), text[64];
+        snprintf(text, sizeof text, "no row was judged: part %d of 2 is empty", part);
+        cr_assert(status == 0 || status == FAULT_NOTHING);
+        cr_assert((status == FAULT_NOTHING) == (strstr(words, text) != NULL), "%s", words);
+        empty += status == FAULT_NOTHING;
+        free(words);
+        test_folder_remove(folder);
+    }
+    cr_assert(empty == 1);
+}
+
+Test(session, two_kernels_of_one_name_are_refused_but_one_named_twice_is_one) {
+    char folder[64], original[4400], copy[128], command[4700];
+    int status;
+    test_folder_make(folder);
+    snprintf(original, sizeof original, "%s/cpu/" KERNEL ".so", verb_kernels());
+    snprintf(copy, sizeof copy, "%s/" KERNEL ".so", folder);
+    snprintf(command, sizeof command, "cp '%s' '%s'", original, copy);
+    cr_assert(system(command) == 0); /* NOLINT(cert-env33-c) */
+    const char *arguments[] = {"attest",    "run",   copy,         KERNEL, LINE,
+                               "--no-time", "--out", "--no-probe", NULL};
+    char out[96];
+    snprintf(out, sizeof out, "--out=%s/run", folder);
+    arguments[6] = out;
+    char *words = test_words(arguments, &status);
+    cr_assert(status == FAULT_INPUT, "%d: %s", status, words);
+    cr_assert(strstr(words, "two kernels are called 'cpu/" KERNEL "': '") != NULL, "%s", words);
+    cr_assert(runs_in(folder) == 1); /* the copy */
+    free(words);
+    arguments[2] = original;
+    cr_assert(status_of_run(arguments) == 0);
     test_folder_remove(folder);
 }
