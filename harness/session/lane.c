@@ -65,8 +65,15 @@ static bool refuse(struct lane *lane, const struct plugin *kernel, struct fault 
 
 static bool too_large(struct lane *lane, const struct plugin *kernel, struct fault *fault) {
     char reason[256];
-    snprintf(reason, sizeof reason, "the problem needs %s, %s are free",
-             number_bytes((double)lane->bytes).text, number_bytes((double)host_memory_free()).text);
+    const int64_t left = host_memory_free();
+    if (lane->bytes >= left)
+        snprintf(reason, sizeof reason, "the problem needs %s, %s are free",
+                 number_bytes((double)lane->bytes).text, number_bytes((double)left).text);
+    else
+        snprintf(reason, sizeof reason,
+                 "the problem needs %s, %s are the most that it is given: 0.9 of the machine",
+                 number_bytes((double)lane->bytes).text,
+                 number_bytes((double)obtain_bytes_max()).text);
     return lose(lane, kernel, STATUS_OOM, reason, fault);
 }
 
@@ -187,7 +194,7 @@ static bool take_up(struct lane *lane, const struct deal_row *dealt, struct faul
         wanted = select_holds(session->words, session->options.words.count, &item->problem);
     }
     lane->bytes = item->file == NULL ? fixture_bytes(&item->problem) : 0;
-    lane->fits = lane->bytes < host_memory_free();
+    lane->fits = lane->bytes < host_memory_free() && lane->bytes < obtain_bytes_max();
     if (wanted)
         lane->count = session_choose(session, lane->options.target.kind, item, lane->fixture.digest,
                                      lane->chosen, &resumed);

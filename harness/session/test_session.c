@@ -1,5 +1,6 @@
 /* The program itself: what is asked of `attest run`, and how it ends. */
 #include "../record/record.h"
+#include "../trial/obtain.h"
 #include "../test_program.h"
 #include "../../fixtures/fixture.h"
 #include "../../fixtures/test_folder.h"
@@ -342,4 +343,40 @@ Test(session, two_kernels_of_one_name_are_refused_but_one_named_twice_is_one) {
     arguments[2] = original;
     cr_assert(status_of_run(arguments) == 0);
     test_folder_remove(folder);
+}
+
+/* Larger than what a fixture may take, and perhaps smaller than what is free. */
+Test(session, a_problem_of_nearly_all_memory_is_a_row_as_a_larger_one_is) {
+    char folder[64], line[PROBLEM_LINE_BYTES];
+    struct problem problem;
+    struct fault fault;
+    int64_t kv = 1 << 20;
+    test_folder_make(folder);
+    do {
+        snprintf(line, sizeof line, "f16-b1-hq1-hkv1-q1-kv%lld-d8", (long long)kv);
+        cr_assert(problem_parse(&problem, line, &fault), "%s", fault.text);
+        kv += kv / 64;
+    } while (fixture_bytes(&problem) < obtain_bytes_max());
+    const char *arguments[] = {"attest",     "run",   KERNEL, line, "--no-time",
+                               "--no-probe", "--out", folder, NULL};
+    cr_assert(status_of_run(arguments) == EXIT_CRASH);
+    struct run run = read_run(folder);
+    cr_assert(run.count == 1);
+    cr_assert_str_eq(run.rows[0].status, "OOM");
+    double needed, given;
+    cr_assert(sscanf(run.rows[0].reason, "the problem needs %lf GiB, %lf GiB are", &needed,
+                     &given) == 2 &&
+                  needed > given,
+              "%s", run.rows[0].reason);
+    run_free(&run);
+    test_folder_remove(folder);
+    int status;
+    char *words = test_words((const char *[]){"attest", "make", line, NULL}, &status);
+    const char *takes = strstr(words, "takes ");
+    cr_assert(status == FAULT_INPUT && takes != NULL, "%s", words);
+    cr_assert(sscanf(takes, "takes %lf GiB of memory with its answer, expected less than %lf",
+                     &needed, &given) == 2 &&
+                  needed > given,
+              "%s", words);
+    free(words);
 }

@@ -57,13 +57,18 @@ static bool make_folders(const char *path, struct fault *fault) {
     return true;
 }
 
+int64_t obtain_bytes_max(void) {
+    return (int64_t)(0.9 * (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGE_SIZE));
+}
+
 static bool check_memory(const struct problem *problem, const char *line, struct fault *fault) {
-    const double gigabyte = 1 << 30, needed = (double)fixture_bytes(problem);
-    const double machine = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGE_SIZE);
-    return needed < 0.9 * machine ||
+    const double gigabyte = 1 << 30;
+    const int64_t needed = fixture_bytes(problem), most = obtain_bytes_max();
+    return needed < most ||
            fault_set(fault, FAULT_INPUT,
-                     "'%s' takes %.1f GiB of memory with its answer, and this machine has %.1f",
-                     line, needed / gigabyte, machine / gigabyte);
+                     "'%s' takes %.2f GiB of memory with its answer, expected less than %.2f, 0.9 "
+                     "of what this machine has",
+                     line, (double)needed / gigabyte, (double)most / gigabyte);
 }
 
 /* Draws and answers the line, and caches it. */

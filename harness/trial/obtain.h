@@ -26,6 +26,8 @@ struct obtain_options {
  * anew with a line on stderr. An answer is kept under the digest of the inputs. */
 bool obtain_line(struct fixture *fixture, const char *line, const struct obtain_options *options,
                  struct fault *fault);
+/* What a line's fixture and answer may take at the most: 0.9 of the machine's memory. */
+int64_t obtain_bytes_max(void);
 /* A file made elsewhere; its answer is computed and stored in it if it has none, one to other
  * tensors or, which a line on stderr says, one by another version of the oracle: to as many rows as
  * that. */
