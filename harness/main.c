@@ -8,6 +8,7 @@
 #include "../fixtures/fixture.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const char introduction[] =
@@ -92,6 +93,17 @@ static void print_man(void) {
     printf("\n");
 }
 
+/* What is set, and would be passed over in silence. */
+static bool check_environment(void) {
+    const char *name = "ATTEST_LOAD_SECONDS", *text = getenv(name);
+    char *end;
+    if (text == NULL || *text == '\0') return true;
+    const long long seconds = strtoll(text, &end, 10);
+    if (*end == '\0' && seconds > 0 && seconds < 1000000000) return true;
+    fault_say("%s is '%s', expected a whole number of seconds", name, text);
+    return false;
+}
+
 int main(int argc, char **argv) {
     const char *name = argc > 1 ? argv[1] : "";
     if (!strcmp(name, "worker")) return worker_main(argc - 1, argv + 1);
@@ -101,6 +113,7 @@ int main(int argc, char **argv) {
     argp_err_exit_status = FAULT_INPUT;
     for (int n = 0; verbs[n] != NULL; n++) {
         if (strcmp(name, verbs[n]->name) != 0) continue;
+        if (!check_environment()) return FAULT_INPUT;
         char both[32]; /* what argp calls the program in usage and messages */
         snprintf(both, sizeof both, "attest %s", name);
         argv[1] = both;

@@ -197,6 +197,55 @@ Test(results, a_report_file_appears_whole_or_not_at_all) {
     test_folder_remove(folder);
 }
 
+Test(results, a_report_goes_nowhere_where_it_would_harm_or_wait) {
+    char folder[64], *out, *err;
+    static const struct {
+        const char *command;
+        int status;
+        const char *text;
+    } expected[] = {
+        {"-o $RUN/run/samples.h5", FAULT_INPUT, "is the name of a run's own file"},
+        {"-o $RUN/run/at-hand", FAULT_INPUT, "is the name of a run's own file"},
+        {"-o samples", FAULT_INPUT, "'samples' is the name of a run's own file"},
+        {"-o $RUN/run/report.md", 0, ""},
+        {"-o $RUN/at-hand", 0, ""},
+        {"-o $RUN/kernel.so", FAULT_INPUT, "is a library or a program"},
+        {"-o $RUN/pipe", FAULT_INPUT, "pipe': nobody reads it"},
+        {"-o $RUN/pipe & grep -c '^## Kernels' $RUN/pipe >&2; wait $!", 0, "1"},
+        {"--csv --json", FAULT_INPUT, "are one form each"},
+        {"--json --json", 0, ""},
+        {"--baseline=", FAULT_INPUT, "--baseline is empty"},
+        {"--baseline=a --baseline=b", FAULT_INPUT, "--baseline is 'a' already, not 'b' too"},
+        {"-o a -o b", FAULT_INPUT, "--output is 'a' already, not 'b' too"},
+    };
+    test_folder_make(folder);
+    setenv("RUN", folder, 1);
+    setenv("KERNELS", verb_kernels(), 1);
+    cr_assert(shell("mkfifo $RUN/pipe; cp $KERNELS/cpu/decode_naive_r1.so $RUN/kernel.so; "
+                    "\"$attest\" run --no-probe --no-time decode_naive_r1 " LINE " --out $RUN/run",
+                    &out, &err) == 0,
+              "%s", err);
+    free(out);
+    free(err);
+    for (size_t n = 0; n < sizeof expected / sizeof expected[0]; n++) {
+        char command[256];
+        snprintf(command, sizeof command, "cd $RUN/run; timeout 20 \"$attest\" report $RUN/run %s",
+                 expected[n].command);
+        const int status = shell(command, &out, &err);
+        cr_assert(status == expected[n].status, "%s: %d: %s", command, status, err);
+        cr_assert(strstr(err, expected[n].text) != NULL, "%s: %s", command, err);
+        free(out);
+        free(err);
+    }
+    cr_assert(shell("ATTEST_LOAD_SECONDS=x \"$attest\" report $RUN/run", &out, &err) ==
+              FAULT_INPUT);
+    cr_assert(strstr(err, "ATTEST_LOAD_SECONDS is 'x', expected a whole number") != NULL, "%s",
+              err);
+    free(out);
+    free(err);
+    test_folder_remove(folder);
+}
+
 /* Texts */
 
 static void assert_plain(const char *text, const char *what) {

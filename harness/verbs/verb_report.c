@@ -1,4 +1,5 @@
 /* attest report: a run, finished or not, as Markdown, CSV or JSON. */
+#define _GNU_SOURCE
 #include "../report/print.h"
 #include "../report/report.h"
 #include "../report/row_set.h"
@@ -8,14 +9,18 @@
 #include "../../oracle/regular.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 enum { OPTION_CSV = 256, OPTION_MARKDOWN, OPTION_JSON, OPTION_BASELINE };
 enum form { FORM_MARKDOWN, FORM_CSV, FORM_JSON };
 
 struct options {
     enum form form;
+    bool form_given;
     const char *baseline, *output, *run;
 };
 
@@ -31,23 +36,39 @@ static const struct argp_option argp_options[] = {
     {0},
 };
 
+static void choose_form(struct options *options, enum form form, struct argp_state *state) {
+    if (options->form_given && options->form != form)
+        argp_error(state, "--csv, --json and --markdown are one form each, expected one of them");
+    options->form = form;
+    options->form_given = true;
+}
+
+/* The second of two would be the first's end. */
+static void take_once(const char **value, const char *text, const char *option,
+                      struct argp_state *state) {
+    if (*text == '\0') argp_error(state, "--%s is empty", option);
+    if (*value != NULL && strcmp(*value, text) != 0)
+        argp_error(state, "--%s is '%s' already, not '%s' too", option, *value, text);
+    *value = text;
+}
+
 static error_t parse_option(int key, char *argument, struct argp_state *state) {
     struct options *options = state->input;
     switch (key) {
     case OPTION_CSV:
-        options->form = FORM_CSV;
+        choose_form(options, FORM_CSV, state);
         return 0;
     case OPTION_MARKDOWN:
-        options->form = FORM_MARKDOWN;
+        choose_form(options, FORM_MARKDOWN, state);
         return 0;
     case OPTION_JSON:
-        options->form = FORM_JSON;
+        choose_form(options, FORM_JSON, state);
         return 0;
     case OPTION_BASELINE:
-        options->baseline = argument;
+        take_once(&options->baseline, argument, "baseline", state);
         return 0;
     case 'o':
-        options->output = argument;
+        take_once(&options->output, argument, "output", state);
         return 0;
     case ARGP_KEY_ARG:
         if (options->run != NULL) argp_error(state, "one run at a time: '%s'", argument);
@@ -55,6 +76,7 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
         return 0;
     case ARGP_KEY_END:
         if (options->run == NULL) argp_error(state, "a run is missing");
+        if (options->baseline == NULL) options->baseline = REPORT_BASELINE;
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -83,12 +105,33 @@ static bool write_report(FILE *to, const struct run *run, const struct options *
     return true;
 }
 
-/* A report is never written over what attest reads: a run, this one or another, a fixture or the
- * samples of a run, a suite. */
+/* A name that the run in the same folder uses, or will. */
+static bool is_of_a_run(const char *path) {
+    static const char *const names[] = {"run.jsonl", "samples.h5", "samples", "at-hand"};
+    char folder[4096], run[4200];
+    struct stat status;
+    const char *slash = strrchr(path, '/'), *name = slash != NULL ? slash + 1 : path;
+    bool is = false;
+    for (size_t n = 0; n < sizeof names / sizeof names[0]; n++) is = is || !strcmp(name, names[n]);
+    snprintf(folder, sizeof folder, "%.*s", slash != NULL ? (int)(name - path) : 2,
+             slash != NULL ? path : "./");
+    snprintf(run, sizeof run, "%srun.jsonl", folder);
+    return is && stat(run, &status) == 0;
+}
+
+/* A report is never written over what attest reads, or has open: a run, this one or another, a
+ * fixture or the samples of a run, a suite, a kernel. */
 static bool may_replace(const char *path, struct fault *fault) {
     static const unsigned char hdf5[] = {0x89, 'H', 'D', 'F', '\r', '\n', 0x1a, '\n'};
+    static const unsigned char elf[] = {0x7f, 'E', 'L', 'F'};
     unsigned char begin[sizeof hdf5] = {0};
     const char *is = NULL;
+    char *target = realpath(path, NULL); /* a link is followed */
+    const bool taken = is_of_a_run(target != NULL ? target : path);
+    free(target);
+    if (taken)
+        return fault_set(fault, FAULT_INPUT,
+                         "'%.900s' is the name of a run's own file, expected another", path);
     struct run run;
     struct suite suite;
     struct fault none;
@@ -96,6 +139,8 @@ static bool may_replace(const char *path, struct fault *fault) {
     if (file == NULL) return true;
     if (fread(begin, 1, sizeof begin, file) == sizeof begin && !memcmp(begin, hdf5, sizeof hdf5))
         is = "an HDF5 file";
+    else if (!memcmp(begin, elf, sizeof elf))
+        is = "a library or a program";
     fclose(file);
     if (is == NULL && run_read(&run, path, &none)) {
         is = "a run";
@@ -138,12 +183,24 @@ static bool write_to(FILE *to, const char *path, const struct run *run,
     return made;
 }
 
+/* Opening a pipe would wait for its reader. */
+static FILE *open_special(const char *path) {
+    const int file = open(path, O_WRONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (file >= 0 && fcntl(file, F_SETFL, 0) == 0) return fdopen(file, "w");
+    if (file >= 0) close(file);
+    return NULL;
+}
+
 /* A file appears whole or not at all; a pipe or a device is written to. */
 static bool write_file(const struct run *run, const struct options *options, struct fault *fault) {
     const char *path = options->output;
     struct stat status;
-    if (stat(path, &status) == 0 && !S_ISREG(status.st_mode))
-        return write_to(fopen(path, "we"), path, run, options, fault);
+    if (stat(path, &status) == 0 && !S_ISREG(status.st_mode)) {
+        FILE *to = open_special(path);
+        if (to == NULL && errno == ENXIO)
+            return fault_set(fault, FAULT_INPUT, "cannot write '%.900s': nobody reads it", path);
+        return write_to(to, path, run, options, fault);
+    }
     struct replace replace;
     const bool well = replace_begin(&replace, path, fault) &&
                       write_to(fopen(replace.temporary, "we"), path, run, options, fault) &&
@@ -154,7 +211,7 @@ static bool write_file(const struct run *run, const struct options *options, str
 }
 
 static int report(int argc, char **argv) {
-    struct options options = {.baseline = REPORT_BASELINE};
+    struct options options = {.form = FORM_MARKDOWN};
     argp_parse(&argp, argc, argv, 0, NULL, &options);
     struct fault fault = {0};
     struct run run = {0};
