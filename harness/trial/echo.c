@@ -1,9 +1,12 @@
 /* Lines in, lines out. */
 #define _GNU_SOURCE
 #include "echo.h"
+#include "../../oracle/text.h"
 
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 int echo_open(struct echo *echo) {
@@ -16,21 +19,33 @@ int echo_open(struct echo *echo) {
     return ends[1];
 }
 
+/* At once, since several processes print. */
+static void show_line(const struct echo *echo) {
+    char *shown = NULL;
+    size_t bytes = 0;
+    FILE *to = open_memstream(&shown, &bytes);
+    if (to == NULL) return;
+    for (size_t at = 0; at <= echo->used; at += strlen(echo->line + at) + 1) {
+        if (at > 0) fputs("\\x00", to);
+        text_show(to, echo->line + at);
+    }
+    fputc('\n', to);
+    if (fclose(to) == 0) fwrite(shown, 1, bytes, stderr);
+    free(shown);
+}
+
 static void end_line(struct echo *echo) {
     echo->line[echo->used] = '\0';
-    if (echo->lines++ < ECHO_LINES_MAX) fprintf(stderr, "%s\n", echo->line);
+    if (echo->lines++ < ECHO_LINES_MAX) show_line(echo);
     echo->used = 0;
 }
 
 static void take(struct echo *echo, const char *text, size_t bytes) {
     for (size_t n = 0; n < bytes; n++) {
-        const unsigned char byte = (unsigned char)text[n];
-        if (byte == '\n') {
+        if (text[n] == '\n')
             end_line(echo);
-        } else if (echo->used < ECHO_LINE_BYTES) {
-            const bool steers = (byte < ' ' && byte != '\t') || byte == 0x7f;
-            echo->line[echo->used++] = steers ? '?' : (char)byte;
-        }
+        else if (echo->used < ECHO_LINE_BYTES)
+            echo->line[echo->used++] = text[n];
     }
 }
 

@@ -1,6 +1,6 @@
-/* What a worker prints, on its way to our standard error: its first lines, cut to a width, without
- * what would steer a terminal; then how many there were more. A kernel that prints for each element
- * neither fills a terminal nor waits for one. */
+/* What a worker prints, on its way to our standard error: its first lines, cut to a width, with
+ * what would steer a terminal escaped (text.h); then how many there were more. A kernel that prints
+ * for each element neither fills a terminal nor waits for one. */
 #ifndef ATTEST_ECHO_H
 #define ATTEST_ECHO_H
 

@@ -4,6 +4,7 @@
 #include "../../fixtures/test_drawn.h"
 #include "../../fixtures/test_folder.h"
 #include "../../fixtures/test_put.h"
+#include "../../oracle/text.h"
 
 #include <jansson.h>
 
@@ -47,8 +48,23 @@ static const char *inspected(void) {
     return attest(arguments, 0);
 }
 
+/* What is wrapped is one line again; no line is too long for a terminal. */
+static const char *unwrapped(const char *text) {
+    static char lines[16384];
+    char *to = lines;
+    for (const char *at = text; *at != '\0';) {
+        if (text == at || at[-1] == '\n')
+            cr_assert(text_bytes(at, 100) >= strcspn(at, "\n"), "%s", text);
+        const bool wrapped = *at == '\n' && strspn(at + 1, " ") == 12;
+        *to++ = wrapped ? ' ' : *at;
+        at += wrapped ? 13 : 1;
+    }
+    *to = '\0';
+    return lines;
+}
+
 static void says(const char *words) {
-    const char *text = inspected();
+    const char *text = unwrapped(inspected());
     cr_assert(strstr(text, words) != NULL, "'%s' is not said:\n%s", words, text);
 }
 
@@ -238,4 +254,20 @@ Test(inspect, writes_nothing) {
     inspected();
     cr_assert(stat(path, &after) == 0 && before.st_ino == after.st_ino);
     cr_assert(before.st_mtim.tv_nsec == after.st_mtim.tv_nsec);
+}
+
+Test(inspect, a_path_is_quoted_as_a_shell_reads_it) {
+    struct fixture fixture = test_drawn("f16-b1-hq1-q1-kv8-d16", 1);
+    struct fault fault;
+    char odd[128];
+    snprintf(odd, sizeof odd, "%s/a b'\"c\x1b.h5", folder);
+    cr_assert(fixture_write(&fixture, odd, &fault), "%s", fault.text);
+    char arguments[160], quoted[160];
+    snprintf(arguments, sizeof arguments, "inspect %s/a*", folder);
+    snprintf(quoted, sizeof quoted, "`attest oracle $'%s/a b\\'\"c\\033.h5'` computes it", folder);
+    const char *text = attest(arguments, 0);
+    cr_assert(strstr(text, quoted) != NULL, "%s is not said:\n%s", quoted, text);
+    cr_assert(strstr(text, "\"c\\x1b.h5\n  variant") != NULL, "%s", text);
+    remove(odd);
+    fixture_free(&fixture);
 }

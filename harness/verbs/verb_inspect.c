@@ -3,9 +3,10 @@
  * words are made once, as JSON, and printed from there. */
 #include "../report/print.h"
 #include "../verb.h"
+#include "../worker/protocol.h"
 #include "../../fixtures/fixture.h"
-#include "../../fixtures/names.h"
 #include "../../oracle/oracle.h"
+#include "../../oracle/text.h"
 
 #include <jansson.h>
 
@@ -195,23 +196,11 @@ static json_t *hints_of(const struct fixture *fixture, const json_t *rows) {
     return hints;
 }
 
-/* JSON is UTF-8, and a path need not be. */
-static json_t *path_of(const char *path) {
-    json_t *text = json_string(path);
-    if (text != NULL) return text;
-    char *ascii = strdup(path);
-    if (ascii == NULL) return json_null();
-    names_printable(ascii);
-    text = json_string(ascii);
-    free(ascii);
-    return text;
-}
-
 static json_t *describe(const struct fixture *fixture, const char *path) {
     const struct attn_problem *attn = &fixture->problem.attn;
     json_t *rows = rows_of(fixture), *hints = hints_of(fixture, rows);
     return json_pack("{s:o, s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:f, s:o, s:o, s:o, s:o}", "file",
-                     path_of(path), "variant", variant_name((enum attn_variant)attn->variant),
+                     path_to_json(path), "variant", variant_name((enum attn_variant)attn->variant),
                      "line", fixture->line, "digest", fixture->digest, "dtype",
                      dtype_name((enum attn_dtype)attn->dtype), "sizes", sizes_of(attn), "traits",
                      traits_of(attn), "rows", rows, "scale", attn->scale, "datasets",
@@ -232,6 +221,31 @@ static long long count_in(const json_t *json, const char *key) {
 /* "1 page", "2 pages"; `many` may end in what they are of. */
 static void print_count(const char *before, long long count, const char *one, const char *many) {
     printf("%s%lld %s", before, count, count == 1 ? one : many);
+}
+
+/* After its label, wrapped between words. */
+static void print_item(const char *label, const char *text) {
+    enum { INDENT = 12, WIDTH = 100 };
+    char *shown = NULL;
+    size_t bytes = 0;
+    FILE *to = open_memstream(&shown, &bytes);
+    if (to == NULL) return;
+    text_show(to, text);
+    if (fclose(to) != 0) return;
+    int column = printf("  %-9s", label);
+    char *rest = NULL;
+    for (char *word = strtok_r(shown, " ", &rest); word != NULL;
+         word = strtok_r(NULL, " ", &rest)) {
+        const int columns = 1 + text_columns(word);
+        if (column + columns > WIDTH) {
+            printf("\n%*s", INDENT - 1, "");
+            column = INDENT - 1;
+        }
+        printf(" %s", word);
+        column += columns;
+    }
+    putchar('\n');
+    free(shown);
 }
 
 static void print_sizes(const json_t *sizes) {
@@ -262,28 +276,31 @@ static void print_rows(const json_t *rows) {
 static void print_answer(const json_t *answer, const char *path, long long q_len) {
     const char *state = text_in(answer, "state");
     if (json_object_get(answer, "oracle") == NULL) {
-        print_plain(stdout, "  answer    %s: `attest oracle %s` computes it\n", state, path);
+        printf("  answer    %s: `attest oracle ", state);
+        text_quote(stdout, path);
+        fputs("` computes it\n", stdout);
         return;
     }
-    print_plain(stdout, "  answer    %s: %lld of %lld rows a head, '%s', %s\n", state,
-                count_in(answer, "rows"), q_len, text_in(answer, "oracle"),
-                text_in(answer, "blas"));
+    char text[512];
+    snprintf(text, sizeof text, "%s: %lld of %lld rows a head, '%s', %s", state,
+             count_in(answer, "rows"), q_len, text_in(answer, "oracle"), text_in(answer, "blas"));
+    print_item("answer", text);
     if (strcmp(state, "current") != 0)
-        print_plain(stdout,
-                    "            this program has '%s', and makes it anew when it is asked for\n",
-                    ORACLE_VERSION);
+        print_item("",
+                   "this program has '" ORACLE_VERSION "', and makes it anew when it is asked for");
 }
 
-static void print_text(const json_t *json) {
+static void print_text(const json_t *json, const char *path) {
     size_t n, d;
     json_t *item, *size;
-    print_plain(stdout, "%s\n  variant   %s of %s\n  line      %s\n  digest    %s\n",
-                text_in(json, "file"), text_in(json, "variant"), text_in(json, "dtype"),
-                text_in(json, "line"), text_in(json, "digest"));
+    text_show(stdout, path);
+    print_plain(stdout, "\n  variant   %s of %s\n  line      %s\n  digest    %s\n",
+                text_in(json, "variant"), text_in(json, "dtype"), text_in(json, "line"),
+                text_in(json, "digest"));
     print_sizes(json_object_get(json, "sizes"));
     print_rows(json_object_get(json, "rows"));
     json_array_foreach(json_object_get(json, "traits"), n, item) {
-        print_plain(stdout, "  %-9s %s\n", text_in(item, "trait"), text_in(item, "meaning"));
+        print_item(text_in(item, "trait"), text_in(item, "meaning"));
     }
     printf("  scale     %.17g\n", json_real_value(json_object_get(json, "scale")));
     json_array_foreach(json_object_get(json, "datasets"), n, item) {
@@ -293,13 +310,13 @@ static void print_text(const json_t *json) {
         }
         printf("]\n");
     }
-    print_answer(json_object_get(json, "answer"), text_in(json, "file"),
+    print_answer(json_object_get(json, "answer"), path,
                  count_in(json_object_get(json, "sizes"), "q_len"));
     json_array_foreach(json_object_get(json, "assumed"), n, item) {
-        print_plain(stdout, "  assumed   %s\n", json_string_value(item));
+        print_item("assumed", json_string_value(item));
     }
     json_array_foreach(json_object_get(json, "hints"), n, item) {
-        print_plain(stdout, "  hint      %s\n", json_string_value(item));
+        print_item("hint", json_string_value(item));
     }
 }
 
@@ -313,7 +330,7 @@ static int inspect_one(const struct options *options, const char *path) {
         json_dumpf(json, stdout, JSON_COMPACT);
         putchar('\n');
     } else {
-        print_text(json);
+        print_text(json, path);
     }
     json_decref(json);
     fflush(stdout);
