@@ -9,15 +9,16 @@
 #include "../verb.h"
 #include "../worker/protocol.h"
 #include "../../fixtures/fixture.h"
+#include "../../fixtures/replace.h"
 
 #include <jansson.h>
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -38,7 +39,8 @@ struct entry {
 
 struct cache {
     char folder[4096];
-    int file; /* the folder's; -1: there is none */
+    int file;   /* the folder's; -1: there is none */
+    bool alone; /* nobody writes there, and will not while this is so (replace_lock) */
     int64_t count, others;
     struct entry *entries;
 };
@@ -132,16 +134,6 @@ static enum state state_of_fixture(const char *name) {
     return strcmp(line, canonical) == 0 ? CURRENT : STALE_LINE;
 }
 
-/* ".attest-PID-N.tmp" (fixtures/replace.c), of a process that is no more. */
-static enum state state_of_part(const char *name) {
-    long pid, serial;
-    int end = 0;
-    if (sscanf(name, ".attest-%ld-%ld.tmp%n", &pid, &serial, &end) != 2 || end == 0 ||
-        name[end] != '\0' || pid <= 0)
-        return NOT_OURS;
-    return kill((pid_t)pid, 0) != 0 && errno == ESRCH ? STALE_PART : NOT_OURS;
-}
-
 static bool is_hdf5(int folder, const char *name) {
     static const char signature[] = "\x89HDF\r\n\x1a\n";
     char head[sizeof signature - 1];
@@ -157,7 +149,8 @@ static bool add_entry(struct cache *cache, const char *name, struct fault *fault
     if (!strcmp(name, ".") || !strcmp(name, "..")) return true;
     const bool regular =
         fstatat(cache->file, name, &status, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(status.st_mode);
-    enum state state = regular ? state_of_part(name) : NOT_OURS;
+    const bool left = regular && cache->alone && replace_is_temporary(name);
+    enum state state = left ? STALE_PART : NOT_OURS;
     if (regular && state == NOT_OURS) {
         state = state_of_fixture(name);
         if (state != NOT_OURS && !is_hdf5(cache->file, name)) state = NOT_OURS;
@@ -190,6 +183,7 @@ static bool scan(struct cache *cache, struct fault *fault) {
     *strrchr(cache->folder, '/') = '\0';
     cache->file = open(cache->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (cache->file < 0 && errno == ENOENT) return true; /* nothing was drawn yet */
+    cache->alone = cache->file >= 0 && replace_lock(cache->file);
     DIR *folder = cache->file >= 0 ? fdopendir(dup(cache->file)) : NULL;
     if (folder == NULL)
         return fault_set(fault, FAULT_INPUT, "cannot read the cache '%.900s': %s", cache->folder,
@@ -327,13 +321,15 @@ static int cache_run(int argc, char **argv) {
     struct fault fault = {0};
     argp_parse(&argp, argc, argv, 0, NULL, &options);
     bool well = scan(&cache, &fault);
+    const bool cleans = options.what != NULL && strcmp(options.what, "clean") == 0;
+    if (cache.alone && !cleans) flock(cache.file, LOCK_UN); /* who reads a list may take long */
     if (well && options.what == NULL) {
         sum_up(&cache, options.json);
     } else if (well && (well = picks_any(&cache, &options, &fault))) {
-        if (strcmp(options.what, "list") == 0)
-            list(&cache, &options);
-        else
+        if (cleans)
             well = clean(&cache, &options, &fault);
+        else
+            list(&cache, &options);
     }
     for (int64_t n = 0; n < options.picked_count; n++) suite_free(&options.picked[n]);
     free(options.picked);
