@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { LONGEST = 127, PART = 4 };
 
@@ -69,6 +70,13 @@ static size_t stem_length(const char *name, const char *suffix) {
     return length > end && !strcmp(name + length - end, suffix) ? length - end : 0;
 }
 
+/* A link whose target is gone was not meant: it may be what was asked for. */
+static bool leads_somewhere(const char *folder, const char *name) {
+    char path[4096];
+    return snprintf(path, sizeof path, "%s/%s", folder, name) < (int)sizeof path &&
+           access(path, F_OK) == 0;
+}
+
 bool nearest_file(const char *word, const char *folder, const char *suffix,
                   char name[NEAREST_BYTES]) {
     char asked[NEAREST_BYTES];
@@ -81,7 +89,8 @@ bool nearest_file(const char *word, const char *folder, const char *suffix,
     size_t kept = 0;
     for (int n = 0; stems != NULL && n < count; n++) {
         char *entry = entries[n]->d_name;
-        if (entry[0] == '.' || stem_length(entry, suffix) == 0) continue;
+        if (entry[0] == '.' || stem_length(entry, suffix) == 0 || !leads_somewhere(folder, entry))
+            continue;
         entry[stem_length(entry, suffix)] = '\0';
         stems[kept++] = entry;
     }

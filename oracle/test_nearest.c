@@ -4,6 +4,7 @@
 #include <criterion/criterion.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static const char *const names[] = {"causal", "scale", "dtype",           "line",
                                     "kv",     "q",     "decode_flash_r1", "decode_flash_r2"};
@@ -67,6 +68,9 @@ Test(nearest, files_of_a_folder_are_compared_without_their_suffix) {
         FILE *file = fopen(path, "w");
         cr_assert(file != NULL && fclose(file) == 0);
     }
+    snprintf(path, sizeof path, "%s/dangling.txt", folder);
+    cr_assert(symlink("nowhere", path) == 0);
+    cr_assert(!nearest_file("dangling.txt", folder, ".txt", name));
     cr_assert(nearest_file("smok", folder, ".txt", name) && !strcmp(name, "smoke"));
     cr_assert(nearest_file("egde.txt", folder, ".txt", name) && !strcmp(name, "edge"));
     cr_assert(nearest_file("smoke.tx", folder, "", name) && !strcmp(name, "smoke.txt"));

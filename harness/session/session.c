@@ -331,11 +331,21 @@ static bool explain(const struct session *session, const char *argument, struct 
     if (targets_parse(&targets, argument, &none))
         return fault_set(fault, FAULT_INPUT, "'%s' is no kernel but a device: --device %s",
                          argument, argument);
-    const bool is_suite =
-        suite_read(&suite, session->options.suites_folder, argument, &none) && suite.count > 0;
+    char name[256]; /* a file of that name, or a suite's with its ending */
+    const size_t length = strlen(argument), ends = strlen(".txt");
+    const bool ended = length > ends && !strcmp(argument + length - ends, ".txt");
+    snprintf(name, sizeof name, "%s", argument);
+    bool is_suite =
+        suite_read(&suite, session->options.suites_folder, name, &none) && suite.count > 0;
     suite_free(&suite);
-    return !is_suite || fault_set(fault, FAULT_INPUT, "'%s' is no kernel but a suite: -s %s",
-                                  argument, argument);
+    if (!is_suite && ended && length < sizeof name && strchr(name, '/') == NULL) {
+        name[length - ends] = '\0';
+        is_suite =
+            suite_read(&suite, session->options.suites_folder, name, &none) && suite.count > 0;
+        suite_free(&suite);
+    }
+    return !is_suite ||
+           fault_set(fault, FAULT_INPUT, "'%s' is no kernel but a suite: -s %s", argument, name);
 }
 
 /* Before anything is begun: the program is there, and the tool is one of its. */

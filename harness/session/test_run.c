@@ -375,6 +375,11 @@ Test(run, a_run_is_named_after_its_gpu_and_the_commit_that_it_is_told) {
     cr_assert(run.machine.dirty == 1);
     run_free(&run);
     globfree(&found);
+    setenv("ATTEST_COMMIT", "attest-1.2.3", 1); /* as where there is no git */
+    cr_assert(status_of_run(arguments) == 0);
+    snprintf(pattern, sizeof pattern, "%s/*-attest-1.2.3-stand-in-0", runs);
+    cr_assert(glob(pattern, 0, NULL, &found) == 0 && found.gl_pathc == 1);
+    globfree(&found);
     test_folder_remove(runs);
     test_folder_remove(gpus.folder);
 }

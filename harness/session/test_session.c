@@ -56,6 +56,7 @@ Test(session, what_is_not_understood_or_selects_nothing_begins_nothing) {
         {{KERNEL, "-f", __FILE__ "c"}, FAULT_INPUT, "session/test_session.c'?"},
         {{KERNEL, "/tmp.so", LINE}, FAULT_INPUT, "kernel '/tmp.so': No such file"},
         {{"smoke"}, FAULT_INPUT, "'smoke' is no kernel but a suite: -s smoke"},
+        {{"smoke.txt"}, FAULT_INPUT, "'smoke.txt' is no kernel but a suite: -s smoke"},
         {{"-s", "smoek"}, FAULT_INPUT, "did you mean 'smoke'?"},
         {{"-s", LINE}, FAULT_INPUT, "is a problem, expected a suite's name"},
         {{"kv"}, FAULT_INPUT, "'kv>=1' needs quotes"},
@@ -378,5 +379,14 @@ Test(session, a_problem_of_nearly_all_memory_is_a_row_as_a_larger_one_is) {
                      &needed, &given) == 2 &&
                   needed > given,
               "%s", words);
+    free(words);
+}
+
+Test(session, one_problem_is_no_problems) {
+    int status;
+    char *words = test_words((const char *[]){"attest", "make", LINE, "dtype=bf16", NULL}, &status);
+    cr_assert(status == FAULT_NOTHING);
+    cr_assert(strstr(words, "nothing to make: 1 problem, and the words pick none") != NULL, "%s",
+              words);
     free(words);
 }

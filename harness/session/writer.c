@@ -153,7 +153,9 @@ static void name_folder(char *folder, size_t bytes, const char *runs, const char
     }
     time[used] = '\0';
     name_device(device, sizeof device, machine->device);
-    snprintf(folder, bytes, "%s/%s-%.7s-%s%s", runs, time, machine->commit, device, suffix);
+    const bool released = strncmp(machine->commit, "attest-", 7) == 0; /* not of a git */
+    snprintf(folder, bytes, "%s/%s-%.*s-%s%s", runs, time, released ? 31 : 7, machine->commit,
+             device, suffix);
 }
 
 bool writer_create(struct writer *writer, const char *folder, const char *runs, const char *suffix,

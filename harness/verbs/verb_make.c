@@ -163,8 +163,8 @@ static int make_run(int argc, char **argv) {
     int status = 0;
     if (count == 0) {
         struct fault fault;
-        fault_set(&fault, FAULT_NOTHING, "nothing to make: %lld problems%s",
-                  (long long)options.lines.count,
+        fault_set(&fault, FAULT_NOTHING, "nothing to make: %s%s",
+                  number_count(options.lines.count, "problem").text,
                   options.lines.count > 0 ? ", and the words pick none" : "");
         status = fault_tell(&fault);
     }
