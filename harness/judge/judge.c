@@ -90,6 +90,14 @@ static bool leaked_poison(const struct evidence *e) {
                   "poisons NaN, Inf and 6e4");
 }
 
+static bool read_unwritten(const struct evidence *e) {
+    const char *fillings = e->observation->scratch_read;
+    return fillings[0] != '\0' && SAY(e,
+                                      "read scratch that nothing had written: with %s in it the "
+                                      "output is another than with NaN",
+                                      fillings);
+}
+
 static bool differed(const struct evidence *e) {
     if (!e->observation->repeat_differed || e->observation->nondeterminism_declared) return false;
     return SAY(e, "launches of one problem differed, and the kernel does not declare that they "
@@ -195,6 +203,7 @@ static const struct {
     {STATUS_FAIL_INPUT_CHANGED, changed_input},
     {STATUS_FAIL_UNWRITTEN, left_unwritten},
     {STATUS_FAIL_OOB_READ, leaked_poison},
+    {STATUS_FAIL_UNINITIALISED, read_unwritten},
     {STATUS_FAIL_NONDET, differed},
     {STATUS_FAIL_NAN, wrong_structure},
     {STATUS_FAIL_ACCURACY, filled_empty_row},

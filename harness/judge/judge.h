@@ -46,6 +46,7 @@ struct observation {
     bool nondeterminism_declared;
     bool exact_expected; /* the data are `exact`: every element must be the answer rounded once */
     char guard_where[64];
+    char scratch_read[32];   /* "1, 0": numbers in scratch that change the output; "": none do */
     int32_t grade_promised;  /* 'A', 'B', 'C' */
     char lse_grade_promised; /* 'A', 'B'; for words only: deviation_measure knows it */
     double scale;            /* of the logits, for words only; 0: not told */

@@ -29,6 +29,7 @@ enum odd {
     SCRATCH_AFTER,  /* writes one byte after its scratch */
     SCRATCH_BEFORE, /* ... before it */
     SCRATCH_ZERO,   /* wants its scratch to be zeroed */
+    CHANGES,        /* answers otherwise from its twelfth launch on */
     HOARDS,         /* allocates until it gets no more */
     BABBLES,        /* answers in the worker's place */
     MARKED,       /* its words would steer a terminal, mark up a table, compute in a spreadsheet */
@@ -137,6 +138,11 @@ static const char *launch(const struct attn_problem *problem, const struct attn_
             if (scratch_of(call)[n] != 0) memset(call->tensors[ATTN_OUT].data, 0x7e, 2);
         }
         return NULL;
+    case CHANGES: {
+        static int launches;
+        if (++launches > 11) memset(call->tensors[ATTN_OUT].data, 0x3c, 2);
+        return NULL;
+    }
     case HOARDS:
         for (int n = 0; n < 1 << 16; n++) {
             void **block = malloc((size_t)1 << 20);

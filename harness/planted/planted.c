@@ -8,14 +8,16 @@ static const char *launch(const struct attn_problem *problem, const struct attn_
     return planted_launch(PLANTED_BUG, problem, call, calls++);
 }
 
-#ifdef PLANTED_ON_CUDA
-/* A float for each row. */
+/* Floats for each row. */
 static size_t scratch_bytes(const struct attn_problem *problem) {
-    return PLANTED_BUG == PLANTED_UNINITIALISED
-               ? (size_t)(problem->batch * problem->q_heads * problem->q_len) * sizeof(float)
-               : 0;
+    const size_t rows = (size_t)(problem->batch * problem->q_heads * problem->q_len);
+    if (PLANTED_BUG == PLANTED_UNINITIALISED) return rows * sizeof(float);
+    if (PLANTED_BUG == PLANTED_SPLIT_UNWRITTEN)
+        return rows * PLANTED_SHARES * ((size_t)problem->head_dim + 2) * sizeof(float);
+    return 0;
 }
 
+#ifdef PLANTED_ON_CUDA
 static const char *prepare(const struct attn_problem *problem, struct attn_call *call) {
     return planted_prepare(PLANTED_BUG, problem, call);
 }
@@ -35,8 +37,8 @@ ATTN_PUBLIC const struct attn_kernel attn_export = {
     .p_dtype = PLANTED_BUG == PLANTED_P_F32 ? ATTN_F32 : ATTN_INPUT,
     .flags = ATTN_WRITES_LSE,
     .head_dim_max = PLANTED_HEAD_DIM_MAX,
-#ifdef PLANTED_ON_CUDA
     .scratch_bytes = scratch_bytes,
+#ifdef PLANTED_ON_CUDA
     .prepare = prepare,
     .finish = planted_finish,
 #endif

@@ -14,10 +14,11 @@
 
 #include "../../kernels/attn.h"
 
-enum { PLANTED_BLOCK = 64, PLANTED_HEAD_DIM_MAX = 256 };
+enum { PLANTED_BLOCK = 64, PLANTED_HEAD_DIM_MAX = 256, PLANTED_SHARES = 4 };
 
-/* X(symbol, name, variant of its library, devices, what it does); devices are `all`, or `cuda` for
- * what only a GPU can do wrong. CMakeLists.txt reads this list: one complete entry a line. */
+/* X(symbol, name, variant of its library, devices, what it does); devices are `all`, `cpu`, or
+ * `cuda` for what only a GPU can do wrong. CMakeLists.txt reads this list: one complete entry a
+ * line. */
 /* clang-format off */
 #define PLANTED(X)                                                                                 \
     X(FLASH, flash, decode, all, "honest: blocks of 64 keys, P in 16 bit")                         \
@@ -56,6 +57,8 @@ enum { PLANTED_BLOCK = 64, PLANTED_HEAD_DIM_MAX = 256 };
     X(TILE_UNWRITTEN, tile_unwritten, prefill, all, "leaves the last 16 elements of a row")        \
     X(INPUT_CHANGED, input_changed, decode, all, "writes into q")                                  \
     X(RUNS_DIFFER, runs_differ, decode, all, "combines the keys in an order that changes")         \
+    X(VARIES_LATE, varies_late, decode, cpu, "the same, from its twelfth launch on")               \
+    X(SPLIT_UNWRITTEN, split_unwritten, decode_paged, cpu, "merges shares that nothing wrote")     \
     X(CRASHES, crashes, decode, all, "writes where there is no memory")                            \
     X(HANGS, hangs, decode, all, "never returns")                                                  \
     X(RACE, race, decode, cuda, "shares a sum in a block without a barrier")                       \
@@ -91,6 +94,10 @@ struct planted_row {
     int64_t page_size, page_stride; /* rows in a page; elements from a page to the next */
     float scale;
     int64_t call; /* how many calls came before */
+    /* Scratch of SPLIT_UNWRITTEN: m, l and the sums of PLANTED_SHARES shares of keys_max / 4 keys.
+     */
+    float *shares;
+    int64_t keys_max;
 };
 
 #ifdef __cplusplus

@@ -35,6 +35,9 @@ const char *planted_launch(enum planted bug, const struct attn_problem *problem,
     for (int64_t at = 0; at < rows; at++) {
         struct planted_row row = planted_row_at(bug, problem, call, at);
         row.call = calls;
+        row.keys_max = problem->kv_len;
+        if (call->scratch != NULL)
+            row.shares = (float *)call->scratch + at * PLANTED_SHARES * (problem->head_dim + 2);
         planted_row(bug, &row, out + at * problem->head_dim, lse + at);
     }
     misbehave(bug, problem, call, calls);

@@ -210,7 +210,33 @@ static PLANTED_CODE int64_t keys_seen(enum planted bug, int64_t keys) {
 
 static PLANTED_CODE int64_t shares_of(enum planted bug, int64_t call) {
     if (bug == PLANTED_SPLIT) return 4;
-    return bug == PLANTED_RUNS_DIFFER ? 1 + call % 4 : 1;
+    const bool varies = bug == PLANTED_RUNS_DIFFER || (bug == PLANTED_VARIES_LATE && call >= 11);
+    return varies ? 1 + call % 4 : 1;
+}
+
+/* Every share goes through scratch, and is taken if its maximum is above -infinity: NaN is not. */
+static PLANTED_CODE void attend_by_scratch(enum planted bug, const struct planted_row *row,
+                                           const float *q, struct share *all) {
+    const int64_t dim = row->head_dim, step = (row->keys_max + PLANTED_SHARES - 1) / PLANTED_SHARES;
+    begin(row, all);
+    for (int n = 0; n < PLANTED_SHARES; n++) {
+        float *one = row->shares + n * (dim + 2);
+        const int64_t first = n * step, last = first + step;
+        if (first < row->keys) { /* else nothing is written */
+            struct share share;
+            attend(bug, row, q, first, last < row->keys ? last : row->keys, &share);
+            one[0] = share.m;
+            one[1] = share.l;
+            for (int64_t d = 0; d < own(dim); d++) one[2 + LANE + d * LANES] = share.acc[d];
+        }
+        if (!(one[0] > -INFINITY)) continue;
+        const float m = fmaxf(all->m, one[0]);
+        const float of_all = expf(all->m - m), of_one = expf(one[0] - m);
+        for (int64_t d = 0; d < own(dim); d++)
+            all->acc[d] = all->acc[d] * of_all + one[2 + LANE + d * LANES] * of_one;
+        all->l = all->l * of_all + one[1] * of_one;
+        all->m = m;
+    }
 }
 
 PLANTED_CODE void planted_row(enum planted bug, const struct planted_row *row, uint16_t *out,
@@ -229,7 +255,8 @@ PLANTED_CODE void planted_row(enum planted bug, const struct planted_row *row, u
     /* Shares are combined as they come: the sum so far is a share too. */
     struct share all, one;
     begin(row, &all);
-    for (int64_t first = 0; first < keys; first += step) {
+    if (bug == PLANTED_SPLIT_UNWRITTEN) attend_by_scratch(bug, row, q, &all);
+    for (int64_t first = 0; bug != PLANTED_SPLIT_UNWRITTEN && first < keys; first += step) {
         attend(bug, row, q, first, first + step < keys ? first + step : keys, &one);
         const float m = fmaxf(all.m, one.m);
         const float of_all = expf(all.m - m), of_one = expf(one.m - m);
@@ -280,6 +307,8 @@ PLANTED_CODE struct planted_row planted_row_at(enum planted bug, const struct at
     row.q = (const uint16_t *)call->tensors[ATTN_Q].data + at * dim;
     row.scale = (float)problem->scale;
     row.call = 0;
+    row.shares = NULL;
+    row.keys_max = 0;
     if (problem->traits & ATTN_PAGE) {
         const int32_t *first = (const int32_t *)call->tensors[ATTN_KV_PAGE_INDPTR].data;
         row.page_size = problem->page_size;

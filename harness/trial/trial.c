@@ -13,13 +13,9 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <xxhash.h>
 
 /* An emulated launch takes so much longer; that it waits for ever the emulation finds itself. */
 static const double twin_patience = 10;
-
-/* Fixtures that the check for stale results is run on. */
-enum { STALE_BYTES_MAX = 64 << 20 };
 
 const struct trial_options trial_defaults = {
     .poison = true,
@@ -135,6 +131,7 @@ static bool map(struct trial *trial) {
                              (json_int_t)fixture->memory_bytes, "bytes", (json_int_t)outputs->bytes,
                              "tensors", tensors, "apart", trial->options->sanitizer != NULL);
     if (!ask_with(trial, request, files, 2, trial->options->watchdog_seconds, &reply)) return false;
+    trial->scratch_bytes = json_integer_value(json_object_get(reply, "scratch_bytes"));
     json_decref(reply);
     return true;
 }
@@ -157,7 +154,7 @@ bool trial_finish(struct trial *trial) {
     return tell(trial, "finish", trial->options->watchdog_seconds);
 }
 
-static void break_guard(struct trial *trial, const char *format, const char *where) {
+void trial_break_guard(struct trial *trial, const char *format, const char *where) {
     if (trial->seen.guard_broken) return; /* the first says most */
     trial->seen.guard_broken = true;
     snprintf(trial->seen.guard_where, sizeof trial->seen.guard_where, format, where);
@@ -165,7 +162,8 @@ static void break_guard(struct trial *trial, const char *format, const char *whe
 
 void trial_look_at_scratch(struct trial *trial, const json_t *reply) {
     const char *state = json_string_value(json_object_get(reply, "scratch"));
-    if (state != NULL && strcmp(state, "intact") != 0) break_guard(trial, "%s scratch", state);
+    if (state != NULL && strcmp(state, "intact") != 0)
+        trial_break_guard(trial, "%s scratch", state);
 }
 
 static void read_estimate(struct row *row, const json_t *reply) {
@@ -175,79 +173,30 @@ static void read_estimate(struct row *row, const json_t *reply) {
     if (counted != NULL) snprintf(row->counted, sizeof row->counted, "%s", counted);
 }
 
+/* The first ones, and always the last. */
+static void keep_time(struct trial *trial, double us) {
+    if (trial->launches < LAUNCHES_MAX) trial->launches++;
+    trial->launches_us[trial->launches - 1] = us;
+}
+
 bool trial_launch(struct trial *trial, bool recorded) {
     outputs_fill(&trial->outputs, (enum attn_dtype)trial->view.problem->dtype);
-    json_t *reply, *request = json_pack("{s:s, s:b, s:b}", "op", "launch", "recorded", recorded,
-                                        "fill_scratch", trial->options->sanitizer == NULL);
+    json_t *reply, *request = json_pack("{s:s, s:b}", "op", "launch", "recorded", recorded);
+    if (trial->options->sanitizer == NULL)
+        json_object_set_new(request, "fill_scratch",
+                            isnan(trial->filling) ? json_null() : json_real(trial->filling));
     if (!trial_ask(trial, request, trial->options->watchdog_seconds, &reply)) return false;
-    if (!recorded && trial->launches < LAUNCHES_MAX)
-        trial->launches_us[trial->launches++] = json_number_value(json_object_get(reply, "us"));
+    if (!recorded) keep_time(trial, json_number_value(json_object_get(reply, "us")));
     trial_look_at_scratch(trial, reply);
     read_estimate(trial->row, reply);
     json_decref(reply);
     const char *where = outputs_guard_broken(&trial->outputs);
-    if (where != NULL) break_guard(trial, "%s", where);
+    if (where != NULL) trial_break_guard(trial, "%s", where);
     return true;
 }
 
 bool trial_same_as_first(const struct trial *trial) {
     return outputs_equal(&trial->outputs, trial->first, &trial->view, trial->writes_lse);
-}
-
-/* Whether there is time for one more launch of those that are worth a part of the budget. */
-static bool affordable(const struct trial *trial, double part) {
-    const double last_s = trial->launches_us[trial->launches - 1] * 1e-6;
-    return clock_s() - trial->start_s + last_s <= part * trial->options->repeat_seconds;
-}
-
-uint64_t trial_digest_inputs(const struct fixture *fixture) {
-    uint64_t digest = 0;
-    for (int slot = 0; slot < ATTN_OUT; slot++) {
-        const struct attn_tensor *tensor = &fixture->tensors[slot];
-        if (tensor->data != NULL)
-            digest = XXH3_64bits_withSeed(tensor->data, (size_t)tensor_bytes(tensor), digest);
-    }
-    return digest;
-}
-
-/* Turns the sign of every value, those hidden too: exact, its own inverse, and an output that does
- * not change with it was not computed from it. */
-static void negate_values(struct fixture *fixture) {
-    const bool paged = fixture->tensors[ATTN_KV_CACHE].data != NULL;
-    const struct attn_tensor *tensor = &fixture->tensors[paged ? ATTN_KV_CACHE : ATTN_V];
-    const bool wide = tensor->dtype == ATTN_F32;
-    const int64_t elements = tensor_bytes(tensor) / (wide ? 4 : 2);
-    const int64_t half = paged ? tensor->stride[1] : elements; /* keys, values, keys, values, ... */
-    for (int64_t at = paged ? half : 0; at < elements; at += 2 * half) {
-        if (wide) {
-            uint32_t *bits = (uint32_t *)tensor->data + at;
-            for (int64_t n = 0; n < half; n++) bits[n] ^= 0x80000000u;
-        } else {
-            uint16_t *bits = (uint16_t *)tensor->data + at;
-            for (int64_t n = 0; n < half; n++) bits[n] ^= 0x8000u;
-        }
-    }
-}
-
-/* Prepares anew: a kernel may do so with the values. Finishes too: what a device still has of the
- * inputs is not what the fixture holds afterwards. */
-static bool look_for_stale(struct trial *trial) {
-    if (trial->fixture->memory_bytes > STALE_BYTES_MAX || !affordable(trial, 0.75)) return true;
-    if (!trial_finish(trial)) return false;
-    negate_values(trial->fixture);
-    const bool ran = trial_prepare(trial) && trial_launch(trial, false) && trial_finish(trial);
-    negate_values(trial->fixture);
-    if (ran && outputs_row_kept(&trial->outputs, trial->first, &trial->view)) trial->stale = true;
-    return ran;
-}
-
-/* Launches again what should come out the same. */
-static bool repeat(struct trial *trial) {
-    for (int n = 1; n < trial->options->repeats && affordable(trial, 0.5); n++) {
-        if (!trial_launch(trial, false)) return false;
-        if (!trial_same_as_first(trial)) trial->seen.repeat_differed = true;
-    }
-    return true;
 }
 
 static struct verdict judge_output(const struct trial *trial, struct deviation *deviation,
@@ -259,9 +208,8 @@ static struct verdict judge_output(const struct trial *trial, struct deviation *
     return judge(deviation, seen);
 }
 
-/* What the output of the first launch is worth, going by its numbers alone. */
-static struct verdict judge_first(const struct trial *trial, struct deviation *deviation,
-                                  const struct observation *seen) {
+struct verdict trial_judge_first(const struct trial *trial, struct deviation *deviation,
+                                 const struct observation *seen) {
     return judge_output(trial, deviation, trial->first + trial->outputs.lse_bytes, trial->first,
                         seen);
 }
@@ -273,90 +221,11 @@ struct verdict trial_judge_now(const struct trial *trial, struct deviation *devi
                         memory + trial->outputs.lse_at, seen);
 }
 
-/* Another poison gave another output. A kernel whose outputs differ by themselves has leaked only
- * if this one is wrong where the first was right. */
-static bool look_for_leak(struct trial *trial) {
-    if (trial_same_as_first(trial)) return true;
-    if (!trial->nondeterministic && !trial->seen.repeat_differed) {
-        if (!trial_launch(trial, false)) return false;
-        if (!trial_same_as_first(trial)) {
-            trial->seen.poison_leaked = true;
-            return true;
-        }
-        trial->seen.repeat_differed = true; /* the poison is the same, and the output is not */
-        return true;
-    }
-    struct deviation deviation;
-    const struct observation nothing = {.grade_promised = trial->plugin->kernel.grade};
-    const struct verdict first = judge_first(trial, &deviation, &nothing);
-    const struct verdict now = trial_judge_now(trial, &deviation, &nothing);
-    trial->seen.poison_leaked = first.status == STATUS_PASS && now.status != STATUS_PASS;
-    return true;
-}
-
-/* Where it shows that what must not be read was. */
-static void say_leak(struct trial *trial, enum poison poison) {
-    struct deviation_place at;
-    char text[256];
-    const int64_t rows = outputs_difference(&trial->outputs, trial->first, &trial->view, &at);
-    if (at.b < 0) return;
-    const bool lse = at.d < 0;
-    char element[32] = "";
-    if (!lse) snprintf(element, sizeof element, " d=%lld", (long long)at.d);
-    snprintf(text, sizeof text,
-             "%s differs first at b=%lld h=%lld i=%lld%s: %.9g where what must not be read holds "
-             "NaN, %.9g where it holds %s; in %lld row%s",
-             lse ? "lse" : "out", (long long)at.b, (long long)at.h, (long long)at.i, element,
-             isnan(at.expected) ? (double)NAN : at.expected, isnan(at.got) ? (double)NAN : at.got,
-             poison == POISON_BIG ? "6e4" : "infinity", (long long)rows, rows > 1 ? "s" : "");
-    if (lse) *strstr(text, "; in ") = '\0';
-    trial->row->diagnosis = text_kept(text);
-}
-
-void trial_look_at_inputs(struct trial *trial, enum poison poison, uint64_t digest) {
-    char where[64];
-    if (poison != POISON_NONE && !fixture_guards_intact(trial->fixture, poison, where))
-        break_guard(trial, "%s", where);
-    if (trial_digest_inputs(trial->fixture) != digest) trial->seen.input_changed = true;
-}
-
-/* Everything under one poison; `first` phase of the row: also repeats. */
-static bool phase(struct trial *trial, enum poison poison, bool first) {
-    const uint64_t digest = trial->inputs = trial_digest_inputs(trial->fixture);
-    trial->inputs_known = true;
-    bool well = trial_prepare(trial) && trial_launch(trial, false);
-    if (well && first) {
-        outputs_copy(&trial->outputs, trial->first);
-        if (trial->options->sanitizer == NULL) well = repeat(trial) && look_for_stale(trial);
-    } else if (well) {
-        const bool known = trial->seen.poison_leaked;
-        well = look_for_leak(trial);
-        if (trial->seen.poison_leaked && !known && !trial->nondeterministic)
-            say_leak(trial, poison);
-    }
-    well = well && trial_finish(trial);
-    /* Also of a kernel that died: they are used again. */
-    trial_look_at_inputs(trial, poison, digest);
-    return well;
-}
-
-/* NaN first: what is judged saw the worst. 6e4 before infinity, because a kernel that hides NaN
- * behind a product with 0 hides infinity there too. A problem that hides nothing but guards gets
- * the others only where launches are short. */
-static bool provoke(struct trial *trial) {
-    static const enum poison poisons[] = {POISON_NAN, POISON_BIG, POISON_INF};
-    const int last = trial->options->sanitizer != NULL ? 1 : 3;
-    if (!trial->options->poison) return phase(trial, POISON_NONE, true);
-    for (int n = 0; n < last && !trial->seen.guard_broken && !trial->seen.input_changed; n++) {
-        const int64_t hidden = fixture_poison(trial->fixture, poisons[n], trial->threads);
-        if (n > 0 && !affordable(trial, 1) && !(n == 1 && hidden > 0)) break;
-        if (!phase(trial, poisons[n], n == 0)) return false;
-    }
-    return true;
-}
-
 static void judge_row(struct trial *trial) {
-    trial->verdict = judge_first(trial, &trial->row->deviation, &trial->seen);
+    trial->verdict = trial_judge_first(trial, &trial->row->deviation, &trial->seen);
+    if (trial->verdict.status == STATUS_PASS && trial->later.status != STATUS_PASS)
+        trial_end(trial, trial->later.status, "right at first, and in a later launch: %.200s",
+                  trial->later.reason);
     if (trial->stale &&
         (trial->verdict.status == STATUS_PASS || trial->verdict.status > STATUS_FAIL_NONDET)) {
         trial_end(trial, STATUS_FAIL_NONDET,
@@ -384,7 +253,7 @@ static void judge_row(struct trial *trial) {
 
 /* The middle: a worker that has the kernel and the memory, until the row's end. */
 static void run(struct trial *trial) {
-    if (!load(trial) || !map(trial) || !provoke(trial)) return;
+    if (!load(trial) || !map(trial) || !trial_provoke(trial)) return;
     judge_row(trial);
     if (trial->verdict.status != STATUS_PASS || !trial->options->time || is_twin(trial) ||
         trial->options->sanitizer != NULL)
@@ -457,6 +326,7 @@ static void describe_repeat(struct row *row, const struct plugin *plugin,
     if (!options->poison) fputs(" --no-poison", to);
     if (options->device_index > 0)
         fprintf(to, " --device %s:%lld", row->device, (long long)options->device_index);
+    if (options->repeats_asked) fprintf(to, " --repeats %d", options->repeats);
     if (options->sanitizer != NULL) fprintf(to, " --sanitize %s", options->sanitizer->tool);
     if (fclose(to) == 0) row->repeat = text_kept(command);
     free(command);
@@ -588,6 +458,7 @@ bool trial_run(struct row *row, const struct plugin *plugin, struct fixture *fix
                  .lse_grade_promised = plugin->kernel.lse_grade == 'B' ? 'B' : 'A',
                  .scale = fixture->problem.attn.scale},
         .verdict = {.grade = '-'},
+        .filling = NAN,
         .start_s = clock_s(),
     };
     struct client own = {0};

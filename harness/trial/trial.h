@@ -2,9 +2,11 @@
  *
  * 1. output filled with the unwritten NaN, guards set, inputs digested; everything that must not be
  *    read holds NaN; launch; out is what is judged
- * 2. repeats (10 launches in all, fewer when one takes long): bit-identical, or FAIL_NONDET; and
+ * 2. repeats (10 launches in all, fewer when one takes long), each with another number in scratch:
+ *    bit-identical, or FAIL_UNINITIALISED where scratch makes the difference, else FAIL_NONDET; and
  *    one launch with V negated, which must not return what the call before it did
  * 3. the same with 6e4 and with +Inf in what must not be read: bit-identical, or FAIL_OOB_READ
+ *    where two launches agree and the first poison brings the first output back
  * 4. guards after every launch, input digests after each of these phases: FAIL_OOB_WRITE,
  *    FAIL_INPUT_CHANGED
  * 5. only when all is well, and not in the twin of a device: timing, cold and warm; afterwards the
@@ -27,6 +29,7 @@ struct trial_options {
                                 since a device is slow to open; NULL: each has its own */
     bool poison;             /* default true; false runs the fixture's data as they are */
     int repeats;             /* default 10 */
+    bool repeats_asked;      /* all of them, whatever time they take */
     double watchdog_seconds; /* one launch may take at most this, 10 times as much in the twin;
                                 default 60 */
     double repeat_seconds;   /* budget for poison and repeat launches of one row; default 2 */

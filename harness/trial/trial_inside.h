@@ -1,6 +1,7 @@
-/* What the halves of a trial share: trial.c runs a kernel, provokes and judges it, trial_time.c
- * times it. Each step asks the worker for something and looks at what it did; the first that ends
- * the matter sets the verdict and returns false, and what would follow is skipped. */
+/* What the parts of a trial share: trial.c runs a kernel and judges it, provoke.c provokes it,
+ * trial_time.c times it. Each step asks the worker for something and looks at what it did; the
+ * first that ends the matter sets the verdict and returns false, and what would follow is skipped.
+ */
 #ifndef ATTEST_TRIAL_INSIDE_H
 #define ATTEST_TRIAL_INSIDE_H
 
@@ -8,7 +9,7 @@
 #include "outputs.h"
 #include "trial.h"
 
-enum { LAUNCHES_MAX = 256 };
+enum { LAUNCHES_MAX = 256 }; /* whose times are kept */
 
 struct trial {
     const struct plugin *plugin;
@@ -24,7 +25,11 @@ struct trial {
     struct promise promise;
     struct observation seen;
     bool stale;
-    uint64_t inputs; /* digest of the inputs as the kernel was given them last */
+    int64_t scratch_bytes;
+    double filling;       /* what the next launch finds in every float of its scratch */
+    bool suspected;       /* of reading what it must not: no other reason was found */
+    struct verdict later; /* of an output that differs, and may, and is wrong; PASS: none is */
+    uint64_t inputs;      /* digest of the inputs as the kernel was given them last */
     bool inputs_known;
     struct verdict verdict;
     double read_bytes; /* that a launch needs at least */
@@ -42,13 +47,22 @@ bool trial_prepare(struct trial *trial);
  * timed last, as it was timed. */
 bool trial_launch(struct trial *trial, bool recorded);
 bool trial_finish(struct trial *trial);
+/* The first says most. */
+__attribute__((format(printf, 2, 0))) void trial_break_guard(struct trial *trial,
+                                                             const char *format, const char *where);
 void trial_look_at_scratch(struct trial *trial, const json_t *reply);
 bool trial_same_as_first(const struct trial *trial);
-uint64_t trial_digest_inputs(const struct fixture *fixture);
-void trial_look_at_inputs(struct trial *trial, enum poison poison, uint64_t digest);
+/* What the output of the first launch is worth, going by its numbers alone. */
+struct verdict trial_judge_first(const struct trial *trial, struct deviation *deviation,
+                                 const struct observation *seen);
 /* What the output that is there now is worth, by its numbers alone. */
 struct verdict trial_judge_now(const struct trial *trial, struct deviation *deviation,
                                const struct observation *seen);
+
+/* provoke.c: the first half. Sets `first`, and in `seen` what speaks against the kernel. */
+bool trial_provoke(struct trial *trial);
+uint64_t trial_digest_inputs(const struct fixture *fixture);
+void trial_look_at_inputs(struct trial *trial, enum poison poison, uint64_t digest);
 
 /* trial_time.c: the second half, of a kernel that is right. */
 bool trial_time(struct trial *trial);

@@ -279,7 +279,8 @@ static json_t *list_statuses(const struct options *options, struct fault *fault)
         [STATUS_FAIL_UNWRITTEN] = "output elements still hold what was there before the launch",
         [STATUS_FAIL_OOB_READ] = "what must not be read changed the result",
         [STATUS_FAIL_RACE] = "--sanitize, twin: accesses to memory without an order between them",
-        [STATUS_FAIL_UNINITIALISED] = "--sanitize, twin: read memory that nothing had written",
+        [STATUS_FAIL_UNINITIALISED] = "what scratch held before the launch changed the result; "
+                                      "--sanitize, twin: read memory that nothing had written",
         [STATUS_FAIL_NONDET] = "repeats differ although the kernel does not declare it",
         [STATUS_FAIL_NAN] = "NaN or infinity where the answer has none, or the reverse",
         [STATUS_FAIL_ACCURACY] = "beyond the hard gate, or a worse grade than promised",

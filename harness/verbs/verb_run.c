@@ -45,7 +45,10 @@ static const struct argp_option options[] = {
     {"watchdog", KEY_WATCHDOG, "SECONDS", 0,
      "A launch that takes longer hangs; default 60. Loading a library may take as long, 30 at most",
      0},
-    {"repeats", KEY_REPEATS, "N", 0, "Launches that must agree bit by bit; default 10", 0},
+    {"repeats", KEY_REPEATS, "N", 0,
+     "Launches that must agree bit by bit, up to 1000000, whatever time they take; default 10, or "
+     "what two seconds are enough for",
+     0},
     {"anchors", KEY_ANCHORS, NULL, 0,
      "Add rows for two kernels that are computed here: ideal, the answer rounded once, and std16, "
      "the textbook with S and P in 16 bits",
@@ -125,7 +128,8 @@ static error_t parse(int key, char *text, struct argp_state *state) {
         trial->watchdog_seconds = verb_number(text, 0.1, 1e5, "watchdog", state);
         return 0;
     case KEY_REPEATS:
-        trial->repeats = (int)verb_count(text, 1, 200, "repeats", state);
+        trial->repeats = (int)verb_count(text, 1, 1000000, "repeats", state);
+        trial->repeats_asked = true;
         return 0;
     case KEY_SANITIZE:
         take_once(&asked->sanitize, text, "sanitize", state);

@@ -124,6 +124,7 @@ static const struct expectation {
     {"decode_input_changed_r1", DECODE, STATUS_FAIL_INPUT_CHANGED, "", BOTH, 0},
     {"decode_previous_call_r1", DECODE, STATUS_FAIL_NONDET, "previous call", BOTH, 0},
     {"decode_runs_differ_r1", DECODE, STATUS_FAIL_NONDET, "differed", BOTH, 0},
+    {"decode_varies_late_r1", DECODE, STATUS_FAIL_NONDET, "differed", CPU, 0},
     {"decode_crashes_r1", DECODE, STATUS_CRASH, "", CPU, 0},
     {"decode_crashes_r1", DECODE, STATUS_CRASH, "ILLEGAL_ADDRESS", CUDA, 0},
     {"decode_hangs_r1", DECODE, STATUS_HANG, "", BOTH, 0},
@@ -164,6 +165,7 @@ static const struct expectation {
     {"decode_paged_key_too_many_r1", PAGED, STATUS_FAIL_ACCURACY, "gate 2", BOTH, UNPOISONED},
     {"decode_paged_key_too_many_r1", PAGED, STATUS_FAIL_OOB_READ, "must not be read", BOTH, 0},
     {"decode_paged_length_overread_r1", PAGED, STATUS_FAIL_OOB_READ, "must not be read", BOTH, 0},
+    {"decode_paged_split_unwritten_r1", PAGED, STATUS_FAIL_UNINITIALISED, "with 1", CPU, 0},
     {"decode_paged_split_r1", PAGED_EMPTY, STATUS_PASS, "", BOTH, 0},
     {"decode_paged_empty_row_nan_r1", PAGED_EMPTY, STATUS_FAIL_NAN, "gate 1", BOTH, 0},
 };

@@ -24,12 +24,12 @@
  *       -> "scratch_bytes": N. The worker allocates scratch, with guards of its own around it.
  *   {"op": "prepare"}
  *       Inputs are final. -> "us": T. Repeated with changed inputs after "finish".
- *   {"op": "launch", "recorded": BOOL, "fill_scratch": BOOL}
- *       Scratch is filled with NaN, the kernel launched once and waited for; outputs are in shared
- *       memory when the answer comes. "recorded": what "time" recorded is replayed instead, if it
- *       did. -> "us": T, "scratch": "intact" | "before" | "after", the guard that was overwritten;
- *       of a library that estimates (kernels/ascend/estimate.h) also "estimate_us": T and
- *       "counted": TEXT.
+ *   {"op": "launch", "recorded": BOOL, "fill_scratch": X}
+ *       Scratch is filled with floats X, null being NaN, or left alone where X is not told; the
+ *       kernel launched once and waited for; outputs are in shared memory when the answer comes.
+ * "recorded": what "time" recorded is replayed instead, if it did. -> "us": T, "scratch": "intact"
+ * | "before" | "after", the guard that was overwritten; of a library that estimates
+ * (kernels/ascend/estimate.h) also "estimate_us": T and "counted": TEXT.
  *   {"op": "time", "cold": BOOL, "touched_bytes", "samples_min", "samples_max", "total_ms_max",
  *    "ci_target"}
  *       Takes samples (sampling.h) until timing_enough (timing.h) is content.
@@ -62,6 +62,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -364,11 +365,28 @@ static void add_estimate(json_t *reply, const struct attest_estimate *estimate) 
     if (estimate->text != NULL) json_object_set_new(reply, "counted", text_to_json(estimate->text));
 }
 
+/* Devices fill with bytes; other floats are brought there, a block at a time. */
+static void fill_scratch(struct worker *worker, float x) {
+    enum { BLOCK = 1 << 16 };
+    static float block[BLOCK];
+    unsigned char *scratch = worker->call.scratch;
+    const size_t bytes = worker->call.scratch_bytes;
+    if (isnan(x) || x == 0) {
+        worker->device->fill(scratch, isnan(x) ? SCRATCH_NAN : 0, bytes);
+        return;
+    }
+    for (size_t n = 0; n < BLOCK; n++) block[n] = x;
+    for (size_t at = 0; at < bytes; at += sizeof block)
+        worker->device->upload(scratch + at, block,
+                               bytes - at < sizeof block ? bytes - at : sizeof block);
+}
+
 static json_t *do_launch(struct worker *worker, const json_t *request) {
     if (!worker->prepared) return refusal_json("error", "launch before prepare");
     upload(worker, true);
-    if (worker->scratch != NULL && !json_is_false(json_object_get(request, "fill_scratch")))
-        worker->device->fill(worker->call.scratch, SCRATCH_NAN, worker->call.scratch_bytes);
+    const json_t *filling = json_object_get(request, "fill_scratch");
+    if (worker->scratch != NULL && filling != NULL)
+        fill_scratch(worker, json_is_number(filling) ? (float)json_number_value(filling) : NAN);
     const struct subject subject = subject_of(worker);
     double us = 0;
     const char *reason =
