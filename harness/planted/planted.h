@@ -58,6 +58,8 @@ enum { PLANTED_BLOCK = 64, PLANTED_HEAD_DIM_MAX = 256, PLANTED_SHARES = 4 };
     X(INPUT_CHANGED, input_changed, decode, all, "writes into q")                                  \
     X(RUNS_DIFFER, runs_differ, decode, all, "combines the keys in an order that changes")         \
     X(VARIES_LATE, varies_late, decode, cpu, "the same, from its twelfth launch on")               \
+    X(RARELY_WRONG, rarely_wrong, decode, cpu, "one launch in a hundred forgets a row")            \
+    X(LATELY_WRONG, lately_wrong, decode, cpu, "each launch from the 41st on does")                \
     X(SPLIT_UNWRITTEN, split_unwritten, decode_paged, cpu, "merges shares that nothing wrote")     \
     X(CRASHES, crashes, decode, all, "writes where there is no memory")                            \
     X(HANGS, hangs, decode, all, "never returns")                                                  \

@@ -19,6 +19,9 @@ static void misbehave(enum planted bug, const struct attn_problem *problem,
         for (volatile int64_t n = 0;; n++) {
         }
     }
+    if ((bug == PLANTED_RARELY_WRONG && calls % 100 == 99) ||
+        (bug == PLANTED_LATELY_WRONG && calls >= 40))
+        memset(out, 0, (size_t)problem->head_dim * sizeof *out);
     if (bug == PLANTED_PREVIOUS_CALL) {
         static uint16_t *first;
         const size_t bytes = (size_t)elements * sizeof *first;

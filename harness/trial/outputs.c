@@ -94,17 +94,24 @@ static void fill(unsigned char *memory, size_t bytes, uint32_t word, size_t widt
         memcpy(memory + done, memory, bytes - done < SEED_BYTES ? bytes - done : SEED_BYTES);
 }
 
+uint32_t outputs_unwritten(enum attn_dtype dtype) {
+    return dtype == ATTN_F16 ? UNWRITTEN_16 : dtype == ATTN_BF16 ? UNWRITTEN_BF16 : UNWRITTEN_32;
+}
+
 void outputs_fill(struct outputs *outputs, enum attn_dtype dtype) {
-    const uint32_t word = dtype == ATTN_F16    ? UNWRITTEN_16
-                          : dtype == ATTN_BF16 ? UNWRITTEN_BF16
-                                               : UNWRITTEN_32;
-    fill(outputs->memory + outputs->out_at, outputs->out_bytes, word, (size_t)dtype_bytes(dtype));
+    fill(outputs->memory + outputs->out_at, outputs->out_bytes, outputs_unwritten(dtype),
+         (size_t)dtype_bytes(dtype));
     fill(outputs->memory + outputs->lse_at, outputs->lse_bytes, UNWRITTEN_32, sizeof(float));
 }
 
 void outputs_copy(const struct outputs *outputs, unsigned char *first) {
     memcpy(first, outputs->memory + outputs->lse_at, outputs->lse_bytes);
     memcpy(first + outputs->lse_bytes, outputs->memory + outputs->out_at, outputs->out_bytes);
+}
+
+void outputs_put(struct outputs *outputs, const unsigned char *first) {
+    memcpy(outputs->memory + outputs->lse_at, first, outputs->lse_bytes);
+    memcpy(outputs->memory + outputs->out_at, first + outputs->lse_bytes, outputs->out_bytes);
 }
 
 bool outputs_equal(const struct outputs *outputs, const unsigned char *first,

@@ -21,9 +21,12 @@ void outputs_guard(struct outputs *outputs);
 const char *outputs_guard_broken(const struct outputs *outputs);
 /* The unwritten patterns of deviation.h, all over out and lse. */
 void outputs_fill(struct outputs *outputs, enum attn_dtype dtype);
+/* That pattern, of an element's width. */
+uint32_t outputs_unwritten(enum attn_dtype dtype);
 
 /* `first` holds lse and then out, lse_bytes + out_bytes: so both are aligned, whatever out is. */
 void outputs_copy(const struct outputs *outputs, unsigned char *first);
+void outputs_put(struct outputs *outputs, const unsigned char *first);
 /* Bit by bit, rows that are valid only, lse if with_lse. */
 bool outputs_equal(const struct outputs *outputs, const unsigned char *first,
                    const struct rule_view *view, bool with_lse);

@@ -230,6 +230,32 @@ Test(trial, repeats_that_are_asked_for_are_all_made) {
     fixture_free(&fixture);
 }
 
+/* Rarely and late: what a launch leaves is compared when it is timed too. */
+Test(trial, what_timed_launches_leave_is_compared) {
+    static const char *const wrong[] = {"decode_rarely_wrong_r1", "decode_lately_wrong_r1"};
+    struct fixture fixture = obtain(small);
+    struct trial_options options = checks();
+    for (int n = 0; n < 2; n++) {
+        options.time = false;
+        const struct row few = run("planted", wrong[n], &fixture, &options);
+        cr_assert(!strcmp(few.status, "PASS"), "%s: %s", few.kernel, few.reason);
+        options.time = true;
+        const struct row timed = run("planted", wrong[n], &fixture, &options);
+        cr_assert(!strcmp(timed.status, "FAIL_NONDET"), "%s: %s", timed.kernel, timed.status);
+        cr_assert(strstr(timed.reason, "warm samples left another output") != NULL, "%s",
+                  timed.reason);
+        cr_assert(strstr(timed.reason, "gate 2") != NULL, "%s", timed.reason);
+    }
+    options.time = false;
+    options.repeats_asked = true;
+    options.repeats = 300;
+    for (int n = 0; n < 2; n++) {
+        const struct row many = run("planted", wrong[n], &fixture, &options);
+        cr_assert(!strcmp(many.status, "FAIL_NONDET"), "%s: %s", many.kernel, many.status);
+    }
+    fixture_free(&fixture);
+}
+
 /* Processes that work in `folder`, as this one and all that come of it do; without this one. */
 static int others_in(const char *folder) {
     int count = 0;

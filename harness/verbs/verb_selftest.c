@@ -124,6 +124,8 @@ static const struct expectation {
     {"decode_input_changed_r1", DECODE, STATUS_FAIL_INPUT_CHANGED, "", BOTH, 0},
     {"decode_previous_call_r1", DECODE, STATUS_FAIL_NONDET, "previous call", BOTH, 0},
     {"decode_runs_differ_r1", DECODE, STATUS_FAIL_NONDET, "differed", BOTH, 0},
+    {"decode_rarely_wrong_r1", DECODE_SHORT, STATUS_FAIL_NONDET, "timed", CPU, TIMED},
+    {"decode_lately_wrong_r1", DECODE_SHORT, STATUS_FAIL_NONDET, "timed", CPU, TIMED},
     {"decode_varies_late_r1", DECODE, STATUS_FAIL_NONDET, "differed", CPU, 0},
     {"decode_crashes_r1", DECODE, STATUS_CRASH, "", CPU, 0},
     {"decode_crashes_r1", DECODE, STATUS_CRASH, "ILLEGAL_ADDRESS", CUDA, 0},

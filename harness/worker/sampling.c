@@ -191,10 +191,13 @@ const char *sampling_take(struct sampling *sampling, const struct subject *subje
                                        : "clock");
     const double start = clock_s();
     if (reason != NULL) return reason;
-    do reason = take_one(sampling, subject);
-    while (++sampling->n && reason == NULL &&
-           !timing_enough(sampling->us, sampling->n, (clock_s() - start) * 1e3, &sampling->plan,
-                          sampling->stop));
+    do {
+        if (sampling->watch != NULL) watch_fill(sampling->watch, clock_s() - start);
+        reason = take_one(sampling, subject);
+        if (sampling->watch != NULL && reason == NULL) watch_look(sampling->watch, sampling->n + 1);
+    } while (++sampling->n && reason == NULL &&
+             !timing_enough(sampling->us, sampling->n, (clock_s() - start) * 1e3, &sampling->plan,
+                            sampling->stop));
     return reason;
 }
 

@@ -12,6 +12,7 @@
 
 #include "device.h"
 #include "timing.h"
+#include "watch.h"
 
 #include <stddef.h>
 
@@ -37,6 +38,7 @@ struct sampling {
     struct timing_plan plan;
     bool cold;
     double touched_bytes; /* that one launch must read at least; 0: not known */
+    struct watch *watch;  /* begun; NULL: what samples leave is not looked at */
     /* found; the caller frees the arrays */
     double *us, *clock_mhz; /* of each sample; clock_mhz NaN: not known */
     int64_t n, launches, copies;

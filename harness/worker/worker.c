@@ -31,8 +31,11 @@
  * | "before" | "after", the guard that was overwritten; of a library that estimates
  * (kernels/ascend/estimate.h) also "estimate_us": T and "counted": TEXT.
  *   {"op": "time", "cold": BOOL, "touched_bytes", "samples_min", "samples_max", "total_ms_max",
- *    "ci_target"}
- *       Takes samples (sampling.h) until timing_enough (timing.h) is content.
+ *    "ci_target", "watch": {"q_lens": [...], "lse": BOOL, "unwritten": WORD, "unwritten_lse":
+ * WORD}} Takes samples (sampling.h) until timing_enough (timing.h) is content. With "watch",
+ * outputs in shared memory are what each sample should leave (watch.h), and hold, when the answer
+ *       comes, that of what samples left which is furthest from it; then also
+ *       -> "looked": N, "differed": N, "first": N, the first sample that differed, from 1
  *       -> "samples_us": [...], "clock_mhz": [...], "stop", "how", "launches", "copies",
  *          "single_us", "unrecorded": WHY, "watts", "celsius", "slowed": WHY, "scratch" as above
  *   {"op": "finish"}
@@ -55,6 +58,7 @@
 #include "probe_library.h"
 #include "protocol.h"
 #include "sampling.h"
+#include "watch.h"
 #include "../../kernels/ascend/estimate.h"
 #include "../../oracle/clock.h"
 #include "../../oracle/fault.h"
@@ -407,6 +411,51 @@ static json_t *reals(const double *x, int64_t count) {
     return list;
 }
 
+static struct memory *output_memory(struct worker *worker, enum attn_slot slot) {
+    const unsigned char *data = worker->call.tensors[slot].data;
+    for (size_t n = 0; n < worker->memory_count; n++) {
+        struct memory *memory = &worker->memories[n];
+        if (data >= memory->device && data < memory->device + memory->bytes) return memory;
+    }
+    return NULL;
+}
+
+/* False with *watch empty where none is asked for. */
+static bool begin_watch(struct worker *worker, struct watch *watch, int64_t *q_lens,
+                        const json_t *asked) {
+    const struct memory *memory = output_memory(worker, ATTN_OUT);
+    const json_t *list = json_object_get(asked, "q_lens");
+    if (memory == NULL || json_array_size(list) != (size_t)worker->problem.batch) return false;
+    for (int64_t b = 0; b < worker->problem.batch; b++)
+        q_lens[b] = json_integer_value(json_array_get(list, (size_t)b));
+    const struct attn_tensor *out = &worker->call.tensors[ATTN_OUT];
+    const struct attn_tensor *lse = &worker->call.tensors[ATTN_LSE];
+    const bool with_lse = json_is_true(json_object_get(asked, "lse"));
+    *watch = (struct watch){.device = worker->device,
+                            .problem = &worker->problem,
+                            .out = out->data,
+                            .out_bytes = span_bytes(out),
+                            .lse = with_lse ? lse->data : NULL,
+                            .lse_bytes = with_lse ? span_bytes(lse) : 0,
+                            .q_lens = q_lens,
+                            .here = memory->host == memory->device};
+    upload(worker, true);
+    if (watch_begin(watch, (uint32_t)json_integer_value(json_object_get(asked, "unwritten")),
+                    (uint32_t)json_integer_value(json_object_get(asked, "unwritten_lse"))))
+        return true;
+    watch_end(watch);
+    return false;
+}
+
+/* Into shared memory. */
+static void hand_over(struct worker *worker, const struct watch *watch, enum attn_slot slot,
+                      const unsigned char *from, size_t bytes) {
+    const struct memory *memory = output_memory(worker, slot);
+    const unsigned char *data = worker->call.tensors[slot].data;
+    if (watch->differed > 0 && memory != NULL && bytes > 0)
+        memcpy(memory->host + (data - memory->device), from, bytes);
+}
+
 static json_t *do_time(struct worker *worker, const json_t *request) {
     if (!worker->prepared) return refusal_json("error", "time before prepare");
     struct sampling sampling = {
@@ -420,10 +469,16 @@ static json_t *do_time(struct worker *worker, const json_t *request) {
     if (sampling.plan.samples_max < 1 || sampling.plan.samples_max > 1 << 20)
         return refusal_json("error", "samples_max must be in 1..1048576");
     const struct subject subject = subject_of(worker);
+    struct watch watch = {0};
+    int64_t *q_lens = calloc((size_t)worker->problem.batch + 1, sizeof *q_lens);
+    if (q_lens != NULL && begin_watch(worker, &watch, q_lens, json_object_get(request, "watch")))
+        sampling.watch = &watch;
     const char *reason = sampling_take(&sampling, &subject);
     json_t *reply = NULL;
     if (reason == NULL) {
         download(worker, true);
+        hand_over(worker, &watch, ATTN_OUT, watch.furthest, watch.out_bytes);
+        hand_over(worker, &watch, ATTN_LSE, watch.furthest + watch.out_bytes, watch.lse_bytes);
         reply = json_pack(
             "{s:b, s:o, s:o, s:s, s:s, s:I, s:I, s:f, s:s, s:o, s:o, s:s, s:s}", "ok", 1,
             "samples_us", reals(sampling.us, sampling.n), "clock_mhz",
@@ -432,7 +487,12 @@ static json_t *do_time(struct worker *worker, const json_t *request) {
             "single_us", sampling.single_us, "unrecorded", sampling.unrecorded, "watts",
             real_or_null(sampling.last.watts), "celsius", real_or_null(sampling.last.celsius),
             "slowed", sampling.last.slowed, "scratch", scratch_state(worker));
+        json_object_set_new(reply, "looked", json_integer(watch.looked));
+        json_object_set_new(reply, "differed", json_integer(watch.differed));
+        json_object_set_new(reply, "first", json_integer(watch.first));
     }
+    watch_end(&watch);
+    free(q_lens);
     free(sampling.us);
     free(sampling.clock_mhz);
     return reason != NULL ? failed(reason) : reply;

@@ -1,0 +1,126 @@
+#include "watch.h"
+#include "../../kernels/attn_number.h"
+#include "../../oracle/clock.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static size_t all_bytes(const struct watch *watch) {
+    return watch->out_bytes + watch->lse_bytes;
+}
+
+static size_t width_of(const struct watch *watch) {
+    return watch->problem->dtype == ATTN_F32 ? 4 : 2;
+}
+
+static void fetch(const struct watch *watch, unsigned char *to) {
+    watch->device->download(to, watch->out, watch->out_bytes);
+    if (watch->lse != NULL)
+        watch->device->download(to + watch->out_bytes, watch->lse, watch->lse_bytes);
+}
+
+static void fill(unsigned char *to, size_t bytes, uint32_t word, size_t width) {
+    for (size_t at = 0; at < bytes; at += width) memcpy(to + at, &word, width);
+}
+
+bool watch_begin(struct watch *watch, uint32_t unwritten, uint32_t unwritten_lse) {
+    const size_t bytes = all_bytes(watch) + 1;
+    watch->expected = malloc(bytes);
+    watch->blank = malloc(bytes);
+    watch->furthest = malloc(bytes);
+    watch->fetched = malloc(watch->here ? 1 : bytes);
+    if (watch->expected == NULL || watch->blank == NULL || watch->furthest == NULL ||
+        watch->fetched == NULL)
+        return false;
+    fetch(watch, watch->expected);
+    fill(watch->blank, watch->out_bytes, unwritten, width_of(watch));
+    fill(watch->blank + watch->out_bytes, watch->lse_bytes, unwritten_lse, sizeof(float));
+    return true;
+}
+
+void watch_end(struct watch *watch) {
+    free(watch->expected);
+    free(watch->blank);
+    free(watch->furthest);
+    free(watch->fetched);
+    *watch = (struct watch){0};
+}
+
+void watch_fill(struct watch *watch, double elapsed_s) {
+    if (watch->expected == NULL) return;
+    watch->due = watch->here || watch->spent_s <= elapsed_s / 2;
+    if (!watch->due) return;
+    const double start = clock_s();
+    watch->device->upload(watch->out, watch->blank, watch->out_bytes);
+    if (watch->lse != NULL)
+        watch->device->upload(watch->lse, watch->blank + watch->out_bytes, watch->lse_bytes);
+    watch->spent_s += clock_s() - start;
+}
+
+/* The part of a tensor of rows of `row_bytes` that counts, a sequence and head at a time. */
+static bool rows_equal(const struct watch *watch, const unsigned char *a, const unsigned char *b,
+                       size_t row_bytes) {
+    const struct attn_problem *problem = watch->problem;
+    const size_t step = (size_t)problem->q_len * row_bytes;
+    for (int64_t n = 0; n < problem->batch * problem->q_heads; n++) {
+        const size_t at = (size_t)n * step;
+        const size_t bytes = (size_t)watch->q_lens[n / problem->q_heads] * row_bytes;
+        if (memcmp(a + at, b + at, bytes) != 0) return false;
+    }
+    return true;
+}
+
+static double number(int32_t dtype, const unsigned char *at) {
+    uint16_t code;
+    float x;
+    memcpy(&code, at, sizeof code);
+    if (dtype == ATTN_F16) return attn_f16_to_f32(code);
+    if (dtype == ATTN_BF16) return attn_bf16_to_f32(code);
+    memcpy(&x, at, sizeof x);
+    return x;
+}
+
+static double rows_distance(const struct watch *watch, const unsigned char *a,
+                            const unsigned char *b, int32_t dtype, int64_t row_elements) {
+    const struct attn_problem *problem = watch->problem;
+    const int64_t width = dtype == ATTN_F32 ? 4 : 2, step = problem->q_len * row_elements;
+    double distance = 0;
+    for (int64_t n = 0; n < problem->batch * problem->q_heads; n++) {
+        const int64_t end = n * step + watch->q_lens[n / problem->q_heads] * row_elements;
+        for (int64_t at = n * step; at < end; at++) {
+            if (memcmp(a + at * width, b + at * width, (size_t)width) == 0) continue;
+            const double by = fabs(number(dtype, a + at * width) - number(dtype, b + at * width));
+            distance = fmax(distance, isnan(by) ? INFINITY : by);
+        }
+    }
+    return distance;
+}
+
+void watch_look(struct watch *watch, int64_t sample) {
+    if (watch->expected == NULL || watch->out == NULL || !watch->due) return;
+    const double start = clock_s();
+    const unsigned char *out = watch->out, *lse = watch->lse, *expected = watch->expected;
+    if (!watch->here) {
+        fetch(watch, watch->fetched);
+        out = watch->fetched;
+        if (lse != NULL) lse = watch->fetched + watch->out_bytes;
+    }
+    const int32_t dtype = watch->problem->dtype;
+    const int64_t dim = watch->problem->head_dim;
+    const unsigned char *expected_lse = expected + watch->out_bytes;
+    watch->looked++;
+    if (!rows_equal(watch, out, expected, (size_t)dim * width_of(watch)) ||
+        (lse != NULL && !rows_equal(watch, lse, expected_lse, sizeof(float)))) {
+        double distance = rows_distance(watch, out, expected, dtype, dim);
+        if (lse != NULL)
+            distance = fmax(distance, rows_distance(watch, lse, expected_lse, ATTN_F32, 1));
+        if (watch->differed++ == 0) watch->first = sample;
+        if (watch->differed == 1 || distance > watch->distance) {
+            watch->distance = distance;
+            memcpy(watch->furthest, out, watch->out_bytes);
+            if (lse != NULL) memcpy(watch->furthest + watch->out_bytes, lse, watch->lse_bytes);
+        }
+    }
+    watch->spent_s += clock_s() - start;
+}

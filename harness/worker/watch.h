@@ -1,0 +1,37 @@
+/* What timed launches leave, in the worker: outputs are filled before a launch that is timed and
+ * compared after it, both outside the time. Of outputs that differ the one furthest from what was
+ * expected is kept, for the parent to judge. A GPU's outputs have to be fetched first: there no
+ * more time goes into it than into what is timed, and some samples are not looked at. `struct watch
+ * w = {0}` watches nothing. */
+#ifndef ATTEST_WATCH_H
+#define ATTEST_WATCH_H
+
+#include "device.h"
+
+#include <stddef.h>
+
+struct watch {
+    const struct device *device;
+    const struct attn_problem *problem;
+    unsigned char *out, *lse; /* on the device; lse NULL: not compared */
+    size_t out_bytes, lse_bytes;
+    const int64_t *q_lens; /* of each sequence: the rows that count */
+    bool here;             /* the device's memory can be read as it is */
+    bool due;              /* the sample at hand is looked at */
+    double spent_s;
+    /* out and then lse, each */
+    unsigned char *expected, *blank, *fetched, *furthest;
+    double
+        distance; /* of the furthest: the largest difference of an element; NaN counts infinite */
+    int64_t looked, differed, first; /* samples; `first` counts from 1, 0: none differed */
+};
+
+/* Expects what out and lse hold now. `unwritten` and `unwritten_lse` are the words that outputs are
+ * filled with, of an element's width. `q_lens` stays the caller's. False: out of memory. */
+bool watch_begin(struct watch *watch, uint32_t unwritten, uint32_t unwritten_lse);
+/* Before and after sample number `sample` (from 1), which began `elapsed_s` after the first. */
+void watch_fill(struct watch *watch, double elapsed_s);
+void watch_look(struct watch *watch, int64_t sample);
+void watch_end(struct watch *watch);
+
+#endif
