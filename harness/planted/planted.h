@@ -58,6 +58,10 @@ enum { PLANTED_BLOCK = 64, PLANTED_HEAD_DIM_MAX = 256, PLANTED_SHARES = 4 };
     X(INPUT_CHANGED, input_changed, decode, all, "writes into q")                                  \
     X(RUNS_DIFFER, runs_differ, decode, all, "combines the keys in an order that changes")         \
     X(VARIES_LATE, varies_late, decode, cpu, "the same, from its twelfth launch on")               \
+    X(KEEPS_K, keeps_k, decode, cpu, "reads the K of its first call")                              \
+    X(KEEPS_Q_AND_K, keeps_q_and_k, decode, cpu, "reads the q and the K of its first call")        \
+    X(KEEPS_P, keeps_p, prefill, cpu, "weighs values as in its first call")                        \
+    X(KEEPS_PAGES, keeps_pages, decode_paged, cpu, "reads the page table of its first call")       \
     X(RARELY_WRONG, rarely_wrong, decode, cpu, "one launch in a hundred forgets a row")            \
     X(LATELY_WRONG, lately_wrong, decode, cpu, "each launch from the 41st on does")                \
     X(SPLIT_UNWRITTEN, split_unwritten, decode_paged, cpu, "merges shares that nothing wrote")     \

@@ -30,8 +30,36 @@ static void misbehave(enum planted bug, const struct attn_problem *problem,
     }
 }
 
+/* What the tensor held at the first call. */
+static void keep(struct attn_call *call, enum attn_slot slot, int64_t elements, size_t bytes) {
+    static void *kept[ATTN_SLOT_COUNT];
+    if (kept[slot] == NULL) {
+        kept[slot] = malloc((size_t)elements * bytes + 1);
+        if (kept[slot] == NULL) return;
+        memcpy(kept[slot], call->tensors[slot].data, (size_t)elements * bytes);
+    }
+    call->tensors[slot].data = kept[slot];
+}
+
+/* A call with what bugs keep in place of what there is. */
+static struct attn_call kept_call(enum planted bug, const struct attn_problem *problem,
+                                  const struct attn_call *now) {
+    struct attn_call call = *now;
+    const int64_t dim = problem->head_dim,
+                  rows = problem->batch * problem->q_heads * problem->q_len;
+    if (bug == PLANTED_KEEPS_Q_AND_K || bug == PLANTED_KEEPS_P) /* P is a function of the two */
+        keep(&call, ATTN_Q, rows * dim, sizeof(uint16_t));
+    if (bug == PLANTED_KEEPS_K || bug == PLANTED_KEEPS_Q_AND_K || bug == PLANTED_KEEPS_P)
+        keep(&call, ATTN_K, problem->batch * problem->kv_heads * problem->kv_len * dim,
+             sizeof(uint16_t));
+    if (bug == PLANTED_KEEPS_PAGES)
+        keep(&call, ATTN_KV_PAGE_INDICES, problem->page_entries, sizeof(int32_t));
+    return call;
+}
+
 const char *planted_launch(enum planted bug, const struct attn_problem *problem,
-                           const struct attn_call *call, int64_t calls) {
+                           const struct attn_call *given, int64_t calls) {
+    const struct attn_call own = kept_call(bug, problem, given), *call = &own;
     const int64_t rows = problem->batch * problem->q_heads * problem->q_len;
     uint16_t *out = call->tensors[ATTN_OUT].data;
     float *lse = call->tensors[ATTN_LSE].data;

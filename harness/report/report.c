@@ -412,6 +412,30 @@ static void print_warnings(FILE *to, const struct view *view) {
     }
 }
 
+/* The places of "; not NAME (WHY)" in a row's checks. */
+static void print_left_out(FILE *to, const struct view *view) {
+    static const char *const names[] = {"values", "signs", "keys", "pages", "batch", "none"};
+    bool any = false;
+    for (size_t n = 0; n < sizeof names / sizeof names[0]; n++) {
+        char sought[16], why[64] = "";
+        int64_t count = 0;
+        snprintf(sought, sizeof sought, "%s (", names[n]);
+        for (int64_t at = 0; at < view->count; at++) {
+            const char *found = strstr(view->shown[at].row->checks, sought);
+            if (found == NULL) continue;
+            found += strlen(sought);
+            if (count++ == 0) snprintf(why, sizeof why, "%.*s", (int)strcspn(found, ")"), found);
+            if (strncmp(found, why, strlen(why)) != 0 && strstr(why, ", ...") == NULL)
+                strncat(why, ", ...", sizeof why - strlen(why) - 1);
+        }
+        if (count == 0) continue;
+        if (!any) fputs("\n## Not shown to be read anew\n\n", to);
+        any = true;
+        print_markdown(to, "- %s: %lld rows (%s)\n", n == 5 ? "any input" : names[n],
+                       (long long)count, why);
+    }
+}
+
 static void print_refusals(FILE *to, const struct shown *shown, int64_t count) {
     for (int64_t n = 0; n < count; n++) {
         const struct row *row = shown[n].row;
@@ -493,6 +517,7 @@ bool report_markdown(FILE *to, const struct run *run, const struct report_option
     if (ok) {
         print_failures(to, &view);
         print_warnings(to, &view);
+        print_left_out(to, &view);
         const char *variant = "";
         for (int64_t begin = 0, end; begin < view.count; begin = end) {
             const struct row *row = view.shown[begin].row;

@@ -87,6 +87,25 @@ Test(report, shows_what_the_original_scripts_print) {
     free(text);
 }
 
+Test(report, says_what_was_not_shown_and_why) {
+    struct row rows[] = {row_of("prefill_flash_r1", "prefill", 1),
+                         row_of("prefill_flash_r1", "prefill", 1),
+                         row_of("decode_flash_r1", "decode", 1)};
+    strcpy(rows[1].fixture_digest, "d2");
+    strcpy(rows[0].checks, "values signs fresh; not keys (causal); not batch (one sequence)");
+    strcpy(rows[1].checks, "values signs; not keys (no two keys); not batch (one sequence)");
+    strcpy(rows[2].checks, "values signs keys batch");
+    const struct run run = {.rows = rows, .count = 3};
+    char *text = markdown(&run);
+    CONTAINS(text, "## Not shown to be read anew\n\n- keys: 2 rows (causal, ...)\n"
+                   "- batch: 2 rows (one sequence)\n");
+    free(text);
+    const struct run complete = {.rows = rows + 2, .count = 1};
+    text = markdown(&complete);
+    cr_assert(strstr(text, "read anew") == NULL);
+    free(text);
+}
+
 Test(report, the_baseline_is_of_the_same_problem_and_device_and_the_latest_revision) {
     struct row rows[] = {
         row_of("decode_naive_r1", "decode", 800), row_of("decode_naive_r2", "decode", 400),

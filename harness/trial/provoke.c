@@ -1,6 +1,6 @@
 /* Provoking a kernel that runs: launches that must not come out otherwise. Again and again, with
  * other numbers in scratch, which nothing has written, and with another poison in what must not be
- * read; and launches that must not come out the same.
+ * read. (Whether inputs are read anew is renew.c's.)
  *
  * A difference has its cause looked for before a kernel is accused: what changed since the first
  * launch is put back, one thing at a time. */
@@ -12,9 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
-
-/* Fixtures that the check for stale results is run on. */
-enum { STALE_BYTES_MAX = 64 << 20 };
 
 /* What launches find in scratch, by turns, the first of them NaN; 1 next, since a part that is
  * merged though nobody wrote it shows best by it. */
@@ -118,37 +115,6 @@ static bool repeat(struct trial *trial) {
     return true;
 }
 
-/* Turns the sign of every value, those hidden too: exact, its own inverse, and an output that does
- * not change with it was not computed from it. */
-static void negate_values(struct fixture *fixture) {
-    const bool paged = fixture->tensors[ATTN_KV_CACHE].data != NULL;
-    const struct attn_tensor *tensor = &fixture->tensors[paged ? ATTN_KV_CACHE : ATTN_V];
-    const bool wide = tensor->dtype == ATTN_F32;
-    const int64_t elements = tensor_bytes(tensor) / (wide ? 4 : 2);
-    const int64_t half = paged ? tensor->stride[1] : elements; /* keys, values, keys, values, ... */
-    for (int64_t at = paged ? half : 0; at < elements; at += 2 * half) {
-        if (wide) {
-            uint32_t *bits = (uint32_t *)tensor->data + at;
-            for (int64_t n = 0; n < half; n++) bits[n] ^= 0x80000000u;
-        } else {
-            uint16_t *bits = (uint16_t *)tensor->data + at;
-            for (int64_t n = 0; n < half; n++) bits[n] ^= 0x8000u;
-        }
-    }
-}
-
-/* Prepares anew: a kernel may do so with the values. Finishes too: what a device still has of the
- * inputs is not what the fixture holds afterwards. */
-static bool look_for_stale(struct trial *trial) {
-    if (trial->fixture->memory_bytes > STALE_BYTES_MAX || !affordable(trial, 0.75)) return true;
-    if (!trial_finish(trial)) return false;
-    negate_values(trial->fixture);
-    const bool ran = trial_prepare(trial) && trial_launch(trial, false) && trial_finish(trial);
-    negate_values(trial->fixture);
-    if (ran && outputs_row_kept(&trial->outputs, trial->first, &trial->view)) trial->stale = true;
-    return ran;
-}
-
 void trial_look_at_inputs(struct trial *trial, enum poison poison, uint64_t digest) {
     char where[64];
     if (poison != POISON_NONE && !fixture_guards_intact(trial->fixture, poison, where))
@@ -171,7 +137,10 @@ static bool launch_first(struct trial *trial, enum poison poison) {
     (void)poison;
     if (!launch_with(trial, NAN)) return false;
     outputs_copy(&trial->outputs, trial->first);
-    return trial->options->sanitizer != NULL || (repeat(trial) && look_for_stale(trial));
+    if (trial->options->sanitizer != NULL) return trial_renew(trial, "sanitizer");
+    if (!repeat(trial)) return false;
+    const bool emulated = trial->plugin->kernel.device == ATTN_ASCEND_TWIN;
+    return trial_renew(trial, emulated && !affordable(trial, 0.75) ? "emulated, too slow" : NULL);
 }
 
 /* Another poison, and another filling of scratch. */

@@ -230,6 +230,49 @@ Test(trial, repeats_that_are_asked_for_are_all_made) {
     fixture_free(&fixture);
 }
 
+/* Whatever a kernel keeps of its first call, and whatever the size: every input is another in a
+ * later one. The row says which could be changed. */
+Test(trial, what_is_kept_of_an_earlier_call_is_found) {
+    static const struct {
+        const char *folder, *kernel, *line, *status, *reason, *checks;
+    } expected[] = {
+        {"planted", "decode_previous_call_r1", "f16-b1-hq8-hkv8-q1-kv33000-d64-normal-seed1",
+         "FAIL_NONDET", "previous call's output", "not batch (one sequence)"},
+        {"planted", "decode_keeps_k_r1", small, "FAIL_NONDET", "q and k negated", "batch"},
+        {"planted", "decode_keeps_q_and_k_r1", "f16-b1-hq2-hkv2-kv100-d64-normal-seed1",
+         "FAIL_NONDET", "keys in another order", "values signs keys; not batch"},
+        {"planted", "prefill_keeps_p_r1", "f16-b1-hq2-hkv1-q64-kv100-d64-causal-normal-seed1",
+         "FAIL_NONDET", "with q negated", "fresh; not keys (causal)"},
+        {"planted", "decode_paged_keeps_pages_r1",
+         "f16-b2-hq4-hkv2-q1-kv1000-d64-page64-lens1000,190-normal-seed1", "FAIL_NONDET",
+         "pages at other places", "pages batch"},
+        {"kernels", "decode_flash_r1", small, "PASS", "", "values signs keys batch"},
+        {"kernels", "prefill_varlen_flash_r1", "f32-b3-hq2-q80-kv80-d64-causal-lens80,0,33-seed1",
+         "PASS", "", "values signs batch fresh; not keys (causal)"},
+        {"kernels", "decode_paged_flash_r1",
+         "f16-b4-hq4-hkv2-kv500-d64-page16-pagesshared-lens500,480,0,37-seed1", "PASS", "",
+         "values signs keys pages batch"},
+        {"kernels", "sparse_decode_paged_bymask_r1",
+         "bf16-b2-hq4-hkv2-kv300-d64-page16-keep40-lens300,100-seed1", "PASS", "",
+         "values signs keys pages batch"},
+        {"kernels", "sparse_decode_flash_r1", "f16-b2-hq4-hkv2-kv300-d64-keep40-seed1", "PASS", "",
+         "values signs keys batch"},
+        {"kernels", "magicpig_decode_paged_flash_r1",
+         "f16-b2-hq4-hkv2-kv300-d64-page16-keep40-magicpig-lens300,100-seed1", "PASS", "",
+         "values signs keys pages batch"},
+    };
+    for (size_t n = 0; n < sizeof expected / sizeof expected[0]; n++) {
+        struct fixture fixture = obtain(expected[n].line);
+        const struct trial_options options = checks();
+        const struct row row = run(expected[n].folder, expected[n].kernel, &fixture, &options);
+        cr_assert(!strcmp(row.status, expected[n].status), "%s: %s, %s", row.kernel, row.status,
+                  row.reason);
+        cr_assert(strstr(row.reason, expected[n].reason) != NULL, "%s: %s", row.kernel, row.reason);
+        cr_assert(strstr(row.checks, expected[n].checks) != NULL, "%s: %s", row.kernel, row.checks);
+        fixture_free(&fixture);
+    }
+}
+
 /* Rarely and late: what a launch leaves is compared when it is timed too. */
 Test(trial, what_timed_launches_leave_is_compared) {
     static const char *const wrong[] = {"decode_rarely_wrong_r1", "decode_lately_wrong_r1"};

@@ -226,11 +226,14 @@ static void judge_row(struct trial *trial) {
     if (trial->verdict.status == STATUS_PASS && trial->later.status != STATUS_PASS)
         trial_end(trial, trial->later.status, "right at first, and in a later launch: %.200s",
                   trial->later.reason);
-    if (trial->stale &&
-        (trial->verdict.status == STATUS_PASS || trial->verdict.status > STATUS_FAIL_NONDET)) {
+    const bool open =
+        trial->verdict.status == STATUS_PASS || trial->verdict.status > STATUS_FAIL_NONDET;
+    if (open && trial->stale) {
         trial_end(trial, STATUS_FAIL_NONDET,
-                  "returned the previous call's output: V changed its sign, "
-                  "out did not");
+                  "returned the previous call's output: V changed its sign, out did not");
+    } else if (open && trial->kept[0] != '\0') {
+        trial_end(trial, STATUS_FAIL_NONDET,
+                  "does not read its inputs anew: wrong in a later call, with %s", trial->kept);
     }
     const unsigned char *lse = trial->first, *out = lse + trial->outputs.lse_bytes;
     const struct samples_output judged = {

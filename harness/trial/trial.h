@@ -3,8 +3,8 @@
  * 1. output filled with the unwritten NaN, guards set, inputs digested; everything that must not be
  *    read holds NaN; launch; out is what is judged
  * 2. repeats (10 launches in all, fewer when one takes long), each with another number in scratch:
- *    bit-identical, or FAIL_UNINITIALISED where scratch makes the difference, else FAIL_NONDET; and
- *    one launch with V negated, which must not return what the call before it did
+ *    bit-identical, or FAIL_UNINITIALISED where scratch makes the difference, else FAIL_NONDET;;
+ * and one or two launches with inputs changed, which must be right for them (renew.c)
  * 3. the same with 6e4 and with +Inf in what must not be read: bit-identical, or FAIL_OOB_READ
  *    where two launches agree and the first poison brings the first output back
  * 4. guards after every launch, input digests after each of these phases: FAIL_OOB_WRITE,

@@ -24,7 +24,8 @@ struct trial {
     bool writes_lse, nondeterministic;
     struct promise promise;
     struct observation seen;
-    bool stale;
+    bool stale;     /* returned what it had returned before V changed its sign */
+    char kept[128]; /* which inputs are not read anew, in words; "": all are */
     int64_t scratch_bytes;
     double filling;       /* what the next launch finds in every float of its scratch */
     bool suspected;       /* of reading what it must not: no other reason was found */
@@ -61,6 +62,9 @@ struct verdict trial_judge_now(const struct trial *trial, struct deviation *devi
 
 /* provoke.c: the first half. Sets `first`, and in `seen` what speaks against the kernel. */
 bool trial_provoke(struct trial *trial);
+/* renew.c: launches with changed inputs, and what they say in `stale` and `kept`; afterwards
+ * nothing is prepared. `left_out`: why it is not done, NULL: it is. Fills row->checks. */
+bool trial_renew(struct trial *trial, const char *left_out);
 uint64_t trial_digest_inputs(const struct fixture *fixture);
 void trial_look_at_inputs(struct trial *trial, enum poison poison, uint64_t digest);
 

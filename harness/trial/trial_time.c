@@ -24,7 +24,7 @@ static const double unstable_spread = 0.5, replay_factor = 1.5, replay_us = 10;
 
 /* So many warm launches are timed at least, where the cap on timing has room for them: one of a
  * hundred that is wrong is among them, or among those that checked it. */
-static const double watched_samples = 100;
+enum { WATCHED_SAMPLES = 100 };
 
 static double read_real(const json_t *value) {
     return json_is_number(value) ? json_number_value(value) : NAN;
@@ -72,15 +72,16 @@ static void read_samples(struct trial *trial, bool cold, const json_t *reply) {
 }
 
 /* What every sample should leave, and is compared with in the worker. */
-static json_t *watch_for(struct trial *trial) {
+static json_t *watch_for(struct trial *trial, bool cold) {
     const struct attn_problem *problem = trial->view.problem;
     json_t *q_lens = json_array();
     for (int64_t b = 0; b < problem->batch; b++)
         json_array_append_new(q_lens, json_integer(rules_q_len(&trial->view, b)));
     outputs_put(&trial->outputs, trial->first);
-    return json_pack("{s:o, s:b, s:I, s:I}", "q_lens", q_lens, "lse", trial->writes_lse,
+    return json_pack("{s:o, s:b, s:I, s:I, s:i}", "q_lens", q_lens, "lse", trial->writes_lse,
                      "unwritten", (json_int_t)outputs_unwritten((enum attn_dtype)problem->dtype),
-                     "unwritten_lse", (json_int_t)outputs_unwritten(ATTN_F32));
+                     "unwritten_lse", (json_int_t)outputs_unwritten(ATTN_F32), "samples_min",
+                     cold ? 0 : WATCHED_SAMPLES);
 }
 
 /* Samples that left another output than was judged: the furthest is at hand. Another output of a
@@ -109,16 +110,12 @@ static bool sample(struct trial *trial, bool cold) {
     const double launch_ms = trial->launches_us[trial->launches - 1] * 1e-3;
     if (plan.total_ms_max < (double)plan.samples_min * launch_ms)
         plan.total_ms_max = (double)plan.samples_min * launch_ms;
-    if (!cold) {
-        const double fit = fmin(watched_samples, plan.total_ms_max / fmax(launch_ms, 1e-3));
-        if ((double)plan.samples_min < fit) plan.samples_min = (int64_t)fit;
-    }
     json_t *reply,
         *request = json_pack("{s:s, s:b, s:f, s:I, s:I, s:f, s:f, s:o}", "op", "time", "cold", cold,
                              "touched_bytes", trial->read_bytes, "samples_min",
                              (json_int_t)plan.samples_min, "samples_max",
                              (json_int_t)plan.samples_max, "total_ms_max", plan.total_ms_max,
-                             "ci_target", plan.ci_target, "watch", watch_for(trial));
+                             "ci_target", plan.ci_target, "watch", watch_for(trial, cold));
     const double seconds = 2 * trial->options->watchdog_seconds + plan.total_ms_max * 2e-3;
     if (!trial_ask(trial, request, seconds, &reply)) return false;
     read_samples(trial, cold, reply);

@@ -60,6 +60,7 @@ static const struct argp argp = {
  * the last. */
 #define DECODE "f16-b2-hq8-hkv2-q1-kv4096-d64-normal-seed1"
 #define DECODE_SHORT "f16-b2-hq8-hkv2-q1-kv256-d64-normal-seed1"
+#define DECODE_LARGE "f16-b1-hq8-hkv8-q1-kv33000-d64-normal-seed1"
 #define DECODE_BF16 "bf16-b2-hq8-hkv2-q1-kv4096-d64-normal-seed1"
 #define PREFILL "f16-b1-hq2-hkv1-q64-kv4096-d64-causal-normal-seed1"
 #define PREFILL_BF16 "bf16-b1-hq2-hkv1-q64-kv4096-d64-causal-normal-seed1"
@@ -123,6 +124,11 @@ static const struct expectation {
     {"decode_out_overrun_r1", DECODE, STATUS_FAIL_OOB_WRITE, "out", BOTH, 0},
     {"decode_input_changed_r1", DECODE, STATUS_FAIL_INPUT_CHANGED, "", BOTH, 0},
     {"decode_previous_call_r1", DECODE, STATUS_FAIL_NONDET, "previous call", BOTH, 0},
+    {"decode_previous_call_r1", DECODE_LARGE, STATUS_FAIL_NONDET, "previous call", BOTH, 0},
+    {"decode_keeps_k_r1", DECODE, STATUS_FAIL_NONDET, "q and k negated", CPU, 0},
+    {"decode_keeps_q_and_k_r1", DECODE, STATUS_FAIL_NONDET, "keys in another order", CPU, 0},
+    {"prefill_keeps_p_r1", PREFILL, STATUS_FAIL_NONDET, "q negated", CPU, 0},
+    {"decode_paged_keeps_pages_r1", PAGED, STATUS_FAIL_NONDET, "pages at other places", CPU, 0},
     {"decode_runs_differ_r1", DECODE, STATUS_FAIL_NONDET, "differed", BOTH, 0},
     {"decode_rarely_wrong_r1", DECODE_SHORT, STATUS_FAIL_NONDET, "timed", CPU, TIMED},
     {"decode_lately_wrong_r1", DECODE_SHORT, STATUS_FAIL_NONDET, "timed", CPU, TIMED},

@@ -191,13 +191,20 @@ const char *sampling_take(struct sampling *sampling, const struct subject *subje
                                        : "clock");
     const double start = clock_s();
     if (reason != NULL) return reason;
+    bool enough = false;
+    double total_ms;
     do {
         if (sampling->watch != NULL) watch_fill(sampling->watch, clock_s() - start);
         reason = take_one(sampling, subject);
         if (sampling->watch != NULL && reason == NULL) watch_look(sampling->watch, sampling->n + 1);
-    } while (++sampling->n && reason == NULL &&
-             !timing_enough(sampling->us, sampling->n, (clock_s() - start) * 1e3, &sampling->plan,
-                            sampling->stop));
+        sampling->n++;
+        total_ms = (clock_s() - start) * 1e3;
+        if (!enough)
+            enough =
+                timing_enough(sampling->us, sampling->n, total_ms, &sampling->plan, sampling->stop);
+    } while (reason == NULL && (!enough || (sampling->n < sampling->watched_min &&
+                                            sampling->n < sampling->plan.samples_max &&
+                                            total_ms < sampling->plan.total_ms_max)));
     return reason;
 }
 

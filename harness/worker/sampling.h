@@ -38,7 +38,9 @@ struct sampling {
     struct timing_plan plan;
     bool cold;
     double touched_bytes; /* that one launch must read at least; 0: not known */
-    struct watch *watch;  /* begun; NULL: what samples leave is not looked at */
+    int64_t watched_min; /* so many samples are taken, if the cap allows, also when fewer are enough
+                            to know the time */
+    struct watch *watch; /* begun; NULL: what samples leave is not looked at */
     /* found; the caller frees the arrays */
     double *us, *clock_mhz; /* of each sample; clock_mhz NaN: not known */
     int64_t n, launches, copies;

@@ -473,6 +473,8 @@ static json_t *do_time(struct worker *worker, const json_t *request) {
     int64_t *q_lens = calloc((size_t)worker->problem.batch + 1, sizeof *q_lens);
     if (q_lens != NULL && begin_watch(worker, &watch, q_lens, json_object_get(request, "watch")))
         sampling.watch = &watch;
+    sampling.watched_min =
+        json_integer_value(json_object_get(json_object_get(request, "watch"), "samples_min"));
     const char *reason = sampling_take(&sampling, &subject);
     json_t *reply = NULL;
     if (reason == NULL) {

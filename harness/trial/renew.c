@@ -1,0 +1,372 @@
+/* Are inputs read anew? Between two calls inputs change in ways whose right answer is known: V
+ * negated; q and k negated together, which leaves every logit its bits; keys in another order, with
+ * their values, and lists that name them; pages elsewhere, with the tables that name them;
+ * sequences in another order, with all that is theirs. Each is its own inverse, and so is what it
+ * does to the output. They are made all at once, in one launch that costs what a launch costs: a
+ * kernel that has kept anything computes with parts of two calls. Only when that is wrong are they
+ * made one at a time, to say which it is. Where queries see keys by their place, P could be kept
+ * and all of that pass for one sequence: there q is negated alone, and rows are checked by the
+ * definition. */
+#include "trial_inside.h"
+#include "../../oracle/oracle.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static size_t width_of(const struct attn_tensor *tensor) {
+    return tensor->dtype == ATTN_U8                                  ? 1
+           : tensor->dtype == ATTN_F16 || tensor->dtype == ATTN_BF16 ? 2
+                                                                     : 4;
+}
+
+static void swap(unsigned char *a, unsigned char *b, size_t bytes) {
+    unsigned char block[4096];
+    for (size_t at = 0; at < bytes && a != b; at += sizeof block) {
+        const size_t part = bytes - at < sizeof block ? bytes - at : sizeof block;
+        memcpy(block, a + at, part);
+        memcpy(a + at, b + at, part);
+        memcpy(b + at, block, part);
+    }
+}
+
+/* `count` blocks of `bytes` each, the last first. */
+static void reverse(unsigned char *at, int64_t count, size_t bytes) {
+    for (int64_t n = 0; n < count / 2; n++)
+        swap(at + (size_t)n * bytes, at + (size_t)(count - 1 - n) * bytes, bytes);
+}
+
+/* Elements from, from + 1, ..., of each `step`, `count` of them. */
+static void negate(const struct attn_tensor *tensor, int64_t from, int64_t count, int64_t step) {
+    const int64_t elements = tensor_bytes(tensor) / (int64_t)width_of(tensor);
+    for (int64_t at = from; at < elements; at += step) {
+        if (tensor->dtype == ATTN_F32) {
+            uint32_t *bits = (uint32_t *)tensor->data + at;
+            for (int64_t n = 0; n < count; n++) bits[n] ^= 0x80000000u;
+        } else {
+            uint16_t *bits = (uint16_t *)tensor->data + at;
+            for (int64_t n = 0; n < count; n++) bits[n] ^= 0x8000u;
+        }
+    }
+}
+
+/* All keys, or all values, those hidden too. */
+static void negate_half(struct fixture *fixture, bool values) {
+    const struct attn_tensor *cache = &fixture->tensors[ATTN_KV_CACHE];
+    const struct attn_tensor *dense = &fixture->tensors[values ? ATTN_V : ATTN_K];
+    const int64_t half = cache->stride[1]; /* keys, values, keys, values, ... */
+    if (cache->data != NULL) {
+        negate(cache, values ? half : 0, half, 2 * half);
+    } else {
+        const int64_t all = tensor_bytes(dense) / (int64_t)width_of(dense);
+        negate(dense, 0, all, all > 0 ? all : 1);
+    }
+}
+
+static void negate_q(struct fixture *fixture) {
+    const struct attn_tensor *q = &fixture->tensors[ATTN_Q];
+    const int64_t all = tensor_bytes(q) / (int64_t)width_of(q);
+    negate(q, 0, all, all > 0 ? all : 1);
+}
+
+static void change_values(struct fixture *fixture) {
+    negate_half(fixture, true);
+}
+
+static void change_signs(struct fixture *fixture) {
+    negate_q(fixture);
+    negate_half(fixture, false);
+}
+
+/* Tokens that change places: 0 .. count - 1, in blocks of so many, the last block first. */
+struct moved {
+    int64_t blocks, block;
+};
+
+static struct moved moved_of(const struct rule_view *view, int64_t b) {
+    const int64_t page = view->problem->page_size, keys = rules_kv_len(view, b);
+    return page > 0 ? (struct moved){keys / page, page} : (struct moved){keys, 1};
+}
+
+static int64_t moved_to(struct moved moved, int64_t t) {
+    const int64_t block = t / moved.block;
+    return block < moved.blocks ? (moved.blocks - 1 - block) * moved.block + t % moved.block : t;
+}
+
+static void move_list(const struct rule_view *view, int64_t b, struct moved moved) {
+    const struct attn_problem *problem = view->problem;
+    const int32_t *nnz = view->tensors[ATTN_SPARSE_NNZ].data;
+    int32_t *lists = view->tensors[ATTN_SPARSE_IND].data;
+    unsigned char *masks = view->tensors[ATTN_SPARSE_MASK].data;
+    for (int64_t row = b * problem->q_heads; row < (b + 1) * problem->q_heads; row++) {
+        int32_t *list = lists + row * problem->kept_max;
+        for (int32_t n = 0; n < nnz[row]; n++) list[n] = (int32_t)moved_to(moved, list[n]);
+        reverse((unsigned char *)list, nnz[row], sizeof *list);
+        if (masks != NULL && moved.block == 1)
+            reverse(masks + row * problem->kv_len, moved.blocks, 1);
+        for (int64_t n = 0; masks != NULL && moved.block > 1 && n < moved.blocks / 2; n++)
+            swap(masks + row * problem->kv_len + n * moved.block,
+                 masks + row * problem->kv_len + (moved.blocks - 1 - n) * moved.block,
+                 (size_t)moved.block);
+    }
+}
+
+static void change_keys(struct fixture *fixture) {
+    const struct rule_view view = fixture_view(fixture);
+    const struct attn_problem *problem = view.problem;
+    const size_t row_bytes = (size_t)problem->head_dim * width_of(&fixture->tensors[ATTN_Q]);
+    for (int64_t b = 0; b < problem->batch; b++) {
+        const struct moved moved = moved_of(&view, b);
+        if (problem->traits & ATTN_PAGE) {
+            int32_t *pages = (int32_t *)fixture->tensors[ATTN_KV_PAGE_INDICES].data +
+                             ((const int32_t *)fixture->tensors[ATTN_KV_PAGE_INDPTR].data)[b];
+            reverse((unsigned char *)pages, moved.blocks, sizeof *pages);
+        } else {
+            for (int64_t g = b * problem->kv_heads; g < (b + 1) * problem->kv_heads; g++) {
+                const size_t at = (size_t)(g * problem->kv_len) * row_bytes;
+                reverse((unsigned char *)fixture->tensors[ATTN_K].data + at, moved.blocks,
+                        row_bytes);
+                reverse((unsigned char *)fixture->tensors[ATTN_V].data + at, moved.blocks,
+                        row_bytes);
+            }
+        }
+        if (problem->traits & ATTN_KEEP) move_list(&view, b, moved);
+    }
+}
+
+static void change_pages(struct fixture *fixture) {
+    const struct attn_problem *problem = &fixture->problem.attn;
+    const struct attn_tensor *cache = &fixture->tensors[ATTN_KV_CACHE];
+    int32_t *pages = fixture->tensors[ATTN_KV_PAGE_INDICES].data;
+    reverse(cache->data, problem->pages, (size_t)cache->stride[0] * width_of(cache));
+    const int32_t used =
+        ((const int32_t *)fixture->tensors[ATTN_KV_PAGE_INDPTR].data)[problem->batch];
+    for (int32_t n = 0; n < used; n++) pages[n] = (int32_t)problem->pages - 1 - pages[n];
+}
+
+/* Segments of a list of pages, the last first: all of it reversed, then each. */
+static void reverse_tables(struct fixture *fixture) {
+    const int64_t batch = fixture->problem.attn.batch;
+    int32_t *first = fixture->tensors[ATTN_KV_PAGE_INDPTR].data;
+    int32_t *pages = fixture->tensors[ATTN_KV_PAGE_INDICES].data;
+    const int32_t used = first[batch];
+    reverse((unsigned char *)pages, used, sizeof *pages);
+    reverse((unsigned char *)first, batch + 1, sizeof *first);
+    for (int64_t b = 0; b <= batch; b++) first[b] = used - first[b];
+    for (int64_t b = 0; b < batch; b++)
+        reverse((unsigned char *)(pages + first[b]), first[b + 1] - first[b], sizeof *pages);
+}
+
+static void change_batch(struct fixture *fixture) {
+    static const enum attn_slot slots[] = {
+        ATTN_Q,          ATTN_K,          ATTN_V,           ATTN_SEQ_LENS, ATTN_KV_LAST_PAGE_LEN,
+        ATTN_SPARSE_IND, ATTN_SPARSE_NNZ, ATTN_SPARSE_MASK, ATTN_LSH_K,    ATTN_LSH_L};
+    const int64_t batch = fixture->problem.attn.batch;
+    for (size_t n = 0; n < sizeof slots / sizeof slots[0]; n++) {
+        const struct attn_tensor *tensor = &fixture->tensors[slots[n]];
+        if (tensor->data != NULL)
+            reverse(tensor->data, batch, (size_t)(tensor_bytes(tensor) / batch));
+    }
+    if (fixture->tensors[ATTN_KV_PAGE_INDPTR].data != NULL) reverse_tables(fixture);
+}
+
+/* +0 and -0 are equal. */
+static void change_out_signs(struct trial *trial) {
+    unsigned char *out = trial->outputs.memory + trial->outputs.out_at;
+    if (trial->view.problem->dtype == ATTN_F32) {
+        uint32_t *bits = (uint32_t *)(void *)out;
+        for (size_t n = 0; n < trial->outputs.out_bytes / 4; n++)
+            if (bits[n] << 1 != 0) bits[n] ^= 0x80000000u;
+    } else {
+        uint16_t *bits = (uint16_t *)(void *)out;
+        for (size_t n = 0; n < trial->outputs.out_bytes / 2; n++)
+            if ((uint16_t)(bits[n] << 1) != 0) bits[n] ^= 0x8000u;
+    }
+}
+
+static void change_out_batch(struct trial *trial) {
+    const struct outputs *outputs = &trial->outputs;
+    const int64_t batch = trial->view.problem->batch;
+    reverse(outputs->memory + outputs->out_at, batch, outputs->out_bytes / (size_t)batch);
+    reverse(outputs->memory + outputs->lse_at, batch, outputs->lse_bytes / (size_t)batch);
+}
+
+static const char *no_keys(const struct rule_view *view) {
+    const struct attn_problem *problem = view->problem;
+    if (problem->traits & ATTN_CAUSAL && problem->q_len > 1) return "causal";
+    for (int64_t b = 0; b < problem->batch; b++) {
+        if (moved_of(view, b).blocks > 1) return NULL;
+    }
+    return problem->page_size > 0 ? "no two full pages" : "no two keys";
+}
+
+static const char *no_pages(const struct rule_view *view) {
+    return !(view->problem->traits & ATTN_PAGE) ? "" : view->problem->pages < 2 ? "one page" : NULL;
+}
+
+static const char *no_batch(const struct rule_view *view) {
+    return view->problem->batch < 2 ? "one sequence" : NULL;
+}
+
+static const struct change {
+    const char *name, *meaning;
+    /* Why it cannot be made; "": there is no such thing in the problem; NULL: it can. */
+    const char *(*forbidden)(const struct rule_view *view);
+    void (*make)(struct fixture *fixture); /* made twice it is undone */
+    void (*undo_out)(struct trial *trial);
+} changes[] = {
+    {"values", "V negated", NULL, change_values, change_out_signs},
+    {"signs", "q and k negated", NULL, change_signs, NULL},
+    {"keys", "keys in another order", no_keys, change_keys, NULL},
+    {"pages", "pages at other places", no_pages, change_pages, NULL},
+    {"batch", "sequences in another order", no_batch, change_batch, change_out_batch},
+};
+enum { CHANGES = sizeof changes / sizeof changes[0], ALL = (1 << CHANGES) - 1, VALUES = 1 };
+
+static bool is_in(const struct trial *trial, int n, int set) {
+    return set & 1 << n &&
+           (changes[n].forbidden == NULL || changes[n].forbidden(&trial->view) == NULL);
+}
+
+/* Right, whatever the grade: another order of the keys is another rounding. */
+static bool is_right(const struct trial *trial) {
+    struct deviation deviation;
+    const struct observation nothing = {.grade_promised = trial->plugin->kernel.grade};
+    if (trial_same_as_first(trial)) return true;
+    const enum status now = trial_judge_now(trial, &deviation, &nothing).status;
+    if (now == STATUS_PASS || (now == STATUS_FAIL_ACCURACY && deviation.t_max <= 1)) return true;
+    return trial_judge_first(trial, &deviation, &nothing).status != STATUS_PASS;
+}
+
+/* One launch with inputs changed; *right: what it left is, in the order of the first. Prepares
+ * anew: a kernel may do so with its inputs. Finishes too: what a device still has of them is not
+ * what the fixture holds afterwards. */
+static bool launch_changed(struct trial *trial, int set, bool *right) {
+    for (int n = 0; n < CHANGES; n++) {
+        if (is_in(trial, n, set)) changes[n].make(trial->fixture);
+    }
+    const uint64_t digest = trial_digest_inputs(trial->fixture);
+    const bool ran = trial_prepare(trial) && trial_launch(trial, false) && trial_finish(trial);
+    /* Tables that a kernel wrote to are not followed; the inputs are drawn anew. */
+    if (trial_digest_inputs(trial->fixture) != digest) {
+        trial->seen.input_changed = *right = true;
+        return ran;
+    }
+    for (int n = CHANGES - 1; n >= 0; n--) {
+        if (!is_in(trial, n, set)) continue;
+        changes[n].make(trial->fixture);
+        if (ran && changes[n].undo_out != NULL) changes[n].undo_out(trial);
+    }
+    *right = ran && is_right(trial);
+    if (ran && set == VALUES && !*right) {
+        change_out_signs(trial);
+        trial->stale = outputs_row_kept(&trial->outputs, trial->first, &trial->view);
+    }
+    return ran;
+}
+
+/* Which it is; of a kernel that is wrong again with nothing changed it is none. */
+static bool name_changes(struct trial *trial) {
+    char *text = trial->kept;
+    const size_t room = sizeof trial->kept;
+    bool right;
+    if (!launch_changed(trial, 0, &right)) return false;
+    if (trial->seen.input_changed) return true;
+    if (!right) {
+        trial->seen.repeat_differed = true;
+        return true;
+    }
+    size_t used = 0;
+    for (int n = 0; n < CHANGES && !trial->seen.input_changed; n++) {
+        if (!is_in(trial, n, ALL)) continue;
+        if (!launch_changed(trial, 1 << n, &right)) return false;
+        if (!right && used < room)
+            used += (size_t)snprintf(text + used, room - used, "%s%s", used > 0 ? "; " : "",
+                                     changes[n].meaning);
+    }
+    if (used == 0) snprintf(text, room, "all of them changed at once");
+    return true;
+}
+
+/* The output of one head, by the definition. */
+static bool head_is_right(const struct trial *trial, int64_t b, int64_t h) {
+    enum { ROWS = 4 };
+    const struct attn_problem *whole = trial->view.problem;
+    const struct attn_tensor *tensors = trial->view.tensors;
+    const int64_t g = h / (whole->q_heads / whole->kv_heads), at = b * whole->q_heads + h;
+    struct attn_problem problem = *whole;
+    struct attn_tensor own[ATTN_SLOT_ROOM];
+    problem.batch = problem.q_heads = problem.kv_heads = 1;
+    memcpy(own, tensors, sizeof own);
+    const int64_t row_bytes = whole->head_dim * (int64_t)width_of(&tensors[ATTN_Q]);
+    own[ATTN_Q].data = (char *)own[ATTN_Q].data + at * whole->q_len * row_bytes;
+    for (int slot = ATTN_K; slot <= ATTN_V; slot++)
+        own[slot].data =
+            (char *)own[slot].data + (b * whole->kv_heads + g) * whole->kv_len * row_bytes;
+    if (own[ATTN_SEQ_LENS].data != NULL)
+        own[ATTN_SEQ_LENS].data = (int32_t *)own[ATTN_SEQ_LENS].data + b;
+    const struct rule_view view = {&problem, own};
+    struct answer answer = {0};
+    struct deviation deviation;
+    struct fault fault = {0};
+    bool right = true; /* without memory for an answer nobody is accused */
+    if (definition_answer(&answer, &view, whole->q_len < ROWS ? 0 : ROWS, trial->threads, &fault)) {
+        const unsigned char *memory = trial->outputs.memory;
+        const unsigned char *lse = memory + trial->outputs.lse_at + at * whole->q_len * 4;
+        deviation_measure(&deviation, &view, &answer,
+                          memory + trial->outputs.out_at + at * whole->q_len * row_bytes,
+                          trial->writes_lse ? (const float *)(const void *)lse : NULL,
+                          &trial->promise, trial->threads);
+        right = deviation.t_max <= 1 && deviation.structure_count == 0 &&
+                deviation.unwritten_count == 0;
+    }
+    answer_free(&answer);
+    return right;
+}
+
+/* q negated alone: other logits, another P, and an answer that the first does not tell. */
+static bool launch_fresh(struct trial *trial) {
+    const struct attn_problem *problem = trial->view.problem;
+    negate_q(trial->fixture);
+    const bool ran = trial_prepare(trial) && trial_launch(trial, false) && trial_finish(trial);
+    const bool right = ran && head_is_right(trial, 0, 0) &&
+                       head_is_right(trial, problem->batch - 1, problem->q_heads - 1);
+    negate_q(trial->fixture);
+    if (!ran || right) return ran;
+    struct deviation deviation;
+    const struct observation nothing = {.grade_promised = trial->plugin->kernel.grade};
+    if (trial_judge_first(trial, &deviation, &nothing).status == STATUS_PASS)
+        snprintf(trial->kept, sizeof trial->kept, "q negated");
+    return true;
+}
+
+/* What the row says was looked at, and what was not. */
+static void note(struct trial *trial, const char *left_out, bool fresh) {
+    char *text = trial->row->checks;
+    const size_t room = sizeof trial->row->checks;
+    size_t used = 0;
+    for (int n = 0; n < CHANGES; n++) {
+        if (left_out == NULL && is_in(trial, n, ALL))
+            used += (size_t)snprintf(text + used, room - used, "%s%s", used > 0 ? " " : "",
+                                     changes[n].name);
+    }
+    if (fresh) used += (size_t)snprintf(text + used, room - used, " fresh");
+    if (left_out != NULL) used += (size_t)snprintf(text + used, room - used, "none (%s)", left_out);
+    for (int n = 0; left_out == NULL && n < CHANGES; n++) {
+        const char *why = changes[n].forbidden != NULL ? changes[n].forbidden(&trial->view) : NULL;
+        if (why != NULL && *why != '\0' && used < room)
+            used +=
+                (size_t)snprintf(text + used, room - used, "; not %s (%s)", changes[n].name, why);
+    }
+}
+
+bool trial_renew(struct trial *trial, const char *left_out) {
+    const struct attn_problem *problem = trial->view.problem;
+    const bool by_place = problem->traits & ATTN_CAUSAL && problem->q_len > 1;
+    bool right;
+    note(trial, left_out, left_out == NULL && by_place);
+    if (left_out != NULL) return true;
+    if (!trial_finish(trial) || !launch_changed(trial, ALL, &right)) return false;
+    if (!right) return name_changes(trial);
+    return trial->seen.input_changed || !by_place || launch_fresh(trial);
+}
