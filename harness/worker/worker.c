@@ -55,9 +55,9 @@
 #include "driver.h"
 #include "fence.h"
 #include "inbox.h"
-#include "probe_library.h"
 #include "protocol.h"
 #include "sampling.h"
+#include "survey.h"
 #include "watch.h"
 #include "../../kernels/ascend/estimate.h"
 #include "../../oracle/clock.h"
@@ -112,12 +112,6 @@ static struct subject subject_of(const struct worker *worker) {
 
 static json_t *answer(void) {
     return json_pack("{s:b}", "ok", 1);
-}
-
-static json_t *failed(const char *text) {
-    const bool memory = strcasestr(text, "out of memory") || strcasestr(text, "cannot allocate") ||
-                        strcasestr(text, "no memory");
-    return refusal_json(memory ? "oom" : "error", text);
 }
 
 /* Opens a library and copies what it exports; the copy is never longer than the library's own. It
@@ -340,7 +334,7 @@ static json_t *do_prepare(struct worker *worker, const json_t *request) {
     if (worker->kernel.prepare != NULL)
         reason = worker->kernel.prepare(&worker->problem, &worker->call);
     const double us = (clock_s() - start) * 1e6;
-    if (reason != NULL) return failed(reason);
+    if (reason != NULL) return failure_json(reason);
     worker->prepared = true;
     return json_pack("{s:b, s:f}", "ok", 1, "us", worker->kernel.prepare != NULL ? us : 0);
 }
@@ -397,7 +391,7 @@ static json_t *do_launch(struct worker *worker, const json_t *request) {
         json_is_true(json_object_get(request, "recorded"))
             ? sampling_repeat(&subject)
             : worker->device->launch(&worker->kernel, &worker->problem, &worker->call, &us);
-    if (reason != NULL) return failed(reason);
+    if (reason != NULL) return failure_json(reason);
     download(worker, true);
     json_t *reply =
         json_pack("{s:b, s:f, s:s}", "ok", 1, "us", us, "scratch", scratch_state(worker));
@@ -497,7 +491,7 @@ static json_t *do_time(struct worker *worker, const json_t *request) {
     free(q_lens);
     free(sampling.us);
     free(sampling.clock_mhz);
-    return reason != NULL ? failed(reason) : reply;
+    return reason != NULL ? failure_json(reason) : reply;
 }
 
 static void end_kernel(struct worker *worker) {
@@ -528,55 +522,17 @@ static json_t *do_unload(struct worker *worker, const json_t *request) {
     if (worker->scratch != NULL) device->release(worker->scratch);
     *worker = (struct worker){.inbox = worker->inbox,
                               .keepers = {worker->keepers[0], worker->keepers[1]}};
-    return reason != NULL ? failed(reason) : answer();
-}
-
-static const struct device *device_named(const json_t *request) {
-    const char *name = json_string_value(json_object_get(request, "device"));
-    for (const struct driver *driver = drivers; name != NULL && driver->meaning != NULL; driver++) {
-        if (!strcmp(name, device_name(driver->device))) return device_find(driver->device);
-    }
-    return NULL;
+    return reason != NULL ? failure_json(reason) : answer();
 }
 
 static json_t *do_devices(struct worker *worker, const json_t *request) {
     (void)worker;
-    const struct device *device = device_named(request);
-    json_t *list = json_array();
-    const int count = device != NULL && device->count != NULL ? device->count() : 0;
-    for (int index = 0; index < count; index++) {
-        json_t *json = json_pack("{s:s, s:i}", "device", device_name(device->kind), "index", index);
-        device->describe(index, json);
-        json_array_append_new(list, json);
-    }
-    return json_pack("{s:b, s:o}", "ok", 1, "devices", list);
+    return survey_devices(request);
 }
 
 static json_t *do_probe(struct worker *worker, const json_t *request) {
     (void)worker;
-    const struct device *device = device_named(request);
-    char room[PATH_MAX];
-    const char *path = path_from_json(json_object_get(request, "library"), room);
-    struct attn_call call = {
-        .device_index = (int32_t)json_integer_value(json_object_get(request, "device_index"))};
-    if (device == NULL || path == NULL) return refusal_json("error", "probe without a device");
-    const char *reason = device->open(&call);
-    if (reason != NULL) return refusal_json("refused", reason);
-    void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-    if (library == NULL) return refusal_json("refused", dlerror());
-    const char *(*probe)(void *stream, double seconds, struct probe_ceilings *ceilings);
-    *(void **)&probe = dlsym(library, "attest_probe");
-    if (probe == NULL) return refusal_json("error", "the library exports no attest_probe");
-    struct probe_ceilings found = {0};
-    reason = probe(call.stream, json_number_value(json_object_get(request, "seconds")), &found);
-    if (reason != NULL) return failed(reason);
-    return json_pack("{s:b, s:{s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f}}", "ok", 1,
-                     "ceilings", "copy_bytes_s", found.copy_bytes_s, "read_bytes_s",
-                     found.read_bytes_s, "gather_128_bytes_s", found.gather_bytes_s[0],
-                     "gather_256_bytes_s", found.gather_bytes_s[1], "gather_512_bytes_s",
-                     found.gather_bytes_s[2], "gather_1024_bytes_s", found.gather_bytes_s[3],
-                     "f16_flops", found.f16_flops, "bf16_flops", found.bf16_flops, "launch_us",
-                     found.launch_us, "graph_launch_us", found.graph_launch_us);
+    return survey_probe(request);
 }
 
 static const struct {
