@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/ptrace.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -46,6 +47,7 @@ enum odd {
     KILLS_PARENT, /* reaches for its parent: with SIGKILL, */
     STOPS_PARENT, /* with SIGSTOP, */
     TRACES_PARENT, /* with ptrace, */
+    READS_PARENT,  /* with process_vm_readv, */
     SIGNALS_ALL,   /* and for everybody, with a signal that does no harm */
 };
 
@@ -200,6 +202,12 @@ static const char *launch(const struct attn_problem *problem, const struct attn_
     case TRACES_PARENT:
         ptrace(PTRACE_ATTACH, getppid(), NULL, NULL);
         return NULL;
+    case READS_PARENT: {
+        char byte;
+        struct iovec here = {&byte, 1}, there = {&byte, 1};
+        if (process_vm_readv(getppid(), &here, 1, &there, 1, 0) < 0) return "there is no memory";
+        return NULL;
+    }
     case SIGNALS_ALL:
         kill(-1, SIGWINCH);
         return NULL;

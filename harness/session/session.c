@@ -3,6 +3,7 @@
 #include "rounds.h"
 #include "../record/number.h"
 #include "../report/row_set.h"
+#include "../trial/client.h"
 #include "../trial/devices.h"
 #include "../trial/machine.h"
 #include "../trial/probe.h"
@@ -378,6 +379,22 @@ static bool read_names(struct session *session, struct fault *fault) {
     return well && can_sanitize(options->sanitize, fault);
 }
 
+/* Files that are named may hold their answers. */
+static void hide_files(const struct session *session) {
+    const struct texts *files = &session->options.files;
+    for (int64_t n = 0; n < files->count; n++) client_hide(files->list[n]);
+}
+
+/* Samples hold what was expected. Not the folder: --out may be where kernels are. */
+static void hide_run(const struct session *session) {
+    static const char *const names[] = {"run.jsonl", "samples.h5", "samples", HANDS_NAME};
+    char path[PATH_MAX + 16];
+    for (size_t n = 0; n < sizeof names / sizeof names[0]; n++) {
+        snprintf(path, sizeof path, "%s/%s", session->writer.folder, names[n]);
+        client_hide(path);
+    }
+}
+
 static bool find_kernels(struct session *session, struct fault *fault) {
     const struct session_options *options = &session->options;
     struct plugin_list *kernels = &session->kernels;
@@ -395,8 +412,10 @@ static bool find_kernels(struct session *session, struct fault *fault) {
 }
 
 static bool gather(struct session *session, struct fault *fault) {
-    if (!read_names(session, fault) || !find_kernels(session, fault) ||
-        !check_names(&session->kernels, fault) || !read_files(session, fault))
+    if (!read_names(session, fault)) return false;
+    hide_files(session);
+    if (!find_kernels(session, fault) || !check_names(&session->kernels, fault) ||
+        !read_files(session, fault))
         return false;
     if (session->item_count == 0 && session->options.words.count > 0)
         return fault_set(fault, FAULT_NOTHING, "nothing to run: no problem is picked by %s%s%s",
@@ -541,9 +560,10 @@ int session_run(const struct session_options *options, int argc, char **argv) {
     struct session session = {
         .options = *options, .argc = argc, .argv = argv, .writer = {.file = -1}};
     machine_describe(&session.machine, argc, argv);
-    const bool well = gather(&session, &fault) && open_run(&session, &fault) &&
-                      rounds_run(&session, &exit_status, &fault) &&
-                      conclude(&session, &exit_status, &fault);
+    bool well = gather(&session, &fault) && open_run(&session, &fault);
+    if (well) hide_run(&session);
+    well = well && rounds_run(&session, &exit_status, &fault) &&
+           conclude(&session, &exit_status, &fault);
     if (!well) exit_status = fault_tell(&fault);
     plugin_list_tell_left_out(&session.kernels);
     plugin_list_free(&session.kernels);

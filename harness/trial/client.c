@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include "client.h"
 #include "strays.h"
+#include "../worker/hide.h"
 #include "../worker/protocol.h"
 #include "../../oracle/clock.h"
 
@@ -14,6 +15,7 @@
 #include <string.h>
 #include <sys/pidfd.h>
 #include <sys/prctl.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/wait.h>
@@ -24,6 +26,25 @@ enum { UNDER_MAX = 16, FIRST_FILE = 3, LINE_MAX_BYTES = 64 << 20, STARTS_MAX = 3
 enum { NO_PROGRAM = 127 }; /* as a shell says it */
 
 volatile pid_t client_running;
+static json_t *hidden; /* what workers do not reach; NULL: nothing */
+
+void client_hide(const char *path) {
+    if (hidden == NULL) hidden = json_array();
+    json_array_append_new(hidden, path_to_json(path));
+}
+
+bool client_hides(void) {
+    int status = 1;
+    const pid_t pid = fork();
+    if (pid == 0) _exit(hide(hidden, "") ? 0 : 1);
+    return pid > 0 && waitpid(pid, &status, 0) == pid && status == 0;
+}
+
+json_t *client_about(const char *op, const char *library) {
+    json_t *request = json_pack("{s:s, s:o}", "op", op, "library", path_to_json(library));
+    if (hidden != NULL) json_object_set(request, "hide", hidden);
+    return request;
+}
 
 extern char **environ;
 
@@ -187,7 +208,10 @@ static void reap(struct client *client) {
         snprintf(client->how, sizeof client->how, "SIG%s", sigabbrev_np(client->signal));
     } else {
         client->exit_status = WEXITSTATUS(status);
-        snprintf(client->how, sizeof client->how, "exit status %d", client->exit_status);
+        snprintf(client->how, sizeof client->how,
+                 client->exit_status == EXIT_ROBBED ? "its connection to attest was replaced,"
+                                                    : "exit status %d",
+                 client->exit_status);
     }
 }
 
@@ -209,7 +233,8 @@ static void died(struct client *client) {
     reap(client);
     if (by_itself) return;
     client->signal = 0;
-    snprintf(client->how, sizeof client->how, "an answer that is not the protocol's");
+    snprintf(client->how, sizeof client->how,
+             "an answer that is not the protocol's, as if a kernel wrote it,");
 }
 
 static void hung(struct client *client, double seconds) {
@@ -271,8 +296,28 @@ json_t *client_ask(struct client *client, json_t *request, double seconds) {
     return client_ask_with(client, request, NULL, 0, seconds);
 }
 
+/* Random, so that who has not read the request cannot answer it. */
+static void add_nonce(char nonce[NONCE_BYTES], json_t *request) {
+    unsigned char bytes[(NONCE_BYTES - 1) / 2] = {0};
+    if (getrandom(bytes, sizeof bytes, 0) < 0) bytes[0] = 1; /* no other would be better */
+    for (size_t n = 0; n < sizeof bytes; n++) snprintf(nonce + 2 * n, 3, "%02x", bytes[n]);
+    json_object_set_new(request, "nonce", json_string(nonce));
+}
+
+/* The worker's answer, and nothing beside it: the line, `bytes` long, is all that came. NULL: it is
+ * another's. */
+static json_t *read_answer(const struct client *client, size_t bytes, const char *nonce) {
+    json_t *reply = json_loadb(client->line, bytes, 0, NULL);
+    const char *repeated = json_string_value(json_object_get(reply, "nonce"));
+    if (repeated != NULL && !strcmp(repeated, nonce) && client->used == bytes + 1) return reply;
+    json_decref(reply);
+    return NULL;
+}
+
 json_t *client_ask_with(struct client *client, json_t *request, const int *files, int file_count,
                         double seconds) {
+    char nonce[NONCE_BYTES];
+    add_nonce(nonce, request);
     const bool sent = client->end == CLIENT_ALIVE && client->pid > 0 &&
                       send_line(client, request, files, file_count);
     json_decref(request);
@@ -289,11 +334,9 @@ json_t *client_ask_with(struct client *client, json_t *request, const int *files
                               : NULL;
         looked = client->used;
         if (end != NULL) {
-            json_t *reply = json_loadb(client->line, (size_t)(end - client->line), 0, NULL);
-            if (json_is_object(reply)) return reply;
-            json_decref(reply);
-            died(client);
-            return NULL;
+            json_t *reply = read_answer(client, (size_t)(end - client->line), nonce);
+            if (reply == NULL) died(client);
+            return reply;
         }
         const double left = deadline - clock_s();
         if (left <= 0) {

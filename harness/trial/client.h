@@ -27,6 +27,12 @@ struct client {
     pid_t before; /* client_running when this one was started */
 };
 
+/* Workers do not reach what is at `path`, beneath it, or comes to be there, from the moment on that
+ * they load a library (worker/hide.h has the details). To be said before any is started. */
+void client_hide(const char *path);
+/* Whether that can be kept from them, on this system and where it lies. */
+bool client_hides(void);
+
 /* Starts `program worker`, and another where one dies before it has said a word: no kernel is in it
  * yet. False with client->end set when they all do; not set when none can be started. `under` is
  * the command line of a program that starts it in turn, as compute-sanitizer does, ending with
@@ -36,6 +42,8 @@ bool client_start(struct client *client, const char *program, const char *const 
 /* Sends `request` (and releases it) and returns the answer, the caller's, or NULL with client->end
  * set when none came within `seconds`; the worker is then gone. */
 json_t *client_ask(struct client *client, json_t *request, double seconds);
+/* A request to describe or load `library`. */
+json_t *client_about(const char *op, const char *library);
 /* The same with open files, at most CLIENT_FILES_MAX, that the worker gets with the request. */
 enum { CLIENT_FILES_MAX = 4 };
 json_t *client_ask_with(struct client *client, json_t *request, const int *files, int file_count,

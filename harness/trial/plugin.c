@@ -319,9 +319,7 @@ static bool ask(struct plugin *plugin, struct client *client, const char *progra
         if (!client_start(client, program, NULL, fault)) return false;
     }
     plugin->trouble = STATUS_PASS;
-    json_t *reply = client_ask(
-        client, json_pack("{s:s, s:o}", "op", "describe", "library", path_to_json(plugin->path)),
-        seconds);
+    json_t *reply = client_ask(client, client_about("describe", plugin->path), seconds);
     const char *why = reply != NULL ? understand(plugin, reply, reason) : NULL;
     if (why != NULL)
         set_trouble(plugin, STATUS_CRASH, why, "");

@@ -167,6 +167,7 @@ Test(trial, misbehaviour_is_a_status_with_a_reason) {
         {"decode_kills_parent_r1", "CRASH", "SIGSYS in launch: most likely it reached for"},
         {"decode_stops_parent_r1", "CRASH", "SIGSYS"},
         {"decode_traces_parent_r1", "CRASH", "SIGSYS"},
+        {"decode_reads_parent_r1", "CRASH", "SIGSYS"},
         {"decode_signals_all_r1", "CRASH", "SIGSYS"},
     };
     struct fixture fixture = obtain(small);

@@ -86,12 +86,14 @@ static bool tell(struct trial *trial, const char *op, double seconds) {
 }
 
 static bool load(struct trial *trial) {
-    json_t *reply,
-        *request = json_pack("{s:s, s:o, s:o, s:i, s:i, s:I}", "op", "load", "library",
-                             path_to_json(trial->plugin->path), "problem",
+    json_t *reply, *request = client_about("load", trial->plugin->path);
+    json_t *more = json_pack("{s:s, s:o, s:i, s:i, s:I}", "device",
+                             device_name((enum attn_device)trial->plugin->kernel.device), "problem",
                              problem_to_json(trial->view.problem), "threads", trial->threads,
                              "device_index", (int)trial->options->device_index, "memory_max",
                              (json_int_t)trial->options->memory_max);
+    json_object_update(request, more);
+    json_decref(more);
     if (!trial_ask(trial, request, trial->options->watchdog_seconds, &reply)) return false;
     json_decref(reply);
     return true;

@@ -2,6 +2,7 @@
  * function that adds lines; only those that keep attest from running decide the exit status. */
 #define _GNU_SOURCE
 #include "../report/table.h"
+#include "../trial/client.h"
 #include "../trial/machine.h"
 #include "../trial/obtain.h"
 #include "../trial/trial.h"
@@ -164,6 +165,17 @@ static void check_suites(json_t *checks, struct suite *smoke) {
              fault.text[0] ? fault.text : "smoke has no problems");
 }
 
+static void check_fence(json_t *checks) {
+    const bool stands = client_hides();
+    note(checks, stands ? OK : WARNING, "fence",
+         stands ? NULL
+                : "kernels that look for answers will find them: judge none of strangers' here",
+         "%s",
+         stands ? "kernels reach neither answers nor runs nor this process's memory"
+                : "the system cannot keep answers from kernels (landlock: Linux 5.13, not "
+                  "forbidden by a container, folders on the way to the cache listable)");
+}
+
 static void check_drivers(json_t *checks) {
     for (const struct driver *driver = drivers; driver->meaning != NULL; driver++) {
         if (driver->library == NULL) continue;
@@ -255,6 +267,7 @@ static int doctor(int argc, char **argv) {
     check_kernels(checks, &kernels);
     check_suites(checks, &smoke);
     check_drivers(checks);
+    check_fence(checks);
     check_timing(checks);
     if (able(checks)) check_trial(checks, &kernels, &smoke);
     if (json) {

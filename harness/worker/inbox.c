@@ -40,13 +40,13 @@ static bool receive(struct inbox *inbox) {
     return true;
 }
 
-static void close_files(struct inbox *inbox) {
+void inbox_close_files(struct inbox *inbox) {
     for (size_t n = 0; n < inbox->file_count; n++) close(inbox->files[n]);
     inbox->file_count = 0;
 }
 
 const char *inbox_next(struct inbox *inbox) {
-    close_files(inbox);
+    inbox_close_files(inbox);
     if (inbox->taken > 0)
         memmove(inbox->text, inbox->text + inbox->taken, inbox->used - inbox->taken);
     inbox->used -= inbox->taken;
@@ -60,8 +60,12 @@ const char *inbox_next(struct inbox *inbox) {
     return inbox->text;
 }
 
+void inbox_wipe(struct inbox *inbox) {
+    explicit_bzero(inbox->text, inbox->taken);
+}
+
 void inbox_free(struct inbox *inbox) {
-    close_files(inbox);
+    inbox_close_files(inbox);
     free(inbox->text);
     *inbox = (struct inbox){0};
 }

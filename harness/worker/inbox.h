@@ -17,6 +17,9 @@ struct inbox {
 /* The next line, without its end, which lives until the next call; NULL when there will be none.
  * The files of the line before are closed. */
 const char *inbox_next(struct inbox *inbox);
+/* Of the line that was returned last: overwrites its text; closes its files before the next. */
+void inbox_wipe(struct inbox *inbox);
+void inbox_close_files(struct inbox *inbox);
 void inbox_free(struct inbox *inbox);
 
 #endif

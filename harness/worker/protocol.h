@@ -10,7 +10,11 @@
 #include <limits.h>
 #include <stdbool.h>
 
-enum { PROTOCOL_VERSION = 1 };
+enum { PROTOCOL_VERSION = 2 };
+/* With this a worker ends whose input or output is no longer what it was given. */
+enum { EXIT_ROBBED = 76 };
+/* The text that a request brings and its answer repeats: 16 random bytes in hexadecimal. */
+enum { NONCE_BYTES = 33 };
 
 json_t *problem_to_json(const struct attn_problem *problem);
 bool problem_from_json(struct attn_problem *problem, const json_t *json);

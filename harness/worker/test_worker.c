@@ -137,6 +137,34 @@ Test(worker, that_dies_is_told_by_its_signal) {
     client_stop(&client);
 }
 
+Test(worker, repeats_the_nonce_of_each_request_and_answers_nothing_else) {
+    struct client client = start();
+    for (int n = 0; n < 2; n++) {
+        json_t *reply = client_ask(&client, json_pack("{s:s}", "op", "hello"), 20);
+        cr_assert(strlen(json_string_value(json_object_get(reply, "nonce"))) == NONCE_BYTES - 1);
+        json_decref(reply);
+    }
+    /* Asked with a nonce of somebody else's beside, the worker answers both: one is foreign. */
+    const char foreign[] = "{\"op\": \"hello\", \"nonce\": \"guessed\"}\n";
+    cr_assert(write(client.socket, foreign, strlen(foreign)) > 0);
+    cr_assert(client_ask(&client, json_pack("{s:s}", "op", "hello"), 20) == NULL);
+    cr_assert(client.end == CLIENT_DIED && strstr(client.how, "not the protocol's") != NULL, "%s",
+              client.how);
+    client_stop(&client);
+}
+
+Test(worker, loads_no_library_for_another_device_than_it_was_told) {
+    struct client client = start();
+    json_t *request = load_request("decode_naive_r1");
+    json_object_set_new(request, "device", json_string("twin"));
+    json_t *reply = client_ask(&client, request, 20);
+    cr_assert(json_is_false(json_object_get(reply, "ok")));
+    cr_assert_str_eq(json_string_value(json_object_get(reply, "text")),
+                     "the library is for another device than was said");
+    json_decref(reply);
+    client_stop(&client);
+}
+
 Test(protocol, kernels_and_problems_survive_the_way) {
     const struct attn_kernel kernel = {.abi = ATTN_ABI,
                                        .bytes = sizeof kernel,

@@ -1,22 +1,31 @@
 /* A kernel's process: `attest worker [PROCESS...]`, processes being those that a kernel must not
  * reach for (fence.h): who started it, and who started them.
  *
- * Protocol 1. The parent writes one JSON object a line to standard input, the worker answers each
+ * Protocol 2. The parent writes one JSON object a line to standard input, the worker answers each
  * with one line on standard output: {"ok": true, ...} or {"ok": false, "what": W, "text": T}, W
  * being "refused" (this kernel does not take this problem), "oom" (no memory) or "error". Memory is
  * shared: open files to map come with a request as ancillary data (SCM_RIGHTS; standard input is a
  * Unix socket). Standard error is free.
  *
+ * Each request has a "nonce", random text, that its answer repeats; an answer without it, or a
+ * second one, is none of the worker's, and ends it. So a kernel that writes to all descriptors
+ * forges nothing. It can still find the text, or rewrite the worker, for it is in its process: the
+ * text is overwritten where we keep it, which is the best that can be done from here. The worker
+ * ends, with EXIT_ROBBED, where its descriptors are no longer those that it was started with.
+ *
  *   {"op": "hello"}
- *       -> "protocol": 1, "worker": "attest 0.1.0"
+ *       -> "protocol": 2, "worker": "attest 0.1.0"
  *   {"op": "describe", "library": PATH}
  *       -> "kernel": {abi, device, variant, name, revision, grade, change, traits: [...],
  *          dtypes: [...], p_dtype, flags: [...], head_dim_max}, all as in kernels/attn.h by name.
  *          May be asked for many libraries, one after the other.
- *   {"op": "load", "library": PATH, "problem": {variant, dtype, traits: [...], scale, batch,
- *    q_heads, kv_heads, q_len, kv_len, head_dim, page_size, pages, page_entries, kept_max},
- *    "threads": N, "device_index": N, "memory_max": BYTES (0: no limit)}
- *       The kernel's own refuse() is asked here.
+ *   {"op": "load", "library": PATH, "device": "cpu", "problem": {variant, dtype, traits: [...],
+ *    scale, batch, q_heads, kv_heads, q_len, kv_len, head_dim, page_size, pages, page_entries,
+ *    kept_max}, "threads": N, "device_index": N, "memory_max": BYTES (0: no limit)}
+ *       The kernel's own refuse() is asked here. "device" is the library's ("cpu" if not told): a
+ *       GPU is opened before the library is.
+ *       Both, the first time: "hide": [PATH, ...], which nothing in this process can reach from
+ *       then on (hide.h).
  *   {"op": "map", "memories": [{"bytes": N}, ...], "tensors": [{"slot": "q", "memory": INDEX,
  *    "offset": BYTES, "dtype", "shape": [...], "stride": [...], "output": false}, ...]}
  *       Comes with a file for each memory. "apart": true: on the device each tensor is a memory of
@@ -54,6 +63,7 @@
 #include "device.h"
 #include "driver.h"
 #include "fence.h"
+#include "hide.h"
 #include "inbox.h"
 #include "protocol.h"
 #include "sampling.h"
@@ -74,6 +84,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { SCRATCH_GUARD_BYTES = 4096, SCRATCH_GUARD = 0xa7, SCRATCH_NAN = 0xff };
@@ -88,8 +99,11 @@ struct worker {
     const struct attest_estimate *estimate; /* the library's, NULL if it has none */
     struct attn_problem problem;
     struct attn_call call;
+    /* What kernels are given, copies: what one does to them changes nothing here. */
+    struct attn_problem given_problem;
+    struct attn_call given_call;
     const struct device *device;
-    const struct inbox *inbox;                /* the files that came with the request at hand */
+    struct inbox *inbox;                      /* the files that came with the request at hand */
     struct mapping mappings[INBOX_FILES_MAX]; /* the parent's memories, here */
     size_t mapping_count;
     /* And on the device. Placed whole, the guards around their tensors are there too. */
@@ -99,19 +113,36 @@ struct worker {
     pid_t keepers[FENCE_KEEPERS];
     unsigned char *scratch; /* with its guards */
     bool prepared;
+    bool hidden; /* what is to be is, or cannot be */
 };
 
 static struct subject subject_of(const struct worker *worker) {
     return (struct subject){.device = worker->device,
                             .kernel = &worker->kernel,
-                            .problem = &worker->problem,
-                            .call = &worker->call,
+                            .problem = &worker->given_problem,
+                            .call = &worker->given_call,
                             .memories = worker->memories,
                             .memory_count = worker->memory_count};
 }
 
 static json_t *answer(void) {
     return json_pack("{s:b}", "ok", 1);
+}
+
+/* memcpy, for padding counts when they are compared. */
+static void give(struct worker *worker) {
+    memcpy(&worker->given_problem, &worker->problem, sizeof worker->problem);
+    memcpy(&worker->given_call, &worker->call, sizeof worker->call);
+}
+
+/* Whether a kernel has written to what it was called with, as it may not: a refusal, or NULL. */
+static json_t *look_at_given(const struct worker *worker) {
+    if (memcmp(&worker->given_problem, &worker->problem, sizeof worker->problem) == 0 &&
+        memcmp(&worker->given_call, &worker->call, sizeof worker->call) == 0)
+        return NULL;
+    return refusal_json("error",
+                        "FAIL_INPUT_CHANGED: wrote to the problem or the call that it was given: "
+                        "pointers, shapes and sizes are attest's");
 }
 
 /* Opens a library and copies what it exports; the copy is never longer than the library's own. It
@@ -147,11 +178,17 @@ static json_t *do_hello(struct worker *worker, const json_t *request) {
                      "attest " ATTEST_VERSION);
 }
 
+/* As the first request with a library in it says; later ones say the same. */
+static void hide_once(struct worker *worker, const json_t *request, const char *library) {
+    if (!worker->hidden) hide(json_object_get(request, "hide"), library);
+    worker->hidden = true;
+}
+
 static json_t *do_describe(struct worker *worker, const json_t *request) {
-    (void)worker;
     char room[PATH_MAX];
     const char *path = path_from_json(json_object_get(request, "library"), room);
     if (path == NULL) return refusal_json("error", "describe without library");
+    hide_once(worker, request, path);
     struct attn_kernel kernel;
     void *handle;
     json_t *reply = open_library(path, &kernel, &handle);
@@ -162,20 +199,14 @@ static json_t *do_describe(struct worker *worker, const json_t *request) {
     return reply;
 }
 
-static json_t *do_load(struct worker *worker, const json_t *request) {
-    char room[PATH_MAX];
-    const char *path = path_from_json(json_object_get(request, "library"), room);
-    if (path == NULL || !problem_from_json(&worker->problem, json_object_get(request, "problem")))
-        return refusal_json("error", "load without a library or a whole problem");
-    void *handle;
-    json_t *reply = open_library(path, &worker->kernel, &handle);
-    if (reply != NULL) return reply;
-    worker->estimate = dlsym(handle, "attest_estimate");
-    if (worker->mapping_count > 0) return refusal_json("error", "load before unload");
-    worker->device = device_find(worker->kernel.device);
+/* Before the library is, and before the fences are up: a driver may start programs of its own, with
+ * more rights than ours, that make what a device needs. */
+static json_t *open_device(struct worker *worker, const json_t *request) {
+    const char *name = json_string_value(json_object_get(request, "device"));
+    enum attn_device kind = ATTN_CPU;
+    while (name != NULL && kind <= ATTN_ASCEND_TWIN && strcmp(name, device_name(kind)) != 0) kind++;
+    worker->device = device_find(kind);
     if (worker->device == NULL) return refusal_json("refused", "this program has no such device");
-    /* Not for GPUs: their libraries may have programs of theirs make what a device needs. */
-    if (driver_of(worker->device->kind)->library == NULL) fence_raise(worker->keepers);
     worker->memory_max = json_integer_value(json_object_get(request, "memory_max"));
     worker->call = (struct attn_call){
         .abi = ATTN_ABI,
@@ -187,7 +218,28 @@ static json_t *do_load(struct worker *worker, const json_t *request) {
         worker->device = NULL; /* nothing of it is there to be unloaded */
         return refusal_json("refused", reason);
     }
-    reason = worker->kernel.refuse != NULL ? worker->kernel.refuse(&worker->problem) : NULL;
+    if (driver_of(kind)->library == NULL) fence_raise(worker->keepers);
+    return NULL;
+}
+
+static json_t *do_load(struct worker *worker, const json_t *request) {
+    char room[PATH_MAX];
+    const char *path = path_from_json(json_object_get(request, "library"), room);
+    if (path == NULL || !problem_from_json(&worker->problem, json_object_get(request, "problem")))
+        return refusal_json("error", "load without a library or a whole problem");
+    if (worker->mapping_count > 0) return refusal_json("error", "load before unload");
+    json_t *reply = open_device(worker, request);
+    if (reply != NULL) return reply;
+    hide_once(worker, request, path);
+    void *handle;
+    reply = open_library(path, &worker->kernel, &handle);
+    if (reply != NULL) return reply;
+    worker->estimate = dlsym(handle, "attest_estimate");
+    if (device_find((enum attn_device)worker->kernel.device) != worker->device)
+        return refusal_json("error", "the library is for another device than was said");
+    give(worker);
+    const char *reason =
+        worker->kernel.refuse != NULL ? worker->kernel.refuse(&worker->given_problem) : NULL;
     return reason != NULL ? refusal_json("refused", reason) : answer();
 }
 
@@ -206,7 +258,7 @@ static void limit_memory(int64_t bytes) {
 static json_t *allocate_scratch(struct worker *worker) {
     size_t bytes = 0;
     if (worker->kernel.scratch_bytes != NULL)
-        bytes = worker->kernel.scratch_bytes(&worker->problem);
+        bytes = worker->kernel.scratch_bytes(&worker->given_problem);
     if (worker->memory_max > 0) limit_memory(worker->memory_max);
     if (bytes > 0) {
         char text[96];
@@ -302,6 +354,7 @@ static json_t *do_map(struct worker *worker, const json_t *request) {
     if (worker->device == NULL || worker->mapping_count > 0 || count < 1 || count > INBOX_FILES_MAX)
         return refusal_json("error", "map before load, or twice, or without memories");
     json_t *refusal = map_files(worker, list);
+    inbox_close_files(worker->inbox); /* before any of the kernel's code runs */
     json_array_foreach(json_object_get(request, "tensors"), n, item) {
         if (refusal == NULL) refusal = map_tensor(worker, item, apart);
     }
@@ -329,12 +382,16 @@ static json_t *do_prepare(struct worker *worker, const json_t *request) {
     if (worker->device == NULL) return refusal_json("error", "prepare before load");
     upload(worker, false);
     worker->call.state = NULL;
+    give(worker);
     const double start = clock_s();
     const char *reason = NULL;
     if (worker->kernel.prepare != NULL)
-        reason = worker->kernel.prepare(&worker->problem, &worker->call);
+        reason = worker->kernel.prepare(&worker->given_problem, &worker->given_call);
     const double us = (clock_s() - start) * 1e6;
     if (reason != NULL) return failure_json(reason);
+    worker->call.state = worker->given_call.state;
+    json_t *refusal = look_at_given(worker);
+    if (refusal != NULL) return refusal;
     worker->prepared = true;
     return json_pack("{s:b, s:f}", "ok", 1, "us", worker->kernel.prepare != NULL ? us : 0);
 }
@@ -390,8 +447,9 @@ static json_t *do_launch(struct worker *worker, const json_t *request) {
     const char *reason =
         json_is_true(json_object_get(request, "recorded"))
             ? sampling_repeat(&subject)
-            : worker->device->launch(&worker->kernel, &worker->problem, &worker->call, &us);
-    if (reason != NULL) return failure_json(reason);
+            : worker->device->launch(subject.kernel, subject.problem, subject.call, &us);
+    json_t *refusal = reason != NULL ? failure_json(reason) : look_at_given(worker);
+    if (refusal != NULL) return refusal;
     download(worker, true);
     json_t *reply =
         json_pack("{s:b, s:f, s:s}", "ok", 1, "us", us, "scratch", scratch_state(worker));
@@ -470,8 +528,8 @@ static json_t *do_time(struct worker *worker, const json_t *request) {
     sampling.watched_min =
         json_integer_value(json_object_get(json_object_get(request, "watch"), "samples_min"));
     const char *reason = sampling_take(&sampling, &subject);
-    json_t *reply = NULL;
-    if (reason == NULL) {
+    json_t *reply = reason != NULL ? failure_json(reason) : look_at_given(worker);
+    if (reply == NULL) {
         download(worker, true);
         hand_over(worker, &watch, ATTN_OUT, watch.furthest, watch.out_bytes);
         hand_over(worker, &watch, ATTN_LSE, watch.furthest + watch.out_bytes, watch.lse_bytes);
@@ -491,14 +549,15 @@ static json_t *do_time(struct worker *worker, const json_t *request) {
     free(q_lens);
     free(sampling.us);
     free(sampling.clock_mhz);
-    return reason != NULL ? failure_json(reason) : reply;
+    return reply;
 }
 
 static void end_kernel(struct worker *worker) {
     const struct subject subject = subject_of(worker);
     if (!worker->prepared) return;
     sampling_forget(&subject);
-    if (worker->kernel.finish != NULL) worker->kernel.finish(&worker->problem, &worker->call);
+    if (worker->kernel.finish != NULL)
+        worker->kernel.finish(&worker->given_problem, &worker->given_call);
     worker->prepared = false;
 }
 
@@ -521,7 +580,8 @@ static json_t *do_unload(struct worker *worker, const json_t *request) {
         munmap(worker->mappings[n].host, worker->mappings[n].bytes);
     if (worker->scratch != NULL) device->release(worker->scratch);
     *worker = (struct worker){.inbox = worker->inbox,
-                              .keepers = {worker->keepers[0], worker->keepers[1]}};
+                              .keepers = {worker->keepers[0], worker->keepers[1]},
+                              .hidden = worker->hidden};
     return reason != NULL ? failure_json(reason) : answer();
 }
 
@@ -547,7 +607,10 @@ static const struct {
 static json_t *perform(struct worker *worker, const json_t *request) {
     const char *op = json_string_value(json_object_get(request, "op"));
     for (size_t n = 0; op != NULL && n < sizeof operations / sizeof operations[0]; n++) {
-        if (!strcmp(op, operations[n].name)) return operations[n].run(worker, request);
+        if (strcmp(op, operations[n].name) != 0) continue;
+        json_t *reply = operations[n].run(worker, request);
+        fence_faults(false); /* as a launch left it */
+        return reply;
     }
     return refusal_json("error", "no such operation");
 }
@@ -577,12 +640,49 @@ static void forbid_cores(void) {
     prctl(PR_SET_DUMPABLE, DUMPABLE);
 }
 
+/* Takes the request's nonce out of it, and out of the inbox. What json_loads allocated on its way
+ * is beyond us. */
+static void take_nonce(char nonce[NONCE_BYTES], json_t *request, struct inbox *inbox) {
+    const char *text = json_string_value(json_object_get(request, "nonce"));
+    snprintf(nonce, NONCE_BYTES, "%s", text != NULL ? text : "");
+    if (text != NULL) explicit_bzero((char *)text, strlen(text));
+    json_object_del(request, "nonce");
+    inbox_wipe(inbox);
+}
+
+/* Both ends of the conversation are one socket: a kernel that put something between, to read or
+ * edit what goes by, has made it two. By hand they may be two from the beginning. */
+struct ends {
+    ino_t in, out;
+};
+
+static struct ends ends_now(FILE *to) {
+    struct stat in = {0}, out = {0};
+    fstat(STDIN_FILENO, &in);
+    fstat(fileno(to), &out);
+    return (struct ends){in.st_ino, out.st_ino};
+}
+
+static void check_ends(FILE *to, const struct ends *given) {
+    const struct ends now = ends_now(to);
+    if (now.in != given->in || now.out != given->out) _exit(EXIT_ROBBED);
+}
+
+static void send_answer(FILE *to, json_t *reply, char nonce[NONCE_BYTES]) {
+    if (*nonce != '\0') json_object_set_new(reply, "nonce", json_string(nonce));
+    json_dumpf(reply, to, JSON_COMPACT);
+    fputc('\n', to);
+    fflush(to);
+    json_decref(reply);
+}
+
 int worker_main(int argc, char **argv) {
     forbid_cores();
     /* The conversation moves to a file that only we know: what a kernel prints goes to stderr. */
     const int out = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 64);
     FILE *to = out >= 0 && dup2(STDERR_FILENO, STDOUT_FILENO) >= 0 ? fdopen(out, "w") : NULL;
     if (to == NULL) return FAULT_OURS;
+    const struct ends ends = ends_now(to);
     struct inbox inbox = {0};
     static struct worker worker;
     worker.inbox = &inbox;
@@ -591,14 +691,14 @@ int worker_main(int argc, char **argv) {
     const char *line;
     bool end = false;
     while (!end && (line = inbox_next(&inbox)) != NULL) {
+        char nonce[NONCE_BYTES];
         json_t *request = json_loads(line, 0, NULL);
+        take_nonce(nonce, request, &inbox);
         const char *op = json_string_value(json_object_get(request, "op"));
         end = op != NULL && !strcmp(op, "bye");
         json_t *reply = end ? answer() : perform(&worker, request);
-        json_dumpf(reply, to, JSON_COMPACT);
-        fputc('\n', to);
-        fflush(to);
-        json_decref(reply);
+        check_ends(to, &ends);
+        send_answer(to, reply, nonce);
         json_decref(request);
     }
     if (worker.scratch != NULL) worker.device->release(worker.scratch);
