@@ -181,6 +181,23 @@ static bool has_number(const unsigned char *row, size_t bytes, enum attn_dtype d
     return false;
 }
 
+bool outputs_any_unwritten(const struct outputs *outputs, const struct rule_view *view) {
+    const struct attn_problem *problem = view->problem;
+    const enum attn_dtype dtype = (enum attn_dtype)problem->dtype;
+    const size_t width = (size_t)dtype_bytes(dtype);
+    const size_t row_bytes = (size_t)problem->head_dim * width;
+    const uint32_t word = outputs_unwritten(dtype);
+    for (int64_t n = 0; n < problem->batch * problem->q_heads; n++) {
+        const size_t row = (size_t)(n * problem->q_len);
+        const size_t bytes = (size_t)rules_q_len(view, n / problem->q_heads) * row_bytes;
+        const unsigned char *at = outputs->memory + outputs->out_at + row * row_bytes;
+        for (const unsigned char *end = at + bytes; at < end; at += width) {
+            if (memcmp(at, &word, width) == 0) return true;
+        }
+    }
+    return false;
+}
+
 bool outputs_row_kept(const struct outputs *outputs, const unsigned char *first,
                       const struct rule_view *view) {
     const struct attn_problem *problem = view->problem;

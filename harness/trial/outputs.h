@@ -34,6 +34,8 @@ bool outputs_equal(const struct outputs *outputs, const unsigned char *first,
  * first lse where no row of out does. `got` is what is there now, `expected` what `first` has. */
 int64_t outputs_difference(const struct outputs *outputs, const unsigned char *first,
                            const struct rule_view *view, struct deviation_place *place);
+/* Whether an element of a valid row of out is as outputs_fill left it. */
+bool outputs_any_unwritten(const struct outputs *outputs, const struct rule_view *view);
 /* Whether a valid row of out that is neither 0 nor NaN everywhere is, bit by bit, what it was. */
 bool outputs_row_kept(const struct outputs *outputs, const unsigned char *first,
                       const struct rule_view *view);

@@ -11,6 +11,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <xxhash.h>
 
 /* What launches find in scratch, by turns, the first of them NaN; 1 next, since a part that is
@@ -133,10 +134,24 @@ static bool phase(struct trial *trial, enum poison poison,
     return well;
 }
 
+/* Whether an output that was not complete when its launch returned changes, although nothing was
+ * launched since: threads still write it. Waits a quarter of a second at most, for such rows only.
+ */
+static bool comes_late(const struct trial *trial) {
+    enum { LOOKS = 250 };
+    const struct timespec moment = {.tv_nsec = 1000000};
+    if (trial->plugin->kernel.device != ATTN_CPU ||
+        !outputs_any_unwritten(&trial->outputs, &trial->view))
+        return false;
+    for (int n = 0; n < LOOKS && trial_same_as_first(trial); n++) nanosleep(&moment, NULL);
+    return !trial_same_as_first(trial);
+}
+
 static bool launch_first(struct trial *trial, enum poison poison) {
     (void)poison;
     if (!launch_with(trial, NAN)) return false;
     outputs_copy(&trial->outputs, trial->first);
+    trial->late = comes_late(trial);
     if (trial->options->sanitizer != NULL) return trial_renew(trial, "sanitizer");
     if (!repeat(trial)) return false;
     const bool emulated = trial->plugin->kernel.device == ATTN_ASCEND_TWIN;

@@ -228,6 +228,11 @@ static void judge_row(struct trial *trial) {
     if (trial->verdict.status == STATUS_PASS && trial->later.status != STATUS_PASS)
         trial_end(trial, trial->later.status, "right at first, and in a later launch: %.200s",
                   trial->later.reason);
+    if (trial->verdict.status == STATUS_FAIL_UNWRITTEN && trial->late)
+        trial_end(trial, STATUS_FAIL_UNWRITTEN,
+                  "written after launch had returned: when it did, %lld of %lld elements were not",
+                  (long long)trial->row->deviation.unwritten_count,
+                  (long long)trial->row->deviation.elements);
     const bool open =
         trial->verdict.status == STATUS_PASS || trial->verdict.status > STATUS_FAIL_NONDET;
     if (open && trial->stale) {

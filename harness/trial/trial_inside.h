@@ -24,6 +24,7 @@ struct trial {
     bool writes_lse, nondeterministic;
     struct promise promise;
     struct observation seen;
+    bool late;      /* the first output was written after its launch had returned */
     bool stale;     /* returned what it had returned before V changed its sign */
     char kept[128]; /* which inputs are not read anew, in words; "": all are */
     int64_t scratch_bytes;
