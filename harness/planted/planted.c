@@ -14,7 +14,7 @@ static size_t scratch_bytes(const struct attn_problem *problem) {
     if (PLANTED_BUG == PLANTED_UNINITIALISED) return rows * sizeof(float);
     if (PLANTED_BUG == PLANTED_SPLIT_UNWRITTEN)
         return rows * PLANTED_SHARES * ((size_t)problem->head_dim + 2) * sizeof(float);
-    return 0;
+    return PLANTED_IS_CHEAT(PLANTED_BUG) ? 8192 : 0;
 }
 
 #ifdef PLANTED_ON_CUDA

@@ -5,6 +5,7 @@
  *
  *   row.c            a query row and the bugs that show in one: C, and device code of CUDA
  *   planted_cpu.c    the rows one after the other, and the bugs around them
+ *   cheats.c         kernels that want to pass and not to compute, on a CPU
  *   planted_cuda.cu  a warp for each row, and the bugs around them
  *   planted.c        a library: compiled once for each bug and device, and linked to the others,
  *                    which are compiled once and told the bug
@@ -65,6 +66,16 @@ enum { PLANTED_BLOCK = 64, PLANTED_HEAD_DIM_MAX = 256, PLANTED_SHARES = 4 };
     X(RARELY_WRONG, rarely_wrong, decode, cpu, "one launch in a hundred forgets a row")            \
     X(LATELY_WRONG, lately_wrong, decode, cpu, "each launch from the 41st on does")                \
     X(SPLIT_UNWRITTEN, split_unwritten, decode_paged, cpu, "merges shares that nothing wrote")     \
+    X(ANSWERS_LATER, answers_later, decode, cpu, "cheat: a thread computes after launch returned") \
+    X(LATER_WHEN_TIMED, later_when_timed, decode, cpu, "cheat: the same, where it is timed")       \
+    X(ANSWERS_LAZILY, answers_lazily, decode, cpu, "cheat: computes when somebody looks")          \
+    X(LOOKS_IN_FILES, looks_in_files, decode, cpu, "cheat: looks for the answer in the cache")     \
+    X(LOOKS_IN_PARENT, looks_in_parent, decode, cpu, "cheat: ... in its parent's memory")          \
+    X(NAN_WILDCARD, nan_wildcard, decode, cpu, "cheat: answers a row with NaN")                    \
+    X(NOTICES_TIMING, notices_timing, decode, cpu, "cheat: takes half the keys where it is timed") \
+    X(FORGES_ANSWERS, forges_answers, decode, cpu, "cheat: writes the worker's answers, too")      \
+    X(EDITS_ANSWERS, edits_answers, decode, cpu, "cheat: stands between, and edits times")         \
+    X(CHANGES_CALL, changes_call, decode, cpu, "cheat: makes the problem empty where it is timed") \
     X(CRASHES, crashes, decode, all, "writes where there is no memory")                            \
     X(HANGS, hangs, decode, all, "never returns")                                                  \
     X(RACE, race, decode, cuda, "shares a sum in a block without a barrier")                       \
@@ -82,6 +93,8 @@ enum planted {
 
 #define PLANTED_HAS_LSE_OF_GRADE_B(bug)                                                            \
     ((bug) == PLANTED_EXP_DEGREE_3 || (bug) == PLANTED_SUM_OF_ROUNDED)
+
+#define PLANTED_IS_CHEAT(bug) ((bug) >= PLANTED_ANSWERS_LATER && (bug) <= PLANTED_CHANGES_CALL)
 
 #ifdef __CUDACC__
 #define PLANTED_CODE __device__
@@ -123,6 +136,9 @@ const char *planted_launch(enum planted bug, const struct attn_problem *problem,
                            const struct attn_call *call, int64_t calls);
 const char *planted_prepare(enum planted bug, const struct attn_problem *problem,
                             struct attn_call *call);
+/* What the launch of a cheat does; has two pages of scratch. */
+void planted_cheat(enum planted bug, const struct attn_problem *problem,
+                   const struct attn_call *call);
 void planted_finish(const struct attn_problem *problem, struct attn_call *call);
 
 #ifdef __cplusplus

@@ -59,6 +59,10 @@ static struct attn_call kept_call(enum planted bug, const struct attn_problem *p
 
 const char *planted_launch(enum planted bug, const struct attn_problem *problem,
                            const struct attn_call *given, int64_t calls) {
+    if (PLANTED_IS_CHEAT(bug)) {
+        planted_cheat(bug, problem, given);
+        return NULL;
+    }
     const struct attn_call own = kept_call(bug, problem, given), *call = &own;
     const int64_t rows = problem->batch * problem->q_heads * problem->q_len;
     uint16_t *out = call->tensors[ATTN_OUT].data;

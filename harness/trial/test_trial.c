@@ -274,6 +274,21 @@ Test(trial, what_is_kept_of_an_earlier_call_is_found) {
     }
 }
 
+/* What is written late is told from what is never written. */
+Test(trial, an_output_that_comes_late_is_not_there) {
+    struct fixture fixture = obtain(small);
+    const struct trial_options options = checks();
+    const struct row late = run("planted", "decode_answers_later_r1", &fixture, &options);
+    cr_assert_str_eq(late.status, "FAIL_UNWRITTEN");
+    cr_assert(!strncmp(late.reason, "written after launch had returned", 33), "%s", late.reason);
+    fixture_free(&fixture);
+    fixture = obtain("f16-b1-hq2-hkv1-q64-kv100-d64-causal-normal-seed1");
+    const struct row never = run("planted", "prefill_tile_unwritten_r1", &fixture, &options);
+    cr_assert_str_eq(never.status, "FAIL_UNWRITTEN");
+    cr_assert(strstr(never.reason, "never written") != NULL, "%s", never.reason);
+    fixture_free(&fixture);
+}
+
 /* Rarely and late: what a launch leaves is compared when it is timed too. */
 Test(trial, what_timed_launches_leave_is_compared) {
     static const char *const wrong[] = {"decode_rarely_wrong_r1", "decode_lately_wrong_r1"};

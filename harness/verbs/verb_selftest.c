@@ -14,6 +14,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { OPTION_JSON = 256 };
 
@@ -60,6 +61,7 @@ static const struct argp argp = {
  * the last. */
 #define DECODE "f16-b2-hq8-hkv2-q1-kv4096-d64-normal-seed1"
 #define DECODE_SHORT "f16-b2-hq8-hkv2-q1-kv256-d64-normal-seed1"
+#define DECODE_ONE "f16-b1-hq8-hkv2-q1-kv1024-d64-normal-seed1"
 #define DECODE_LARGE "f16-b1-hq8-hkv8-q1-kv33000-d64-normal-seed1"
 #define DECODE_BF16 "bf16-b2-hq8-hkv2-q1-kv4096-d64-normal-seed1"
 #define PREFILL "f16-b1-hq2-hkv1-q64-kv4096-d64-causal-normal-seed1"
@@ -97,7 +99,8 @@ enum {
 
 enum {
     UNPOISONED = 1, /* on memory as it is, so that only the numbers can tell */
-    TIMED = 2
+    TIMED = 2,
+    HIDING = 4 /* only where answers can be hidden: elsewhere a cheat finds them, and passes */
 };
 
 static const struct expectation {
@@ -132,6 +135,16 @@ static const struct expectation {
     {"decode_runs_differ_r1", DECODE, STATUS_FAIL_NONDET, "differed", BOTH, 0},
     {"decode_rarely_wrong_r1", DECODE_SHORT, STATUS_FAIL_NONDET, "timed", CPU, TIMED},
     {"decode_lately_wrong_r1", DECODE_SHORT, STATUS_FAIL_NONDET, "timed", CPU, TIMED},
+    {"decode_answers_later_r1", DECODE, STATUS_FAIL_UNWRITTEN, "after launch had", CPU, 0},
+    {"decode_later_when_timed_r1", DECODE_SHORT, STATUS_FAIL_UNWRITTEN, "timed", CPU, TIMED},
+    {"decode_answers_lazily_r1", DECODE_SHORT, STATUS_CRASH, "SIGSEGV in launch", CPU, TIMED},
+    {"decode_looks_in_files_r1", DECODE_ONE, STATUS_FAIL_ACCURACY, "gate 2", CPU, HIDING},
+    {"decode_looks_in_parent_r1", DECODE_ONE, STATUS_FAIL_ACCURACY, "gate 2", CPU, HIDING},
+    {"decode_nan_wildcard_r1", DECODE, STATUS_FAIL_NAN, "gate 1", CPU, 0},
+    {"decode_notices_timing_r1", DECODE_SHORT, STATUS_FAIL_NONDET, "timed", CPU, TIMED},
+    {"decode_forges_answers_r1", DECODE, STATUS_CRASH, "not the protocol's", CPU, 0},
+    {"decode_edits_answers_r1", DECODE, STATUS_CRASH, "connection", CPU, 0},
+    {"decode_changes_call_r1", DECODE_SHORT, STATUS_FAIL_INPUT_CHANGED, "call", CPU, TIMED},
     {"decode_varies_late_r1", DECODE, STATUS_FAIL_NONDET, "differed", CPU, 0},
     {"decode_crashes_r1", DECODE, STATUS_CRASH, "", CPU, 0},
     {"decode_crashes_r1", DECODE, STATUS_CRASH, "ILLEGAL_ADDRESS", CUDA, 0},
@@ -197,6 +210,8 @@ static const struct {
     {"decode_denominator_stale_r1", "as if the sum of the weights were never rescaled"},
     {"decode_wrong_kv_head_r1", "as if it read kv head 1"},
     {"decode_wrong_kv_head_r1", "wrong in 2 of 16 rows, head 0"},
+    {"decode_looks_in_files_r1", "as if it wrote zeros"},
+    {"decode_looks_in_parent_r1", "as if it wrote zeros"},
     {"decode_lse_base_2_r1", "as if lse were in base 2"},
     {"prefill_p_truncated_r1", "as if the output, or the weights, were cut off"},
     {"prefill_exp_16bit_r1", "as if the arguments of exp were rounded"},
@@ -240,6 +255,7 @@ struct selftest {
     struct fixture fixture;
     char line[PROBLEM_LINE_BYTES]; /* of the fixture that is held; "" when it is not as drawn */
     json_t *rows;
+    bool hides; /* there is an answer, and it can be hidden here */
     struct tally at[PLACES];
     int64_t honest_right, honest_wrong;
 };
@@ -346,12 +362,36 @@ static bool run_place(struct selftest *test, int place, struct sanitizer *saniti
     options.sanitizer = sanitizer;
     bool well = true;
     for (int n = 0; well && n < EXPECTATIONS; n++) {
+        if (expectations[n].options & HIDING && !test->hides) continue;
         if (expectations[n].places >> place & 1)
             well = run_expectation(test, &expectations[n], &places[place], &options,
                                    &test->at[place], fault);
     }
     client_stop(&client);
     return well;
+}
+
+/* The answer that a cheat looks for, in a cache of its own within the cache, which is hidden. */
+static void make_answer(struct selftest *test) {
+    const struct obtain_options options = {
+        .program = verb_program(), .threads = test->options.threads, .must_store = true};
+    struct fixture fixture = {0};
+    struct fault fault = {0};
+    char path[4096], folder[sizeof path + 32];
+    fixture_cache_path(DECODE_ONE, path);
+    *strrchr(path, '/') = '\0';
+    snprintf(folder, sizeof folder, "%s/selftest-%d", path, (int)getpid());
+    setenv("ATTEST_CACHE", folder, 1); /* nothing else here reads or writes it */
+    test->hides = obtain_line(&fixture, DECODE_ONE, &options, &fault) && client_hides();
+    fixture_free(&fixture);
+}
+
+static void remove_answer(void) {
+    char path[4096];
+    fixture_cache_path(DECODE_ONE, path);
+    unlink(path);
+    *strrchr(path, '/') = '\0';
+    rmdir(path);
 }
 
 /* Why no planted kernel runs on a GPU; "" when one does. */
@@ -455,6 +495,8 @@ static void print_summary(const struct selftest *test, double seconds) {
                         places[place].name, (long long)tally->right, (long long)tally->wrong,
                         found);
     }
+    if (!test->hides)
+        puts("not run: cheats that look for answers, which this system cannot hide: see doctor");
     printf("honest CPU kernels on smoke: %lld pass, %lld do not\n%s\n",
            (long long)test->honest_right, (long long)test->honest_wrong,
            number_time(seconds * 1e6).text);
@@ -465,6 +507,7 @@ static int run_selftest(int argc, char **argv) {
     struct selftest test = {.rows = json_array()};
     struct fault fault = {0};
     argp_parse(&argp, argc, argv, 0, NULL, &test.options);
+    make_answer(&test);
     const bool ran = plugin_scan(&test.planted, verb_program(), verb_planted(), NULL, 0, &fault) &&
                      plugin_scan(&test.kernels, verb_program(), verb_kernels(), NULL, 0, &fault) &&
                      suite_read(&test.smoke, verb_suites(), "smoke", &fault) &&
@@ -476,6 +519,7 @@ static int run_selftest(int argc, char **argv) {
                        : wrong > 0              ? EXIT_WRONG_RESULT
                        : test.honest_right == 0 ? FAULT_NOTHING
                                                 : 0;
+    remove_answer();
     fixture_free(&test.fixture);
     plugin_list_free(&test.planted);
     plugin_list_free(&test.kernels);
