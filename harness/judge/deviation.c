@@ -31,6 +31,11 @@ enum {
 /* The smallest ulp count with a bin of its own; less is "0 ulp". */
 static const double bin_least = 0x1p-20;
 
+/* Of exact data an element may be off the nearest by what few roundings in f32 come to: shares of
+ * the keys that are each divided by their sum before they are merged are not exact, and where the
+ * answer is 0 or halfway between two values that shows. A key that is missing from 2^16 is more. */
+static const double exact_slack = 8 * 0x1p-24;
+
 /* A rounding error is at most 2.4 times its root mean square, and a few keys' no more together. */
 static const double chance_most = 4;
 
@@ -42,9 +47,10 @@ struct unit {
     int64_t compared;                       /* elements that the sums are over */
     double error, error2, toward, relative; /* |e|, e^2, sign(o) e, |e| / (|o| + 1e-7) */
     double model2, spread;                  /* model^2, and half its variance: sum_elements */
+    double s_model2;                        /* what S in 16 bits adds to model^2 */
     double ref2, out2, product;
     double max_ref, max_out, max_error, max_relative, max_ulp;
-    struct deviation_place worst, lse_worst;
+    struct deviation_place worst, lse_worst, inexact;
     enum { BY_TOLERANCE, BY_STRUCTURE, UNWRITTEN } worst_kind;
     double t_max, lse_max;
 };
@@ -155,7 +161,8 @@ IN_CLONES void compare_all(struct measurer *restrict work, const double *restric
                           bounds.o2_slope * o[i] * o[i] + lost2;
         work->tau[i] = tau;
         work->t[i] = fabs(error) / tau;
-        work->off_nearest[i] = got != rounded ? 1 : 0;
+        work->off_nearest[i] =
+            got != rounded && fabs(error) > ulp / 2 + exact_slack * (size + a[i]) ? 1 : 0;
     }
 }
 
@@ -184,6 +191,7 @@ FOR_EVERY_MACHINE static void sum_elements(struct unit *unit, const struct measu
     unit->toward += sum_of(work->toward, n);
     unit->relative += sum_of(work->relative, n);
     unit->model2 += sum_of(work->model2, n);
+    unit->s_model2 += bounds->s2_slope * r2;
     /* Half the variance of a row's sum of e^2. Elements scatter each on its own; beyond that what
      * comes from P scatters as n_eff keys and as fewer columns, the denominator's part as one. */
     const double lost2 = lost_rms != NULL ? product_of(lost_rms, lost_rms, n) : 0;
@@ -314,7 +322,14 @@ static void add_chunk(struct unit *unit, struct measurer *work, const struct row
         compare_lossy(work, o, a, r, lost_abs, lost_rms, n, bounds, &job->rounding);
     else
         compare_elements(work, o, a, r, n, bounds, &job->rounding);
+    const int64_t inexact_before = unit->inexact_count;
     sum_elements(unit, work, o, a, r, lost_rms, n, bounds, exact);
+    for (int64_t i = 0; inexact_before == 0 && unit->inexact_count > 0 && i < n; i++) {
+        if (work->off_nearest[i] == 0) continue;
+        unit->inexact = (struct deviation_place){place.b,      place.h, place.i,     place.d + i,
+                                                 work->got[i], o[i],    work->tau[i]};
+        break;
+    }
     count_ulps(work, n);
     if (unit->worst_kind != BY_TOLERANCE || !(worst_of_elements(work, n) >= unit->t_max)) return;
     for (int64_t i = 0; i < n; i++) {
@@ -438,6 +453,7 @@ static void add_unit(struct unit *all, const struct unit *unit) {
     all->inf_count += unit->inf_count;
     all->unwritten_count += unit->unwritten_count;
     all->structure_count += unit->structure_count;
+    if (all->inexact_count == 0) all->inexact = unit->inexact;
     all->inexact_count += unit->inexact_count;
     all->empty_row_count += unit->empty_row_count;
     all->empty_row_wrong += unit->empty_row_wrong;
@@ -453,6 +469,7 @@ static void add_unit(struct unit *all, const struct unit *unit) {
     all->toward += unit->toward;
     all->relative += unit->relative;
     all->model2 += unit->model2;
+    all->s_model2 += unit->s_model2;
     all->spread += unit->spread;
     all->ref2 += unit->ref2;
     all->out2 += unit->out2;
@@ -484,6 +501,12 @@ static double chance_of(const struct unit *unit) {
     return fmin(fmax(beyond, 1), chance_most);
 }
 
+/* Limits of B and C are for logits of a few units: half of what S in 16 bits makes of the model,
+ * because X is the largest logit and not each. */
+static double widening_of(const struct unit *unit) {
+    return fmax(sqrt(ratio(unit->model2 + unit->s_model2, unit->model2)) / 2, 1);
+}
+
 static void find_worst_block(struct deviation *deviation, const struct job *job) {
     const struct attn_problem *problem = job->view->problem;
     double worst = -1;
@@ -491,10 +514,13 @@ static void find_worst_block(struct deviation *deviation, const struct job *job)
         const struct unit *unit = &job->units[n];
         if (unit->compared == 0) continue;
         const double rho = sqrt(ratio(unit->error2, unit->model2)), chance = chance_of(unit);
-        if (!(rho / chance > worst)) continue;
-        worst = rho / chance;
+        const double wide = widening_of(unit);
+        deviation->rho_block_most = fmax(deviation->rho_block_most, rho / chance);
+        if (!(rho / (chance * wide) > worst)) continue;
+        worst = rho / (chance * wide);
         deviation->rho_block = rho;
         deviation->rho_block_chance = chance;
+        deviation->rho_block_wide = wide;
         deviation->rho_block_b = n / job->blocks / problem->q_heads;
         deviation->rho_block_h = n / job->blocks % problem->q_heads;
         deviation->rho_block_i = job->answer->rows[job->block_start[n % job->blocks]];
@@ -538,6 +564,7 @@ void deviation_measure(struct deviation *deviation, const struct rule_view *view
         .empty_row_count = all.empty_row_count,
         .empty_row_wrong = all.empty_row_wrong,
         .inexact_count = all.inexact_count,
+        .inexact = all.inexact_count > 0 ? all.inexact : nowhere,
         .max_ref = all.max_ref,
         .max_out = all.max_out,
         .max_abs = all.max_error,
@@ -547,7 +574,9 @@ void deviation_measure(struct deviation *deviation, const struct rule_view *view
         .t_max = all.t_max,
         .rho = sqrt(ratio(all.error2, all.model2)),
         .rho_chance = chance_of(&all),
+        .rho_wide = widening_of(&all),
         .rho_block_chance = 1,
+        .rho_block_wide = 1,
         .rho_block_b = -1,
         .rho_block_h = -1,
         .rho_block_i = -1,

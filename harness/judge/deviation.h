@@ -35,23 +35,28 @@ struct deviation_place {
 struct deviation {
     int64_t elements;                              /* judged elements of out */
     int64_t nan_count, inf_count, unwritten_count; /* an unwritten element is not a NaN as well */
-    int64_t structure_count;  /* NaN or a signed Inf where the answer has none, or the reverse; an
-                                 Inf is forgiven where o + tau rounds to it */
-    int64_t empty_row_count;  /* rows that see no key */
-    int64_t empty_row_wrong;  /* ... whose out is not exactly 0 */
-    int64_t inexact_count;    /* elements in rows that see a power of two of keys, and that are not
-                                 o rounded once: 0 is asked of the data `exact` */
-    double max_ref, max_out;  /* max |o|, max |got| over finite values */
-    double max_abs, mean_abs; /* |got - o| */
+    int64_t structure_count; /* NaN or a signed Inf where the answer has none, or the reverse; an
+                                Inf is forgiven where o + tau rounds to it */
+    int64_t empty_row_count; /* rows that see no key */
+    int64_t empty_row_wrong; /* ... whose out is not exactly 0 */
+    int64_t inexact_count;   /* elements in rows that see a power of two of keys, and that are not
+                                o rounded once, by more than 2^-21 (|o| + A): 0 is asked of the
+                                data `exact` */
+    struct deviation_place inexact; /* the first of them */
+    double max_ref, max_out;        /* max |o|, max |got| over finite values */
+    double max_abs, mean_abs;       /* |got - o| */
     double rms_abs;
     struct deviation_place worst; /* an unwritten element, else a structure mismatch, else the
                                      element with the largest |got - o| / tau */
     double t_max;                 /* max |got - o| / tau */
     double rho;                   /* rms(got - o) / rms(model) */
     double rho_chance;            /* what chance may multiply it with, at least 1 */
+    double rho_wide;              /* what large logits, kept in 16 bits, may multiply it with, at
+                                     least 1; 1 of a promise of grade A */
     double rho_block;             /* the same over one (head, block of 128 queries): the block whose
-                                     rho_block / rho_block_chance is largest */
-    double rho_block_chance;
+                                     rho_block / (rho_block_chance rho_block_wide) is largest */
+    double rho_block_chance, rho_block_wide;
+    double rho_block_most; /* the largest rho_block / rho_block_chance */
     int64_t rho_block_b, rho_block_h, rho_block_i;
     double bias; /* mean(sign(o)(got - o)) / rms(model) */
     /* |got - o| in ulp of o in the output type. Median and p99 come from a histogram with 16 bins

@@ -129,10 +129,10 @@ static bool inexact(const struct evidence *e) {
     if (!e->observation->exact_expected || d->inexact_count == 0) return false;
     return SAY(
         e,
-        "exact data: %lld of %lld elements are not the answer rounded once; worst " PLACE_FORMAT
+        "exact data: %lld of %lld elements are not the answer rounded once; the first " PLACE_FORMAT
         ": got %.9g, expected %.9g",
-        (long long)d->inexact_count, (long long)d->elements, PLACE(d->worst), d->worst.got,
-        d->worst.expected);
+        (long long)d->inexact_count, (long long)d->elements, PLACE(d->inexact), d->inexact.got,
+        d->inexact.expected);
 }
 
 static bool beyond_tolerance(const struct evidence *e) {
@@ -154,19 +154,20 @@ static double limit_of(char grade) {
 static bool missed_grade(const struct evidence *e) {
     const struct deviation *d = e->deviation;
     const char promised = (char)e->observation->grade_promised;
-    const double limit = limit_of(promised);
-    if (!(d->rho <= limit * d->rho_chance)) {
+    const double limit = limit_of(promised) * d->rho_chance * d->rho_wide;
+    const double block = limit_of(promised) * d->rho_block_chance * d->rho_block_wide;
+    if (!(d->rho <= limit)) {
         return SAY(e,
                    "gate 3, quality: rho %.3g > %.3g of grade %c; worst element " PLACE_FORMAT
                    ": got %.9g, expected %.9g +- %.3g",
-                   d->rho, limit * d->rho_chance, promised, PLACE(d->worst), d->worst.got,
-                   d->worst.expected, d->worst.tolerance);
+                   d->rho, limit, promised, PLACE(d->worst), d->worst.got, d->worst.expected,
+                   d->worst.tolerance);
     }
-    if (!(d->rho_block <= limit * d->rho_block_chance)) {
+    if (!(d->rho_block <= block)) {
         return SAY(e,
                    "gate 3, quality: rho %.3g > %.3g of grade %c in the block at b=%lld h=%lld "
                    "i=%lld",
-                   d->rho_block, limit * d->rho_block_chance, promised, (long long)d->rho_block_b,
+                   d->rho_block, block, promised, (long long)d->rho_block_b,
                    (long long)d->rho_block_h, (long long)d->rho_block_i);
     }
     return false;
@@ -219,8 +220,11 @@ static char grade_reached(const struct deviation *d) {
         !(d->t_max <= 1))
         return 'F';
     for (int n = 0; n < GRADES; n++) {
-        if (d->rho <= grades[n].rho * d->rho_chance &&
-            d->rho_block <= grades[n].rho * d->rho_block_chance)
+        const bool wide = grades[n].grade != 'A';
+        const double limit = grades[n].rho;
+        if (d->rho <= limit * d->rho_chance * (wide ? d->rho_wide : 1) &&
+            d->rho_block <= limit * d->rho_block_chance * (wide ? d->rho_block_wide : 1) &&
+            (wide || d->rho_block_most <= limit))
             return grades[n].grade;
     }
     return 'F';

@@ -75,6 +75,24 @@ Test(anchor, std16_is_grade_b_and_with_larger_logits_c) {
     }
 }
 
+/* rho is measured as of a kernel that keeps S in f32, and grows with the logits; the limit too. */
+Test(anchor, std16_is_grade_b_whatever_the_logits) {
+    static const char *const large[] = {"bf16-b1-hq2-hkv2-q1-kv1024-d64-ascending-seed1",
+                                        "bf16-b1-hq2-hkv2-q1-kv1024-d64-outlier-seed1",
+                                        "bf16-b1-hq2-hkv2-q1-kv1024-d64-peaked3-seed1",
+                                        "f16-b1-hq2-hkv2-q1-kv1024-d64-descending-seed1"};
+    double largest = 0;
+    for (size_t n = 0; n < sizeof large / sizeof large[0]; n++) {
+        struct fixture fixture = {0};
+        draw(&fixture, large[n]);
+        const struct deviation deviation = measure(&fixture, ANCHOR_STD16, 1e12, 2);
+        cr_assert(verdict_of(&deviation).grade == 'B', "%s: rho %g", large[n], deviation.rho);
+        largest = fmax(largest, deviation.rho);
+        fixture_free(&fixture);
+    }
+    cr_assert(largest > 5, "%g", largest);
+}
+
 Test(anchor, a_work_bound_takes_fewer_rows_and_hardly_another_rho) {
     struct fixture fixture = {0};
     draw(&fixture, lines[0].line);

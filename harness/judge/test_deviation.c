@@ -272,6 +272,24 @@ Test(deviation, inexact_elements_are_counted_where_keys_are_a_power_of_two) {
     }
 }
 
+/* As from shares that are divided before they are merged: 0 is the smallest subnormal, a tie goes
+ * the other way. */
+Test(deviation, a_tie_or_a_zero_that_f32_moved_is_exact_all_the_same) {
+    struct stage stage_ = stage(decode_problem(ATTN_F16, 1024, 8));
+    for (int64_t n = 0; n < 8; n++) {
+        stage_.answer.out[n] = n % 2 == 0 ? 0 : 1 + 0x1p-11;
+        stage_.answer.p_abs_v[n] = 1;
+        put(&stage_, n, n % 2 == 0 ? 0x1p-24 : 1 + 0x1p-10);
+    }
+    cr_assert(measure(&stage_, ATTN_INPUT, 1).inexact_count == 0);
+    put(&stage_, 2, 0x1p-20);
+    put(&stage_, 5, 1 + 0x1p-9);
+    const struct deviation deviation = measure(&stage_, ATTN_INPUT, 1);
+    cr_assert(deviation.inexact_count == 2);
+    cr_assert(deviation.inexact.d == 2 && deviation.inexact.got == 0x1p-20);
+    strike(&stage_);
+}
+
 Test(deviation, cutting_off_is_a_bias_and_rounding_is_none) {
     for (int cut = 0; cut < 2; cut++) {
         struct stage stage_ = stage(decode_problem(ATTN_BF16, 1000, 256));

@@ -10,8 +10,11 @@ static struct deviation good_deviation(void) {
                               .t_max = 0.4,
                               .rho = 0.95,
                               .rho_chance = 1,
+                              .rho_wide = 1,
                               .rho_block = 1.1,
                               .rho_block_chance = 1,
+                              .rho_block_wide = 1,
+                              .rho_block_most = 1.1,
                               .bias = 0.02,
                               .lse_judged = true,
                               .lse_max = 0.3};
@@ -165,6 +168,19 @@ Test(judge, what_chance_may_do_widens_the_limit) {
     cr_assert(judge(&deviation, &nothing).status == STATUS_FAIL_ACCURACY);
 }
 
+Test(judge, large_logits_in_16_bits_widen_the_limits_of_b_and_c_alone) {
+    struct deviation deviation = good_deviation();
+    deviation.rho = deviation.rho_block = deviation.rho_block_most = 9;
+    deviation.rho_wide = deviation.rho_block_wide = 4;
+    const struct observation promises_b = {.grade_promised = 'B'};
+    cr_assert(judge(&deviation, &promises_b).grade == 'B');
+    cr_assert(judge(&deviation, &promises_b).status == STATUS_PASS);
+    deviation.rho = deviation.rho_block = 4.9; /* of 1.25 times 4 */
+    cr_assert(judge(&deviation, &promises_b).grade == 'B');
+    deviation.rho_block_wide = 1.9;
+    cr_assert(judge(&deviation, &promises_b).status == STATUS_FAIL_ACCURACY);
+}
+
 Test(judge, a_grade_nobody_defined_is_held_to_a) {
     struct deviation deviation = good_deviation();
     deviation.rho = 1.3;
@@ -234,7 +250,8 @@ Test(judge, inexact_elements_count_only_where_exactness_is_asked) {
 }
 
 Test(judge, nothing_to_judge_has_no_grade) {
-    const struct deviation deviation = {.rho_chance = 1, .rho_block_chance = 1};
+    const struct deviation deviation = {
+        .rho_chance = 1, .rho_wide = 1, .rho_block_chance = 1, .rho_block_wide = 1};
     const struct verdict verdict = judge(&deviation, &nothing);
     cr_assert(verdict.status == STATUS_PASS && verdict.grade == '-');
 }

@@ -76,7 +76,7 @@ struct row_bounds row_bounds_of(const struct rounding *rounding, const struct ro
     const double u_p = rounding->p_roundoff, bias = size->sum_bias * bias_most;
     const double common = common_part(size),
                  o_part = rounding_variance * u_p * u_p * common * common;
-    const double u = u_p + rounding->s_roundoff * size->logit_max;
+    const double u_s = rounding->s_roundoff * size->logit_max, u = u_p + u_s;
     const double logit = logit_slope * u32 * (size->logit_abs + 1);
     const double sum2 = sum_variance * (double)size->keys * u32 * u32;
     const double sum = sum_most * sqrt((double)size->keys) * u32;
@@ -89,6 +89,7 @@ struct row_bounds row_bounds_of(const struct rounding *rounding, const struct ro
         .r_slope = sum,
         .constant = rounding->ulp_least / 2,
         .r2_slope = rounding_variance * u_p * u_p + logit * logit + sum2,
+        .s2_slope = rounding_variance * u_s * u_s,
         .o2_slope = sum2 + size->sum_bias * size->sum_bias * bias_variance + o_part,
         .shared = fmax(1 / columns - 1 / (double)head_dim, 0),
     };

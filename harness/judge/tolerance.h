@@ -14,7 +14,9 @@
  * kept in 16 bits, as much of u_S X more as u has
  *
  * u is u_P, and u_S X more for a promise of grade B, 2 u_S X for C: logits rounded to 16 bits once,
- * or twice because the scale is a rounding of its own. X is the largest |logit|.
+ * or twice because the scale is a rounding of its own. X is the largest |logit|. What such an S
+ * adds to model^2, 0.18 of the square of that times R^2, widens the limits on rho of B and C alone:
+ * rho itself is measured with one rule whatever a kernel promises.
  *
  * The terms with n are what a plain f32 sum of n terms may do, whose rounding errors walk at
  * random: 0.3 to 0.4 sqrt(n) u32 of the partial sums. m, `sum_bias`, is what errors of one sign
@@ -75,6 +77,7 @@ struct row_bounds {
     /* of tau, see tolerance_tau */
     double o_slope, p_a_slope, p_r_slope, a_slope, r_slope, constant;
     double r2_slope, o2_slope; /* model^2 = (o rounded - o)^2 + r2_slope R^2 + o2_slope o^2 */
+    double s2_slope;           /* S in 16 bits, of a promise below A: s2_slope R^2 more */
     double shared;             /* what columns of V that move together add to 1 / n_eff */
 };
 /* `columns` as chance_columns (chance.h) counts them; 1 where only tau is asked for. */
