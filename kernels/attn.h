@@ -141,9 +141,11 @@ struct attn_problem {
     int64_t reserved[16];
 };
 
-/* A view: it never owns `data`. shape and stride count elements, outermost first. `host` holds the
- * same values in host memory for inputs, so that a kernel on a device may plan; NULL for outputs.
- */
+/* A view: it never owns `data`. shape and stride count elements, outermost first. `data` is aligned
+ * to 16 bytes, on a GPU or NPU to 256. Inputs may be mapped read-only; past the end of one a launch
+ * may read up to the next multiple of 16 bytes, where anything may be, and no further. `host` holds
+ * the same values in host memory for inputs, so that a kernel on a device may plan; NULL for
+ * outputs. */
 struct attn_tensor {
     void *data;
     const void *host;

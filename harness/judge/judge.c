@@ -74,6 +74,8 @@ static bool broke_guard(const struct evidence *e) {
 }
 
 static bool changed_input(const struct evidence *e) {
+    const char *where = e->observation->input_where;
+    if (where[0] != '\0') return SAY(e, "%s", where);
     return e->observation->input_changed && SAY(e, "an input changed during the launch");
 }
 
@@ -82,6 +84,11 @@ static bool left_unwritten(const struct evidence *e) {
     if (d->unwritten_count == 0) return false;
     return SAY(e, "%lld of %lld elements were never written, the first " PLACE_FORMAT,
                (long long)d->unwritten_count, (long long)d->elements, PLACE(d->worst));
+}
+
+static bool read_beyond(const struct evidence *e) {
+    const char *where = e->observation->read_where;
+    return where[0] != '\0' && SAY(e, "%s", where);
 }
 
 static bool leaked_poison(const struct evidence *e) {
@@ -204,6 +211,7 @@ static const struct {
     {STATUS_FAIL_INPUT_CHANGED, changed_input},
     {STATUS_FAIL_UNWRITTEN, left_unwritten},
     {STATUS_FAIL_OOB_READ, leaked_poison},
+    {STATUS_FAIL_OOB_READ, read_beyond},
     {STATUS_FAIL_UNINITIALISED, read_unwritten},
     {STATUS_FAIL_NONDET, differed},
     {STATUS_FAIL_NAN, wrong_structure},

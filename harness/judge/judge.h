@@ -45,7 +45,9 @@ struct observation {
     bool guard_broken, input_changed, poison_leaked, repeat_differed;
     bool nondeterminism_declared;
     bool exact_expected; /* the data are `exact`: every element must be the answer rounded once */
-    char guard_where[64];
+    char guard_where[128];
+    char input_where[128];   /* what was written to an input that cannot be; "": nothing */
+    char read_where[128];    /* what was read beyond an input that has an end there; "": nothing */
     char scratch_read[32];   /* "1, 0": numbers in scratch that change the output; "": none do */
     int32_t grade_promised;  /* 'A', 'B', 'C' */
     char lse_grade_promised; /* 'A', 'B'; for words only: deviation_measure knows it */

@@ -4,11 +4,13 @@
 #define _GNU_SOURCE
 #include "../../kernels/attn.h"
 
+#include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/types.h>
 #include <sys/uio.h>
@@ -49,15 +51,36 @@ enum odd {
     TRACES_PARENT, /* with ptrace, */
     READS_PARENT,  /* with process_vm_readv, */
     SIGNALS_ALL,   /* and for everybody, with a signal that does no harm */
+    CATCHES,       /* lives by faults: a page of its own is there once it has been missed */
+    READS_ON,      /* eight threads read on behind the end of q */
+    WRITES_ON,     /* writes behind the end of q, as long as NaN is there what is there */
 };
 
 #define ODD_STRING(x) #x
 #define ODD_NAME(x) ODD_STRING(x)
 static const enum odd kind = ODD_KIND;
 
+static void *volatile missed;
+
+static void on_miss(int number, siginfo_t *info, void *context) {
+    (void)number, (void)context;
+    if (info->si_addr != missed) _exit(1);
+    mprotect(info->si_addr, 4096, PROT_READ | PROT_WRITE);
+}
+
+/* The handler is there before anything is launched. */
+static void miss_a_page(void) {
+    void *page = missed = mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (page == MAP_FAILED) return;
+    *(volatile int *)page = 1;
+    munmap(page, 4096);
+}
+
 __attribute__((constructor)) static void loaded(void) {
     if (kind == CHATTY) puts("{\"ok\": false, \"what\": \"error\", \"text\": \"a kernel talks\"}");
     if (kind == DIES_LOADING) abort();
+    const struct sigaction action = {.sa_sigaction = on_miss, .sa_flags = SA_SIGINFO};
+    if (kind == CATCHES) sigaction(SIGSEGV, &action, NULL);
 }
 
 /* Formula, markup, escape sequence, direction, what is no UTF-8, and a line of another's. */
@@ -109,11 +132,23 @@ static void leave_many(int depth) {
 /* What HOARDS holds: each block begins with where the one before it is. */
 static void **volatile hoard;
 
+static void *read_on(void *tensor) {
+    const volatile unsigned char *end = tensor;
+    for (int n = 0; n < 64; n++) (void)end[n];
+    return NULL;
+}
+
+static void read_on_by_threads(void *end) {
+    pthread_t threads[8];
+    for (int t = 0; t < 8; t++) pthread_create(&threads[t], NULL, read_on, end);
+    for (int t = 0; t < 8; t++) pthread_join(threads[t], NULL);
+}
+
 static const char *launch(const struct attn_problem *problem, const struct attn_call *call) {
     size_t bytes = sizeof(float);
     if (problem->dtype != ATTN_F32) bytes = 2;
-    memset(call->tensors[ATTN_OUT].data, 0,
-           (size_t)(problem->batch * problem->q_heads * problem->head_dim) * bytes);
+    const size_t q_bytes = (size_t)(problem->batch * problem->q_heads * problem->head_dim) * bytes;
+    memset(call->tensors[ATTN_OUT].data, 0, q_bytes);
     switch (kind) {
     case CHATTY:
         puts("hello"), fflush(stdout);
@@ -210,6 +245,15 @@ static const char *launch(const struct attn_problem *problem, const struct attn_
     }
     case SIGNALS_ALL:
         kill(-1, SIGWINCH);
+        return NULL;
+    case CATCHES:
+        miss_a_page();
+        return NULL;
+    case READS_ON:
+        read_on_by_threads((char *)call->tensors[ATTN_Q].data + q_bytes);
+        return NULL;
+    case WRITES_ON: /* half a NaN of 16 bits */
+        ((unsigned char *)call->tensors[ATTN_Q].data)[q_bytes + 16] = 0;
         return NULL;
     default:
         return NULL;

@@ -52,6 +52,10 @@ enum { PLANTED_BLOCK = 64, PLANTED_HEAD_DIM_MAX = 256, PLANTED_SHARES = 4 };
     X(LSE_BASE_2, lse_base_2, decode, all, "writes the lse in base 2")                             \
     X(EMPTY_ROW_NAN, empty_row_nan, decode_paged, all, "divides by zero where no key is seen")     \
     X(LENGTH_OVERREAD, length_overread, decode_paged, all, "adds 0 times the value past the end")  \
+    X(PAST_END, past_end, decode, cpu, "loads the row behind the last of v, and uses nothing")     \
+    X(BEFORE_BEGIN, before_begin, decode, cpu, "loads the row before the first of k, the same")    \
+    X(KEEPS_ADDRESSES, keeps_addresses, decode, cpu, "reads inputs where its first call had them") \
+    X(WRITES_BACK, writes_back, decode, cpu, "writes into q, and then what was there")             \
     X(OUT_OVERRUN, out_overrun, decode, all, "writes one element past the end of the output")      \
     X(WRONG_KV_HEAD, wrong_kv_head, decode, all, "one head reads another head's keys and values")  \
     X(PREVIOUS_CALL, previous_call, decode, all, "returns what it computed at its first call")     \

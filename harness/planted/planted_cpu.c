@@ -4,12 +4,29 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Loads a row as if it were one: volatile, or it would not be done. */
+static void load(const uint16_t *row, int64_t dim) {
+    for (int64_t d = 0; d < dim; d++) (void)((const volatile uint16_t *)row)[d];
+}
+
 /* Everything a kernel can do wrong apart from computing the wrong thing. */
 static void misbehave(enum planted bug, const struct attn_problem *problem,
                       const struct attn_call *call, int64_t calls) {
     const int64_t elements = problem->batch * problem->q_heads * problem->q_len * problem->head_dim;
+    const int64_t keys = problem->batch * problem->kv_heads * problem->kv_len;
     uint16_t *out = call->tensors[ATTN_OUT].data;
     if (bug == PLANTED_OUT_OVERRUN) out[elements] = 0;
+    if (bug == PLANTED_PAST_END)
+        load((const uint16_t *)call->tensors[ATTN_V].data + keys * problem->head_dim,
+             problem->head_dim);
+    if (bug == PLANTED_BEFORE_BEGIN)
+        load((const uint16_t *)call->tensors[ATTN_K].data - problem->head_dim, problem->head_dim);
+    if (bug == PLANTED_WRITES_BACK) {
+        volatile uint16_t *q = call->tensors[ATTN_Q].data;
+        const uint16_t before = q[1];
+        q[1] = 0;
+        q[1] = before;
+    }
     if (bug == PLANTED_INPUT_CHANGED) ((uint16_t *)call->tensors[ATTN_Q].data)[0]++;
     if (bug == PLANTED_CRASHES) {
         volatile uintptr_t nowhere = 64; /* volatile: compilers refuse what they see through */
@@ -44,7 +61,9 @@ static void keep(struct attn_call *call, enum attn_slot slot, int64_t elements, 
 /* A call with what bugs keep in place of what there is. */
 static struct attn_call kept_call(enum planted bug, const struct attn_problem *problem,
                                   const struct attn_call *now) {
-    struct attn_call call = *now;
+    static struct attn_call first;
+    if (first.abi == 0) first = *now;
+    struct attn_call call = bug == PLANTED_KEEPS_ADDRESSES ? first : *now;
     const int64_t dim = problem->head_dim,
                   rows = problem->batch * problem->q_heads * problem->q_len;
     if (bug == PLANTED_KEEPS_Q_AND_K || bug == PLANTED_KEEPS_P) /* P is a function of the two */

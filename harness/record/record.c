@@ -88,8 +88,8 @@ const struct row_field row_fields[] = {
          "what a wrong output looks like: the hypothesis that explains it, and where it is wrong"),
     KEPT(repeat, "the command that repeats a row that did not pass"),
     TEXT(checks,
-         "which inputs were shown to be read anew (values signs keys pages batch fresh), and "
-         "which were not, and why"),
+         "whether inputs ended where memory did (edges), which were shown to be read anew (values "
+         "signs keys pages batch fresh), and what was not, and why"),
     COUNTED(elements, "elements of out that were judged"),
     REAL(nan_ratio, "1", "share of judged elements that are NaN"),
     REAL(inf_ratio, "1", "share that is infinite"),

@@ -29,7 +29,7 @@ struct row {
     int64_t bias_warning;
     const char *diagnosis; /* what a wrong output looks like (diagnosis.h), else ""; text_kept */
     const char *repeat; /* the command that repeats a row that did not pass, else ""; text_kept */
-    char checks[128];   /* which inputs were shown to be read anew, and which not, and why */
+    char checks[160];   /* what was shown of how inputs are read, and what was not, and why */
     /* counts and ratios */
     double nan_ratio, inf_ratio, unwritten_ratio, kept_ratio, kept_mass;
     struct deviation deviation;

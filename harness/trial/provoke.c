@@ -1,6 +1,7 @@
 /* Provoking a kernel that runs: launches that must not come out otherwise. Again and again, with
  * other numbers in scratch, which nothing has written, and with another poison in what must not be
- * read. (Whether inputs are read anew is renew.c's.)
+ * read. (Whether a kernel goes beyond its inputs at no harm is edges.c's, and whether inputs are
+ * read anew renew.c's.)
  *
  * A difference has its cause looked for before a kernel is accused: what changed since the first
  * launch is put back, one thing at a time. */
@@ -42,10 +43,9 @@ static bool launch_with(struct trial *trial, double filling) {
     return well;
 }
 
-/* Whether what is there now is what the first launch left: the same bits; of a kernel whose
- * launches may differ, or do so by themselves, also what is right where the first was. What such a
- * kernel leaves that is wrong is kept for the verdict. */
-static bool stands(struct trial *trial) {
+/* ... of a kernel whose launches may differ, or do so by themselves. What such a kernel leaves that
+ * is wrong is kept for the verdict. */
+bool trial_stands(struct trial *trial) {
     if (trial_same_as_first(trial)) return true;
     if (!trial->nondeterministic && !trial->seen.repeat_differed) return false;
     struct deviation deviation;
@@ -63,7 +63,7 @@ static bool name_fillings(struct trial *trial) {
     size_t used = 0;
     for (int n = 1; n < FILLINGS; n++) {
         if (!launch_with(trial, fillings[n])) return false;
-        if (!stands(trial) && used < room)
+        if (!trial_stands(trial) && used < room)
             used += (size_t)snprintf(text + used, room - used, "%s%g", used > 0 ? ", " : "",
                                      fillings[n]);
     }
@@ -82,7 +82,7 @@ static bool explain(struct trial *trial, double filling, bool *unexplained) {
     outputs_copy(outputs, now);
     bool well = launch_with(trial, filling);
     const bool again = well && (trial->nondeterministic || trial->seen.repeat_differed
-                                    ? !stands(trial)
+                                    ? !trial_stands(trial)
                                     : outputs_equal(outputs, now, &trial->view, trial->writes_lse));
     free(now);
     if (!well) return false;
@@ -92,7 +92,7 @@ static bool explain(struct trial *trial, double filling, bool *unexplained) {
     }
     if (!isnan(filling)) {
         if (!launch_with(trial, NAN)) return false;
-        if (stands(trial)) return name_fillings(trial);
+        if (trial_stands(trial)) return name_fillings(trial);
     }
     *unexplained = true;
     return true;
@@ -108,7 +108,7 @@ static bool repeat(struct trial *trial) {
         const double filling = scratch ? fillings[n % FILLINGS] : NAN;
         bool unexplained;
         if (!launch_with(trial, filling)) return false;
-        if (stands(trial)) continue;
+        if (trial_stands(trial)) continue;
         if (!explain(trial, filling, &unexplained)) return false;
         if (unexplained) trial->seen.repeat_differed = true;
         break;
@@ -148,12 +148,11 @@ static bool comes_late(const struct trial *trial) {
 }
 
 static bool launch_first(struct trial *trial, enum poison poison) {
-    (void)poison;
     if (!launch_with(trial, NAN)) return false;
     outputs_copy(&trial->outputs, trial->first);
     trial->late = comes_late(trial);
     if (trial->options->sanitizer != NULL) return trial_renew(trial, "sanitizer");
-    if (!repeat(trial)) return false;
+    if (!repeat(trial) || !trial_edges(trial, poison)) return false;
     const bool emulated = trial->plugin->kernel.device == ATTN_ASCEND_TWIN;
     return trial_renew(trial, emulated && !affordable(trial, 0.75) ? "emulated, too slow" : NULL);
 }
@@ -162,7 +161,7 @@ static bool launch_first(struct trial *trial, enum poison poison) {
 static bool launch_poisoned(struct trial *trial, enum poison poison) {
     const double filling = trial->scratch_bytes == 0 ? NAN : poison == POISON_BIG ? 6e4 : 1;
     return launch_with(trial, filling) &&
-           (stands(trial) || explain(trial, filling, &trial->suspected));
+           (trial_stands(trial) || explain(trial, filling, &trial->suspected));
 }
 
 /* Where it shows that what must not be read was. */
@@ -188,7 +187,7 @@ static void say_leak(struct trial *trial, enum poison poison) {
 static bool launch_to_clear(struct trial *trial, enum poison poison) {
     (void)poison;
     if (!launch_with(trial, NAN)) return false;
-    if (stands(trial)) {
+    if (trial_stands(trial)) {
         trial->seen.poison_leaked = true;
     } else {
         trial->seen.repeat_differed = true;

@@ -238,15 +238,17 @@ static bool is_right(const struct trial *trial) {
     return trial_judge_first(trial, &deviation, &nothing).status != STATUS_PASS;
 }
 
-/* One launch with inputs changed; *right: what it left is, in the order of the first. Prepares
- * anew: a kernel may do so with its inputs. Finishes too: what a device still has of them is not
- * what the fixture holds afterwards. */
+/* One launch with inputs changed, behind protected pages where all are; *right: what it left is, in
+ * the order of the first. Prepares anew: a kernel may do so with its inputs. Finishes too: what a
+ * device still has of them is not what the fixture holds afterwards. */
 static bool launch_changed(struct trial *trial, int set, bool *right) {
     for (int n = 0; n < CHANGES; n++) {
         if (is_in(trial, n, set)) changes[n].make(trial->fixture);
     }
     const uint64_t digest = trial_digest_inputs(trial->fixture);
-    const bool ran = trial_prepare(trial) && trial_launch(trial, false) && trial_finish(trial);
+    const bool ran = trial_prepare(trial) &&
+                     (set == ALL ? trial_launch_edges(trial) : trial_launch(trial, false)) &&
+                     trial_finish(trial);
     /* Tables that a kernel wrote to are not followed; the inputs are drawn anew. */
     if (trial_digest_inputs(trial->fixture) != digest) {
         trial->seen.input_changed = *right = true;
@@ -345,6 +347,8 @@ static void note(struct trial *trial, const char *left_out, bool fresh) {
     char *text = trial->row->checks;
     const size_t room = sizeof trial->row->checks;
     size_t used = 0;
+    text[0] = '\0';
+    if (left_out == NULL && trial->no_edges == NULL) used += (size_t)snprintf(text, room, "edges");
     for (int n = 0; n < CHANGES; n++) {
         if (left_out == NULL && is_in(trial, n, ALL))
             used += (size_t)snprintf(text + used, room - used, "%s%s", used > 0 ? " " : "",
@@ -358,6 +362,8 @@ static void note(struct trial *trial, const char *left_out, bool fresh) {
             used +=
                 (size_t)snprintf(text + used, room - used, "; not %s (%s)", changes[n].name, why);
     }
+    if (left_out == NULL && trial->no_edges != NULL && used < room)
+        snprintf(text + used, room - used, "; not edges (%s)", trial->no_edges);
 }
 
 bool trial_renew(struct trial *trial, const char *left_out) {

@@ -13,6 +13,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* An emulated launch takes so much longer; that it waits for ever the emulation finds itself. */
 static const double twin_patience = 10;
@@ -187,8 +188,10 @@ bool trial_launch(struct trial *trial, bool recorded) {
     if (trial->options->sanitizer == NULL)
         json_object_set_new(request, "fill_scratch",
                             isnan(trial->filling) ? json_null() : json_real(trial->filling));
+    if (trial->edges) json_object_set_new(request, "edges", json_true());
     if (!trial_ask(trial, request, trial->options->watchdog_seconds, &reply)) return false;
-    if (!recorded) keep_time(trial, json_number_value(json_object_get(reply, "us")));
+    if (!recorded && !trial->edges)
+        keep_time(trial, json_number_value(json_object_get(reply, "us")));
     trial_look_at_scratch(trial, reply);
     read_estimate(trial->row, reply);
     json_decref(reply);
@@ -263,7 +266,7 @@ static void judge_row(struct trial *trial) {
 
 /* The middle: a worker that has the kernel and the memory, until the row's end. */
 static void run(struct trial *trial) {
-    if (!load(trial) || !map(trial) || !trial_provoke(trial)) return;
+    if (!load(trial) || !map(trial) || (!trial_provoke(trial) && !trial->beyond)) return;
     judge_row(trial);
     if (trial->verdict.status != STATUS_PASS || !trial->options->time || is_twin(trial) ||
         trial->options->sanitizer != NULL)
@@ -442,6 +445,13 @@ static bool begins(struct trial *trial) {
     return refusal == NULL || trial_end(trial, STATUS_REFUSED, "%s", refusal);
 }
 
+static const char *no_edges(enum attn_device device, const struct trial_options *options) {
+    if (device == ATTN_ASCEND_TWIN) return "the twin looks itself";
+    if (device != ATTN_CPU) return "memory of a device";
+    if (options->sanitizer != NULL) return "sanitizer";
+    return sysconf(_SC_PAGESIZE) > FIXTURE_GUARD_BYTES ? "large pages" : NULL;
+}
+
 bool trial_run(struct row *row, const struct plugin *plugin, struct fixture *fixture,
                const struct trial_options *asked, bool *fixture_spoilt, struct fault *fault) {
     struct trial_options patient = *asked;
@@ -469,6 +479,7 @@ bool trial_run(struct row *row, const struct plugin *plugin, struct fixture *fix
                  .scale = fixture->problem.attn.scale},
         .verdict = {.grade = '-'},
         .filling = NAN,
+        .no_edges = no_edges((enum attn_device)plugin->kernel.device, options),
         .start_s = clock_s(),
     };
     struct client own = {0};

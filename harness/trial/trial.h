@@ -3,8 +3,9 @@
  * 1. output filled with the unwritten NaN, guards set, inputs digested; everything that must not be
  *    read holds NaN; launch; out is what is judged
  * 2. repeats (10 launches in all, fewer when one takes long), each with another number in scratch:
- *    bit-identical, or FAIL_UNINITIALISED where scratch makes the difference, else FAIL_NONDET;;
- * and one or two launches with inputs changed, which must be right for them (renew.c)
+ *    bit-identical, or FAIL_UNINITIALISED where scratch makes the difference, else FAIL_NONDET;
+ *    on a CPU one launch with inputs that end where memory does (edges.c): FAIL_OOB_READ;
+ *    and one or two launches with inputs changed, which must be right for them (renew.c)
  * 3. the same with 6e4 and with +Inf in what must not be read: bit-identical, or FAIL_OOB_READ
  *    where two launches agree and the first poison brings the first output back
  * 4. guards after every launch, input digests after each of these phases: FAIL_OOB_WRITE,

@@ -29,6 +29,9 @@ struct trial {
     char kept[128]; /* which inputs are not read anew, in words; "": all are */
     int64_t scratch_bytes;
     double filling;       /* what the next launch finds in every float of its scratch */
+    const char *no_edges; /* why none is with inputs behind protected pages; NULL: some are */
+    bool edges;           /* the next launch is */
+    bool beyond;          /* one went there, and ended its process: `seen` says where */
     bool suspected;       /* of reading what it must not: no other reason was found */
     struct verdict later; /* of an output that differs, and may, and is wrong; PASS: none is */
     uint64_t inputs;      /* digest of the inputs as the kernel was given them last */
@@ -54,6 +57,9 @@ __attribute__((format(printf, 2, 0))) void trial_break_guard(struct trial *trial
                                                              const char *format, const char *where);
 void trial_look_at_scratch(struct trial *trial, const json_t *reply);
 bool trial_same_as_first(const struct trial *trial);
+/* provoke.c: the same bits as the first launch's or, where launches may differ, right where that
+ * was. */
+bool trial_stands(struct trial *trial);
 /* What the output of the first launch is worth, going by its numbers alone. */
 struct verdict trial_judge_first(const struct trial *trial, struct deviation *deviation,
                                  const struct observation *seen);
@@ -63,6 +69,11 @@ struct verdict trial_judge_now(const struct trial *trial, struct deviation *devi
 
 /* provoke.c: the first half. Sets `first`, and in `seen` what speaks against the kernel. */
 bool trial_provoke(struct trial *trial);
+/* edges.c: a launch with inputs that end where memory does, and can only be read. Where the kernel
+ * goes beyond, false, with `beyond` set. Afterwards nothing is prepared. */
+bool trial_edges(struct trial *trial, enum poison poison);
+/* A launch with inputs behind protected pages, as they lie. */
+bool trial_launch_edges(struct trial *trial);
 /* renew.c: launches with changed inputs, and what they say in `stale` and `kept`; afterwards
  * nothing is prepared. `left_out`: why it is not done, NULL: it is. Fills row->checks. */
 bool trial_renew(struct trial *trial, const char *left_out);

@@ -62,6 +62,7 @@ static const struct argp argp = {
 #define DECODE "f16-b2-hq8-hkv2-q1-kv4096-d64-normal-seed1"
 #define DECODE_SHORT "f16-b2-hq8-hkv2-q1-kv256-d64-normal-seed1"
 #define DECODE_ONE "f16-b1-hq8-hkv2-q1-kv1024-d64-normal-seed1"
+#define DECODE_ODD "f16-b1-hq2-hkv2-q1-kv301-d56-normal-seed1"
 #define DECODE_LARGE "f16-b1-hq8-hkv8-q1-kv33000-d64-normal-seed1"
 #define DECODE_BF16 "bf16-b2-hq8-hkv2-q1-kv4096-d64-normal-seed1"
 #define PREFILL "f16-b1-hq2-hkv1-q64-kv4096-d64-causal-normal-seed1"
@@ -186,6 +187,12 @@ static const struct expectation {
     {"decode_paged_key_too_many_r1", PAGED, STATUS_FAIL_ACCURACY, "gate 2", BOTH, UNPOISONED},
     {"decode_paged_key_too_many_r1", PAGED, STATUS_FAIL_OOB_READ, "must not be read", BOTH, 0},
     {"decode_paged_length_overread_r1", PAGED, STATUS_FAIL_OOB_READ, "must not be read", BOTH, 0},
+    {"decode_past_end_r1", DECODE, STATUS_FAIL_OOB_READ, "byte 1 past the end of v", CPU, 0},
+    {"decode_past_end_r1", DECODE_ODD, STATUS_FAIL_OOB_READ, "byte 1 past the end of v", CPU, 0},
+    {"decode_past_end_r1", DECODE_LARGE, STATUS_FAIL_OOB_READ, "past the end of v", CPU, 0},
+    {"decode_before_begin_r1", DECODE_ODD, STATUS_FAIL_OOB_READ, "before the beginning", CPU, 0},
+    {"decode_keeps_addresses_r1", DECODE_ODD, STATUS_FAIL_NONDET, "other addresses", CPU, 0},
+    {"decode_writes_back_r1", DECODE, STATUS_FAIL_INPUT_CHANGED, "writes to q, at", CPU, 0},
     {"decode_paged_split_unwritten_r1", PAGED, STATUS_FAIL_UNINITIALISED, "with 1", CPU, 0},
     {"decode_paged_split_r1", PAGED_EMPTY, STATUS_PASS, "", BOTH, 0},
     {"decode_paged_empty_row_nan_r1", PAGED_EMPTY, STATUS_FAIL_NAN, "gate 1", BOTH, 0},

@@ -86,6 +86,58 @@ Test(worker, takes_no_tensor_that_is_not_in_its_memory) {
     }
 }
 
+/* Tensors of a problem with all sizes 1 and head dim 8, at the beginning of three pages. */
+static json_t *map_request(void) {
+    static const struct {
+        const char *slot;
+        int offset, memory;
+    } tensors[] = {{"q", 0, 0}, {"k", 4096, 0}, {"v", 8192, 0}, {"out", 0, 1}, {"lse", 4096, 1}};
+    json_t *list = json_array();
+    for (size_t n = 0; n < sizeof tensors / sizeof tensors[0]; n++)
+        json_array_append_new(list,
+                              json_pack("{s:s, s:i, s:i, s:s, s:[i,i,i,i], s:[i,i,i,i], s:b}",
+                                        "slot", tensors[n].slot, "memory", tensors[n].memory,
+                                        "offset", tensors[n].offset, "dtype", "f32", "shape", 1, 1,
+                                        1, 8, "stride", 8, 8, 8, 1, "output", tensors[n].memory));
+    return json_pack("{s:s, s:[{s:i}, {s:i}], s:o}", "op", "map", "memories", "bytes", 12288,
+                     "bytes", 8192, "tensors", list);
+}
+
+Test(worker, moves_inputs_within_their_memory_and_protects_what_has_pages_around_it) {
+    struct client client = start();
+    FILE *memories[] = {tmpfile(), tmpfile()};
+    const int files[] = {fileno(memories[0]), fileno(memories[1])};
+    cr_assert(ftruncate(files[0], 12288) == 0 && ftruncate(files[1], 8192) == 0);
+    json_decref(client_ask(&client, load_request("decode_naive_r1"), 20));
+    json_t *reply = client_ask_with(&client, map_request(), files, 2, 20);
+    cr_assert(json_is_true(json_object_get(reply, "ok")));
+    json_decref(reply);
+    declined(&client, "{\"op\": \"place\", \"tensors\": [{\"slot\": \"q\", \"offset\": 12260}]}",
+             "not in its memory");
+    declined(&client, "{\"op\": \"place\", \"tensors\": [{\"slot\": \"q\", \"offset\": -4}]}",
+             "not in its memory");
+    declined(&client, "{\"op\": \"place\", \"tensors\": [{\"slot\": \"out\", \"offset\": 0}]}",
+             "no input");
+    declined(&client, "{\"op\": \"place\", \"tensors\": [{\"slot\": \"nose\", \"offset\": 0}]}",
+             "no input");
+    reply = client_ask(&client,
+                       json_loads("{\"op\": \"place\", \"tensors\": [{\"slot\": \"q\", "
+                                  "\"offset\": 12256}]}",
+                                  0, NULL),
+                       20);
+    cr_assert(json_is_true(json_object_get(reply, "ok")));
+    json_decref(reply);
+    json_decref(client_ask(&client, json_pack("{s:s}", "op", "prepare"), 20));
+    declined(&client, "{\"op\": \"launch\", \"edges\": true}", "no pages can be protected");
+    declined(&client, "{\"op\": \"place\", \"tensors\": []}", "is prepared");
+    reply = client_ask(&client, json_pack("{s:s}", "op", "launch"), 20);
+    cr_assert(json_is_true(json_object_get(reply, "ok")));
+    json_decref(reply);
+    client_stop(&client);
+    fclose(memories[0]);
+    fclose(memories[1]);
+}
+
 Test(worker, maps_no_memory_whose_file_did_not_come) {
     struct client client = start();
     json_decref(client_ask(&client, load_request("decode_naive_r1"), 20));

@@ -33,12 +33,17 @@
  *       -> "scratch_bytes": N. The worker allocates scratch, with guards of its own around it.
  *   {"op": "prepare"}
  *       Inputs are final. -> "us": T. Repeated with changed inputs after "finish".
- *   {"op": "launch", "recorded": BOOL, "fill_scratch": X}
+ *   {"op": "place", "tensors": [{"slot": "q", "offset": BYTES}, ...]}
+ *       Inputs have been moved within their memory, and are there from now on. Not of a kernel that
+ *       is prepared.
+ *   {"op": "launch", "recorded": BOOL, "fill_scratch": X, "edges": BOOL}
  *       Scratch is filled with floats X, null being NaN, or left alone where X is not told; the
  *       kernel launched once and waited for; outputs are in shared memory when the answer comes.
- * "recorded": what "time" recorded is replayed instead, if it did. -> "us": T, "scratch": "intact"
- * | "before" | "after", the guard that was overwritten; of a library that estimates
- * (kernels/ascend/estimate.h) also "estimate_us": T and "counted": TEXT.
+ *       "recorded": what "time" recorded is replayed instead, if it did. "edges": inputs are behind
+ *       protected pages meanwhile (edges.h), for which each has a page of its memory to itself
+ *       before its first and one behind its last; of a CPU's kernel only.
+ *       -> "us": T, "scratch": "intact" | "before" | "after", the guard that was overwritten; of a
+ *       library that estimates (kernels/ascend/estimate.h) also "estimate_us": T, "counted": TEXT
  *   {"op": "time", "cold": BOOL, "touched_bytes", "samples_min", "samples_max", "total_ms_max",
  *    "ci_target", "watch": {"q_lens": [...], "lse": BOOL, "unwritten": WORD, "unwritten_lse":
  * WORD}} Takes samples (sampling.h) until timing_enough (timing.h) is content. With "watch",
@@ -62,6 +67,7 @@
 #include "worker.h"
 #include "device.h"
 #include "driver.h"
+#include "edges.h"
 #include "fence.h"
 #include "hide.h"
 #include "inbox.h"
@@ -111,6 +117,8 @@ struct worker {
     size_t memory_count;
     int64_t memory_max;
     pid_t keepers[FENCE_KEEPERS];
+    int answers;            /* the file that they are written to, */
+    const char *nonce;      /* and what the next one repeats */
     unsigned char *scratch; /* with its guards */
     bool prepared;
     bool hidden; /* what is to be is, or cannot be */
@@ -361,6 +369,34 @@ static json_t *do_map(struct worker *worker, const json_t *request) {
     return refusal != NULL ? refusal : allocate_scratch(worker);
 }
 
+/* Where the tensor lies in the parent's memory. */
+static struct mapping *mapping_of(struct worker *worker, const struct attn_tensor *tensor) {
+    const unsigned char *host = tensor->host;
+    for (size_t n = 0; n < worker->mapping_count && host != NULL; n++) {
+        struct mapping *mapping = &worker->mappings[n];
+        if (host >= mapping->host && host <= mapping->host + mapping->bytes) return mapping;
+    }
+    return NULL;
+}
+
+static json_t *do_place(struct worker *worker, const json_t *request) {
+    size_t n;
+    json_t *item;
+    if (worker->prepared) return refusal_json("error", "place of a kernel that is prepared");
+    json_array_foreach(json_object_get(request, "tensors"), n, item) {
+        const int slot = slot_find(json_string_value(json_object_get(item, "slot")));
+        const int64_t offset = json_integer_value(json_object_get(item, "offset"));
+        struct attn_tensor *tensor = &worker->call.tensors[slot < 0 ? ATTN_OUT : slot];
+        const struct mapping *mapping = mapping_of(worker, tensor);
+        if (mapping == NULL || offset < 0 || (size_t)offset + span_bytes(tensor) > mapping->bytes)
+            return refusal_json("error", "place names no input, or not in its memory");
+        const ptrdiff_t way = mapping->host + offset - (const unsigned char *)tensor->host;
+        tensor->data = (unsigned char *)tensor->data + way;
+        tensor->host = mapping->host + offset;
+    }
+    return answer();
+}
+
 static void upload(struct worker *worker, bool outputs) {
     for (size_t n = 0; n < worker->memory_count; n++) {
         const struct memory *memory = &worker->memories[n];
@@ -436,6 +472,23 @@ static void fill_scratch(struct worker *worker, float x) {
                                bytes - at < sizeof block ? bytes - at : sizeof block);
 }
 
+/* False where memory cannot be protected, or a tensor has no page before or behind it. */
+static bool raise_edges(struct worker *worker) {
+    struct edge edges[ATTN_SLOT_ROOM];
+    size_t count = 0;
+    if (worker->device->kind != ATTN_CPU) return false;
+    for (int slot = 0; slot < ATTN_OUT; slot++) {
+        const struct attn_tensor *tensor = &worker->call.tensors[slot];
+        const struct mapping *mapping = mapping_of(worker, tensor);
+        if (mapping == NULL) continue;
+        const size_t at = (size_t)((const unsigned char *)tensor->host - mapping->host);
+        const size_t bytes = span_bytes(tensor);
+        if (at < EDGES_PAGE_BYTES || at + bytes + EDGES_PAGE_BYTES > mapping->bytes) return false;
+        edges[count++] = (struct edge){(enum attn_slot)slot, tensor, bytes};
+    }
+    return edges_raise(edges, count, worker->answers, worker->nonce);
+}
+
 static json_t *do_launch(struct worker *worker, const json_t *request) {
     if (!worker->prepared) return refusal_json("error", "launch before prepare");
     upload(worker, true);
@@ -443,11 +496,14 @@ static json_t *do_launch(struct worker *worker, const json_t *request) {
     if (worker->scratch != NULL && filling != NULL)
         fill_scratch(worker, json_is_number(filling) ? (float)json_number_value(filling) : NAN);
     const struct subject subject = subject_of(worker);
+    const bool edges = json_is_true(json_object_get(request, "edges"));
     double us = 0;
+    if (edges && !raise_edges(worker)) return refusal_json("error", "no pages can be protected");
     const char *reason =
         json_is_true(json_object_get(request, "recorded"))
             ? sampling_repeat(&subject)
             : worker->device->launch(subject.kernel, subject.problem, subject.call, &us);
+    if (edges) edges_lower();
     json_t *refusal = reason != NULL ? failure_json(reason) : look_at_given(worker);
     if (refusal != NULL) return refusal;
     download(worker, true);
@@ -581,6 +637,8 @@ static json_t *do_unload(struct worker *worker, const json_t *request) {
     if (worker->scratch != NULL) device->release(worker->scratch);
     *worker = (struct worker){.inbox = worker->inbox,
                               .keepers = {worker->keepers[0], worker->keepers[1]},
+                              .answers = worker->answers,
+                              .nonce = worker->nonce,
                               .hidden = worker->hidden};
     return reason != NULL ? failure_json(reason) : answer();
 }
@@ -599,9 +657,9 @@ static const struct {
     const char *name;
     json_t *(*run)(struct worker *worker, const json_t *request);
 } operations[] = {
-    {"hello", do_hello},     {"describe", do_describe}, {"load", do_load},   {"map", do_map},
-    {"prepare", do_prepare}, {"launch", do_launch},     {"time", do_time},   {"finish", do_finish},
-    {"unload", do_unload},   {"devices", do_devices},   {"probe", do_probe},
+    {"hello", do_hello},   {"describe", do_describe}, {"load", do_load},       {"map", do_map},
+    {"place", do_place},   {"prepare", do_prepare},   {"launch", do_launch},   {"time", do_time},
+    {"finish", do_finish}, {"unload", do_unload},     {"devices", do_devices}, {"probe", do_probe},
 };
 
 static json_t *perform(struct worker *worker, const json_t *request) {
@@ -686,12 +744,14 @@ int worker_main(int argc, char **argv) {
     struct inbox inbox = {0};
     static struct worker worker;
     worker.inbox = &inbox;
+    worker.answers = out;
     for (int n = 0; n < FENCE_KEEPERS; n++)
         worker.keepers[n] = argc > 1 + n ? (pid_t)strtol(argv[1 + n], NULL, 10) : getppid();
     const char *line;
     bool end = false;
+    char nonce[NONCE_BYTES];
+    worker.nonce = nonce;
     while (!end && (line = inbox_next(&inbox)) != NULL) {
-        char nonce[NONCE_BYTES];
         json_t *request = json_loads(line, 0, NULL);
         take_nonce(nonce, request, &inbox);
         const char *op = json_string_value(json_object_get(request, "op"));
@@ -703,6 +763,7 @@ int worker_main(int argc, char **argv) {
     }
     if (worker.scratch != NULL) worker.device->release(worker.scratch);
     worker.inbox = NULL;
+    worker.nonce = NULL;
     inbox_free(&inbox);
     fclose(to);
     return 0;
