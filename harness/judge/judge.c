@@ -92,9 +92,10 @@ static bool read_beyond(const struct evidence *e) {
 }
 
 static bool leaked_poison(const struct evidence *e) {
+    const char *where = e->observation->leaked_where;
     return e->observation->poison_leaked &&
-           SAY(e, "the output depends on memory that must not be read: it differs between the "
-                  "poisons NaN, Inf and 6e4");
+           SAY(e, "the output depends on memory that must not be read: %s",
+               where[0] != '\0' ? where : "it differs between the poisons NaN, Inf and 6e4");
 }
 
 static bool read_unwritten(const struct evidence *e) {

@@ -48,6 +48,7 @@ struct observation {
     char guard_where[128];
     char input_where[128];   /* what was written to an input that cannot be; "": nothing */
     char read_where[128];    /* what was read beyond an input that has an end there; "": nothing */
+    char leaked_where[192];  /* what of it changed the result, where poison_leaked; "": not known */
     char scratch_read[32];   /* "1, 0": numbers in scratch that change the output; "": none do */
     int32_t grade_promised;  /* 'A', 'B', 'C' */
     char lse_grade_promised; /* 'A', 'B'; for words only: deviation_measure knows it */

@@ -6,6 +6,7 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,12 +49,15 @@ enum odd {
     IS_TRACED,    /* dies while a child of its traces it */
     KILLS_PARENT, /* reaches for its parent: with SIGKILL, */
     STOPS_PARENT, /* with SIGSTOP, */
-    TRACES_PARENT, /* with ptrace, */
-    READS_PARENT,  /* with process_vm_readv, */
-    SIGNALS_ALL,   /* and for everybody, with a signal that does no harm */
-    CATCHES,       /* lives by faults: a page of its own is there once it has been missed */
-    READS_ON,      /* eight threads read on behind the end of q */
-    WRITES_ON,     /* writes behind the end of q, as long as NaN is there what is there */
+    TRACES_PARENT,  /* with ptrace, */
+    READS_PARENT,   /* with process_vm_readv, */
+    SIGNALS_ALL,    /* and for everybody, with a signal that does no harm */
+    CATCHES,        /* lives by faults: a page of its own is there once it has been missed */
+    READS_ON,       /* eight threads read on behind the end of q */
+    LEAKS_PADDING,  /* adds 0 times what must not be read: of q, beyond the length of sequence 1; */
+    LEAKS_UNLISTED, /* of k and v, the first token that no list of kv head 0 has; */
+    LEAKS_UNUSED,   /* of kv_cache, the last value in the first page that no sequence has */
+    WRITES_ON,      /* writes behind the end of q, as long as NaN is there what is there */
 };
 
 #define ODD_STRING(x) #x
@@ -144,10 +148,47 @@ static void read_on_by_threads(void *end) {
     for (int t = 0; t < 8; t++) pthread_join(threads[t], NULL);
 }
 
+static bool is_in(const int32_t *list, int64_t count, int64_t number) {
+    for (int64_t n = 0; n < count; n++) {
+        if (list[n] == number) return true;
+    }
+    return false;
+}
+
+static float leak_padding(const struct attn_problem *problem, const struct attn_tensor *tensors) {
+    const int32_t *lens = tensors[ATTN_SEQ_LENS].data;
+    const float *q = tensors[ATTN_Q].data;
+    return q[(problem->q_heads * problem->q_len + lens[1]) * problem->head_dim];
+}
+
+static float leak_unlisted(const struct attn_problem *problem, const struct attn_tensor *tensors) {
+    const int64_t group = problem->q_heads / problem->kv_heads;
+    const float *k = tensors[ATTN_K].data, *v = tensors[ATTN_V].data;
+    int64_t t = 0;
+    while (is_in(tensors[ATTN_SPARSE_IND].data, group * problem->kept_max, t)) t++;
+    return k[t * problem->head_dim] * v[t * problem->head_dim];
+}
+
+static float leak_unused(const struct attn_problem *problem, const struct attn_tensor *tensors) {
+    const int64_t elements = tensors[ATTN_KV_CACHE].stride[0];
+    const int32_t *first = tensors[ATTN_KV_PAGE_INDPTR].data;
+    int64_t page = 0;
+    while (is_in(tensors[ATTN_KV_PAGE_INDICES].data, first[problem->batch], page)) page++;
+    return ((const float *)tensors[ATTN_KV_CACHE].data)[(page + 1) * elements - 1];
+}
+
+/* Of tensors of f32. */
+static float leaked(const struct attn_problem *problem, const struct attn_tensor *tensors) {
+    return kind == LEAKS_PADDING    ? leak_padding(problem, tensors)
+           : kind == LEAKS_UNLISTED ? leak_unlisted(problem, tensors)
+                                    : leak_unused(problem, tensors);
+}
+
 static const char *launch(const struct attn_problem *problem, const struct attn_call *call) {
     size_t bytes = sizeof(float);
     if (problem->dtype != ATTN_F32) bytes = 2;
-    const size_t q_bytes = (size_t)(problem->batch * problem->q_heads * problem->head_dim) * bytes;
+    const int64_t rows = problem->batch * problem->q_heads * problem->q_len;
+    const size_t q_bytes = (size_t)(rows * problem->head_dim) * bytes;
     memset(call->tensors[ATTN_OUT].data, 0, q_bytes);
     switch (kind) {
     case CHATTY:
@@ -249,6 +290,11 @@ static const char *launch(const struct attn_problem *problem, const struct attn_
     case CATCHES:
         miss_a_page();
         return NULL;
+    case LEAKS_PADDING:
+    case LEAKS_UNLISTED:
+    case LEAKS_UNUSED:
+        *(float *)call->tensors[ATTN_OUT].data = 0 * leaked(problem, call->tensors);
+        return NULL;
     case READS_ON:
         read_on_by_threads((char *)call->tensors[ATTN_Q].data + q_bytes);
         return NULL;
@@ -264,14 +310,20 @@ ATTN_PUBLIC const struct attn_kernel attn_export = {
     .abi = kind == NEWER ? ATTN_ABI + 1 : ATTN_ABI,
     .bytes = sizeof(struct attn_kernel),
     .device = ATTN_CPU,
-    .variant = ATTN_DECODE,
+    .variant = kind == LEAKS_PADDING    ? ATTN_PREFILL_VARLEN
+               : kind == LEAKS_UNLISTED ? ATTN_SPARSE_DECODE
+               : kind == LEAKS_UNUSED   ? ATTN_DECODE_PAGED
+                                        : ATTN_DECODE,
     .name = kind == NAMELESS ? NULL
             : kind == MARKED ? ODD_MARKS
                              : ODD_NAME(ODD_FILE),
     .revision = kind == MISNAMED ? 2 : 1,
     .grade = 'A',
     .change = kind == MARKED ? ODD_MARKS : "odd",
-    .traits = ATTN_GQA,
+    .traits = kind == LEAKS_PADDING    ? ATTN_GQA | ATTN_CAUSAL | ATTN_RAGGED
+              : kind == LEAKS_UNLISTED ? ATTN_GQA | ATTN_KEEP
+              : kind == LEAKS_UNUSED   ? ATTN_GQA | ATTN_RAGGED | ATTN_PAGE
+                                       : ATTN_GQA,
     .dtypes = 1u << ATTN_F16 | 1u << ATTN_F32,
     .head_dim_max = 64,
     .refuse = refuse,

@@ -73,6 +73,13 @@ static void keep_element(struct samples_block *block, const struct samples_outpu
     block->tolerance[at] = tolerance_at(output->view, answer, &output->promise, b, h, row, d);
 }
 
+static void block_allocate(struct samples_block *block, int64_t most) {
+    block->index = allocate(most, sizeof *block->index);
+    block->got = allocate(most, sizeof *block->got);
+    block->expected = allocate(most, sizeof *block->expected);
+    block->tolerance = allocate(most, sizeof *block->tolerance);
+}
+
 /* What was judged of the block that query i of a head is in: of out, or of lse. */
 static void keep_block(struct samples_block *block, const struct samples_output *output, bool lse,
                        int64_t b, int64_t h, int64_t i) {
@@ -80,10 +87,7 @@ static void keep_block(struct samples_block *block, const struct samples_output 
     const struct attn_problem *problem = output->view->problem;
     const int64_t dim = lse ? 1 : answer->head_dim, q_len = rules_q_len(output->view, b);
     const int64_t most = DEVIATION_BLOCK_ROWS * dim;
-    block->index = allocate(most, sizeof *block->index);
-    block->got = allocate(most, sizeof *block->got);
-    block->expected = allocate(most, sizeof *block->expected);
-    block->tolerance = allocate(most, sizeof *block->tolerance);
+    block_allocate(block, most);
     double *got = allocate(dim, sizeof *got);
     for (int64_t row = 0; row < answer->row_count; row++) {
         const int64_t query = answer->rows[row];
@@ -114,6 +118,38 @@ void samples_keep_failure(struct samples *samples, enum status status,
         const struct deviation_place *worst = &deviation->lse_worst;
         keep_block(&samples->lse, output, true, worst->b, worst->h, worst->i);
     }
+}
+
+/* The same of two outputs, of rows that are valid. */
+static void keep_both(struct samples_block *block, const struct rule_view *view,
+                      const struct deviation_place *at, enum attn_dtype dtype, int64_t dim,
+                      const void *got, const void *expected) {
+    const struct attn_problem *problem = view->problem;
+    const int64_t q_len = rules_q_len(view, at->b), width = dtype == ATTN_F32 ? 4 : 2;
+    const int64_t first = at->i / DEVIATION_BLOCK_ROWS * DEVIATION_BLOCK_ROWS;
+    block_allocate(block, DEVIATION_BLOCK_ROWS * dim);
+    for (int64_t i = first; i < q_len && i < first + DEVIATION_BLOCK_ROWS; i++) {
+        const int64_t row = (at->b * problem->q_heads + at->h) * problem->q_len + i;
+        const int64_t from = row * dim * width, to = block->count;
+        bulk_widen(block->got + to, NULL, NULL, (const char *)got + from, dtype, dim);
+        bulk_widen(block->expected + to, NULL, NULL, (const char *)expected + from, dtype, dim);
+        for (int64_t d = 0; d < dim; d++) {
+            const int64_t index[] = {at->b, at->h, i, at->d < 0 ? -1 : d};
+            memcpy(block->index[block->count++], index, sizeof index);
+        }
+    }
+}
+
+void samples_keep_difference(struct samples *samples, const struct rule_view *view,
+                             const struct deviation_place *at, const void *out, const float *lse,
+                             const void *expected_out, const float *expected_lse) {
+    const struct attn_problem *problem = view->problem;
+    if (samples == NULL) return;
+    if (at->d >= 0)
+        keep_both(&samples->out, view, at, (enum attn_dtype)problem->dtype, problem->head_dim, out,
+                  expected_out);
+    else
+        keep_both(&samples->lse, view, at, ATTN_F32, 1, lse, expected_lse);
 }
 
 /* Writing a row */

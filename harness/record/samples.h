@@ -7,7 +7,8 @@
  *     cold_us, warm_us           f64 [n], in the order taken; where there are any
  *     cold_clock_mhz, ...        f64 [n], the GPU's clock during each; NaN: not known
  *     index                      i64 [n,4]: b, h, i, d of the judged elements of a block of 128
- *                                queries; where out is wrong
+ *                                queries; where out is wrong, or depends on what must not be read:
+ *                                of two launches then, tolerance 0
  *     got, expected, tolerance   f64 [n]
  *     lse_index, lse_got, ...    the same for lse, d = -1; where lse is wrong
  *
@@ -50,6 +51,12 @@ void samples_keep_times(struct samples *samples, bool cold, const double *us,
  * where each is within its tolerance, of the worst rho; of lse the block of the worst. */
 void samples_keep_failure(struct samples *samples, enum status status,
                           const struct deviation *deviation, const struct samples_output *output);
+
+/* Of an output that was another under another poison, the rows around the first element that
+ * differs: `out` and `lse` there, as got, and those that were expected, with tolerance 0. */
+void samples_keep_difference(struct samples *samples, const struct rule_view *view,
+                             const struct deviation_place *at, const void *out, const float *lse,
+                             const void *expected_out, const float *expected_lse);
 
 /* The group of a row. */
 enum { SAMPLES_NAME_BYTES = 384 };

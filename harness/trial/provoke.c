@@ -164,25 +164,6 @@ static bool launch_poisoned(struct trial *trial, enum poison poison) {
            (trial_stands(trial) || explain(trial, filling, &trial->suspected));
 }
 
-/* Where it shows that what must not be read was. */
-static void say_leak(struct trial *trial, enum poison poison) {
-    struct deviation_place at;
-    char text[256];
-    const int64_t rows = outputs_difference(&trial->outputs, trial->first, &trial->view, &at);
-    if (at.b < 0) return;
-    const bool lse = at.d < 0;
-    char element[32] = "";
-    if (!lse) snprintf(element, sizeof element, " d=%lld", (long long)at.d);
-    snprintf(text, sizeof text,
-             "%s differs first at b=%lld h=%lld i=%lld%s: %.9g where what must not be read holds "
-             "NaN, %.9g where it holds %s; in %lld row%s",
-             lse ? "lse" : "out", (long long)at.b, (long long)at.h, (long long)at.i, element,
-             isnan(at.expected) ? (double)NAN : at.expected, isnan(at.got) ? (double)NAN : at.got,
-             poison == POISON_BIG ? "6e4" : "infinity", (long long)rows, rows > 1 ? "s" : "");
-    if (lse) *strstr(text, "; in ") = '\0';
-    trial->row->diagnosis = text_kept(text);
-}
-
 /* The first poison again: an output that is still another has changed by itself. */
 static bool launch_to_clear(struct trial *trial, enum poison poison) {
     (void)poison;
@@ -207,12 +188,10 @@ bool trial_provoke(struct trial *trial) {
         if (n > 0 && !affordable(trial, 1) && !(n == 1 && hidden > 0)) break;
         if (!phase(trial, poisons[n], n == 0 ? launch_first : launch_poisoned)) return false;
         if (!trial->suspected) continue;
-        const char *before = trial->row->diagnosis;
-        if (!trial->nondeterministic) say_leak(trial, poisons[n]);
         fixture_poison(trial->fixture, poisons[0], trial->threads);
-        const bool well = phase(trial, poisons[0], launch_to_clear);
-        if (!trial->seen.poison_leaked) trial->row->diagnosis = before;
-        return well;
+        if (!phase(trial, poisons[0], launch_to_clear)) return false;
+        if (trial->seen.poison_leaked) trial_name_leak(trial, poisons[n]);
+        return true;
     }
     return true;
 }

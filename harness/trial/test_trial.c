@@ -98,14 +98,56 @@ Test(trial, a_wrong_output_is_diagnosed_and_a_right_one_is_not) {
 
 Test(trial, a_leak_is_told_where_it_shows) {
     struct fixture fixture = obtain("f16-b2-hq4-hkv2-q1-kv190-d64-page64-lens190,180-normal-seed1");
-    const struct trial_options options = checks();
+    struct trial_options options = checks();
+    struct samples samples = {0};
+    options.samples = &samples;
     const struct row row = run("planted", "decode_paged_key_too_many_r1", &fixture, &options);
     cr_assert_str_eq(row.status, "FAIL_OOB_READ");
     cr_assert(!strncmp(row.diagnosis, "out differs first at b=", 23), "%s", row.diagnosis);
     cr_assert(strstr(row.diagnosis, "d=0: nan where what must not be read holds NaN, ") != NULL,
               "%s", row.diagnosis);
     cr_assert(strstr(row.diagnosis, " where it holds 6e4; in ") != NULL, "%s", row.diagnosis);
+    cr_assert(samples.out.count == 64 && samples.lse.count == 0);
+    cr_assert(samples.out.index[63][0] == 0 && samples.out.index[63][3] == 63);
+    for (int n = 0; n < 64; n++) {
+        cr_assert(isfinite(samples.out.got[n]) && isnan(samples.out.expected[n]));
+        cr_assert(samples.out.tolerance[n] == 0);
+    }
+    samples_free(&samples);
     fixture_free(&fixture);
+}
+
+Test(trial, what_was_read_though_it_must_not_be_is_named) {
+    static const struct {
+        const char *folder, *kernel, *line, *where;
+    } expected[] = {
+        {"planted", "decode_paged_key_too_many_r1",
+         "f16-b2-hq4-hkv2-q1-kv190-d64-page64-lens190,180-normal-seed1",
+         "read: keys of sequence 0 at token 190, beyond the length (page "},
+        {"planted", "decode_paged_length_overread_r1",
+         "f16-b2-hq4-hkv2-q1-kv190-d64-page64-lens190,180-normal-seed1",
+         "read: values of sequence 0 at token 190, beyond the length (page "},
+        {"odd", "prefill_varlen_leaks_padding_r1", "f32-b2-hq2-q40-kv40-d8-lens40,17-normal-seed1",
+         "read: q of sequence 1 at i=17, beyond the length (h=0)"},
+        {"odd", "sparse_decode_leaks_unlisted_r1", "f32-b2-hq4-hkv2-kv50-d8-keep5-normal-seed1",
+         "on no list (g=0); v of sequence 0 at token "},
+        {"odd", "decode_paged_leaks_unused_r1", "f32-b2-hq2-d8-page16-lens40,17-normal-seed1",
+         ", which no sequence has (g=1, row 15)"},
+    };
+    for (size_t n = 0; n < sizeof expected / sizeof expected[0]; n++) {
+        struct fixture fixture = obtain(expected[n].line);
+        struct trial_options options = checks();
+        options.repeat_seconds = 60;
+        const struct row row = run(expected[n].folder, expected[n].kernel, &fixture, &options);
+        cr_assert_str_eq(row.status, "FAIL_OOB_READ");
+        cr_assert(strstr(row.reason, expected[n].where) != NULL, "%s: %s", row.kernel, row.reason);
+        /* And no more than the tensor where there is no time. */
+        options.repeat_seconds = 0;
+        const struct row hasty = run(expected[n].folder, expected[n].kernel, &fixture, &options);
+        cr_assert(strstr(hasty.reason, "must not be read: ") != NULL, "%s", hasty.reason);
+        cr_assert(strstr(hasty.reason, "(") == NULL, "%s", hasty.reason);
+        fixture_free(&fixture);
+    }
 }
 
 Test(trial, a_rate_that_no_machine_has_is_not_believed) {

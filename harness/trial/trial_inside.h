@@ -74,6 +74,9 @@ bool trial_provoke(struct trial *trial);
 bool trial_edges(struct trial *trial, enum poison poison);
 /* A launch with inputs behind protected pages, as they lie. */
 bool trial_launch_edges(struct trial *trial);
+/* leak.c: of a kernel whose output depends on what must not be read, on what of it, where that
+ * shows, and samples; `poison` is one under which the output is not the first. */
+void trial_name_leak(struct trial *trial, enum poison poison);
 /* renew.c: launches with changed inputs, and what they say in `stale` and `kept`; afterwards
  * nothing is prepared. `left_out`: why it is not done, NULL: it is. Fills row->checks. */
 bool trial_renew(struct trial *trial, const char *left_out);

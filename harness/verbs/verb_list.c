@@ -268,6 +268,9 @@ static json_t *list_statuses(const struct options *options, struct fault *fault)
         "died, or the whole run twice";
     static const char uninitialised[] = "what scratch held before the launch changed the result; "
                                         "--sanitize, twin: read memory that nothing had written";
+    static const char changed[] =
+        "an input tensor, or the problem or call that the kernel was given, differs after the "
+        "launch; or a tensor was written to";
     static const char read_beyond[] =
         "what must not be read changed the result, or was read beyond a tensor's ends";
     static const char oom[] = "memory for the kernel, or for judging it, was not to be had, or one "
@@ -279,7 +282,7 @@ static json_t *list_statuses(const struct options *options, struct fault *fault)
         [STATUS_HANG] = "a launch, or loading the kernel, took longer than the watchdog allows",
         [STATUS_OOM] = oom,
         [STATUS_FAIL_OOB_WRITE] = "a guard around a buffer was overwritten, or would have been",
-        [STATUS_FAIL_INPUT_CHANGED] = "an input tensor differs after the launch, or was written to",
+        [STATUS_FAIL_INPUT_CHANGED] = changed,
         [STATUS_FAIL_UNWRITTEN] = "output elements still hold what was there before the launch",
         [STATUS_FAIL_OOB_READ] = read_beyond,
         [STATUS_FAIL_RACE] = "--sanitize, twin: accesses to memory without an order between them",
