@@ -267,6 +267,16 @@ static bool launch_changed(struct trial *trial, int set, bool *right) {
     return ran;
 }
 
+struct changed {
+    int set;
+    bool right;
+};
+
+static bool ask_changed(struct trial *trial, void *argument) {
+    struct changed *changed = argument;
+    return launch_changed(trial, changed->set, &changed->right);
+}
+
 /* Which it is; of a kernel that is wrong again with nothing changed it is none. */
 static bool name_changes(struct trial *trial) {
     char *text = trial->kept;
@@ -279,14 +289,17 @@ static bool name_changes(struct trial *trial) {
         return true;
     }
     size_t used = 0;
+    struct changed wrong = {.set = ALL};
     for (int n = 0; n < CHANGES && !trial->seen.input_changed; n++) {
         if (!is_in(trial, n, ALL)) continue;
         if (!launch_changed(trial, 1 << n, &right)) return false;
-        if (!right && used < room)
-            used += (size_t)snprintf(text + used, room - used, "%s%s", used > 0 ? "; " : "",
-                                     changes[n].meaning);
+        if (right || used >= room) continue;
+        if (used == 0) wrong.set = 1 << n;
+        used += (size_t)snprintf(text + used, room - used, "%s%s", used > 0 ? "; " : "",
+                                 changes[n].meaning);
     }
     if (used == 0) snprintf(text, room, "all of them changed at once");
+    trial->stateless = trial_ask_afresh(trial, ask_changed, &wrong) && !wrong.right;
     return true;
 }
 
@@ -327,18 +340,25 @@ static bool head_is_right(const struct trial *trial, int64_t b, int64_t h) {
 }
 
 /* q negated alone: other logits, another P, and an answer that the first does not tell. */
-static bool launch_fresh(struct trial *trial) {
+static bool ask_negated(struct trial *trial, void *argument) {
     const struct attn_problem *problem = trial->view.problem;
+    bool *right = argument;
     negate_q(trial->fixture);
     const bool ran = trial_prepare(trial) && trial_launch(trial, false) && trial_finish(trial);
-    const bool right = ran && head_is_right(trial, 0, 0) &&
-                       head_is_right(trial, problem->batch - 1, problem->q_heads - 1);
+    *right = ran && head_is_right(trial, 0, 0) &&
+             head_is_right(trial, problem->batch - 1, problem->q_heads - 1);
     negate_q(trial->fixture);
-    if (!ran || right) return ran;
+    return ran;
+}
+
+static bool launch_fresh(struct trial *trial) {
+    bool right;
+    if (!ask_negated(trial, &right)) return false;
     struct deviation deviation;
     const struct observation nothing = {.grade_promised = trial->plugin->kernel.grade};
-    if (trial_judge_first(trial, &deviation, &nothing).status == STATUS_PASS)
-        snprintf(trial->kept, sizeof trial->kept, "q negated");
+    if (right || trial_judge_first(trial, &deviation, &nothing).status != STATUS_PASS) return true;
+    snprintf(trial->kept, sizeof trial->kept, "q negated");
+    trial->stateless = trial_ask_afresh(trial, ask_negated, &right) && !right;
     return true;
 }
 

@@ -241,6 +241,11 @@ static void judge_row(struct trial *trial) {
     if (open && trial->stale) {
         trial_end(trial, STATUS_FAIL_NONDET,
                   "returned the previous call's output: V changed its sign, out did not");
+    } else if (open && trial->kept[0] != '\0' && trial->stateless) {
+        trial_end(trial, STATUS_FAIL_ACCURACY,
+                  "%swrong with %s, also in a process that has read no others",
+                  trial->verdict.status == STATUS_PASS ? "right with these inputs, " : "",
+                  trial->kept);
     } else if (open && trial->kept[0] != '\0') {
         trial_end(trial, STATUS_FAIL_NONDET,
                   "does not read its inputs anew: wrong in a later call, with %s", trial->kept);
@@ -256,10 +261,13 @@ static void judge_row(struct trial *trial) {
     samples_keep_failure(trial->options->samples, trial->verdict.status, &trial->row->deviation,
                          &judged);
     if (trial->verdict.status != STATUS_FAIL_OOB_READ) trial->row->diagnosis = "";
+    /* Of what is right with these inputs there is nothing to be seen. */
+    const bool seen = judge(&trial->row->deviation, &trial->seen).status != STATUS_PASS;
     char *diagnosis =
-        diagnosis_make(trial->verdict.status, &trial->row->deviation,
-                       &(struct diagnosis_output){judged.view, judged.answer, judged.out,
-                                                  judged.lse, judged.promise});
+        seen ? diagnosis_make(trial->verdict.status, &trial->row->deviation,
+                              &(struct diagnosis_output){judged.view, judged.answer, judged.out,
+                                                         judged.lse, judged.promise})
+             : NULL;
     if (diagnosis != NULL) trial->row->diagnosis = text_kept(diagnosis);
     free(diagnosis);
 }
@@ -401,6 +409,23 @@ static bool start(struct trial *trial, struct client *own, struct fault *fault) 
                            "its processes are killed before it is loaded, most likely for memory")
                : trial_end(trial, STATUS_CRASH, "its processes end before it is loaded: %s",
                            client->how);
+}
+
+bool trial_ask_afresh(struct trial *trial, bool (*ask)(struct trial *trial, void *argument),
+                      void *argument) {
+    struct client *const client = trial->client;
+    const struct verdict verdict = trial->verdict;
+    const int64_t scratch_bytes = trial->scratch_bytes;
+    struct client afresh = {0};
+    struct fault fault;
+    bool well = client_start(&afresh, trial->options->program, NULL, &fault);
+    trial->client = &afresh;
+    well = well && load(trial) && map(trial) && ask(trial, argument);
+    client_stop(&afresh);
+    trial->client = client;
+    trial->verdict = verdict;
+    trial->scratch_bytes = scratch_bytes;
+    return well;
 }
 
 static bool did_well(const struct trial *trial) {

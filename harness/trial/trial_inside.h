@@ -27,6 +27,7 @@ struct trial {
     bool late;      /* the first output was written after its launch had returned */
     bool stale;     /* returned what it had returned before V changed its sign */
     char kept[128]; /* which inputs are not read anew, in words; "": all are */
+    bool stateless; /* ... and are read wrongly by a process that has read no others, too */
     int64_t scratch_bytes;
     double filling;       /* what the next launch finds in every float of its scratch */
     const char *no_edges; /* why none is with inputs behind protected pages; NULL: some are */
@@ -52,6 +53,10 @@ bool trial_prepare(struct trial *trial);
  * timed last, as it was timed. */
 bool trial_launch(struct trial *trial, bool recorded);
 bool trial_finish(struct trial *trial);
+/* What `ask` asks is asked of a process in which the kernel has not run yet. False when nothing was
+ * learned; the row goes on with the process that it has. */
+bool trial_ask_afresh(struct trial *trial, bool (*ask)(struct trial *trial, void *argument),
+                      void *argument);
 /* The first says most. */
 __attribute__((format(printf, 2, 0))) void trial_break_guard(struct trial *trial,
                                                              const char *format, const char *where);
