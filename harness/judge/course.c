@@ -9,6 +9,8 @@ struct course course_right(const struct rule_view *view, const struct answer *an
                            int64_t h, int64_t row) {
     const struct attn_problem *problem = view->problem;
     const struct rule_keys keys = rules_keys(view, b, h, answer->rows[row]);
+    const float *lsh_k = view->tensors[ATTN_LSH_K].data, *lsh_l = view->tensors[ATTN_LSH_L].data;
+    const bool hashed = problem->traits & ATTN_MAGICPIG;
     return (struct course){.view = view,
                            .answer = answer,
                            .b = b,
@@ -19,7 +21,11 @@ struct course course_right(const struct rule_view *view, const struct answer *an
                            .g = h / (problem->q_heads / problem->kv_heads),
                            .end = keys.count,
                            .list = keys.list,
+                           .query = answer->rows[row],
                            .scale = 1,
+                           .correction = 1,
+                           .lsh_k = hashed ? lsh_k[b * problem->q_heads + h] : 0,
+                           .lsh_l = hashed ? lsh_l[b * problem->q_heads + h] : 0,
                            .out_scale = 1,
                            .lse_scale = 1,
                            .lse_m = 1,
@@ -76,7 +82,8 @@ static const void *place_of(const struct course *course, int64_t t, bool value) 
                problem->batch * problem->kv_heads * problem->kv_len) {
         return NULL;
     }
-    return rules_row(course->view, course->keys_b, course->g, t, value);
+    const bool among_values = value ? !course->values_of_keys : course->keys_of_values;
+    return rules_row(course->view, course->keys_b, course->g, t, among_values);
 }
 
 static double dot(const double *x, const double *y, int64_t n) {
@@ -105,13 +112,19 @@ struct product {
     double dot, size, norm;
 };
 
+/* Whether the row's q.k are those of the right course. */
+static bool has_own_products(const struct course *course) {
+    const struct attn_problem *problem = course->view->problem;
+    return course->keys_b == course->b && course->key_of == NULL && !course->keys_of_values &&
+           course->columns == 0 && course->query == course->answer->rows[course->row] &&
+           course->g == course->h / (problem->q_heads / problem->kv_heads);
+}
+
 static bool multiply(struct product *product, struct course_row *row, const struct course *course,
                      int64_t t) {
     const struct attn_problem *problem = course->view->problem;
-    const int64_t dim = problem->head_dim;
-    const bool own = course->keys_b == course->b && course->key_of == NULL &&
-                     course->g == course->h / (problem->q_heads / problem->kv_heads);
-    struct course_keys *known = own ? course->known : NULL;
+    const int64_t dim = problem->head_dim, columns = course->columns > 0 ? course->columns : dim;
+    struct course_keys *known = has_own_products(course) ? course->known : NULL;
     const void *at = place_of(course, course->key_of ? course->key_of(course, t) : t, false);
     if (at == NULL) return false;
     if (known != NULL && !isnan(known->dot[t])) {
@@ -119,7 +132,7 @@ static bool multiply(struct product *product, struct course_row *row, const stru
         return true;
     }
     bulk_widen(row->k, NULL, NULL, at, (enum attn_dtype)problem->dtype, dim);
-    *product = (struct product){dot(row->q, row->k, dim), dot_of_sizes(row->q, row->k, dim),
+    *product = (struct product){dot(row->q, row->k, columns), dot_of_sizes(row->q, row->k, columns),
                                 sqrt(dot(row->k, row->k, dim))};
     if (known != NULL)
         known->dot[t] = product->dot, known->size[t] = product->size,
@@ -127,23 +140,33 @@ static bool multiply(struct product *product, struct course_row *row, const stru
     return true;
 }
 
+/* The logit of a key, as the rules of the course's traits have it. */
+static struct rule_logit logit_of(const struct course *course, const struct product *product,
+                                  double q_norm) {
+    const double plain = course->view->problem->scale * course->scale * product->dot;
+    struct rule_logit logit = {
+        .value = plain, .dot = product->dot, .q_norm = q_norm, .k_norm = product->norm};
+    if (!(course->traits & ATTN_MAGICPIG)) return logit;
+    /* The rule is shown a problem of one row, with the course's own K and L. */
+    float lsh_k = course->lsh_k, lsh_l = course->lsh_l;
+    struct attn_tensor tensors[ATTN_SLOT_COUNT] = {
+        [ATTN_LSH_K] = {.data = &lsh_k}, [ATTN_LSH_L] = {.data = &lsh_l}};
+    const struct attn_problem one = {.traits = course->traits, .q_heads = 1};
+    rules_logit(&(struct rule_view){&one, tensors}, 0, 0, &logit);
+    if (course->correction != 1) logit.value = plain + course->correction * (logit.value - plain);
+    return logit;
+}
+
 /* The logits of all keys, and their sizes. */
 static bool score(struct course_row *row, const struct course *course) {
     const struct attn_problem *problem = course->view->problem;
     const int64_t dim = problem->head_dim;
     const double scale = problem->scale * course->scale;
-    struct attn_problem changed = *problem;
-    changed.traits = course->traits;
-    const struct rule_view view = {.problem = &changed, .tensors = course->view->tensors};
     const double q_norm = sqrt(dot(row->q, row->q, dim));
     for (int64_t n = course->first; n < course->end; n++) {
         struct product product;
         if (!multiply(&product, row, course, token_of(course, n))) return false;
-        struct rule_logit logit = {.value = scale * product.dot,
-                                   .dot = product.dot,
-                                   .q_norm = q_norm,
-                                   .k_norm = product.norm};
-        rules_logit(&view, course->b, course->h, &logit);
+        const struct rule_logit logit = logit_of(course, &product, q_norm);
         row->s[n - course->first] = logit.value;
         if (logit.value == -INFINITY || times_counted(course, n) == 0) continue;
         row->size.logit_abs = fmax(row->size.logit_abs, scale * product.size + logit.slope_error);
@@ -190,6 +213,20 @@ static void copy_answer(struct course_row *row, const struct course *course) {
     row->size = row_size_of(course->view, answer, course->of_b, course->of_h, course->row);
 }
 
+/* Of a value what columns from .. from + columns - 1 of the output are made of. */
+static void widen_value(struct course_row *row, const struct course *course, const void *value,
+                        int64_t from, int64_t columns) {
+    const enum attn_dtype dtype = (enum attn_dtype)course->view->problem->dtype;
+    const int64_t dim = course->view->problem->head_dim;
+    const size_t element = dtype == ATTN_F32 ? 4 : 2;
+    const int64_t first = (from + course->turn) % dim;
+    const int64_t straight = first + columns > dim ? dim - first : columns;
+    bulk_widen(row->v + from, NULL, NULL, (const char *)value + (size_t)first * element, dtype,
+               straight);
+    if (straight < columns)
+        bulk_widen(row->v + from + straight, NULL, NULL, value, dtype, columns - straight);
+}
+
 bool course_compute(struct course_row *row, const struct course *course, int64_t from,
                     int64_t columns) {
     const struct attn_problem *problem = course->view->problem;
@@ -205,8 +242,7 @@ bool course_compute(struct course_row *row, const struct course *course, int64_t
     row->size = row_size_of(course->view, course->answer, course->b, course->h, course->row);
     row->size.keys = count;
     row->size.logit_abs = row->size.logit_max = 0;
-    const int64_t at = (course->b * problem->q_heads + course->h) * problem->q_len +
-                       course->answer->rows[course->row];
+    const int64_t at = (course->b * problem->q_heads + course->h) * problem->q_len + course->query;
     const size_t element = dtype == ATTN_F32 ? 4 : 2;
     bulk_widen(row->q, NULL, NULL,
                (const char *)course->view->tensors[ATTN_Q].data + (size_t)(at * dim) * element,
@@ -233,8 +269,7 @@ bool course_compute(struct course_row *row, const struct course *course, int64_t
         const void *value =
             place_of(course, course->value_of ? course->value_of(course, t) : t, true);
         if (value == NULL) return false;
-        bulk_widen(row->v + from, NULL, NULL, (const char *)value + (size_t)from * element, dtype,
-                   columns);
+        widen_value(row, course, value, from, columns);
         add_value(row, row->e[n], l / course->out_scale, from, from + columns);
     }
     for (int64_t d = from; d < from + columns; d++) {

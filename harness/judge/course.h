@@ -24,7 +24,13 @@ struct course {
     /* Where the key, and the value, of token t are looked for; NULL: at t. */
     int64_t (*key_of)(const struct course *course, int64_t t);
     int64_t (*value_of)(const struct course *course, int64_t t);
-    double scale; /* times that of the problem */
+    bool keys_of_values, values_of_keys; /* each looked for among the other */
+    int64_t query;                       /* whose q: a row of [q_len] */
+    int64_t columns;                     /* q.k is summed over the first of them; 0: over all */
+    int64_t turn;                        /* column d of the output is column d + turn, modulo D */
+    double scale;                        /* times that of the problem */
+    double correction;                   /* times MagicPIG's */
+    float lsh_k, lsh_l;                  /* the row's, where it has them */
     /* A hypothesis' own: which of its candidates, a size, and what it says of them. */
     double number;
     int64_t size;

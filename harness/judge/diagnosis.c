@@ -379,7 +379,8 @@ static bool is_surprising(const struct trying *try) {
 static bool say_how(FILE *to, struct trying *try) {
     const int of = try->scan->of_lse ? OF_LSE : OF_OUT;
     if (!fit_right(try) || !is_surprising(try)) return false;
-    for (const struct hypothesis *one = hypotheses; one->words != NULL; one++) {
+    const struct hypothesis *one;
+    for (int64_t n = 0; (one = hypothesis_at(n)) != NULL; n++) {
         if (one->of & of) try_one(try, one);
     }
     if (try->best == NULL) return false;

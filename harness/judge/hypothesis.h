@@ -20,6 +20,11 @@ struct hypothesis {
     /* Bends the right course of a row; course->number is given. False where it does not apply. */
     bool (*bend)(struct course *course);
 };
-extern const struct hypothesis hypotheses[]; /* ends with words == NULL */
+
+/* The hypotheses one after the other, in the order in which they are preferred; NULL at the end. */
+const struct hypothesis *hypothesis_at(int64_t at);
+
+/* Its parts; each ends with words == NULL. */
+extern const struct hypothesis hypotheses_of_keys[], hypotheses_of_weights[];
 
 #endif

@@ -26,6 +26,10 @@
 #define PAGED "f16-b3-hq4-hkv2-q1-kv4000-d64-page64-lens4000,1000,190-normal-seed1"
 #define PAGED_EMPTY "f16-b3-hq4-hkv2-q1-kv1000-d64-page64-lens1000,0,190-normal-seed1"
 #define SPARSE "f16-b2-hq8-hkv2-q1-kv1000-d64-keep0.1-normal-seed1"
+#define ANY_ORDER "f16-b1-hq8-hkv1-q1-kv1000-d64-keep100-normal-seed1"
+#define HEADS "f16-b2-hq16-hkv4-q1-kv300-d64-normal-seed1"
+#define MODEL "f16-b1-hq4-hkv2-q1-kv4096-d64-model-seed1"
+#define LARGE "f16-b1-hq1-hkv1-q1-kv65600-d64-normal-seed1"
 #define MAGICPIG "f16-b2-hq4-hkv2-q1-kv1000-d64-page16-lens1000,700-keep0.2-magicpig-normal-seed1"
 
 struct output {
@@ -300,27 +304,29 @@ Test(diagnosis, the_answer_to_another_problem_is_told_by_what_differs) {
 }
 
 /* Every hypothesis, by its own course: on some problem it is what is said, and whatever is said
- * explains the output. */
+ * explains the output. The last two lines are for what shows nowhere else. */
 Test(diagnosis, every_hypothesis_is_told_from_the_others) {
-    static const char *const lines[] = {SHORT, PREFILL, CAUSAL,   VARLEN,
-                                        PAGED, SPARSE,  MAGICPIG, CAUSAL_D80};
-    enum { HYPOTHESES_MAX = 128 };
+    static const char *const lines[] = {SHORT,    PREFILL,    CAUSAL,    VARLEN, PAGED, SPARSE,
+                                        MAGICPIG, CAUSAL_D80, ANY_ORDER, HEADS,  MODEL, LARGE};
+    enum { HYPOTHESES_MAX = 128, LINES = sizeof lines / sizeof lines[0] };
     bool told[HYPOTHESES_MAX] = {false};
-    for (size_t line = 0; line < sizeof lines / sizeof lines[0]; line++) {
+    const struct hypothesis *one;
+    for (size_t line = 0; line < LINES; line++) {
         struct output output;
         struct course_row room;
         begin(&output, lines[line]);
         const struct answer *answer = &output.fixture.answer;
         const int64_t dim = answer->head_dim;
         cr_assert(course_room(&room, &output.view));
-        for (const struct hypothesis *one = hypotheses; one->words != NULL; one++) {
+        for (int64_t at_list = 0; (one = hypothesis_at(at_list)) != NULL; at_list++) {
             char words[256] = "";
+            if (told[at_list] && line >= LINES - 2) continue;
             const int64_t candidates = one->candidates != NULL ? one->candidates(&output.view)
                                        : one->find != NULL     ? 3
                                                                : 1;
             const double number = candidates < 3 ? (double)candidates - 1 : 2;
             double *got = calloc((size_t)dim, sizeof *got);
-            cr_assert(got != NULL && one - hypotheses < HYPOTHESES_MAX);
+            cr_assert(got != NULL && at_list < HYPOTHESES_MAX);
             put_answer(&output, answer);
             for (int64_t at = 0; at < answer->batch * answer->q_heads * answer->row_count; at++) {
                 const int64_t head = at / answer->row_count;
@@ -345,7 +351,7 @@ Test(diagnosis, every_hypothesis_is_told_from_the_others) {
             if (status == STATUS_FAIL_ACCURACY || status == STATUS_FAIL_LSE) {
                 cr_expect(text != NULL && strstr(text, "as if ") != NULL, "%s on %s: %s", words,
                           lines[line], text);
-                told[one - hypotheses] |= text != NULL && strstr(text, words) != NULL;
+                told[at_list] |= text != NULL && strstr(text, words) != NULL;
                 if (getenv("SHOW") && strstr(text, words) == NULL)
                     fprintf(stderr, "%s\n   %s\n   %s\n", lines[line], words, text);
             }
@@ -354,6 +360,5 @@ Test(diagnosis, every_hypothesis_is_told_from_the_others) {
         course_free(&room);
         end(&output);
     }
-    for (const struct hypothesis *one = hypotheses; one->words != NULL; one++)
-        cr_expect(told[one - hypotheses], "%s", one->words);
+    for (int64_t n = 0; (one = hypothesis_at(n)) != NULL; n++) cr_expect(told[n], "%s", one->words);
 }
