@@ -30,12 +30,13 @@ ATTN_PUBLIC const struct attn_kernel attn_export = {
     .variant = PLANTED_VARIANT,
     .name = PLANTED_NAME,
     .revision = 1,
-    .grade = 'A',
+    .grade = PLANTED_GRADE(PLANTED_BUG),
     .change = "planted for the selftest: see harness/planted/planted.h",
-    .traits = ATTN_GQA | ATTN_CAUSAL | ATTN_RAGGED | ATTN_PAGE,
+    .traits = ATTN_GQA | ATTN_CAUSAL | ATTN_RAGGED | ATTN_PAGE | ATTN_KEEP | ATTN_MAGICPIG,
     .dtypes = 1u << ATTN_F16 | 1u << ATTN_BF16,
     .p_dtype = PLANTED_BUG == PLANTED_P_F32 ? ATTN_F32 : ATTN_INPUT,
-    .flags = ATTN_WRITES_LSE,
+    .flags = ATTN_WRITES_LSE |
+             (PLANTED_BUG == PLANTED_SPLIT_ANY_ORDER ? (unsigned)ATTN_NONDETERMINISTIC : 0),
     .head_dim_max = PLANTED_HEAD_DIM_MAX,
     .scratch_bytes = scratch_bytes,
 #ifdef PLANTED_ON_CUDA

@@ -1,9 +1,11 @@
-/* Kernels with one planted bug each, and a few honest ones that look suspicious: what the judge is
- * tested on (`attest selftest`, test_planted.c). All are one flash kernel for 16-bit inputs --
- * blocks of 64 keys, online softmax, P rounded to 16 bits, sums in f32 -- that goes wrong at one
- * place.
+/* Kernels with one planted bug each, and some honest ones that look suspicious: what the judge is
+ * tested on (`attest selftest`, test_planted.c). All are one flash kernel for 16-bit inputs of all
+ * variants -- blocks of 64 keys, online softmax, P rounded to 16 bits, sums in f32 -- that goes
+ * wrong at one place.
  *
- *   row.c            a query row and the bugs that show in one: C, and device code of CUDA
+ *   place.c          where a row's query, keys and values lie, and the bugs of that: C, and device
+ *                    code of CUDA
+ *   row.c            a query row and the bugs that show in one: the same
  *   planted_cpu.c    the rows one after the other, and the bugs around them
  *   cheats.c         kernels that want to pass and not to compute, on a CPU
  *   planted_cuda.cu  a warp for each row, and the bugs around them
@@ -14,6 +16,8 @@
 #define ATTEST_PLANTED_H
 
 #include "../../kernels/attn.h"
+
+#include <stdbool.h>
 
 enum { PLANTED_BLOCK = 64, PLANTED_HEAD_DIM_MAX = 256, PLANTED_SHARES = 4 };
 
@@ -33,6 +37,10 @@ enum { PLANTED_BLOCK = 64, PLANTED_HEAD_DIM_MAX = 256, PLANTED_SHARES = 4 };
     X(P_F32, p_f32, decode, all, "honest: keeps P in f32, and says so")                            \
     X(SUM_F64, sum_f64, decode, all, "honest: sums the denominator in f64")                        \
     X(SUM_STRIDED, sum_strided, decode, all, "honest: sums the denominator by every eighth key")   \
+    X(SUM_PAIRWISE, sum_pairwise, prefill_varlen, all, "honest: sums the denominator in pairs")    \
+    X(SPLIT_ANY_ORDER, split_any_order, decode, all, "honest: shares in any order, and says so")   \
+    X(P_NORMALISED, p_normalised, decode, all, "honest, grade B: P is divided, then rounded")  \
+    X(MAGICPIG_F32, magicpig_f32, magicpig_decode_paged, all, "honest: u in f32 as attn.h has it") \
     X(ZEROS, zeros, decode, all, "writes zeros")                                                   \
     X(LAST_KEY_DROPPED, last_key_dropped, decode, all, "stops one key early")                      \
     X(LAST_BLOCK_DROPPED, last_block_dropped, decode, all, "stops 64 keys early")                  \
@@ -82,6 +90,81 @@ enum { PLANTED_BLOCK = 64, PLANTED_HEAD_DIM_MAX = 256, PLANTED_SHARES = 4 };
     X(CHANGES_CALL, changes_call, decode, cpu, "cheat: makes the problem empty where it is timed") \
     X(CRASHES, crashes, decode, all, "writes where there is no memory")                            \
     X(HANGS, hangs, decode, all, "never returns")                                                  \
+    X(CAUSAL_TOP_LEFT, causal_top_left, prefill, all, "aligns the causal mask to the top left")    \
+    X(CAUSAL_LEFT_OUT, causal_left_out, prefill, all, "masks nothing")                             \
+    X(CAUSAL_UNASKED, causal_unasked, prefill, all, "is always causal")                            \
+    X(CAUSAL_BY_TILES, causal_by_tiles, prefill, all, "masks whole tiles only")                    \
+    X(DIAGONAL_HIDDEN, diagonal_hidden, prefill, all, "hides the diagonal too")                    \
+    X(DIAGONAL_BEHIND, diagonal_behind, prefill, all, "shows the key behind the diagonal")         \
+    X(HEADS_SHIFTED, heads_shifted, decode, all, "writes the row of the next head")                \
+    X(QUERIES_SHIFTED, queries_shifted, prefill, all, "writes the row of the next query")          \
+    X(QUERY_OF_WARP_OFF, query_of_warp_off, prefill, all, "reads the next query, one warp in 4")   \
+    X(QUERY_MODULO_128, query_modulo_128, prefill, all, "reads the first 128 queries again")       \
+    X(KV_HEAD_MODULO, kv_head_modulo, decode, all, "reads kv head h % Hkv")                        \
+    X(GROUP_OF_8, group_of_8, decode, all, "takes a group for 8 heads")                            \
+    X(BATCH_STRIDE, batch_stride, decode, all, "has sequences a kv head apart")                    \
+    X(BATCH_IGNORED, batch_ignored, decode, all, "always reads sequence 0")                        \
+    X(LENGTH_OF_FIRST, length_of_first, decode_paged, all, "takes all for as long as sequence 0")  \
+    X(LENGTH_OF_BEFORE, length_of_before, decode_paged, all, "has the length of the one before")   \
+    X(LENGTHS_IGNORED, lengths_ignored, prefill_varlen, all, "counts the padding of K")            \
+    X(LAST_PAGE_FULL, last_page_full, decode_paged, all, "takes the last page for full")           \
+    X(LAST_PAGE_MODULO, last_page_modulo, decode_paged, all, "takes a full last page for empty")   \
+    X(TABLE_OF_FIRST, table_of_first, decode_paged, all, "reads the first sequence's pages")       \
+    X(TABLE_OF_NEXT, table_of_next, decode_paged, all, "reads the next sequence's pages")          \
+    X(PAGE_BEFORE, page_before, decode_paged, all, "turns pages a token late")                     \
+    X(PAGE_BEHIND, page_behind, decode_paged, all, "turns pages a token early")                    \
+    X(PAGE_OF_16, page_of_16, decode_paged, all, "takes a page for 16 tokens")                     \
+    X(INDEX_OF_15_BITS, index_of_15_bits, decode, all, "keeps token numbers in a short")           \
+    X(VALUE_BEFORE, value_before, decode, all, "reads the value of the key before")                \
+    X(KEYS_FOR_VALUES, keys_for_values, decode, all, "reads keys for values, values for keys")     \
+    X(KEYS_TWICE, keys_twice, decode_paged, all, "reads keys for values")                          \
+    X(LIST_OF_FIRST_HEAD, list_of_first_head, sparse_decode, all, "reads the first head's list")   \
+    X(LIST_ENTRY_DROPPED, list_entry_dropped, sparse_decode_paged, all, "drops the last entry")    \
+    X(LIST_ASCENDING, list_ascending, sparse_decode, all, "ends a list where it does not ascend")  \
+    X(LIST_PADDING, list_padding, sparse_decode_paged, all, "takes padding for token 0")           \
+    X(LIST_IGNORED, list_ignored, sparse_decode, all, "sees all tokens")                           \
+    X(CORRECTION_LEFT_OUT, correction_left_out, magicpig_decode_paged, all, "forgets log u")       \
+    X(CORRECTION_ADDED, correction_added, magicpig_decode_paged, all, "adds log u")                \
+    X(LSH_K_IGNORED, lsh_k_ignored, magicpig_decode_paged, all, "takes K for 1")                   \
+    X(LSH_L_LESS_1, lsh_l_less_1, magicpig_decode_paged, all, "takes L - 1 for L")                 \
+    X(LSH_OF_FIRST_HEAD, lsh_of_first_head, magicpig_decode_paged, all, "reads head 0's K and L")  \
+    X(EPSILON_MISSING, epsilon_missing, magicpig_decode_paged, all, "divides by norms of 0")       \
+    X(CHANCE_CANCELS, chance_cancels, magicpig_decode_paged, all, "the textbook's u, in f32")      \
+    X(CHANCE_IN_F32, chance_in_f32, magicpig_decode_paged, all, "evaluates u in f32 as in f64")    \
+    X(UNSCALED, unscaled, decode, all, "forgets the scale")                                        \
+    X(SCALED_TWICE, scaled_twice, decode, all, "scales twice: by 1/D")                             \
+    X(SCALE_OF_64, scale_of_64, prefill, all, "has the scale of D 64")                             \
+    X(LOG2_E_MISSING, log2_e_missing, decode, all, "takes exp2 for exp")                           \
+    X(LOG2_E_TWICE, log2_e_twice, decode, all, "takes exp of logits for exp2")                     \
+    X(DIM_TAIL_IGNORED, dim_tail_ignored, prefill, all, "multiplies whole tiles of 32 columns")    \
+    X(PRODUCTS_16BIT, products_16bit, prefill, all, "keeps q.k in 16 bit")                         \
+    X(SCORES_16BIT, scores_16bit, prefill, all, "keeps scores in 16 bit")                          \
+    X(FIRST_KEY_DROPPED, first_key_dropped, decode, all, "begins one key late")                    \
+    X(LAST_KEY_TWICE, last_key_twice, decode, all, "counts the last key twice")                    \
+    X(BLOCK_SKIPPED, block_skipped, decode, all, "skips the second block")                         \
+    X(BLOCK_TWICE, block_twice, decode, all, "counts the second block twice")                      \
+    X(FIRST_BLOCK_ONLY, first_block_only, decode, all, "stops after the first block")              \
+    X(PARTIAL_BLOCK_DROPPED, partial_block_dropped, decode, all, "stops after the last full one")  \
+    X(PADDING_COUNTED, padding_counted, decode, all, "counts logits of 0 behind the last key")     \
+    X(MAXIMUM_FROM_0, maximum_from_0, decode, all, "begins the maximum at 0")                      \
+    X(MAXIMUM_OF_FIRST_BLOCK, maximum_of_first_block, decode, all, "keeps the first maximum")      \
+    X(MAXIMUM_LEFT_OUT, maximum_left_out, decode, all, "takes exp of logits as they are")          \
+    X(RESCALE_NEVER, rescale_never, decode, all, "never rescales the output")                      \
+    X(RESCALE_TWICE, rescale_twice, decode, all, "rescales the output twice")                      \
+    X(P_FLUSHED, p_flushed, decode, all, "flushes P below 2^-14 to 0")                             \
+    X(SHARES_AVERAGED, shares_averaged, decode_paged, all, "averages four shares of the keys")     \
+    X(SHARES_UNSCALED, shares_unscaled, decode_paged, all, "adds shares of different maxima")      \
+    X(SHARE_LAST, share_last, decode_paged, all, "takes the last share for all")                   \
+    X(SHARE_OF_NOTHING, share_of_nothing, decode_paged, all, "combines shares without a key")      \
+    X(NOT_DIVIDED, not_divided, decode, all, "forgets the denominator")                            \
+    X(DIVIDED_TWICE, divided_twice, decode, all, "divides by the denominator twice")               \
+    X(HALVES_EXCHANGED, halves_exchanged, decode, all, "exchanges the halves of a row")            \
+    X(LSE_OF_MAXIMUM, lse_of_maximum, decode, all, "writes the maximum for the lse")               \
+    X(LSE_OF_SUM, lse_of_sum, decode, all, "writes an lse without the maximum")                    \
+    X(LSE_UNSCALED, lse_unscaled, decode, all, "writes an lse of the unscaled maximum")            \
+    X(LSE_OF_TWO_BASES, lse_of_two_bases, decode, all, "writes an lse of two bases")               \
+    X(LSE_NEGATIVE, lse_negative, decode, all, "writes the lse with the other sign")               \
+    X(LSE_OF_NOTHING, lse_of_nothing, decode_paged, all, "writes 0 where no key is seen")          \
     X(RACE, race, decode, cuda, "shares a sum in a block without a barrier")                       \
     X(UNINITIALISED, uninitialised, decode, cuda, "reads what nothing wrote, to no effect")        \
     X(WRONG_STREAM, wrong_stream, decode, cuda, "launches on a stream of its own")                 \
@@ -97,6 +180,8 @@ enum planted {
 
 #define PLANTED_HAS_LSE_OF_GRADE_B(bug)                                                            \
     ((bug) == PLANTED_EXP_DEGREE_3 || (bug) == PLANTED_SUM_OF_ROUNDED)
+/* What it promises. Equal weights that are divided first are rounded alike: rho 1.53 of 1,000. */
+#define PLANTED_GRADE(bug) ((bug) == PLANTED_P_NORMALISED ? 'B' : 'A')
 
 #define PLANTED_IS_CHEAT(bug) ((bug) >= PLANTED_ANSWERS_LATER && (bug) <= PLANTED_CHANGES_CALL)
 
@@ -106,8 +191,9 @@ enum planted {
 #define PLANTED_CODE
 #endif
 
-/* One query row. Key j is row j % page_size of page pages[j / page_size], or of page j / page_size
- * where pages is NULL. The key after the last is only looked for by bugs that read it. */
+/* One query row. Key j is token list[j], or j where list is NULL; token t is row t % page_size of
+ * page pages[t / page_size], or of page t / page_size where pages is NULL. The key after the last
+ * is only looked for by bugs that read it. */
 struct planted_row {
     int32_t dtype; /* ATTN_F16 or ATTN_BF16 */
     int64_t keys, head_dim;
@@ -115,7 +201,10 @@ struct planted_row {
     const uint16_t *k, *v; /* page 0 */
     const int32_t *pages;
     int64_t page_size, page_stride; /* rows in a page; elements from a page to the next */
+    const int32_t *list;            /* -1 where it is padded */
     float scale;
+    bool corrected; /* by MagicPIG, of lsh_k bits in lsh_l tables */
+    float lsh_k, lsh_l;
     int64_t call; /* how many calls came before */
     /* Scratch of SPLIT_UNWRITTEN: m, l and the sums of PLANTED_SHARES shares of keys_max / 4 keys.
      */

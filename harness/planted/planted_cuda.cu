@@ -4,6 +4,7 @@
  *
  * Errors of a launch are what cudaLaunchKernel returned, never cudaGetLastError: that would also
  * tell of a recording that failed before. */
+#include "place.c"
 #include "row.c"
 
 #include <cuda_runtime.h>

@@ -1,4 +1,5 @@
-/* The flash row and what can be wrong with it. Each bug is a word in the line where it bites.
+/* The flash row and what can be wrong with its arithmetic. Each bug is a word, or a case, where it
+ * bites.
  *
  * On a GPU a warp shares the row: lane l has the elements l, l + 32, ... of every vector along
  * head_dim, and all lanes have the same scalars. On a CPU one lane has everything. */
@@ -17,15 +18,17 @@ enum { LANES = 1 };
 #endif
 enum { OWN_MAX = (int)PLANTED_HEAD_DIM_MAX / LANES };
 
-enum { STRIDE = 8 };
+enum { STRIDE = 8, LEVELS = 24 };
 
 static const float log2_e = 1.44269504f;
 
 /* The softmax over some of the keys: maximum, denominator, unnormalised output. */
 struct share {
     float m, l;
-    float part[STRIDE]; /* of l, where it is summed by stride */
-    double sum;         /* l, where it is summed in f64 */
+    /* Of l: where it is summed by stride, of every eighth key; where in pairs, of 2^n blocks. */
+    float part[LEVELS];
+    int64_t blocks; /* so far, where it is summed in pairs */
+    double sum;     /* l, where it is summed in f64 */
     float acc[OWN_MAX];
     bool rescale_was_missed;
 };
@@ -82,11 +85,46 @@ static float dot(const float *restrict x, const float *restrict y, int64_t n) {
 }
 #endif
 
-static PLANTED_CODE const uint16_t *token(const struct planted_row *row, const uint16_t *page_0,
-                                          int64_t j) {
-    const int64_t page = j / row->page_size;
+/* Row t of the keys or the values. */
+static PLANTED_CODE const uint16_t *token(enum planted bug, const struct planted_row *row,
+                                          const uint16_t *page_0, int64_t t) {
+    int64_t page = t / row->page_size, at = t % row->page_size;
+    switch (bug) {
+    case PLANTED_PAGE_BEFORE:
+        if (at == 0 && t > 0) page--;
+        break;
+    case PLANTED_PAGE_BEHIND:
+        if (at == row->page_size - 1 && t + 1 < row->keys) page++;
+        break;
+    case PLANTED_PAGE_OF_16:
+        at %= 16;
+        break;
+    default:
+        break;
+    }
     return page_0 + (row->pages != NULL ? row->pages[page] : page) * row->page_stride +
-           j % row->page_size * row->head_dim;
+           at * row->head_dim;
+}
+
+/* Which token key j is. */
+static PLANTED_CODE int64_t token_of(enum planted bug, const struct planted_row *row, int64_t j) {
+    if (bug == PLANTED_INDEX_OF_15_BITS) j &= 0x7fff;
+    if (row->list == NULL) return j;
+    return row->list[j] < 0 ? 0 : row->list[j];
+}
+
+static PLANTED_CODE const uint16_t *key(enum planted bug, const struct planted_row *row,
+                                        int64_t j) {
+    return token(bug, row, row->k, token_of(bug, row, j));
+}
+
+static PLANTED_CODE const uint16_t *value(enum planted bug, const struct planted_row *row,
+                                          int64_t j) {
+    const int64_t page = j / PLANTED_BLOCK;
+    if (bug == PLANTED_VALUE_BEFORE && j > 0) j--;
+    if (bug == PLANTED_PAGES_SWAPPED && row->keys >= 2 * PLANTED_BLOCK && page <= 1)
+        j = page == 0 ? j + PLANTED_BLOCK : j - PLANTED_BLOCK;
+    return token(bug, row, row->v, token_of(bug, row, j));
 }
 
 /* 2^x: the power of two of the whole part, and a polynomial that is exact at 0, as whoever rescales
@@ -105,85 +143,221 @@ static PLANTED_CODE float exp2_by_polynomial(float x, bool cubic) {
 
 static PLANTED_CODE float exponential(enum planted bug, const struct planted_row *row, float s,
                                       float m) {
-    if (bug == PLANTED_EXP2) return exp2f(s - m); /* both carry the log2 e already */
-    if (bug == PLANTED_EXP_DEGREE_3 || bug == PLANTED_EXP_DEGREE_5)
+    switch (bug) {
+    case PLANTED_EXP2: /* both carry the log2 e already */
+    case PLANTED_LOG2_E_MISSING:
+        return exp2f(s - m);
+    case PLANTED_EXP_DEGREE_3:
+    case PLANTED_EXP_DEGREE_5:
         return exp2_by_polynomial((s - m) * log2_e, bug == PLANTED_EXP_DEGREE_3);
-    return expf(bug == PLANTED_EXP_16BIT ? round_to(row->dtype, s - m) : s - m);
+    case PLANTED_EXP_16BIT:
+        return expf(round_to(row->dtype, s - m));
+    default:
+        return expf(s - m);
+    }
 }
 
+static PLANTED_CODE float scale_of(enum planted bug, const struct planted_row *row) {
+    switch (bug) {
+    case PLANTED_SCALE_1_01:
+        return row->scale * 1.01f;
+    case PLANTED_SCALE_1_001:
+        return row->scale * 1.001f;
+    case PLANTED_EXP2:
+    case PLANTED_LOG2_E_TWICE:
+        return row->scale * log2_e;
+    case PLANTED_UNSCALED:
+        return 1;
+    case PLANTED_SCALED_TWICE:
+        return row->scale * row->scale;
+    case PLANTED_SCALE_OF_64:
+        return 0.125f;
+    default:
+        return row->scale;
+    }
+}
+
+/* log1p(z) - z: 2 atanh(s) less z, for s = z / (2 + z). */
+static PLANTED_CODE float log1p_less_z(float z) {
+    if (fabsf(z) >= 0.5f) return log1pf(z) - z;
+    const float s = z / (2 + z), s2 = s * s;
+    float series = 0;
+    for (int n = 15; n >= 3; n -= 2) series = series * s2 + 2.0f / (float)n;
+    return s * (s2 * series - z);
+}
+
+/* u of attn.h, of x = p^K and L. */
+static PLANTED_CODE double chance(enum planted bug, double x, double l) {
+    const float x32 = (float)x, l32 = (float)l;
+    switch (bug) {
+    case PLANTED_MAGICPIG_F32:
+        return -expm1f((l32 - 1) * log1p_less_z(-x32) + log1p_less_z((l32 - 1) * x32));
+    case PLANTED_CHANCE_IN_F32:
+        return -expm1f((l32 - 1) * log1pf(-x32) + log1pf((l32 - 1) * x32));
+    case PLANTED_CHANCE_CANCELS:
+        return 1 - powf(1 - x32, l32) - l32 * x32 * powf(1 - x32, l32 - 1);
+    default:
+        return -expm1((l - 1) * log1p(-x) + log1p((l - 1) * x));
+    }
+}
+
+/* log u: what MagicPIG takes off the logit of a key. */
+static PLANTED_CODE float correction(enum planted bug, const struct planted_row *row,
+                                     const float *q, const float *k, float product) {
+    const double q_norm = sqrt((double)dot(q, q, row->head_dim)),
+                 k_norm = sqrt((double)dot(k, k, row->head_dim));
+    const double limit = 1 - 1e-7, pi = 3.14159265358979323846;
+    double c = (double)product / (q_norm * k_norm + (bug == PLANTED_EPSILON_MISSING ? 0 : 1e-8));
+    c = c > limit ? limit : c < -limit ? -limit : c; /* NaN stays */
+    const double x = pow(1 - acos(c) / pi, (double)row->lsh_k);
+    const double u = chance(bug, x, (double)row->lsh_l);
+    const float log_u = (float)log(u < 1e-10 ? 1e-10 : u);
+    return bug == PLANTED_CORRECTION_ADDED ? -log_u : log_u;
+}
+
+static PLANTED_CODE float score(enum planted bug, const struct planted_row *row, const float *q,
+                                int64_t j) {
+    float k[OWN_MAX];
+    const int64_t dim = row->head_dim;
+    widen_row(row->dtype, key(bug, row, j), dim, k);
+    const float product = dot(q, k, bug == PLANTED_DIM_TAIL_IGNORED ? dim / 32 * 32 : dim);
+    float s = product * scale_of(bug, row);
+    if (bug == PLANTED_PRODUCTS_16BIT) s = round_to(row->dtype, product) * row->scale;
+    if (bug == PLANTED_SCORES_16BIT) s = round_to(row->dtype, s);
+    if (bug == PLANTED_SCORES_IGNORED) s = 0;
+    return row->corrected ? s - correction(bug, row, q, k, product) : s;
+}
+
+/* To the maximum m. */
 static PLANTED_CODE void rescale(enum planted bug, const struct planted_row *row,
                                  struct share *share, float m) {
     const float factor = share->m == -INFINITY ? 0 : exponential(bug, row, share->m, m);
     const bool moved = m != share->m && share->m != -INFINITY;
+    float of_acc = factor;
+    if (moved && (bug == PLANTED_RESCALE_NEVER ||
+                  (bug == PLANTED_RESCALE_MISSED && !share->rescale_was_missed))) {
+        share->rescale_was_missed = true;
+        of_acc = 1;
+    }
+    if (bug == PLANTED_RESCALE_TWICE) of_acc *= factor;
     if (!(bug == PLANTED_DENOMINATOR_STALE && moved)) share->l *= factor;
     share->sum *= (double)factor;
-    for (int n = 0; n < STRIDE; n++) share->part[n] *= factor;
-    if (bug == PLANTED_RESCALE_MISSED && moved && !share->rescale_was_missed) {
-        share->rescale_was_missed = true;
-    } else {
-        for (int64_t d = 0; d < own(row->head_dim); d++) share->acc[d] *= factor;
-    }
+    for (int n = 0; n < LEVELS; n++) share->part[n] *= factor;
+    for (int64_t d = 0; d < own(row->head_dim); d++) share->acc[d] *= of_acc;
     share->m = m;
 }
 
-static PLANTED_CODE int64_t value_of(enum planted bug, const struct planted_row *row, int64_t j) {
-    const int64_t page = j / PLANTED_BLOCK;
-    if (bug != PLANTED_PAGES_SWAPPED || row->keys < 2 * PLANTED_BLOCK || page > 1) return j;
-    return page == 0 ? j + PLANTED_BLOCK : j - PLANTED_BLOCK;
+/* What is multiplied with the values. */
+static PLANTED_CODE float kept_of(enum planted bug, int32_t dtype, float p) {
+    switch (bug) {
+    case PLANTED_P_F32:
+        return p;
+    case PLANTED_P_TRUNCATED:
+        return widen(dtype, cut_off(dtype, p));
+    case PLANTED_P_TIMES_256:
+        return round_to(dtype, p * 256) / 256;
+    case PLANTED_P_FLUSHED:
+        return p < 0x1p-14f ? 0 : round_to(dtype, p);
+    default:
+        return round_to(dtype, p);
+    }
 }
 
 static PLANTED_CODE void add_key(enum planted bug, const struct planted_row *row,
                                  struct share *share, int64_t j, float p) {
     float v[OWN_MAX];
     const int32_t dtype = row->dtype;
-    const float kept = bug == PLANTED_P_F32         ? p
-                       : bug == PLANTED_P_TRUNCATED ? widen(dtype, cut_off(dtype, p))
-                       : bug == PLANTED_P_TIMES_256 ? round_to(dtype, p * 256) / 256
-                                                    : round_to(dtype, p);
+    const float kept = kept_of(bug, dtype, p);
     if (bug == PLANTED_SUM_OF_ROUNDED) p = kept;
     share->l += p;
     if (bug == PLANTED_DENOMINATOR_16BIT) share->l = round_to(dtype, share->l);
     share->sum += (double)p;
-    share->part[j % STRIDE] += p;
-    widen_row(dtype, token(row, row->v, value_of(bug, row, j)), row->head_dim, v);
+    if (bug == PLANTED_SUM_STRIDED) share->part[j % STRIDE] += p;
+    widen_row(dtype, value(bug, row, j), row->head_dim, v);
     for (int64_t d = 0; d < own(row->head_dim); d++) share->acc[d] += kept * v[d];
 }
 
-static PLANTED_CODE void begin(const struct planted_row *row, struct share *share) {
-    share->m = -INFINITY;
+/* The sum of a block in pairs, and with it those of earlier blocks of the same size. */
+static PLANTED_CODE void add_in_pairs(struct share *share, float *p, int64_t count) {
+    for (int64_t step = 1; step < count; step *= 2) {
+        for (int64_t n = 0; n + step < count; n += 2 * step) p[n] += p[n + step];
+    }
+    float sum = p[0];
+    int level = 0;
+    for (; share->blocks >> level & 1; level++) {
+        sum += share->part[level];
+        share->part[level] = 0;
+    }
+    share->part[level] = sum;
+    share->blocks++;
+}
+
+static PLANTED_CODE void begin(enum planted bug, const struct planted_row *row,
+                               struct share *share) {
+    share->m = bug == PLANTED_MAXIMUM_FROM_0 ? 0 : -INFINITY;
     share->l = 0;
     share->sum = 0;
-    for (int n = 0; n < STRIDE; n++) share->part[n] = 0;
+    for (int n = 0; n < LEVELS; n++) share->part[n] = 0;
+    share->blocks = 0;
     share->rescale_was_missed = false;
     for (int64_t d = 0; d < own(row->head_dim); d++) share->acc[d] = 0;
+}
+
+/* How many times key j is counted. */
+static PLANTED_CODE int times(enum planted bug, const struct planted_row *row, int64_t j) {
+    switch (bug) {
+    case PLANTED_KEY_TWICE:
+        return j == 0 ? 2 : 1;
+    case PLANTED_FIRST_KEY_DROPPED:
+        return j == 0 && row->keys > 1 ? 0 : 1;
+    case PLANTED_LAST_KEY_TWICE:
+        return j == row->keys - 1 ? 2 : 1;
+    case PLANTED_BLOCK_SKIPPED:
+        return j / PLANTED_BLOCK == 1 ? 0 : 1;
+    case PLANTED_BLOCK_TWICE:
+        return j / PLANTED_BLOCK == 1 ? 2 : 1;
+    default:
+        return 1;
+    }
+}
+
+/* What weights of a block are relative to, m being the largest logit so far. */
+static PLANTED_CODE float maximum(enum planted bug, const struct share *share, float m, bool full) {
+    const bool later = share->m != -INFINITY;
+    switch (bug) {
+    case PLANTED_LAZY_RESCALE: /* the old one will do as long as no weight is above 2^8 */
+        return later && m - share->m < 8 / log2_e ? share->m : m;
+    case PLANTED_MAXIMUM_OF_FIRST_BLOCK:
+        return later ? share->m : m;
+    case PLANTED_MAXIMUM_LEFT_OUT:
+        return 0;
+    case PLANTED_PADDING_COUNTED:
+        return full ? m : fmaxf(m, 0);
+    default:
+        return m;
+    }
 }
 
 /* The keys first .. last - 1. */
 static PLANTED_CODE void attend(enum planted bug, const struct planted_row *row, const float *q,
                                 int64_t first, int64_t last, struct share *share) {
-    const float scale = row->scale * (bug == PLANTED_SCALE_1_01    ? 1.01f
-                                      : bug == PLANTED_SCALE_1_001 ? 1.001f
-                                      : bug == PLANTED_EXP2        ? log2_e
-                                                                   : 1);
-    begin(row, share);
+    begin(bug, row, share);
     for (int64_t block = first; block < last; block += PLANTED_BLOCK) {
-        const int64_t end = block + PLANTED_BLOCK < last ? block + PLANTED_BLOCK : last;
-        float s[PLANTED_BLOCK], k[OWN_MAX], m = share->m;
+        const int64_t room = block + PLANTED_BLOCK, end = room < last ? room : last;
+        float s[PLANTED_BLOCK], m = share->m;
         for (int64_t j = block; j < end; j++) {
-            widen_row(row->dtype, token(row, row->k, j), row->head_dim, k);
-            const float product = dot(q, k, row->head_dim) * scale;
-            s[j - block] = bug == PLANTED_SCORES_IGNORED ? 0 : product;
+            s[j - block] = score(bug, row, q, j);
             m = fmaxf(m, s[j - block]);
         }
-        /* The old maximum will do as long as no weight is above 2^8. */
-        if (bug == PLANTED_LAZY_RESCALE && share->m != -INFINITY && m - share->m < 8 / log2_e)
-            m = share->m;
+        m = maximum(bug, share, m, end == room);
         rescale(bug, row, share, m);
         for (int64_t j = block; j < end; j++) {
-            const float p = exponential(bug, row, s[j - block], m);
-            add_key(bug, row, share, j, p);
-            if (bug == PLANTED_KEY_TWICE && j == 0) add_key(bug, row, share, j, p);
+            const float p = s[j - block] = exponential(bug, row, s[j - block], m);
+            for (int n = times(bug, row, j); n > 0; n--) add_key(bug, row, share, j, p);
         }
+        if (bug == PLANTED_SUM_PAIRWISE) add_in_pairs(share, s, end - block);
+        if (bug == PLANTED_PADDING_COUNTED)
+            share->l += (float)(room - end) * exponential(bug, row, 0, m);
         if (bug == PLANTED_OUT_16BIT) {
             for (int64_t d = 0; d < own(row->head_dim); d++)
                 share->acc[d] = round_to(row->dtype, share->acc[d]);
@@ -191,8 +365,22 @@ static PLANTED_CODE void attend(enum planted bug, const struct planted_row *row,
     }
     if (bug == PLANTED_EXP2) share->m /= log2_e;
     if (bug == PLANTED_SUM_F64) share->l = (float)share->sum;
-    for (int n = 0; bug == PLANTED_SUM_STRIDED && n < STRIDE; n++)
-        share->l = n == 0 ? share->part[0] : share->l + share->part[n];
+    if (bug != PLANTED_SUM_STRIDED && bug != PLANTED_SUM_PAIRWISE) return;
+    share->l = 0;
+    for (int n = 0; n < LEVELS; n++) share->l += share->part[n];
+}
+
+/* Once more, with P divided by the sum before it is rounded. */
+static PLANTED_CODE void attend_normalised(enum planted bug, const struct planted_row *row,
+                                           const float *q, struct share *share) {
+    for (int64_t d = 0; d < own(row->head_dim); d++) share->acc[d] = 0;
+    for (int64_t j = 0; j < row->keys; j++) {
+        float v[OWN_MAX];
+        const float p = expf(score(bug, row, q, j) - share->m) / share->l;
+        const float kept = round_to(row->dtype, p);
+        widen_row(row->dtype, value(bug, row, j), row->head_dim, v);
+        for (int64_t d = 0; d < own(row->head_dim); d++) share->acc[d] += kept * v[d];
+    }
 }
 
 static PLANTED_CODE int64_t keys_seen(enum planted bug, int64_t keys) {
@@ -201,6 +389,10 @@ static PLANTED_CODE int64_t keys_seen(enum planted bug, int64_t keys) {
         return keys > 1 ? keys - 1 : keys;
     case PLANTED_LAST_BLOCK_DROPPED:
         return keys > PLANTED_BLOCK ? keys - PLANTED_BLOCK : keys;
+    case PLANTED_PARTIAL_BLOCK_DROPPED:
+        return keys > PLANTED_BLOCK ? keys / PLANTED_BLOCK * PLANTED_BLOCK : keys;
+    case PLANTED_FIRST_BLOCK_ONLY:
+        return keys > PLANTED_BLOCK ? PLANTED_BLOCK : keys;
     case PLANTED_KEY_TOO_MANY:
         return keys + 1;
     default:
@@ -209,16 +401,64 @@ static PLANTED_CODE int64_t keys_seen(enum planted bug, int64_t keys) {
 }
 
 static PLANTED_CODE int64_t shares_of(enum planted bug, int64_t call) {
-    if (bug == PLANTED_SPLIT) return 4;
-    const bool varies = bug == PLANTED_RUNS_DIFFER || (bug == PLANTED_VARIES_LATE && call >= 11);
-    return varies ? 1 + call % 4 : 1;
+    switch (bug) {
+    case PLANTED_SPLIT:
+    case PLANTED_SPLIT_ANY_ORDER:
+    case PLANTED_SHARES_AVERAGED:
+    case PLANTED_SHARE_LAST:
+    case PLANTED_SHARES_UNSCALED:
+    case PLANTED_SHARE_OF_NOTHING:
+        return PLANTED_SHARES;
+    case PLANTED_RUNS_DIFFER:
+        return 1 + call % 4;
+    case PLANTED_VARIES_LATE:
+        return call >= 11 ? 1 + call % 4 : 1;
+    default:
+        return 1;
+    }
+}
+
+/* Takes a share into the sum of those before: that is a share too. */
+static PLANTED_CODE void combine(enum planted bug, int64_t dim, struct share *all,
+                                 const struct share *one) {
+    const float m = fmaxf(all->m, one->m);
+    float of_all = expf(all->m - m), of_one = expf(one->m - m), l = one->l;
+    if (bug == PLANTED_SHARES_UNSCALED) of_all = of_one = 1;
+    if (bug == PLANTED_SHARE_LAST) of_all = 0;
+    if (bug == PLANTED_SHARES_AVERAGED) {
+        of_all = 1;
+        of_one = 1 / l;
+    }
+    for (int64_t d = 0; d < own(dim); d++)
+        all->acc[d] = all->acc[d] * of_all + one->acc[d] * of_one;
+    all->l = all->l * of_all + l * of_one;
+    all->m = m;
+}
+
+/* In shares of whole blocks, one after the other, the first of them another at each call where any
+ * order is right. A share that sees no key is left out, except by the bug that takes it too. */
+static PLANTED_CODE void attend_in_shares(enum planted bug, const struct planted_row *row,
+                                          const float *q, struct share *all) {
+    const int64_t keys = keys_seen(bug, row->keys), shares = shares_of(bug, row->call);
+    const int64_t blocks = (keys + PLANTED_BLOCK - 1) / PLANTED_BLOCK;
+    const int64_t step = (blocks + shares - 1) / shares * PLANTED_BLOCK;
+    const int64_t turn = bug == PLANTED_SPLIT_ANY_ORDER ? row->call : 0;
+    begin(bug, row, all);
+    all->m = -INFINITY;
+    for (int64_t n = 0; n < shares; n++) {
+        struct share one;
+        const int64_t first = (n + turn) % shares * step, last = first + step;
+        if (first >= keys && bug != PLANTED_SHARE_OF_NOTHING) continue;
+        attend(bug, row, q, first, last < keys ? last : keys, &one);
+        combine(bug, row->head_dim, all, &one);
+    }
 }
 
 /* Every share goes through scratch, and is taken if its maximum is above -infinity: NaN is not. */
 static PLANTED_CODE void attend_by_scratch(enum planted bug, const struct planted_row *row,
                                            const float *q, struct share *all) {
     const int64_t dim = row->head_dim, step = (row->keys_max + PLANTED_SHARES - 1) / PLANTED_SHARES;
-    begin(row, all);
+    begin(bug, row, all);
     for (int n = 0; n < PLANTED_SHARES; n++) {
         float *one = row->shares + n * (dim + 2);
         const int64_t first = n * step, last = first + step;
@@ -239,90 +479,78 @@ static PLANTED_CODE void attend_by_scratch(enum planted bug, const struct plante
     }
 }
 
+/* 0 times a value beyond the last is NaN where that is one. */
+static PLANTED_CODE void add_nothing(enum planted bug, const struct planted_row *row,
+                                     struct share *all) {
+    float v[OWN_MAX];
+    widen_row(row->dtype, token(bug, row, row->v, row->keys), row->head_dim, v);
+    for (int64_t d = 0; d < own(row->head_dim); d++) all->acc[d] += 0.0f * v[d];
+}
+
+static PLANTED_CODE float lse_of(enum planted bug, const struct planted_row *row,
+                                 const struct share *all) {
+    const float log_l = logf(all->l);
+    switch (bug) {
+    case PLANTED_LSE_BASE_2:
+        return (all->m + log_l) * log2_e;
+    case PLANTED_LSE_OF_MAXIMUM:
+        return all->m;
+    case PLANTED_LSE_OF_SUM:
+        return log_l;
+    case PLANTED_LSE_UNSCALED:
+        return all->m / row->scale + log_l;
+    case PLANTED_LSE_OF_TWO_BASES:
+        return all->m * log2_e + log_l;
+    case PLANTED_LSE_NEGATIVE:
+        return -(all->m + log_l);
+    default:
+        return all->m + log_l;
+    }
+}
+
+/* The output in element d of those that are this lane's. */
+static PLANTED_CODE float quotient(enum planted bug, const struct share *all, int64_t d) {
+    switch (bug) {
+    case PLANTED_P_NORMALISED: /* divided already */
+    case PLANTED_NOT_DIVIDED:
+        return all->acc[d];
+    case PLANTED_DIVIDED_TWICE:
+        return all->acc[d] / all->l / all->l;
+    default:
+        return all->acc[d] / all->l;
+    }
+}
+
+static PLANTED_CODE void write(enum planted bug, const struct planted_row *row,
+                               const struct share *all, uint16_t *out) {
+    const int64_t dim = row->head_dim;
+    const int64_t written = bug == PLANTED_TILE_UNWRITTEN && dim > 16 ? dim - 16 : dim;
+    const int64_t turn = bug == PLANTED_HALVES_EXCHANGED ? dim / 2 : 0;
+    for (int64_t d = 0; d < own(written); d++) {
+        const float o = quotient(bug, all, d);
+        out[(LANE + d * LANES + turn) % dim] =
+            bug == PLANTED_OUT_TRUNCATED ? cut_off(row->dtype, o) : narrow(row->dtype, o);
+    }
+}
+
 PLANTED_CODE void planted_row(enum planted bug, const struct planted_row *row, uint16_t *out,
                               float *lse) {
     const int64_t dim = row->head_dim;
-    if ((row->keys == 0 && bug != PLANTED_EMPTY_ROW_NAN) || bug == PLANTED_ZEROS) {
+    const bool empty_too = bug == PLANTED_EMPTY_ROW_NAN || bug == PLANTED_SHARE_OF_NOTHING;
+    if ((row->keys == 0 && !empty_too) || bug == PLANTED_ZEROS) {
         for (int64_t d = 0; d < own(dim); d++) out[LANE + d * LANES] = 0;
-        if (LANE == 0) *lse = row->keys == 0 ? -INFINITY : 0;
+        if (LANE == 0) *lse = row->keys == 0 && bug != PLANTED_LSE_OF_NOTHING ? -INFINITY : 0;
         return;
     }
-    const int64_t keys = keys_seen(bug, row->keys), shares = shares_of(bug, row->call);
-    const int64_t blocks = (keys + PLANTED_BLOCK - 1) / PLANTED_BLOCK;
-    const int64_t step = (blocks + shares - 1) / shares * PLANTED_BLOCK;
     float q[OWN_MAX];
+    struct share all;
     widen_row(row->dtype, row->q, dim, q);
-    /* Shares are combined as they come: the sum so far is a share too. */
-    struct share all, one;
-    begin(row, &all);
-    if (bug == PLANTED_SPLIT_UNWRITTEN) attend_by_scratch(bug, row, q, &all);
-    for (int64_t first = 0; bug != PLANTED_SPLIT_UNWRITTEN && first < keys; first += step) {
-        attend(bug, row, q, first, first + step < keys ? first + step : keys, &one);
-        const float m = fmaxf(all.m, one.m);
-        const float of_all = expf(all.m - m), of_one = expf(one.m - m);
-        for (int64_t d = 0; d < own(dim); d++)
-            all.acc[d] = all.acc[d] * of_all + one.acc[d] * of_one;
-        all.l = all.l * of_all + one.l * of_one;
-        all.m = m;
-    }
-    if (bug == PLANTED_LENGTH_OVERREAD) {
-        float v[OWN_MAX];
-        widen_row(row->dtype, token(row, row->v, row->keys), dim, v);
-        for (int64_t d = 0; d < own(dim); d++) all.acc[d] += 0.0f * v[d];
-    }
-    const int64_t written = bug == PLANTED_TILE_UNWRITTEN && dim > 16 ? dim - 16 : dim;
-    for (int64_t d = 0; d < own(written); d++) {
-        const float o = all.acc[d] / all.l;
-        out[LANE + d * LANES] =
-            bug == PLANTED_OUT_TRUNCATED ? cut_off(row->dtype, o) : narrow(row->dtype, o);
-    }
-    if (LANE == 0) *lse = (all.m + logf(all.l)) * (bug == PLANTED_LSE_BASE_2 ? log2_e : 1);
-}
-
-static PLANTED_CODE int64_t sequence_keys(const struct attn_problem *problem,
-                                          const struct attn_call *call, int64_t b) {
-    if (!(problem->traits & ATTN_PAGE)) return problem->kv_len;
-    const int32_t *first = (const int32_t *)call->tensors[ATTN_KV_PAGE_INDPTR].data;
-    const int32_t *last_page = (const int32_t *)call->tensors[ATTN_KV_LAST_PAGE_LEN].data;
-    const int64_t pages = first[b + 1] - first[b];
-    return pages == 0 ? 0 : (pages - 1) * problem->page_size + last_page[b];
-}
-
-static PLANTED_CODE int64_t kv_head_of(enum planted bug, const struct attn_problem *problem,
-                                       int64_t h) {
-    const int64_t g = h / (problem->q_heads / problem->kv_heads);
-    return bug == PLANTED_WRONG_KV_HEAD && h == 0 ? problem->kv_heads - 1 : g;
-}
-
-PLANTED_CODE struct planted_row planted_row_at(enum planted bug, const struct attn_problem *problem,
-                                               const struct attn_call *call, int64_t at) {
-    const int64_t i = at % problem->q_len, h = at / problem->q_len % problem->q_heads;
-    const int64_t b = at / problem->q_len / problem->q_heads, g = kv_head_of(bug, problem, h);
-    const int64_t keys = sequence_keys(problem, call, b), dim = problem->head_dim;
-    const int64_t end = problem->traits & ATTN_CAUSAL ? i + keys - problem->q_len + 1 : keys;
-    struct planted_row row;
-    row.dtype = problem->dtype;
-    row.keys = end > 0 ? end : 0;
-    row.head_dim = dim;
-    row.q = (const uint16_t *)call->tensors[ATTN_Q].data + at * dim;
-    row.scale = (float)problem->scale;
-    row.call = 0;
-    row.shares = NULL;
-    row.keys_max = 0;
-    if (problem->traits & ATTN_PAGE) {
-        const int32_t *first = (const int32_t *)call->tensors[ATTN_KV_PAGE_INDPTR].data;
-        row.page_size = problem->page_size;
-        row.page_stride = 2 * problem->kv_heads * row.page_size * dim;
-        row.pages = (const int32_t *)call->tensors[ATTN_KV_PAGE_INDICES].data + first[b];
-        row.k = (const uint16_t *)call->tensors[ATTN_KV_CACHE].data + g * row.page_size * dim;
-        row.v = row.k + problem->kv_heads * row.page_size * dim;
-    } else {
-        const int64_t first = (b * problem->kv_heads + g) * problem->kv_len * dim;
-        row.page_size = 1;
-        row.page_stride = dim;
-        row.pages = NULL;
-        row.k = (const uint16_t *)call->tensors[ATTN_K].data + first;
-        row.v = (const uint16_t *)call->tensors[ATTN_V].data + first;
-    }
-    return row;
+    if (bug == PLANTED_SPLIT_UNWRITTEN)
+        attend_by_scratch(bug, row, q, &all);
+    else
+        attend_in_shares(bug, row, q, &all);
+    if (bug == PLANTED_P_NORMALISED) attend_normalised(bug, row, q, &all);
+    if (bug == PLANTED_LENGTH_OVERREAD) add_nothing(bug, row, &all);
+    write(bug, row, &all, out);
+    if (LANE == 0) *lse = lse_of(bug, row, &all);
 }

@@ -1,0 +1,212 @@
+/* Where a row's query, keys and values lie, how many keys it sees, and what can be wrong with that:
+ * each bug is a case where it bites. */
+#include "planted.h"
+
+#include <stdbool.h>
+
+static PLANTED_CODE const int32_t *table(const struct attn_call *call, enum attn_slot slot) {
+    return (const int32_t *)call->tensors[slot].data;
+}
+
+/* Which sequence's table of pages, or keys and values, sequence b reads. */
+static PLANTED_CODE int64_t table_of(enum planted bug, const struct attn_problem *problem,
+                                     int64_t b) {
+    switch (bug) {
+    case PLANTED_TABLE_OF_FIRST:
+    case PLANTED_BATCH_IGNORED:
+        return 0;
+    case PLANTED_TABLE_OF_NEXT:
+        return (b + 1) % problem->batch;
+    default:
+        return b;
+    }
+}
+
+static PLANTED_CODE int64_t length_of(enum planted bug, int64_t b) {
+    switch (bug) {
+    case PLANTED_LENGTH_OF_FIRST:
+        return 0;
+    case PLANTED_LENGTH_OF_BEFORE:
+        return b > 0 ? b - 1 : 0;
+    default:
+        return b;
+    }
+}
+
+static PLANTED_CODE int64_t paged_keys(enum planted bug, const struct attn_problem *problem,
+                                       const struct attn_call *call, int64_t b) {
+    const int32_t *first = table(call, ATTN_KV_PAGE_INDPTR);
+    const int64_t pages = first[b + 1] - first[b], page = problem->page_size;
+    const int64_t last = table(call, ATTN_KV_LAST_PAGE_LEN)[b];
+    if (pages == 0) return 0;
+    return (pages - 1) * page + (bug == PLANTED_LAST_PAGE_FULL     ? page
+                                 : bug == PLANTED_LAST_PAGE_MODULO ? last % page
+                                                                   : last);
+}
+
+static PLANTED_CODE int64_t sequence_keys(enum planted bug, const struct attn_problem *problem,
+                                          const struct attn_call *call, int64_t of) {
+    const int64_t b = length_of(bug, of);
+    if (!(problem->traits & ATTN_RAGGED) || bug == PLANTED_LENGTHS_IGNORED) return problem->kv_len;
+    if (problem->traits & ATTN_PAGE) {
+        /* No more than its own pages hold: beyond them any number may stand. */
+        const int32_t *first = table(call, ATTN_KV_PAGE_INDPTR);
+        const int64_t keys = paged_keys(bug, problem, call, b),
+                      room = (first[of + 1] - first[of]) * problem->page_size;
+        return keys < room ? keys : room;
+    }
+    return table(call, ATTN_SEQ_LENS)[b];
+}
+
+static PLANTED_CODE int64_t sequence_queries(const struct attn_problem *problem,
+                                             const struct attn_call *call, int64_t b) {
+    const bool ragged = problem->traits & ATTN_RAGGED && !(problem->traits & ATTN_PAGE);
+    return ragged ? table(call, ATTN_SEQ_LENS)[b] : problem->q_len;
+}
+
+/* How many of `keys` keys query i of `queries` sees. */
+static PLANTED_CODE int64_t seen(enum planted bug, const struct attn_problem *problem, int64_t i,
+                                 int64_t queries, int64_t keys) {
+    const bool causal = problem->traits & ATTN_CAUSAL;
+    int64_t end = causal || bug == PLANTED_CAUSAL_UNASKED ? i + keys - queries + 1 : keys;
+    switch (bug) {
+    case PLANTED_CAUSAL_TOP_LEFT:
+        end = i + 1;
+        break;
+    case PLANTED_CAUSAL_LEFT_OUT:
+        end = keys;
+        break;
+    case PLANTED_DIAGONAL_HIDDEN:
+        end--;
+        break;
+    case PLANTED_DIAGONAL_BEHIND:
+        end++;
+        break;
+    case PLANTED_CAUSAL_BY_TILES:
+        end = (end + PLANTED_BLOCK - 1) / PLANTED_BLOCK * PLANTED_BLOCK;
+        break;
+    default:
+        break;
+    }
+    return end < 0 ? 0 : end < keys ? end : keys;
+}
+
+static PLANTED_CODE int64_t kv_head_of(enum planted bug, const struct attn_problem *problem,
+                                       int64_t h) {
+    switch (bug) {
+    case PLANTED_WRONG_KV_HEAD:
+        if (h == 0) return problem->kv_heads - 1;
+        break;
+    case PLANTED_KV_HEAD_MODULO:
+        return h % problem->kv_heads;
+    case PLANTED_GROUP_OF_8:
+        return h / 8;
+    default:
+        break;
+    }
+    return h / (problem->q_heads / problem->kv_heads);
+}
+
+/* Whose row is written at (h, i): everything of it is that one's. */
+static PLANTED_CODE void shift(enum planted bug, const struct attn_problem *problem, int64_t *h,
+                               int64_t *i) {
+    if (bug == PLANTED_HEADS_SHIFTED) *h = (*h + 1) % problem->q_heads;
+    if (bug == PLANTED_QUERIES_SHIFTED && *i + 1 < problem->q_len) ++*i;
+}
+
+static PLANTED_CODE int64_t query_of(enum planted bug, const struct attn_problem *problem,
+                                     int64_t i) {
+    if (bug == PLANTED_QUERY_MODULO_128) return i % 128;
+    if (bug == PLANTED_QUERY_OF_WARP_OFF && i % 64 >= 48 && i + 1 < problem->q_len) return i + 1;
+    return i;
+}
+
+static PLANTED_CODE void find_pages(enum planted bug, const struct attn_problem *problem,
+                                    const struct attn_call *call, int64_t b, int64_t g,
+                                    struct planted_row *row) {
+    const int32_t *first = table(call, ATTN_KV_PAGE_INDPTR);
+    const int64_t page = problem->page_size * problem->head_dim;
+    row->page_size = problem->page_size;
+    row->page_stride = 2 * problem->kv_heads * page;
+    row->pages = table(call, ATTN_KV_PAGE_INDICES) + first[table_of(bug, problem, b)];
+    row->k = (const uint16_t *)call->tensors[ATTN_KV_CACHE].data + g * page;
+    row->v = row->k + problem->kv_heads * page;
+}
+
+static PLANTED_CODE void find_rows(enum planted bug, const struct attn_problem *problem,
+                                   const struct attn_call *call, int64_t b, int64_t g,
+                                   struct planted_row *row) {
+    const int64_t of = table_of(bug, problem, b);
+    const int64_t head = (bug == PLANTED_BATCH_STRIDE ? of : of * problem->kv_heads) + g;
+    const int64_t first = head * problem->kv_len * problem->head_dim;
+    row->page_size = 1;
+    row->page_stride = problem->head_dim;
+    row->pages = NULL;
+    row->k = (const uint16_t *)call->tensors[ATTN_K].data + first;
+    row->v = (const uint16_t *)call->tensors[ATTN_V].data + first;
+}
+
+/* The kept list, and how many of it are taken. */
+static PLANTED_CODE void find_list(enum planted bug, const struct attn_problem *problem,
+                                   const struct attn_call *call, int64_t b, int64_t h,
+                                   struct planted_row *row) {
+    const int64_t room = problem->kept_max,
+                  at = b * problem->q_heads + (bug == PLANTED_LIST_OF_FIRST_HEAD ? 0 : h);
+    if (!(problem->traits & ATTN_KEEP) || bug == PLANTED_LIST_IGNORED) return;
+    row->list = table(call, ATTN_SPARSE_IND) + at * room;
+    row->keys = table(call, ATTN_SPARSE_NNZ)[at];
+    switch (bug) {
+    case PLANTED_LIST_ENTRY_DROPPED:
+        if (row->keys > 1) row->keys--;
+        break;
+    case PLANTED_LIST_PADDING:
+        row->keys = (row->keys + 15) / 16 * 16;
+        row->keys = row->keys < room ? row->keys : room;
+        break;
+    case PLANTED_LIST_ASCENDING:
+        for (int64_t n = 1; n < row->keys; n++) {
+            if (row->list[n] < row->list[n - 1]) row->keys = n;
+        }
+        break;
+    default:
+        break;
+    }
+}
+
+static PLANTED_CODE void find_hashes(enum planted bug, const struct attn_problem *problem,
+                                     const struct attn_call *call, int64_t b, int64_t h,
+                                     struct planted_row *row) {
+    const int64_t at = b * problem->q_heads + (bug == PLANTED_LSH_OF_FIRST_HEAD ? 0 : h);
+    if (!(problem->traits & ATTN_MAGICPIG) || bug == PLANTED_CORRECTION_LEFT_OUT) return;
+    row->lsh_k = ((const float *)call->tensors[ATTN_LSH_K].data)[at];
+    row->lsh_l = ((const float *)call->tensors[ATTN_LSH_L].data)[at];
+    if (bug == PLANTED_LSH_K_IGNORED) row->lsh_k = 1;
+    if (bug == PLANTED_LSH_L_LESS_1) row->lsh_l -= 1;
+    row->corrected = true;
+}
+
+PLANTED_CODE struct planted_row planted_row_at(enum planted bug, const struct attn_problem *problem,
+                                               const struct attn_call *call, int64_t at) {
+    int64_t i = at % problem->q_len, h = at / problem->q_len % problem->q_heads;
+    const int64_t b = at / problem->q_len / problem->q_heads;
+    shift(bug, problem, &h, &i);
+    const int64_t g = kv_head_of(bug, problem, h), keys = sequence_keys(bug, problem, call, b);
+    const int64_t queries = sequence_queries(problem, call, b), dim = problem->head_dim;
+    const int64_t from = (b * problem->q_heads + h) * problem->q_len + query_of(bug, problem, i);
+    struct planted_row row = {0};
+    row.dtype = problem->dtype;
+    row.keys = i < queries ? seen(bug, problem, i, queries, keys) : 0;
+    row.head_dim = dim;
+    row.q = (const uint16_t *)call->tensors[ATTN_Q].data + from * dim;
+    row.scale = (float)problem->scale;
+    if (problem->traits & ATTN_PAGE)
+        find_pages(bug, problem, call, b, g, &row);
+    else
+        find_rows(bug, problem, call, b, g, &row);
+    find_list(bug, problem, call, b, h, &row);
+    find_hashes(bug, problem, call, b, h, &row);
+    const uint16_t *k = row.k;
+    if (bug == PLANTED_KEYS_FOR_VALUES) row.k = row.v;
+    if (bug == PLANTED_KEYS_FOR_VALUES || bug == PLANTED_KEYS_TWICE) row.v = k;
+    return row;
+}
