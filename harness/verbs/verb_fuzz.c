@@ -39,7 +39,10 @@ static const struct argp_option argp_options[] = {
     {"minutes", 'm', "M", 0, "stop after so many minutes", 0},
     {"seed", 's', "S", 0, "which problems: the same seed draws the same ones (default 1)", 0},
     {"kernels", 'k', "GLOB", 0,
-     "only kernels that match; may be repeated; default: all but the twin's", 0},
+     "only kernels that match, or that a path to an .so names; may be repeated; default: all but "
+     "the "
+     "twin's",
+     0},
     {"threads", 't', "N", 0, "threads for kernels (default: 1 for most problems, else 2 to 4)", 0},
     {"json", OPTION_JSON, NULL, 0, "counts and failing rows as one object", 0},
     {0},
