@@ -401,7 +401,7 @@ const struct hypothesis hypotheses_of_keys[] = {
     {"the kept list were ignored and all keys seen", OF_BOTH, 0, NULL, NULL, list_ignored},
     {"a kept list ended where it does not ascend", OF_BOTH, 0, NULL, NULL, list_ascending},
     {"it used the kept list of query head %1$.0f", OF_BOTH, 0, q_heads, NULL, list_of_another},
-    {"query head h read kv head h % Hkv, not h / (Hq / Hkv)", OF_BOTH, 0, NULL, NULL,
+    {"query head h read kv head h %% Hkv, not h / (Hq / Hkv)", OF_BOTH, 0, NULL, NULL,
      kv_head_modulo},
     {"it read kv head %1$.0f", OF_BOTH, 0, kv_heads, NULL, kv_head_of_number},
     {"query head h read kv head h / %1$.0f, not h / (Hq / Hkv)", OF_BOTH, 0, groups, NULL,
