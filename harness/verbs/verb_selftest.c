@@ -98,14 +98,15 @@ static const struct argp argp = {
 #define MAGICPIG_D3 "f16-b2-hq4-hkv2-q1-kv1000-d3-page16-keep0.2-magicpig-normal-seed1"
 #define MAGICPIG_Q_0 "f16-b2-hq4-hkv2-q1-kv300-d64-page16-keep0.2-magicpig-exact-seed1"
 
-/* Where planted kernels run. A launch may take watchdog_seconds; only the kernel that hangs does.
- * Repeats may take any time: how many are made must not depend on the host. On a GPU opening it is
- * part of both. */
+/* Where planted kernels run. Of the kernel that hangs a launch may take hang_seconds, of the others
+ * 60 s, and repeats any time: what comes out must not depend on how busy the host is. On a GPU
+ * opening it is part of all. */
+enum { WATCHDOG_SECONDS = 60 };
 static const struct place {
     const char *name;
     enum attn_device device;
     const char *tool; /* compute-sanitizer's */
-    double watchdog_seconds, repeat_seconds;
+    double hang_seconds, repeat_seconds;
 } places[] = {{"cpu", ATTN_CPU, NULL, 2, 60},
               {"cuda", ATTN_CUDA, NULL, 10, 20},
               {"memcheck", ATTN_CUDA, "memcheck", 60, 20},
@@ -548,6 +549,8 @@ static bool run_expectation(struct selftest *test, const struct expectation *exp
     if (plugin == NULL)
         return fault_set(fault, FAULT_NOTHING, "no planted kernel '%s' for %s in '%s'",
                          expectation->kernel, place->name, verb_planted());
+    options->watchdog_seconds =
+        expectation->status == STATUS_HANG ? place->hang_seconds : WATCHDOG_SECONDS;
     options->time = expectation->options & TIMED;
     options->poison = !(expectation->options & UNPOISONED);
     if (!run_kernel(test, plugin, expectation->line, options, &row, fault)) return false;
@@ -567,7 +570,6 @@ static bool run_place(struct selftest *test, int place, struct sanitizer *saniti
     options.program = verb_program();
     options.threads = test->options.threads;
     options.client = &client;
-    options.watchdog_seconds = places[place].watchdog_seconds;
     options.repeat_seconds = places[place].repeat_seconds;
     options.plan.total_ms_max =
         3000; /* for a hundred samples, however slow and busy this host is */
