@@ -152,6 +152,7 @@ enum { PLANTED_BLOCK = 64, PLANTED_HEAD_DIM_MAX = 256, PLANTED_SHARES = 4 };
     X(RESCALE_NEVER, rescale_never, decode, all, "never rescales the output")                      \
     X(RESCALE_TWICE, rescale_twice, decode, all, "rescales the output twice")                      \
     X(P_FLUSHED, p_flushed, decode, all, "flushes P below 2^-14 to 0")                             \
+    X(P_DIVIDED, p_divided, decode, all, "divides P, then rounds, and promises A")                 \
     X(SHARES_AVERAGED, shares_averaged, decode_paged, all, "averages four shares of the keys")     \
     X(SHARES_UNSCALED, shares_unscaled, decode_paged, all, "adds shares of different maxima")      \
     X(SHARE_LAST, share_last, decode_paged, all, "takes the last share for all")                   \

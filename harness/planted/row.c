@@ -512,6 +512,7 @@ static PLANTED_CODE float lse_of(enum planted bug, const struct planted_row *row
 static PLANTED_CODE float quotient(enum planted bug, const struct share *all, int64_t d) {
     switch (bug) {
     case PLANTED_P_NORMALISED: /* divided already */
+    case PLANTED_P_DIVIDED:
     case PLANTED_NOT_DIVIDED:
         return all->acc[d];
     case PLANTED_DIVIDED_TWICE:
@@ -549,7 +550,8 @@ PLANTED_CODE void planted_row(enum planted bug, const struct planted_row *row, u
         attend_by_scratch(bug, row, q, &all);
     else
         attend_in_shares(bug, row, q, &all);
-    if (bug == PLANTED_P_NORMALISED) attend_normalised(bug, row, q, &all);
+    if (bug == PLANTED_P_NORMALISED || bug == PLANTED_P_DIVIDED)
+        attend_normalised(bug, row, q, &all);
     if (bug == PLANTED_LENGTH_OVERREAD) add_nothing(bug, row, &all);
     write(bug, row, &all, out);
     if (LANE == 0) *lse = lse_of(bug, row, &all);
