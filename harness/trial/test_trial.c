@@ -327,8 +327,8 @@ Test(trial, what_is_kept_of_an_earlier_call_is_found) {
          "f16-b2-hq4-hkv2-q1-kv1000-d64-page64-lens1000,190-normal-seed1", "FAIL_NONDET",
          "pages at other places", "pages batch"},
         /* not kept: in the order that is drawn no maximum moves */
-        {"planted", "decode_rescale_missed_r1",
-         "f16-b1-hq2-hkv2-q1-kv100-d64-descending-seed1", "FAIL_ACCURACY",
+        {"planted", "decode_rescale_missed_r1", "f16-b1-hq2-hkv2-q1-kv100-d64-descending-seed1",
+         "FAIL_ACCURACY",
          "right with these inputs, wrong with keys in another order, also in a process",
          "values signs keys"},
         {"kernels", "decode_flash_r1", small, "PASS", "", "edges values signs keys batch"},
