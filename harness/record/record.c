@@ -151,6 +151,9 @@ const struct row_field row_fields[] = {
     REAL(ceiling_percent, "%", "of the nearer of the two measured ceilings"),
     TEXT(ceiling, "which one: flops (of a CPU f32 multiply-adds in registers, of a GPU 16-bit "
                   "products), bytes (its read rate) or gather (of rows as long as the problem's)"),
+    TEXT(ceiling_from,
+         "where the ceilings are from: measured in this run, kept from another on such a "
+         "machine, data sheet, or bound, which no such CPU reaches"),
     REAL(seconds, "s", "wall time of the row, all included"),
     REAL(
         estimate_us, "us",
@@ -183,6 +186,7 @@ const struct row_field machine_fields[] = {
     MACHINE_REAL(fma_flops, "FLOP/s", "f32 multiply-adds in registers, all cores"),
     MACHINE_REAL(read_bytes_s, "B/s", "reading memory, all cores"),
     MACHINE_REAL(copy_bytes_s, "B/s", "copying memory, read and written bytes, all cores"),
+    MACHINE_TEXT(ceilings, "measured in this run, or kept from another on such a machine"),
     {NULL, NULL, NULL, ROW_TEXT, 0, 0},
 };
 
@@ -211,6 +215,7 @@ const struct row_field machine_device_fields[] = {
     DEVICE_REAL(bf16_flops, "FLOP/s", "the same of bf16"),
     DEVICE_REAL(launch_us, "us", "an empty kernel between two events"),
     DEVICE_REAL(graph_launch_us, "us", "an empty kernel, one of many in a graph"),
+    DEVICE_TEXT(ceilings, "measured in this run, or kept from another on such a GPU"),
     {NULL, NULL, NULL, ROW_TEXT, 0, 0},
 };
 

@@ -44,6 +44,7 @@ struct row {
     double tflops, gbs;     /* from the warm median; gbs from the cold one where there is one */
     double ceiling_percent; /* of the nearer ceiling: tflops over one, gbs over the other */
     char ceiling[8];        /* "flops", "bytes" or "gather": which one it was */
+    char ceiling_from[16];  /* "measured", "kept", "data sheet" or "bound" */
     double seconds;         /* wall time that the row took, all included */
     double estimate_us;     /* of a 910B2's twin, which is never timed; see row_fields */
     char counted[2048];     /* what the estimate is of, in the twin's words */
@@ -62,6 +63,7 @@ struct machine_device {
     double f16_flops, bf16_flops; /* 8192^3 products of random data */
     double launch_us;             /* an empty kernel between two events */
     double graph_launch_us;       /* one of many in a graph */
+    char ceilings[16];            /* "measured" in this run, "kept" from another, "" */
 };
 
 struct machine {
@@ -72,7 +74,8 @@ struct machine {
     int64_t cores;
     double memory_bytes;
     double dgemm_flops, sgemm_flops, fma_flops, read_bytes_s, copy_bytes_s; /* 0: not probed */
-    char device[32]; /* "cpu", or the first accelerator's name */
+    char ceilings[16]; /* as of a device, of the CPU */
+    char device[32];   /* "cpu", or the first accelerator's name */
     struct machine_device devices[MACHINE_DEVICES_MAX];
     int64_t device_count;
 };

@@ -5,6 +5,7 @@
 #include "../report/row_set.h"
 #include "../trial/client.h"
 #include "../trial/devices.h"
+#include "../trial/ceilings.h"
 #include "../trial/machine.h"
 #include "../trial/probe.h"
 #include "../trial/sanitizer.h"
@@ -475,6 +476,7 @@ static void keep_ceilings(struct machine *machine, const struct machine *first) 
     machine->sgemm_flops = first->sgemm_flops;
     machine->fma_flops = first->fma_flops;
     machine->read_bytes_s = first->read_bytes_s;
+    snprintf(machine->ceilings, sizeof machine->ceilings, "%s", first->ceilings);
     memcpy(machine->devices, first->devices, sizeof machine->devices);
     machine->device_count = first->device_count;
 }
@@ -500,6 +502,7 @@ static bool open_run(struct session *session, struct fault *fault) {
         return true;
     }
     if (!options->no_probe && options->sanitize == NULL && !probe(session, fault)) return false;
+    ceilings_settle(&session->machine, options->trial.threads);
     if (options->shards > 0)
         snprintf(suffix, sizeof suffix, "-shard%lldof%lld", (long long)options->shard,
                  (long long)options->shards);

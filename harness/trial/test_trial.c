@@ -77,6 +77,7 @@ Test(trial, an_honest_kernel_passes_and_its_row_is_complete) {
     cr_assert(row.grade[0] == 'A' && row.kept_ratio == 1);
     cr_assert(row.cold.n >= 1 && row.warm.n >= 5 && row.warm.median_us > 0);
     cr_assert(row.tflops > 0 && row.gbs > 0 && row.ceiling_percent > 0 && row.ceiling[0] != '\0');
+    cr_assert_str_eq(row.ceiling_from, "measured");
     cr_assert(row.seconds > 0 && (row.repeat[0] == '\0') == !strcmp(row.status, "PASS"));
     fixture_free(&fixture);
 }
@@ -148,6 +149,21 @@ Test(trial, what_was_read_though_it_must_not_be_is_named) {
         cr_assert(strstr(hasty.reason, "(") == NULL, "%s", hasty.reason);
         fixture_free(&fixture);
     }
+}
+
+Test(trial, a_machine_that_was_never_measured_has_a_bound_and_no_share_of_it) {
+    struct fixture fixture = obtain(small);
+    struct machine machine = {0};
+    struct trial_options options = checks();
+    options.time = true;
+    options.plan.total_ms_max = 20;
+    machine_describe(&machine, 0, NULL);
+    options.machine = &machine;
+    const struct row row = run("kernels", "decode_flash_r1", &fixture, &options);
+    cr_assert(!strcmp(row.status, "PASS") || !strcmp(row.status, "UNSTABLE"), "%s", row.reason);
+    cr_assert_str_eq(row.ceiling_from, "bound");
+    cr_assert(isnan(row.ceiling_percent) && row.ceiling[0] == '\0');
+    fixture_free(&fixture);
 }
 
 Test(trial, a_rate_that_no_machine_has_is_not_believed) {

@@ -1,5 +1,6 @@
 /* Timing a kernel that is right: cold and warm, each followed by the launch that was timed, into
  * outputs that hold nothing, and compared with what was judged. Then what its rates are worth. */
+#include "ceilings.h"
 #include "devices.h"
 #include "probe.h"
 #include "trial_inside.h"
@@ -162,16 +163,30 @@ bool trial_time(struct trial *trial) {
     return true;
 }
 
-/* What the row's device was measured to reach; 0: not known. */
+/* What the row's device can reach; 0: not known. */
 struct ceiling {
     double flops, read_bytes_s, bytes_s; /* bytes_s: in the row's pattern */
     double cache_bytes;
     const char *bytes; /* what bytes_s is of */
+    const char *from;  /* as in a row */
 };
 
+static const char *measured(const char *ceilings) {
+    return *ceilings != '\0' ? ceilings : "measured";
+}
+
 static struct ceiling ceiling_of_cpu(const struct machine *machine) {
-    return (struct ceiling){machine->fma_flops, machine->read_bytes_s, machine->read_bytes_s,
-                            (double)host_cache_bytes(), "bytes"};
+    const double cache_bytes = (double)host_cache_bytes();
+    if (machine->fma_flops > 0)
+        return (struct ceiling){machine->fma_flops,
+                                machine->read_bytes_s,
+                                machine->read_bytes_s,
+                                cache_bytes,
+                                "bytes",
+                                measured(machine->ceilings)};
+    const struct ceilings bound = ceilings_bound(host_cores(), machine->isa);
+    return (struct ceiling){bound.flops, bound.bytes_s, bound.bytes_s,
+                            cache_bytes, "bytes",       "bound"};
 }
 
 /* Lists are gathered, row by row; the rates of rows between two sizes are those of the smaller. */
@@ -183,12 +198,24 @@ static struct ceiling ceiling_of_gpu(const struct machine_device *device,
     const int64_t row_bytes = problem->head_dim * (problem->dtype == ATTN_F32 ? 4 : 2);
     int size = 0;
     while (size < 3 && row_bytes >= (int64_t)256 << size) size++;
+    if (!(device->read_bytes_s > 0)) {
+        const struct ceilings sheet = ceilings_of_sheet(device->name);
+        return (struct ceiling){problem->dtype != ATTN_F32 ? sheet.flops : 0,
+                                sheet.bytes_s,
+                                sheet.bytes_s,
+                                device->cache_bytes,
+                                "bytes",
+                                "data sheet"};
+    }
     const bool gathers = problem->traits & ATTN_KEEP;
     return (struct ceiling){problem->dtype == ATTN_F16    ? device->f16_flops
                             : problem->dtype == ATTN_BF16 ? device->bf16_flops
                                                           : 0,
-                            device->read_bytes_s, gathers ? rates[size] : device->read_bytes_s,
-                            device->cache_bytes, gathers ? "gather" : "bytes"};
+                            device->read_bytes_s,
+                            gathers ? rates[size] : device->read_bytes_s,
+                            device->cache_bytes,
+                            gathers ? "gather" : "bytes",
+                            measured(device->ceilings)};
 }
 
 static const struct machine_device *device_of(const struct trial *trial,
@@ -286,10 +313,13 @@ void trial_rate(struct trial *trial) {
     const struct ceiling ceiling = ceiling_of(trial, trial->options->machine);
     const double of_flops = ceiling.flops > 0 ? 100 * row->tflops * 1e12 / ceiling.flops : 0;
     const double of_bytes = ceiling.bytes_s > 0 ? 100 * row->gbs * 1e9 / ceiling.bytes_s : 0;
-    if (of_flops + of_bytes > 0) {
-        row->ceiling_percent = fmax(of_flops, of_bytes);
-        snprintf(row->ceiling, sizeof row->ceiling, "%s",
-                 of_flops > of_bytes ? "flops" : ceiling.bytes);
+    if (ceiling.from != NULL && of_flops + of_bytes > 0) {
+        snprintf(row->ceiling_from, sizeof row->ceiling_from, "%s", ceiling.from);
+        if (strcmp(ceiling.from, "bound") != 0) {
+            row->ceiling_percent = fmax(of_flops, of_bytes);
+            snprintf(row->ceiling, sizeof row->ceiling, "%s",
+                     of_flops > of_bytes ? "flops" : ceiling.bytes);
+        }
     }
     doubt_timing(trial);
     doubt_speed(trial);

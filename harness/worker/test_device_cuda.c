@@ -1,12 +1,14 @@
 /* The CUDA path on a machine without a GPU: stand-ins take the places of NVIDIA's libraries
  * (odd/standin_cuda.c, odd/standin_nvml.c), and kernels compute on the host (odd/hosted.c). */
 #include "device.h"
+#include "../trial/ceilings.h"
 #include "../trial/client.h"
 #include "../trial/devices.h"
 #include "../trial/machine.h"
 #include "../trial/obtain.h"
 #include "../trial/trial.h"
 #include "../verb.h"
+#include "../../fixtures/test_folder.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -601,4 +603,31 @@ Test(ceilings, a_row_beyond_them_is_measured_again_and_then_invalid) {
     is_right(&row);
     fixture_free(&fixture);
     free(machine);
+}
+
+/* Not measured in this run, but once. */
+Test(ceilings, hold_in_a_run_that_does_not_measure_them) {
+    char folder[64];
+    test_folder_make(folder);
+    setenv("ATTEST_CACHE", folder, 1);
+    use_probe("1");
+    struct machine *machine = probed();
+    ceilings_settle(machine, 0);
+    free(machine);
+    struct fault fault = {0};
+    machine = calloc(1, sizeof *machine);
+    cr_assert(
+        devices_find(ATTN_CUDA, machine->devices, &machine->device_count, verb_program(), &fault));
+    ceilings_settle(machine, 0);
+    cr_assert_str_eq(machine->devices[0].ceilings, "kept");
+    cr_assert(machine->devices[0].read_bytes_s == 1 && machine->devices[1].read_bytes_s == 0);
+    struct fixture fixture = obtain(small);
+    struct trial_options options = options_for(NULL);
+    options.machine = machine;
+    const struct row row = run("honest", &fixture, &options);
+    is(&row, "INVALID_PHYSICS", "FLOP/s, the machine has");
+    cr_assert_str_eq(row.ceiling_from, "kept");
+    fixture_free(&fixture);
+    free(machine);
+    test_folder_remove(folder);
 }
