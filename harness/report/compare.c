@@ -274,14 +274,27 @@ static void add_titles(struct table *table, const char *const *titles) {
     for (; *titles != NULL; titles++) table_add(table, "%s", *titles);
 }
 
+/* Whether what is done once has grown so that it and one launch take longer than they did. */
+static bool prepare_grew(const struct compare_pair *pair, bool cold) {
+    static const double factor = 2, more_us = 10; /* it is timed but once */
+    const double before = pair->before->prepare_us, after = pair->after->prepare_us;
+    return pair->verdict != COMPARE_UNTIMED && after > factor * before + more_us &&
+           after + timing_of(pair->after, cold)->median_us >
+               before + timing_of(pair->before, cold)->median_us;
+}
+
 static void add_pair(struct table *table, const struct compare_pair *pair, bool cold) {
     const struct row *a = pair->before, *b = pair->after;
     add_change(table, a->kernel, b->kernel);
     table_add(table, "%s", time_of(a, cold).text);
     table_add(table, "%s", time_of(b, cold).text);
     table_add(table, "%s", number_plain(pair->ratio).text);
-    table_add(table, "%s%s", compare_verdict_name(pair->verdict),
-              pair->regression ? ", regression" : "");
+    char prepare[96] = "";
+    if (prepare_grew(pair, cold))
+        snprintf(prepare, sizeof prepare, ", prepare %s → %s", number_time(a->prepare_us).text,
+                 number_time(b->prepare_us).text);
+    table_add(table, "%s%s%s", compare_verdict_name(pair->verdict),
+              pair->regression ? ", regression" : "", prepare);
     add_change(table, a->status, b->status);
     add_change(table, a->grade, b->grade);
     add_change(table, number_plain(a->deviation.rho_block).text,
@@ -423,6 +436,7 @@ static json_t *side_json(const struct row *row, bool cold) {
         json_object_set_new(side, "q1_us", real_or_null(timing->q1_us));
         json_object_set_new(side, "median_us", real_or_null(timing->median_us));
         json_object_set_new(side, "q3_us", real_or_null(timing->q3_us));
+        json_object_set_new(side, "prepare_us", real_or_null(row->prepare_us));
     }
     return side;
 }

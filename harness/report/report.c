@@ -149,7 +149,10 @@ static void cell_ceiling(FILE *to, const struct shown *shown) {
     if (!is_timed(row) || row->ceiling[0] == 0 || !isfinite(row->ceiling_percent))
         fputs("–", to);
     else
-        print_markdown(to, "%.3g %% of %s", row->ceiling_percent, row->ceiling);
+        print_markdown(to,
+                       strcmp(row->ceiling_from, "data sheet") != 0 ? "%.3g %% of %s"
+                                                                    : "%.3g %% of %s, data sheet",
+                       row->ceiling_percent, row->ceiling);
 }
 
 static void print_speedup(FILE *to, double value) {
@@ -230,6 +233,10 @@ static void print_table(FILE *to, const struct column *columns, const struct sho
 
 /* Sections. */
 
+static const char *kept(const char *ceilings) {
+    return !strcmp(ceilings, "kept") ? ", as an earlier run measured them" : "";
+}
+
 static void print_device(FILE *to, const struct machine_device *device) {
     print_markdown(to, "| %s:%lld | %s, %s, %lld %s, %s, L2 %s |\n", device->device,
                    (long long)device->index, device->name, device->driver,
@@ -238,9 +245,9 @@ static void print_device(FILE *to, const struct machine_device *device) {
                    number_bytes(device->memory_bytes).text, number_bytes(device->cache_bytes).text);
     if (!(device->read_bytes_s > 0)) return;
     print_markdown(to,
-                   "| its ceilings | f16 %s, bf16 %s, read %s, copy %s, gather of 128, 256, 512, "
+                   "| its ceilings%s | f16 %s, bf16 %s, read %s, copy %s, gather of 128, 256, 512, "
                    "1024 B %s, %s, %s, %s, launch %s alone, %s in a graph |\n",
-                   number_rate(device->f16_flops, "FLOP/s").text,
+                   kept(device->ceilings), number_rate(device->f16_flops, "FLOP/s").text,
                    number_rate(device->bf16_flops, "FLOP/s").text,
                    number_rate(device->read_bytes_s, "B/s").text,
                    number_rate(device->copy_bytes_s, "B/s").text,
@@ -265,8 +272,8 @@ static void print_machine(FILE *to, const struct run *run) {
     print_markdown(to, "| software | %s; %s; %s; HDF5 %s |\n", machine->os, machine->compiler,
                    machine->blas, machine->hdf5);
     if (machine->sgemm_flops > 0 || machine->read_bytes_s > 0)
-        print_markdown(to, "| ceilings | sgemm %s, dgemm %s, FMA %s, memory read %s, copy %s |\n",
-                       number_rate(machine->sgemm_flops, "FLOP/s").text,
+        print_markdown(to, "| ceilings%s | sgemm %s, dgemm %s, FMA %s, memory read %s, copy %s |\n",
+                       kept(machine->ceilings), number_rate(machine->sgemm_flops, "FLOP/s").text,
                        number_rate(machine->dgemm_flops, "FLOP/s").text,
                        number_rate(machine->fma_flops, "FLOP/s").text,
                        number_rate(machine->read_bytes_s, "B/s").text,
@@ -444,6 +451,20 @@ static void print_refusals(FILE *to, const struct shown *shown, int64_t count) {
 }
 
 /* In the twin's words, which are lines. */
+/* What a kernel does once is in no column: said where it is no trifle beside a launch. */
+static void print_prepared(FILE *to, const struct shown *shown, int64_t count) {
+    static const double trifle = 0.01;
+    const char *separator = "Prepared once, apart from what was timed:";
+    for (int64_t n = 0; n < count; n++) {
+        const struct row *row = shown[n].row;
+        if (row->warm.n == 0 || !(row->prepare_us > trifle * row->warm.median_us)) continue;
+        if (*separator != ',') fputc('\n', to);
+        print_markdown(to, "%s %s %s", separator, row->kernel, number_time(row->prepare_us).text);
+        separator = ",";
+    }
+    if (*separator == ',') fputs(".\n", to);
+}
+
 static void print_counted(FILE *to, const struct shown *shown, int64_t count) {
     for (int64_t n = 0; n < count; n++) {
         const struct row *row = shown[n].row;
@@ -496,6 +517,7 @@ static void print_problem(FILE *to, const struct shown *shown, int64_t count) {
     if (taken) print_table(to, accuracy_columns, shown, count, is_taken);
     if (timed) print_table(to, speed_columns, shown, count, is_timed);
     if (estimated) print_table(to, estimate_columns, shown, count, is_estimated);
+    print_prepared(to, shown, count);
     print_counted(to, shown, count);
     print_refusals(to, shown, count);
 }

@@ -226,6 +226,27 @@ Test(compare, a_glob_without_a_folder_matches_the_name) {
     cr_assert(!kernel_matches("cpu/decode_naive_r1", "cpu*"));
 }
 
+Test(compare, a_launch_that_is_faster_because_it_is_prepared_is_told) {
+    struct row old = row_of("cpu/decode_flash_r1", "line", 1000);
+    struct row new = row_of("cpu/decode_flash_r1", "line", 500);
+    old.prepare_us = 100;
+    new.prepare_us = 650;
+    struct run before = run_of(&old, 1), after = run_of(&new, 1);
+    for (int n = 0; n < 2; n++) {
+        struct comparison comparison = compare(&before, &after, NULL, NULL);
+        char *text = NULL;
+        size_t bytes;
+        FILE *to = open_memstream(&text, &bytes);
+        compare_print(to, &comparison, "before", "after", true);
+        fclose(to);
+        cr_assert((strstr(text, "| faster, prepare 100 µs → 650 µs |") != NULL) == (n == 0), "%s",
+                  text);
+        free(text);
+        compare_free(&comparison);
+        new.prepare_us = 550; /* no more than the launch has lost */
+    }
+}
+
 Test(compare, the_table_shows_what_changed) {
     struct row old[] = {row_of("cpu/decode_flash_r1", "line1", 1000),
                         row_of("cpu/decode_flash_r1", "line2", 1000)};

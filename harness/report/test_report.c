@@ -106,6 +106,36 @@ Test(report, says_what_was_not_shown_and_why) {
     free(text);
 }
 
+Test(report, what_is_done_once_is_said_where_it_is_no_trifle) {
+    struct row rows[] = {row_of("decode_flash_r1", "decode", 1000),
+                         row_of("decode_split_r1", "decode", 1000),
+                         row_of("decode_naive_r1", "decode", 1000)};
+    rows[0].prepare_us = 9;
+    rows[1].prepare_us = 11;
+    rows[2].prepare_us = 2000;
+    const struct run run = {.rows = rows, .count = 3};
+    char *text = markdown(&run);
+    CONTAINS(text, "\nPrepared once, apart from what was timed: cpu/decode_naive_r1 2.00 ms, "
+                   "cpu/decode_split_r1 11.0 µs.\n");
+    free(text);
+    const struct run none = {.rows = rows, .count = 1};
+    text = markdown(&none);
+    cr_assert(strstr(text, "Prepared") == NULL);
+    free(text);
+}
+
+Test(report, says_whose_ceilings_they_are) {
+    struct row row = row_of("decode_flash_r1", "decode", 1000);
+    struct run run = {.rows = &row, .count = 1};
+    run.machine.sgemm_flops = 1e9;
+    strcpy(row.ceiling_from, "data sheet");
+    strcpy(run.machine.ceilings, "kept");
+    char *text = markdown(&run);
+    CONTAINS(text, "| 61.5 % of bytes, data sheet |");
+    CONTAINS(text, "| ceilings, as an earlier run measured them | sgemm");
+    free(text);
+}
+
 Test(report, the_baseline_is_of_the_same_problem_and_device_and_the_latest_revision) {
     struct row rows[] = {
         row_of("decode_naive_r1", "decode", 800), row_of("decode_naive_r2", "decode", 400),
