@@ -195,7 +195,9 @@ struct attn_kernel {
     /* A reason not to take a problem whose traits, dtype and D it declared; may be NULL. */
     const char *(*refuse)(const struct attn_problem *problem);
     size_t (*scratch_bytes)(const struct attn_problem *problem); /* NULL: none */
-    /* Once for a problem, timed apart from launch; may set call->state. Both may be NULL. */
+    /* Once for a problem, timed apart from launch; may set call->state. Both may be NULL. Between
+     * launches numbers in q, k, v and kv_cache change: what prepare may rely on are the problem,
+     * lengths, tables and lists. (So `host` of those four says only what they were.) */
     const char *(*prepare)(const struct attn_problem *problem, struct attn_call *call);
     void (*finish)(const struct attn_problem *problem, struct attn_call *call);
     /* Computes out (and lse); on a device it enqueues on the stream. Allocates nothing. */

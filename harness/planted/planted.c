@@ -17,11 +17,9 @@ static size_t scratch_bytes(const struct attn_problem *problem) {
     return PLANTED_IS_CHEAT(PLANTED_BUG) ? 8192 : 0;
 }
 
-#ifdef PLANTED_ON_CUDA
 static const char *prepare(const struct attn_problem *problem, struct attn_call *call) {
     return planted_prepare(PLANTED_BUG, problem, call);
 }
-#endif
 
 ATTN_PUBLIC const struct attn_kernel attn_export = {
     .abi = ATTN_ABI,
@@ -39,10 +37,8 @@ ATTN_PUBLIC const struct attn_kernel attn_export = {
              (PLANTED_BUG == PLANTED_SPLIT_ANY_ORDER ? (unsigned)ATTN_NONDETERMINISTIC : 0),
     .head_dim_max = PLANTED_HEAD_DIM_MAX,
     .scratch_bytes = scratch_bytes,
-#ifdef PLANTED_ON_CUDA
     .prepare = prepare,
     .finish = planted_finish,
-#endif
     .launch = launch,
     .lse_grade = PLANTED_HAS_LSE_OF_GRADE_B(PLANTED_BUG) ? 'B' : 'A',
 };

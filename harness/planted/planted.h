@@ -8,6 +8,7 @@
  *   row.c            a query row and the bugs that show in one: the same
  *   planted_cpu.c    the rows one after the other, and the bugs around them
  *   cheats.c         kernels that want to pass and not to compute, on a CPU
+ *   clocked.c        bugs of time alone, on a CPU
  *   planted_cuda.cu  a warp for each row, and the bugs around them
  *   planted.c        a library: compiled once for each bug and device, and linked to the others,
  *                    which are compiled once and told the bug
@@ -169,7 +170,12 @@ enum { PLANTED_BLOCK = 64, PLANTED_HEAD_DIM_MAX = 256, PLANTED_SHARES = 4 };
     X(RACE, race, decode, cuda, "shares a sum in a block without a barrier")                       \
     X(UNINITIALISED, uninitialised, decode, cuda, "reads what nothing wrote, to no effect")        \
     X(WRONG_STREAM, wrong_stream, decode, cuda, "launches on a stream of its own")                 \
-    X(SYNCHRONISES, synchronises, decode, cuda, "honest: waits for its stream")
+    X(SYNCHRONISES, synchronises, decode, cuda, "honest: waits for its stream")                    \
+    X(ANSWER_STANDS, answer_stands, decode, cpu, "returns where its answer still stands")          \
+    X(FINGERPRINTS_INPUTS, fingerprints_inputs, decode, cpu, "looks at some words of its inputs")  \
+    X(HASHES_INPUTS, hashes_inputs, decode, cpu, "computes again only if any input has changed")   \
+    X(PREPARE_DOES_ALL, prepare_does_all, decode, cpu, "computes in prepare, copies in launch")    \
+    X(PATCHED_CLOCK, patched_clock, decode, cpu, "hides 95 % of its time from the worker's clock")
 /* clang-format on */
 
 enum planted {
@@ -224,8 +230,8 @@ PLANTED_CODE void planted_row(enum planted bug, const struct planted_row *row, u
 PLANTED_CODE struct planted_row planted_row_at(enum planted bug, const struct attn_problem *problem,
                                                const struct attn_call *call, int64_t at);
 
-/* What a library's launch does when `calls` launches came before; on a GPU, what its prepare and
- * finish do. */
+/* What a library's launch does when `calls` launches came before, and what its prepare and finish
+ * do. */
 const char *planted_launch(enum planted bug, const struct attn_problem *problem,
                            const struct attn_call *call, int64_t calls);
 const char *planted_prepare(enum planted bug, const struct attn_problem *problem,
@@ -234,6 +240,12 @@ const char *planted_prepare(enum planted bug, const struct attn_problem *problem
 void planted_cheat(enum planted bug, const struct attn_problem *problem,
                    const struct attn_call *call);
 void planted_finish(const struct attn_problem *problem, struct attn_call *call);
+
+#ifndef __CUDACC__
+/* The launch of a bug of time alone; false: it is none. */
+_Bool planted_clocked(enum planted bug, const struct attn_problem *problem,
+                      const struct attn_call *call);
+#endif
 
 #ifdef __cplusplus
 }

@@ -78,6 +78,7 @@ static struct attn_call kept_call(enum planted bug, const struct attn_problem *p
 
 const char *planted_launch(enum planted bug, const struct attn_problem *problem,
                            const struct attn_call *given, int64_t calls) {
+    if (planted_clocked(bug, problem, given)) return NULL;
     if (PLANTED_IS_CHEAT(bug)) {
         planted_cheat(bug, problem, given);
         return NULL;

@@ -139,6 +139,10 @@ const struct row_field row_fields[] = {
           "copies of all inputs that cold launches went through in turn, so that between two uses "
           "of one 4 x L2 bytes are touched; 0: caches were emptied before each launch"),
     REAL(single_us, "us", "median of a few launches alone, each between two events"),
+    REAL(changed_us, "us",
+         "median of warm launches, one at a time, before which the sign of values was changed"),
+    REAL(outside_us, "us",
+         "a warm launch, of some in a row, by the clock of the process that asked for them"),
     REAL(watts, "W", "the GPU's power at the end of timing"),
     REAL(celsius, "deg C", "its temperature"),
     TEXT(slowed, "why its clock was not higher then, in NVML's words"),

@@ -36,6 +36,8 @@ struct row {
     /* time */
     struct timing cold, warm;
     double single_us;      /* a launch alone, between two events of a GPU */
+    double changed_us;     /* a warm launch after values were turned (turn.h) */
+    double outside_us;     /* a warm launch by the clock of who asked for it */
     double watts, celsius; /* of the GPU, at the end of timing */
     char slowed[96];       /* why its clock was not higher then */
     char unrecorded[160];  /* why the kernel is not timed by replays; "": it is, or need not be */

@@ -415,6 +415,56 @@ Test(trial, what_timed_launches_leave_is_compared) {
     fixture_free(&fixture);
 }
 
+/* Right, and not in the time that it took. */
+Test(trial, what_is_faster_than_it_should_be_is_found) {
+    static const struct {
+        const char *kernel, *status, *reason;
+    } expected[] = {
+        {"decode_answer_stands_r1", "INVALID_PHYSICS", "holds the answer already takes"},
+        {"decode_fingerprints_inputs_r1", "FAIL_NONDET", "values as they were"},
+        {"decode_hashes_inputs_r1", "INVALID_PHYSICS", "it keeps what it computed before"},
+        {"decode_prepare_does_all_r1", "FAIL_NONDET", "values as they were"},
+        {"decode_patched_clock_r1", "INVALID_PHYSICS", "the worker's clock says"},
+    };
+    struct fixture fixture = obtain("f16-b2-hq8-hkv2-q1-kv256-d64-normal-seed1");
+    struct trial_options options = checks();
+    for (size_t n = 0; n < sizeof expected / sizeof expected[0]; n++) {
+        options.time = false;
+        const struct row untimed = run("planted", expected[n].kernel, &fixture, &options);
+        cr_assert(!strcmp(untimed.status, "PASS"), "%s: %s", untimed.kernel, untimed.reason);
+        options.time = true;
+        const struct row row = run("planted", expected[n].kernel, &fixture, &options);
+        cr_assert(!strcmp(row.status, expected[n].status), "%s: %s: %s", row.kernel, row.status,
+                  row.reason);
+        cr_assert(strstr(row.reason, expected[n].reason) != NULL, "%s: %s", row.kernel, row.reason);
+    }
+    fixture_free(&fixture);
+}
+
+/* Of each way that values lie, and are turned: bits of the inputs are as they were. */
+Test(trial, honest_kernels_are_timed_while_values_change) {
+    static const struct {
+        const char *kernel, *line;
+    } honest[] = {
+        {"prefill_varlen_flash_r1", "bf16-b3-hq4-hkv2-q48-kv48-d64-causal-lens48,1,30-seed1"},
+        {"decode_flash_r1", "f32-b2-hq4-hkv2-kv100-d64-normal-seed1"},
+        {"decode_paged_flash_r1", "f16-b3-hq4-hkv2-kv190-d64-page16-lens190,0,131-normal-seed1"},
+        {"decode_paged_flash_r1", "f16-b4-hq4-hkv2-kv190-d64-page16-pagesshared-normal-seed1"},
+        {"sparse_decode_flash_r1", "f16-b1-hq8-hkv2-kv1000-d64-keep0.1-normal-seed1"},
+    };
+    for (size_t n = 0; n < sizeof honest / sizeof honest[0]; n++) {
+        struct fixture fixture = obtain(honest[n].line);
+        struct trial_options options = checks();
+        options.time = true;
+        options.plan.total_ms_max = 50;
+        const struct row row = run("kernels", honest[n].kernel, &fixture, &options);
+        cr_assert(!strcmp(row.status, "PASS") || !strcmp(row.status, "UNSTABLE"), "%s: %s: %s",
+                  row.line, row.status, row.reason);
+        cr_assert(row.changed_us > 0 && row.outside_us > 0);
+        fixture_free(&fixture);
+    }
+}
+
 /* Processes that work in `folder`, as this one and all that come of it do; without this one. */
 static int others_in(const char *folder) {
     int count = 0;

@@ -292,7 +292,8 @@ static json_t *list_statuses(const struct options *options, struct fault *fault)
         [STATUS_FAIL_ACCURACY] = "beyond the hard gate, or a worse grade than promised",
         [STATUS_FAIL_LSE] = "the log-sum-exp is beyond its bound",
         [STATUS_UNSTABLE] = "right, but its timings spread too much to be trusted",
-        [STATUS_INVALID_PHYSICS] = "faster than the machine can be: the work was not done",
+        [STATUS_INVALID_PHYSICS] = "faster than the machine, than another clock says, or than "
+                                   "where inputs or outputs changed: the work was not done",
     };
     json_t *listing = json_array();
     for (int status = 0; status < STATUS_COUNT; status++)

@@ -8,6 +8,8 @@
 #include <string.h>
 
 enum { COPIES_MAX = 64, LAUNCHES_MAX = 512, SINGLES = 5, REPLAYS_MIN = 25, SETTLE_MAX = 50 };
+/* Of 12 pairs the 95 % interval leaves out the two most extreme on each side. */
+enum { SURPRISE_EVERY = 8, PAIRS_MIN = 3, PAIRS = 12 };
 
 /* A sample lasts about this long: events tell half a microsecond apart. */
 static const double sample_us = 1500;
@@ -158,6 +160,61 @@ static void add_reasons(char to[96], const char *reasons) {
     }
 }
 
+/* A launch that is no sample, after values were turned or lines were written as they are. */
+static const char *take_extra(struct sampling *sampling, const struct subject *subject, bool turn,
+                              double *us) {
+    watch_fill(sampling->watch, INFINITY);
+    if (turn)
+        watch_turn(sampling->watch);
+    else
+        turn_touch(sampling->watch->turn);
+    const char *reason = launch_once(subject, us);
+    if (reason == NULL) watch_look(sampling->watch, sampling->n);
+    return reason;
+}
+
+static const char *surprise(struct sampling *sampling, const struct subject *subject) {
+    if (sampling->surprised == SAMPLING_EXTRA_MAX) return NULL;
+    return take_extra(sampling, subject, true, &sampling->surprised_us[sampling->surprised++]);
+}
+
+/* By their medians alone: what one hiccup of the machine cannot hide. */
+static bool seem_apart(const double *usual_us, int64_t usual, const double *other_us,
+                       int64_t other) {
+    double *sorted = malloc((size_t)(usual + other + 1) * sizeof *sorted);
+    struct timing a = {0}, b = {0};
+    if (sorted == NULL) return false;
+    memcpy(sorted, usual_us, (size_t)usual * sizeof *sorted);
+    timing_summarise(&a, sorted, usual);
+    memcpy(sorted, other_us, (size_t)other * sizeof *sorted);
+    timing_summarise(&b, sorted, other);
+    free(sorted);
+    return timing_apart(&a, &b, 0, false);
+}
+
+/* Pairs, until it no longer seems so or there are enough of them to tell. */
+static const char *doubt(struct sampling *sampling, const struct subject *subject) {
+    const char *reason = NULL;
+    if (!seem_apart(sampling->us, sampling->n, sampling->surprised_us, sampling->surprised))
+        return NULL;
+    sampling->surprised = 0;
+    for (int n = 0; reason == NULL && n < PAIRS; n++) {
+        reason = take_extra(sampling, subject, false, &sampling->touched_us[sampling->touched++]);
+        if (reason == NULL) reason = surprise(sampling, subject);
+        if (n + 1 >= PAIRS_MIN && !seem_apart(sampling->touched_us, sampling->touched,
+                                              sampling->surprised_us, sampling->surprised))
+            break;
+    }
+    return reason;
+}
+
+/* Every eighth at random, and one at least. */
+static const char *maybe_surprise(struct sampling *sampling, const struct subject *subject,
+                                  bool last) {
+    const bool due = turn_draw(sampling->watch->turn, SURPRISE_EVERY) == 0;
+    return due || (last && sampling->surprised == 0) ? surprise(sampling, subject) : NULL;
+}
+
 static const char *take_one(struct sampling *sampling, const struct subject *subject) {
     double *us = &sampling->us[sampling->n], *clock = &sampling->clock_mhz[sampling->n];
     *clock = NAN;
@@ -175,6 +232,42 @@ static const char *take_one(struct sampling *sampling, const struct subject *sub
     return launch_once(subject, us);
 }
 
+static bool turns(const struct sampling *sampling) {
+    return sampling->watch != NULL && sampling->watch->turn != NULL;
+}
+
+/* Copies of inputs are not turned: what is recorded reads them in turn. */
+static const char *sample(struct sampling *sampling, const struct subject *subject,
+                          double elapsed_s) {
+    struct watch *watch = sampling->watch;
+    if (watch != NULL) watch_fill(watch, elapsed_s);
+    if (turns(sampling) && watch->due && (series.recorded ? !sampling->cold : sampling->cold))
+        watch_turn(watch);
+    const char *reason = take_one(sampling, subject);
+    if (watch != NULL && reason == NULL) watch_look(watch, sampling->n + 1);
+    sampling->n++;
+    return reason;
+}
+
+static const char *take_all(struct sampling *sampling, const struct subject *subject) {
+    const bool surprises = turns(sampling) && !series.recorded && !sampling->cold;
+    const char *reason;
+    const double start = clock_s();
+    bool enough = false, more;
+    do {
+        reason = sample(sampling, subject, clock_s() - start);
+        const double total_ms = (clock_s() - start) * 1e3;
+        if (!enough)
+            enough =
+                timing_enough(sampling->us, sampling->n, total_ms, &sampling->plan, sampling->stop);
+        more = !enough ||
+               (sampling->n < sampling->watched_min && sampling->n < sampling->plan.samples_max &&
+                total_ms < sampling->plan.total_ms_max);
+        if (reason == NULL && surprises) reason = maybe_surprise(sampling, subject, !more);
+    } while (reason == NULL && more);
+    return reason == NULL && surprises ? doubt(sampling, subject) : reason;
+}
+
 const char *sampling_take(struct sampling *sampling, const struct subject *subject) {
     const char *reason = NULL;
     sampling_forget(subject);
@@ -189,22 +282,11 @@ const char *sampling_take(struct sampling *sampling, const struct subject *subje
              series.recorded           ? "graph"
              : subject->device->events ? "events"
                                        : "clock");
-    const double start = clock_s();
-    if (reason != NULL) return reason;
-    bool enough = false;
-    double total_ms;
-    do {
-        if (sampling->watch != NULL) watch_fill(sampling->watch, clock_s() - start);
-        reason = take_one(sampling, subject);
-        if (sampling->watch != NULL && reason == NULL) watch_look(sampling->watch, sampling->n + 1);
-        sampling->n++;
-        total_ms = (clock_s() - start) * 1e3;
-        if (!enough)
-            enough =
-                timing_enough(sampling->us, sampling->n, total_ms, &sampling->plan, sampling->stop);
-    } while (reason == NULL && (!enough || (sampling->n < sampling->watched_min &&
-                                            sampling->n < sampling->plan.samples_max &&
-                                            total_ms < sampling->plan.total_ms_max)));
+    if (reason == NULL) reason = take_all(sampling, subject);
+    if (turns(sampling)) {
+        sampling->turned_bytes = sampling->watch->turn->lines_bytes;
+        turn_back(sampling->watch->turn);
+    }
     return reason;
 }
 

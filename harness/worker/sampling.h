@@ -6,7 +6,14 @@
  * there are so many that between two uses of one at least device->forget_bytes() are touched,
  * counting each byte that a launch must read once and no more. Where that takes more copies than
  * there is room for, and where a launch cannot be recorded or takes so long that it need not be, a
- * sample is one launch between two events, and cold the caches are emptied before it. */
+ * sample is one launch between two events, and cold the caches are emptied before it.
+ *
+ * Single launches do not find the values that the launch before them found (turn.h). Cold, values
+ * are turned before each, before caches are emptied. Warm, they are turned before one in eight, at
+ * random; those are no samples: that they take longer than samples would say that a kernel keeps
+ * what it computed. If they seem to, because lines that were just written are slow to read and
+ * threads fall asleep meanwhile, more launches are taken in pairs, one after values were turned and
+ * one after lines were written in the same way and turned nothing. */
 #ifndef ATTEST_SAMPLING_H
 #define ATTEST_SAMPLING_H
 
@@ -33,6 +40,8 @@ struct subject {
     size_t memory_count;
 };
 
+enum { SAMPLING_EXTRA_MAX = 256 };
+
 struct sampling {
     /* asked for */
     struct timing_plan plan;
@@ -47,6 +56,11 @@ struct sampling {
     double single_us;       /* a single launch between two events, before; 0: not taken */
     char how[12], stop[12]; /* as in struct timing */
     char unrecorded[160];   /* why the kernel cannot be recorded; "": it was not tried or it can */
+    /* Warm, single launches; not among `us`. `surprised`: after values were turned. `touched`: only
+     * if those seemed to take longer, one for each of the last of them. */
+    double surprised_us[SAMPLING_EXTRA_MAX], touched_us[SAMPLING_EXTRA_MAX];
+    int64_t surprised, touched;
+    double turned_bytes;      /* of the lines that were written to turn values, the most at once */
     struct device_state last; /* as it was during the last sample that was replayed; slowed: during
                                  any of them */
 };

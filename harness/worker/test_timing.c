@@ -55,6 +55,18 @@ Test(timing, nothing_measured_is_n_0) {
     cr_assert(timing.n == 0);
 }
 
+Test(timing, is_apart_by_its_medians_and_surely_by_its_intervals) {
+    const struct timing usual = {.n = 9, .median_us = 100, .ci_low_us = 90, .ci_high_us = 110};
+    struct timing other = {.n = 9, .median_us = 131, .ci_low_us = 109, .ci_high_us = 150};
+    const struct timing none = {0};
+    cr_assert(timing_apart(&usual, &other, 0, false) && !timing_apart(&usual, &other, 0, true));
+    other.ci_low_us = 111;
+    cr_assert(timing_apart(&usual, &other, 0, true) && !timing_apart(&usual, &other, 2, true));
+    other.median_us = 129; /* 1.25 times, and 5 us */
+    cr_assert(!timing_apart(&usual, &other, 0, false));
+    cr_assert(!timing_apart(&usual, &none, 0, false) && !timing_apart(&none, &other, 0, false));
+}
+
 static const struct timing_plan plan = {
     .samples_min = 20, .samples_max = 3000, .total_ms_max = 1e9, .ci_target = 0.005};
 

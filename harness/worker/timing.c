@@ -9,6 +9,7 @@
 
 static const double coverage = 0.95;
 static const double plateau_ratio = 0.9;
+static const double apart_factor = 1.25, apart_us = 5;
 
 static int ascending(const void *a, const void *b) {
     const double x = *(const double *)a, y = *(const double *)b;
@@ -49,6 +50,13 @@ void timing_summarise(struct timing *timing, double *samples_us, int64_t n) {
     timing->max_us = samples_us[n - 1];
     timing->ci_low_us = samples_us[rank - 1];
     timing->ci_high_us = samples_us[n - rank];
+}
+
+bool timing_apart(const struct timing *usual, const struct timing *other, double allowed_us,
+                  bool surely) {
+    return usual->n > 0 && other->n > 0 &&
+           other->median_us > apart_factor * usual->median_us + apart_us + allowed_us &&
+           (!surely || other->ci_low_us > usual->ci_high_us);
 }
 
 int64_t timing_set_aside(double *samples_us, double *clock_mhz, int64_t n, double *session_mhz,

@@ -2,6 +2,7 @@
 #ifndef ATTEST_TIMING_H
 #define ATTEST_TIMING_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct timing {
@@ -38,6 +39,11 @@ int64_t timing_set_aside(double *samples_us, double *clock_mhz, int64_t n, doubl
                          double *median_mhz);
 /* Sets n, the quantiles and the interval. Sorts `samples_us` in place. */
 void timing_summarise(struct timing *timing, double *samples_us, int64_t n);
+/* Whether launches of one kind take clearly longer than those of another: by the medians, beyond
+ * 1.25 times the other's and 5 us and `allowed_us`; `surely`, the intervals do not meet either. Not
+ * of no samples. */
+bool timing_apart(const struct timing *usual, const struct timing *other, double allowed_us,
+                  bool surely);
 /* True when the n samples so far suffice; says why in stop[12]. Called by the worker after each.
  *   cap      samples_max samples or total_ms_max milliseconds
  *   ci       half the width of the interval is at most ci_target of the median

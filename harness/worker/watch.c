@@ -58,19 +58,6 @@ void watch_fill(struct watch *watch, double elapsed_s) {
     watch->spent_s += clock_s() - start;
 }
 
-/* The part of a tensor of rows of `row_bytes` that counts, a sequence and head at a time. */
-static bool rows_equal(const struct watch *watch, const unsigned char *a, const unsigned char *b,
-                       size_t row_bytes) {
-    const struct attn_problem *problem = watch->problem;
-    const size_t step = (size_t)problem->q_len * row_bytes;
-    for (int64_t n = 0; n < problem->batch * problem->q_heads; n++) {
-        const size_t at = (size_t)n * step;
-        const size_t bytes = (size_t)watch->q_lens[n / problem->q_heads] * row_bytes;
-        if (memcmp(a + at, b + at, bytes) != 0) return false;
-    }
-    return true;
-}
-
 static double number(int32_t dtype, const unsigned char *at) {
     uint16_t code;
     float x;
@@ -79,6 +66,84 @@ static double number(int32_t dtype, const unsigned char *at) {
     if (dtype == ATTN_BF16) return attn_bf16_to_f32(code);
     memcpy(&x, at, sizeof x);
     return x;
+}
+
+/* Without what is no difference: the sign of a zero, and which NaN it is, if it was written. */
+static bool elements_equal(const unsigned char *got, const unsigned char *expected,
+                           const unsigned char *blank, int32_t dtype, size_t bytes) {
+    const size_t width = dtype == ATTN_F32 ? 4 : 2;
+    for (size_t at = 0; at < bytes; at += width) {
+        if (memcmp(got + at, expected + at, width) == 0) continue;
+        const double x = number(dtype, got + at), y = number(dtype, expected + at);
+        const bool written = memcmp(got + at, blank, width) != 0;
+        if (!(x == 0 && y == 0) && !(isnan(x) && isnan(y) && written)) return false;
+    }
+    return true;
+}
+
+/* The part of a tensor of rows of so many elements that counts, a sequence and head at a time. */
+static bool rows_equal(const struct watch *watch, const unsigned char *got,
+                       const unsigned char *expected, const unsigned char *blank, int32_t dtype,
+                       int64_t row_elements) {
+    const struct attn_problem *problem = watch->problem;
+    const size_t row_bytes = (size_t)row_elements * (dtype == ATTN_F32 ? 4 : 2);
+    const size_t step = (size_t)problem->q_len * row_bytes;
+    for (int64_t n = 0; n < problem->batch * problem->q_heads; n++) {
+        const size_t at = (size_t)n * step;
+        const size_t bytes = (size_t)watch->q_lens[n / problem->q_heads] * row_bytes;
+        if (memcmp(got + at, expected + at, bytes) != 0 &&
+            !elements_equal(got + at, expected + at, blank, dtype, bytes))
+            return false;
+    }
+    return true;
+}
+
+static void negate(unsigned char *element, size_t width) {
+    element[width - 1] ^= 0x80; /* little-endian, as all machines here are */
+}
+
+void watch_turn(struct watch *watch) {
+    const struct attn_problem *problem = watch->problem;
+    const int64_t dim = problem->head_dim, heads = problem->q_heads / problem->kv_heads;
+    const struct turn_slice slice = turn_next(watch->turn);
+    const size_t width = width_of(watch);
+    for (int64_t b = slice.b0; b < slice.b1; b++) {
+        const int64_t first = (b * problem->q_heads + slice.g * heads) * problem->q_len;
+        for (int64_t row = first; row < first + heads * problem->q_len; row++) {
+            for (int64_t d = slice.d0; d < slice.d1; d++)
+                negate(watch->expected + (size_t)(row * dim + d) * width, width);
+        }
+    }
+}
+
+/* The output as it were if nothing had been turned. */
+static void turn_output_back(const struct watch *watch, unsigned char *out) {
+    const struct attn_problem *problem = watch->problem;
+    const int64_t dim = problem->head_dim, heads = problem->q_heads / problem->kv_heads;
+    const size_t width = width_of(watch);
+    for (int64_t row = 0; row < problem->batch * problem->q_heads * problem->q_len; row++) {
+        const int64_t h = row / problem->q_len;
+        for (int64_t d = 0; d < dim; d++) {
+            if (turn_is(watch->turn, h / problem->q_heads, h % problem->q_heads / heads, d))
+                negate(out + (size_t)(row * dim + d) * width, width);
+        }
+    }
+}
+
+/* Whether all elements that differ do so by their sign. */
+static bool rows_negated(const struct watch *watch, const unsigned char *got,
+                         const unsigned char *expected, int32_t dtype, int64_t row_elements) {
+    const struct attn_problem *problem = watch->problem;
+    const int64_t width = dtype == ATTN_F32 ? 4 : 2, step = problem->q_len * row_elements;
+    for (int64_t n = 0; n < problem->batch * problem->q_heads; n++) {
+        const int64_t end = n * step + watch->q_lens[n / problem->q_heads] * row_elements;
+        for (int64_t at = n * step; at < end; at++) {
+            const double x = number(dtype, got + at * width);
+            const double y = number(dtype, expected + at * width);
+            if (fabs(x) != fabs(y) && !(isnan(x) && isnan(y))) return false;
+        }
+    }
+    return true;
 }
 
 static double rows_distance(const struct watch *watch, const unsigned char *a,
@@ -109,17 +174,20 @@ void watch_look(struct watch *watch, int64_t sample) {
     const int32_t dtype = watch->problem->dtype;
     const int64_t dim = watch->problem->head_dim;
     const unsigned char *expected_lse = expected + watch->out_bytes;
+    const unsigned char *blank = watch->blank, *blank_lse = blank + watch->out_bytes;
     if (out == NULL) return; /* never, which an analyzer cannot see: watch_begin made it */
     watch->looked++;
-    if (!rows_equal(watch, out, expected, (size_t)dim * width_of(watch)) ||
-        (lse != NULL && !rows_equal(watch, lse, expected_lse, sizeof(float)))) {
+    const bool right = rows_equal(watch, out, expected, blank, dtype, dim);
+    if (!right || (lse != NULL && !rows_equal(watch, lse, expected_lse, blank_lse, ATTN_F32, 1))) {
         double distance = rows_distance(watch, out, expected, dtype, dim);
         if (lse != NULL)
             distance = fmax(distance, rows_distance(watch, lse, expected_lse, ATTN_F32, 1));
+        watch->stale += !right && rows_negated(watch, out, expected, dtype, dim);
         if (watch->differed++ == 0) watch->first = sample;
         if (watch->differed == 1 || distance > watch->distance) {
             watch->distance = distance;
             memcpy(watch->furthest, out, watch->out_bytes);
+            if (watch->turn != NULL) turn_output_back(watch, watch->furthest);
             if (lse != NULL) memcpy(watch->furthest + watch->out_bytes, lse, watch->lse_bytes);
         }
     }

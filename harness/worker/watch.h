@@ -1,12 +1,15 @@
 /* What timed launches leave, in the worker: outputs are filled before a launch that is timed and
  * compared after it, both outside the time. Of outputs that differ the one furthest from what was
  * expected is kept, for the parent to judge. A GPU's outputs have to be fetched first: there no
- * more time goes into it than into what is timed, and some samples are not looked at. `struct watch
- * w = {0}` watches nothing. */
+ * more time goes into it than into what is timed, and some samples are not looked at. Where values
+ * are turned between samples (turn.h) outputs are expected to be; what is kept of them is turned
+ * back. Zeros are equal, whatever their sign, and so are NaN. `struct watch w = {0}` watches
+ * nothing.
+ */
 #ifndef ATTEST_WATCH_H
 #define ATTEST_WATCH_H
 
-#include "device.h"
+#include "turn.h"
 
 #include <stddef.h>
 
@@ -16,6 +19,7 @@ struct watch {
     unsigned char *out, *lse; /* on the device; lse NULL: not compared */
     size_t out_bytes, lse_bytes;
     const int64_t *q_lens; /* of each sequence: the rows that count */
+    struct turn *turn;     /* NULL: values stay as they are */
     bool here;             /* the device's memory can be read as it is */
     bool due;              /* the sample at hand is looked at */
     double spent_s;
@@ -24,6 +28,7 @@ struct watch {
     double
         distance; /* of the furthest: the largest difference of an element; NaN counts infinite */
     int64_t looked, differed, first; /* samples; `first` counts from 1, 0: none differed */
+    int64_t stale; /* of those that differed, in nothing but signs: an answer to other values */
 };
 
 /* Expects what out and lse hold now. `unwritten` and `unwritten_lse` are the words that outputs are
@@ -32,6 +37,8 @@ bool watch_begin(struct watch *watch, uint32_t unwritten, uint32_t unwritten_lse
 /* Before and after sample number `sample` (from 1), which began `elapsed_s` after the first. */
 void watch_fill(struct watch *watch, double elapsed_s);
 void watch_look(struct watch *watch, int64_t sample);
+/* Turns values for the launch that follows; only between watch_fill and it, if that is `due`. */
+void watch_turn(struct watch *watch);
 void watch_end(struct watch *watch);
 
 #endif

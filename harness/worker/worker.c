@@ -45,13 +45,20 @@
  *       -> "us": T, "scratch": "intact" | "before" | "after", the guard that was overwritten; of a
  *       library that estimates (kernels/ascend/estimate.h) also "estimate_us": T, "counted": TEXT
  *   {"op": "time", "cold": BOOL, "touched_bytes", "samples_min", "samples_max", "total_ms_max",
- *    "ci_target", "watch": {"q_lens": [...], "lse": BOOL, "unwritten": WORD, "unwritten_lse":
- * WORD}} Takes samples (sampling.h) until timing_enough (timing.h) is content. With "watch",
- * outputs in shared memory are what each sample should leave (watch.h), and hold, when the answer
- *       comes, that of what samples left which is furthest from it; then also
- *       -> "looked": N, "differed": N, "first": N, the first sample that differed, from 1
+ *    "ci_target", "watch": {"q_lens": [...], "lse": BOOL, "unwritten": WORD,
+ *    "unwritten_lse": WORD}}
+ *       Takes samples (sampling.h) until timing_enough (timing.h) is content. With "watch", outputs
+ *       in shared memory are what each sample should leave (watch.h), and hold, when the answer
+ *       comes, that of what samples left which is furthest from it; values are turned meanwhile
+ *       (turn.h) and as they were afterwards; then also
+ *       -> "looked": N, "differed": N, "first": N, the first sample that differed, from 1,
+ *          "stale": N that did so in signs alone, "surprised_us": [...], "touched_us": [...],
+ *          "turned_bytes"
  *       -> "samples_us": [...], "clock_mhz": [...], "stop", "how", "launches", "copies",
  *          "single_us", "unrecorded": WHY, "watts", "celsius", "slowed": WHY, "scratch" as above
+ *   {"op": "repeat", "times": N}
+ *       What was timed last, so many times, one after the other, and no more: who asks has a clock
+ *       too. -> "us": T for all of them
  *   {"op": "finish"}
  *       Inputs are in shared memory as the kernel left them.
  *   {"op": "unload"}
@@ -529,8 +536,8 @@ static struct memory *output_memory(struct worker *worker, enum attn_slot slot) 
 }
 
 /* False with *watch empty where none is asked for. */
-static bool begin_watch(struct worker *worker, struct watch *watch, int64_t *q_lens,
-                        const json_t *asked) {
+static bool begin_watch(struct worker *worker, struct watch *watch, struct turn *turn,
+                        int64_t *q_lens, const json_t *asked) {
     const struct memory *memory = output_memory(worker, ATTN_OUT);
     const json_t *list = json_object_get(asked, "q_lens");
     if (memory == NULL || json_array_size(list) != (size_t)worker->problem.batch) return false;
@@ -547,6 +554,7 @@ static bool begin_watch(struct worker *worker, struct watch *watch, int64_t *q_l
                             .lse_bytes = with_lse ? span_bytes(lse) : 0,
                             .q_lens = q_lens,
                             .here = memory->host == memory->device};
+    if (turn_begin(turn, worker->device, &worker->problem, &worker->call)) watch->turn = turn;
     upload(worker, true);
     if (watch_begin(watch, (uint32_t)json_integer_value(json_object_get(asked, "unwritten")),
                     (uint32_t)json_integer_value(json_object_get(asked, "unwritten_lse"))))
@@ -578,8 +586,10 @@ static json_t *do_time(struct worker *worker, const json_t *request) {
         return refusal_json("error", "samples_max must be in 1..1048576");
     const struct subject subject = subject_of(worker);
     struct watch watch = {0};
+    struct turn turn = {0};
     int64_t *q_lens = calloc((size_t)worker->problem.batch + 1, sizeof *q_lens);
-    if (q_lens != NULL && begin_watch(worker, &watch, q_lens, json_object_get(request, "watch")))
+    if (q_lens != NULL &&
+        begin_watch(worker, &watch, &turn, q_lens, json_object_get(request, "watch")))
         sampling.watch = &watch;
     sampling.watched_min =
         json_integer_value(json_object_get(json_object_get(request, "watch"), "samples_min"));
@@ -600,12 +610,30 @@ static json_t *do_time(struct worker *worker, const json_t *request) {
         json_object_set_new(reply, "looked", json_integer(watch.looked));
         json_object_set_new(reply, "differed", json_integer(watch.differed));
         json_object_set_new(reply, "first", json_integer(watch.first));
+        json_object_set_new(reply, "stale", json_integer(watch.stale));
+        json_object_set_new(reply, "surprised_us",
+                            reals(sampling.surprised_us, sampling.surprised));
+        json_object_set_new(reply, "touched_us", reals(sampling.touched_us, sampling.touched));
+        json_object_set_new(reply, "turned_bytes", json_real(sampling.turned_bytes));
     }
     watch_end(&watch);
+    turn_end(&turn);
     free(q_lens);
     free(sampling.us);
     free(sampling.clock_mhz);
     return reply;
+}
+
+static json_t *do_repeat(struct worker *worker, const json_t *request) {
+    if (!worker->prepared) return refusal_json("error", "repeat before prepare");
+    const struct subject subject = subject_of(worker);
+    const int64_t times = json_integer_value(json_object_get(request, "times"));
+    const double start = clock_s();
+    for (int64_t n = 0; n < times; n++) {
+        const char *reason = sampling_repeat(&subject);
+        if (reason != NULL) return failure_json(reason);
+    }
+    return json_pack("{s:b, s:f}", "ok", 1, "us", (clock_s() - start) * 1e6);
 }
 
 static void end_kernel(struct worker *worker) {
@@ -657,9 +685,11 @@ static const struct {
     const char *name;
     json_t *(*run)(struct worker *worker, const json_t *request);
 } operations[] = {
-    {"hello", do_hello},   {"describe", do_describe}, {"load", do_load},       {"map", do_map},
-    {"place", do_place},   {"prepare", do_prepare},   {"launch", do_launch},   {"time", do_time},
-    {"finish", do_finish}, {"unload", do_unload},     {"devices", do_devices}, {"probe", do_probe},
+    {"hello", do_hello},   {"describe", do_describe}, {"load", do_load},
+    {"map", do_map},       {"place", do_place},       {"prepare", do_prepare},
+    {"launch", do_launch}, {"time", do_time},         {"repeat", do_repeat},
+    {"finish", do_finish}, {"unload", do_unload},     {"devices", do_devices},
+    {"probe", do_probe},
 };
 
 static json_t *perform(struct worker *worker, const json_t *request) {

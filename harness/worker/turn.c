@@ -1,0 +1,168 @@
+/* What is turned is the host's copy, and a device whose memory is another gets the tokens that
+ * were: on both a kernel finds the same. Padding, and what else must not be read, stays as it is
+ * unless sequences share pages: then all pages of a head are turned, used or not. */
+#define _GNU_SOURCE
+#include "turn.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+enum { COLUMNS_MAX = 32, LINE_BYTES = 64, DRAWS_MAX = 16 };
+
+static bool is_paged(const struct turn *turn) {
+    return turn->problem->traits & ATTN_PAGE;
+}
+
+static const struct attn_tensor *values(const struct turn *turn) {
+    return &turn->tensors[is_paged(turn) ? ATTN_KV_CACHE : ATTN_V];
+}
+
+static int64_t width_of(const struct turn *turn) {
+    return turn->problem->dtype == ATTN_F32 ? 4 : 2;
+}
+
+static const int32_t *table(const struct turn *turn, enum attn_slot slot) {
+    return turn->tensors[slot].host;
+}
+
+/* Whether a page is some sequence's twice, or two sequences'. False as well without memory to tell.
+ */
+static bool tell_shared(const struct turn *turn, bool *shared) {
+    const int32_t used = table(turn, ATTN_KV_PAGE_INDPTR)[turn->problem->batch];
+    const int32_t *pages = table(turn, ATTN_KV_PAGE_INDICES);
+    unsigned char *seen = calloc((size_t)turn->problem->pages + 1, 1);
+    *shared = false;
+    for (int32_t n = 0; seen != NULL && n < used; n++) *shared |= seen[pages[n]]++ > 0;
+    free(seen);
+    return seen != NULL;
+}
+
+bool turn_begin(struct turn *turn, const struct device *device, const struct attn_problem *problem,
+                const struct attn_call *call) {
+    *turn = (struct turn){
+        .device = device, .problem = problem, .tensors = call->tensors, .groups = problem->batch};
+    if (problem->batch * problem->kv_heads * problem->head_dim == 0 || values(turn)->host == NULL ||
+        (is_paged(turn) && !tell_shared(turn, &turn->whole)))
+        return false;
+    if (turn->whole) turn->groups = 1;
+    turn->turned = calloc((size_t)(turn->groups * problem->kv_heads * problem->head_dim), 1);
+    if (getrandom(&turn->random, sizeof turn->random, 0) != sizeof turn->random)
+        turn->random = (uintptr_t)turn->turned;
+    return turn->turned != NULL;
+}
+
+void turn_end(struct turn *turn) {
+    free(turn->turned);
+    *turn = (struct turn){0};
+}
+
+/* SplitMix64 (Steele, Lea, Flood, 2014). */
+int64_t turn_draw(struct turn *turn, int64_t count) {
+    uint64_t z = turn->random += 0x9e3779b97f4a7c15u;
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+    return (int64_t)((z ^ z >> 31) % (uint64_t)count);
+}
+
+/* Tokens that lie one after the other: all of a dense sequence, those of a page. */
+struct piece {
+    int64_t at, tokens; /* at: elements */
+};
+
+static int64_t pieces_of(const struct turn *turn, int64_t group) {
+    if (!is_paged(turn)) return 1;
+    if (turn->whole) return turn->problem->pages;
+    const int32_t *first = table(turn, ATTN_KV_PAGE_INDPTR);
+    return first[group + 1] - first[group];
+}
+
+static struct piece piece_at(const struct turn *turn, int64_t group, int64_t g, int64_t n) {
+    const int64_t *stride = values(turn)->stride, size = turn->problem->page_size;
+    if (!is_paged(turn)) {
+        const int32_t *lens = table(turn, ATTN_SEQ_LENS);
+        return (struct piece){group * stride[0] + g * stride[1],
+                              lens != NULL ? lens[group] : turn->problem->kv_len};
+    }
+    const int32_t first = table(turn, ATTN_KV_PAGE_INDPTR)[group];
+    const int64_t page = turn->whole ? n : table(turn, ATTN_KV_PAGE_INDICES)[first + n];
+    const bool last = !turn->whole && n == pieces_of(turn, group) - 1;
+    return (struct piece){page * stride[0] + stride[1] + g * stride[2],
+                          last ? table(turn, ATTN_KV_LAST_PAGE_LEN)[group] : size};
+}
+
+/* `sign` is volatile: to write 0 over signs is writing, too. */
+static void flip(unsigned char *at, int64_t count, int64_t width, volatile const uint32_t *sign) {
+    if (width == 4) {
+        uint32_t *bits = (uint32_t *)(void *)at;
+        for (int64_t n = 0; n < count; n++) bits[n] ^= *sign;
+    } else {
+        uint16_t *bits = (uint16_t *)(void *)at;
+        for (int64_t n = 0; n < count; n++) bits[n] ^= (uint16_t)*sign;
+    }
+}
+
+/* Turns columns, or with sign 0 touches them. Returns the bytes of the lines they are in. */
+static double apply(const struct turn *turn, int64_t group, int64_t g, int64_t d0, int64_t d1,
+                    bool really) {
+    const struct attn_tensor *tensor = values(turn);
+    const int64_t width = width_of(turn), dim = turn->problem->head_dim;
+    const uint32_t sign = !really ? 0 : width == 4 ? 0x80000000u : 0x8000u;
+    unsigned char *host = (unsigned char *)tensor->host, *placed = tensor->data;
+    double lines = 0;
+    for (int64_t n = 0; n < pieces_of(turn, group); n++) {
+        const struct piece piece = piece_at(turn, group, g, n);
+        for (int64_t t = 0; t < piece.tokens; t++)
+            flip(host + (piece.at + t * dim + d0) * width, d1 - d0, width, &sign);
+        if (placed != host)
+            turn->device->upload(placed + piece.at * width, host + piece.at * width,
+                                 (size_t)(piece.tokens * dim * width));
+        lines += (double)piece.tokens * (double)((d1 - d0) * width / LINE_BYTES + 2) * LINE_BYTES;
+    }
+    return lines;
+}
+
+/* Sequences may be empty: a few draws find one that is not, if there are many. */
+static struct turn_slice draw(struct turn *turn, int64_t *group) {
+    const struct attn_problem *problem = turn->problem;
+    const int64_t most = problem->head_dim < COLUMNS_MAX ? problem->head_dim : COLUMNS_MAX;
+    const int64_t g = turn_draw(turn, problem->kv_heads), columns = 1 + turn_draw(turn, most);
+    const int64_t d0 = turn_draw(turn, problem->head_dim - columns + 1);
+    for (int n = 0; n < DRAWS_MAX; n++) {
+        *group = turn_draw(turn, turn->groups);
+        if (pieces_of(turn, *group) > 0 && piece_at(turn, *group, g, 0).tokens > 0) break;
+    }
+    const int64_t last = turn->whole ? problem->batch : *group + 1;
+    return (struct turn_slice){*group, last, g, d0, d0 + columns};
+}
+
+struct turn_slice turn_next(struct turn *turn) {
+    int64_t group;
+    const struct turn_slice slice = draw(turn, &group);
+    const double lines = apply(turn, group, slice.g, slice.d0, slice.d1, true);
+    if (lines > turn->lines_bytes) turn->lines_bytes = lines;
+    unsigned char *turned =
+        turn->turned + (group * turn->problem->kv_heads + slice.g) * turn->problem->head_dim;
+    for (int64_t d = slice.d0; d < slice.d1; d++) turned[d] ^= 1;
+    return slice;
+}
+
+void turn_touch(struct turn *turn) {
+    int64_t group;
+    const struct turn_slice slice = draw(turn, &group);
+    apply(turn, group, slice.g, slice.d0, slice.d1, false);
+}
+
+void turn_back(struct turn *turn) {
+    const int64_t dim = turn->problem != NULL ? turn->problem->head_dim : 0;
+    for (int64_t row = 0; dim > 0 && row < turn->groups * turn->problem->kv_heads; row++) {
+        unsigned char *turned = turn->turned + row * dim;
+        for (int64_t d0 = 0, d1; d0 < dim; d0 = d1) {
+            for (d1 = d0 + 1; d1 < dim && turned[d1] == turned[d0]; d1++) continue;
+            if (turned[d0])
+                apply(turn, row / turn->problem->kv_heads, row % turn->problem->kv_heads, d0, d1,
+                      true);
+        }
+        memset(turned, 0, (size_t)dim);
+    }
+}
