@@ -5,6 +5,7 @@
 #include "../planted/planted.h"
 
 #include <dlfcn.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -16,6 +17,9 @@ enum hosted {
     OUTSIDE,    /* on none: it computes while it is launched */
     BREAKS,     /* on the stream; its third launch is the end of the device */
     LEAVES,     /* on the stream; and leaves a process behind */
+    STANDS,     /* on the stream, where it does nothing if its answer is there already */
+    KEEPS,      /* on the stream, where it copies its answer if q, K and V begin as they did */
+    HASHES,     /* the same, and looks at all of them */
 };
 
 /* More than a row: tests see where it is not given back. */
@@ -32,17 +36,64 @@ struct arguments {
     void (*break_device)(void);
 };
 
+/* An answer, which is kept on the device, and what it was an answer to. */
+enum { KEPT_BYTES = 4096 };
+static struct {
+    unsigned char out[KEPT_BYTES], lse[KEPT_BYTES];
+    uint64_t inputs;
+} kept;
+
+static uint64_t inputs_of(const struct arguments *a) {
+    static const enum attn_slot slots[] = {ATTN_Q, ATTN_K, ATTN_V};
+    uint64_t hash = 1;
+    for (int n = 0; n < 3; n++) {
+        const struct attn_tensor *tensor = &a->call.tensors[slots[n]];
+        const uint64_t *words = tensor->data;
+        const int64_t count = kind == KEEPS ? 4 : tensor->shape[0] * tensor->stride[0] / 4;
+        for (int64_t at = 0; at < count; at++)
+            hash = ((hash ^ words[at]) * 0x9e3779b97f4a7c15u) ^ hash >> 29;
+    }
+    return hash;
+}
+
+static size_t out_bytes(const struct attn_problem *problem) {
+    return (size_t)(problem->batch * problem->q_heads * problem->head_dim) * sizeof(uint16_t);
+}
+
+static size_t lse_bytes(const struct attn_problem *problem) {
+    return (size_t)(problem->batch * problem->q_heads) * sizeof(float);
+}
+
+/* Whether there is nothing to do. */
+static bool has_answer(const struct arguments *a, void *out, void *lse) {
+    if (kind == STANDS)
+        return !memcmp(out, kept.out, out_bytes(&a->problem)) &&
+               !memcmp(lse, kept.lse, lse_bytes(&a->problem));
+    if ((kind != KEEPS && kind != HASHES) || kept.inputs != inputs_of(a)) return false;
+    memcpy(out, kept.out, out_bytes(&a->problem));
+    memcpy(lse, kept.lse, lse_bytes(&a->problem));
+    return true;
+}
+
+static void keep_answer(const struct arguments *a, const void *out, const void *lse) {
+    memcpy(kept.out, out, out_bytes(&a->problem));
+    memcpy(kept.lse, lse, lse_bytes(&a->problem));
+    kept.inputs = inputs_of(a);
+}
+
 /* On the device. A row's output is in scratch first. */
 static void attend(const void *memory) {
     const struct arguments *a = memory;
     const int64_t dim = a->problem.head_dim;
     uint16_t *out = a->call.tensors[ATTN_OUT].data;
     float *lse = a->call.tensors[ATTN_LSE].data;
+    if (has_answer(a, out, lse)) return;
     for (int64_t at = 0; at < a->problem.batch * a->problem.q_heads; at++) {
         const struct planted_row row = planted_row_at(PLANTED_FLASH, &a->problem, &a->call, at);
         planted_row(PLANTED_FLASH, &row, a->call.scratch, lse + at);
         memcpy(out + at * dim, a->call.scratch, (size_t)dim * sizeof *out);
     }
+    if (kind == STANDS || kind == KEEPS || kind == HASHES) keep_answer(a, out, lse);
     if (a->break_device != NULL) a->break_device();
 }
 

@@ -498,6 +498,70 @@ int cuMemsetD8Async(uint64_t to, unsigned char byte, size_t bytes, struct stream
     return enqueue(stream, fill, &(struct fill){to, byte, bytes}, sizeof(struct fill));
 }
 
+/* Of words of 2 or 4 bytes. */
+struct fill_words {
+    uint64_t to;
+    uint32_t word;
+    size_t width, count;
+};
+
+static void fill_words(const void *arguments) {
+    const struct fill_words *what = arguments;
+    for (size_t n = 0; n < what->count; n++)
+        memcpy((char *)memory(what->to) + n * what->width, &what->word, what->width);
+}
+
+int cuMemsetD16Async(uint64_t to, unsigned short word, size_t count, struct stream *stream) {
+    const struct fill_words what = {to, word, 2, count};
+    if (to % 2 != 0 || !allocated(to, 2 * count)) return INVALID_VALUE;
+    return enqueue(stream, fill_words, &what, sizeof what);
+}
+
+int cuMemsetD32Async(uint64_t to, unsigned word, size_t count, struct stream *stream) {
+    const struct fill_words what = {to, word, 4, count};
+    if (to % 4 != 0 || !allocated(to, 4 * count)) return INVALID_VALUE;
+    return enqueue(stream, fill_words, &what, sizeof what);
+}
+
+struct side {
+    size_t x, y;
+    int type;
+    void *host;
+    uint64_t device;
+    void *array;
+    size_t pitch;
+};
+struct rows {
+    struct side from, to;
+    size_t width, rows;
+};
+
+static void copy_rows(const void *arguments) {
+    const struct rows *what = arguments;
+    for (size_t n = 0; n < what->rows; n++)
+        memcpy((char *)memory(what->to.device) + n * what->to.pitch,
+               (const char *)memory(what->from.device) + n * what->from.pitch, what->width);
+}
+
+/* Only between memories of devices, from their first byte. */
+int cuMemcpy2DAsync_v2(const struct rows *what, struct stream *stream) {
+    const struct side *sides[] = {&what->from, &what->to};
+    for (int n = 0; n < 2; n++) {
+        if (sides[n]->type != 2 || sides[n]->x != 0 || sides[n]->y != 0 ||
+            sides[n]->pitch < what->width || what->rows == 0 ||
+            !allocated(sides[n]->device, (what->rows - 1) * sides[n]->pitch + what->width))
+            return INVALID_VALUE;
+    }
+    return enqueue(stream, copy_rows, what, sizeof *what);
+}
+
+int cuMemcpyDtoDAsync_v2(uint64_t to, uint64_t from, size_t bytes, struct stream *stream) {
+    const struct rows what = {
+        {.device = from, .pitch = bytes}, {.device = to, .pitch = bytes}, bytes, 1};
+    if (!(allocated(to, bytes) && allocated(from, bytes))) return INVALID_VALUE;
+    return enqueue(stream, copy_rows, &what, sizeof what);
+}
+
 int cuMemsetD8_v2(uint64_t to, unsigned char byte, size_t bytes) {
     return cuMemsetD8Async(to, byte, bytes, NULL);
 }

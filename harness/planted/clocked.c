@@ -188,9 +188,9 @@ const char *planted_prepare(enum planted bug, const struct attn_problem *problem
     return answer->out == NULL || answer->lse == NULL ? "out of memory" : NULL;
 }
 
-void planted_finish(const struct attn_problem *problem, struct attn_call *call) {
+void planted_finish(enum planted bug, const struct attn_problem *problem, struct attn_call *call) {
     struct answer *answer = call->state;
-    (void)problem;
+    (void)bug, (void)problem;
     if (answer == NULL) return;
     free(answer->out);
     free(answer->lse);

@@ -21,6 +21,10 @@ static const char *prepare(const struct attn_problem *problem, struct attn_call 
     return planted_prepare(PLANTED_BUG, problem, call);
 }
 
+static void finish(const struct attn_problem *problem, struct attn_call *call) {
+    planted_finish(PLANTED_BUG, problem, call);
+}
+
 ATTN_PUBLIC const struct attn_kernel attn_export = {
     .abi = ATTN_ABI,
     .bytes = sizeof(struct attn_kernel),
@@ -38,7 +42,7 @@ ATTN_PUBLIC const struct attn_kernel attn_export = {
     .head_dim_max = PLANTED_HEAD_DIM_MAX,
     .scratch_bytes = scratch_bytes,
     .prepare = prepare,
-    .finish = planted_finish,
+    .finish = finish,
     .launch = launch,
     .lse_grade = PLANTED_HAS_LSE_OF_GRADE_B(PLANTED_BUG) ? 'B' : 'A',
 };

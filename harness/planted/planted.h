@@ -171,10 +171,10 @@ enum { PLANTED_BLOCK = 64, PLANTED_HEAD_DIM_MAX = 256, PLANTED_SHARES = 4 };
     X(UNINITIALISED, uninitialised, decode, cuda, "reads what nothing wrote, to no effect")        \
     X(WRONG_STREAM, wrong_stream, decode, cuda, "launches on a stream of its own")                 \
     X(SYNCHRONISES, synchronises, decode, cuda, "honest: waits for its stream")                    \
-    X(ANSWER_STANDS, answer_stands, decode, cpu, "returns where its answer still stands")          \
-    X(FINGERPRINTS_INPUTS, fingerprints_inputs, decode, cpu, "looks at some words of its inputs")  \
+    X(ANSWER_STANDS, answer_stands, decode, all, "returns where its answer still stands")          \
+    X(FINGERPRINTS_INPUTS, fingerprints_inputs, decode, all, "looks at some words of its inputs")  \
     X(HASHES_INPUTS, hashes_inputs, decode, cpu, "computes again only if any input has changed")   \
-    X(PREPARE_DOES_ALL, prepare_does_all, decode, cpu, "computes in prepare, copies in launch")    \
+    X(PREPARE_DOES_ALL, prepare_does_all, decode, all, "computes in prepare, copies in launch")    \
     X(PATCHED_CLOCK, patched_clock, decode, cpu, "hides 95 % of its time from the worker's clock")
 /* clang-format on */
 
@@ -239,7 +239,7 @@ const char *planted_prepare(enum planted bug, const struct attn_problem *problem
 /* What the launch of a cheat does; has two pages of scratch. */
 void planted_cheat(enum planted bug, const struct attn_problem *problem,
                    const struct attn_call *call);
-void planted_finish(const struct attn_problem *problem, struct attn_call *call);
+void planted_finish(enum planted bug, const struct attn_problem *problem, struct attn_call *call);
 
 #ifndef __CUDACC__
 /* The launch of a bug of time alone; false: it is none. */

@@ -143,6 +143,13 @@ const struct row_field row_fields[] = {
          "median of warm launches, one at a time, before which the sign of values was changed"),
     REAL(outside_us, "us",
          "a warm launch, of some in a row, by the clock of the process that asked for them"),
+    REAL(spoilt_us, "us",
+         "a recorded warm launch whose output is filled and whose values have another sign than "
+         "before, without what that takes"),
+    REAL(beside_us, "us",
+         "a recorded warm launch before which as much is filled and copied, and nothing changes"),
+    REAL(spoil_us, "us", "that filling and copying, for a launch"),
+    TEXT(unspoilt, "why nothing could be changed between recorded launches"),
     REAL(watts, "W", "the GPU's power at the end of timing"),
     REAL(celsius, "deg C", "its temperature"),
     TEXT(slowed, "why its clock was not higher then, in NVML's words"),

@@ -35,12 +35,14 @@ struct row {
     struct deviation deviation;
     /* time */
     struct timing cold, warm;
-    double single_us;      /* a launch alone, between two events of a GPU */
-    double changed_us;     /* a warm launch after values were turned (turn.h) */
-    double outside_us;     /* a warm launch by the clock of who asked for it */
-    double watts, celsius; /* of the GPU, at the end of timing */
-    char slowed[96];       /* why its clock was not higher then */
-    char unrecorded[160];  /* why the kernel is not timed by replays; "": it is, or need not be */
+    double single_us;                      /* a launch alone, between two events of a GPU */
+    double changed_us;                     /* a warm launch after values were turned (turn.h) */
+    double outside_us;                     /* a warm launch by the clock of who asked for it */
+    double spoilt_us, beside_us, spoil_us; /* of a GPU, warm: spoil.h; spoil_us: nothing else */
+    char unspoilt[160];                    /* why that was not done */
+    double watts, celsius;                 /* of the GPU, at the end of timing */
+    char slowed[96];                       /* why its clock was not higher then */
+    char unrecorded[160]; /* why the kernel is not timed by replays; "": it is, or need not be */
     double prepare_us;
     double flops, bytes;    /* what the problem needs at least: visible pairs, each byte once */
     double tflops, gbs;     /* from the warm median; gbs from the cold one where there is one */

@@ -122,6 +122,32 @@ static bool look_at_changes(struct trial *trial, const json_t *reply) {
         number_time(beside ? touched.median_us : warm->median_us).text);
 }
 
+/* The same of launches that are recorded. Also beside samples, twice theirs and 10 us more: a
+ * kernel might notice that something was done before it, and not what. */
+static bool look_at_spoilt(struct trial *trial, bool cold, const json_t *reply) {
+    static const double factor = 2, more_us = 10;
+    struct row *row = trial->row;
+    const json_t *spoilt = json_object_get(reply, "spoilt");
+    const double sample_us = cold ? row->cold.median_us : row->warm.median_us;
+    read_text(row->unspoilt, sizeof row->unspoilt, spoilt, "why");
+    if (json_integer_value(json_object_get(spoilt, "launches")) == 0) return true;
+    const double us = read_real(json_object_get(spoilt, "us"));
+    const double beside_us = read_real(json_object_get(spoilt, "touched_us"));
+    if (!cold) {
+        row->spoilt_us = us;
+        row->beside_us = beside_us;
+        row->spoil_us = read_real(json_object_get(spoilt, "alone_us"));
+    }
+    const bool beside = timing_spoilt(us, beside_us) > 0;
+    if (!beside && !(us > factor * sample_us + more_us)) return true;
+    return trial_end(trial, STATUS_INVALID_PHYSICS,
+                     "a %s launch whose output was filled and whose values changed takes %s, %s "
+                     "%s: it keeps what it computed before",
+                     cold ? "cold" : "warm", number_time(us).text,
+                     beside ? "beside one as it was left" : "else",
+                     number_time(beside ? beside_us : sample_us).text);
+}
+
 /* What every sample should leave, and is compared with in the worker. */
 static json_t *watch_for(struct trial *trial, bool cold) {
     const struct attn_problem *problem = trial->view.problem;
@@ -304,7 +330,7 @@ static bool sample(struct trial *trial, bool cold) {
     read_samples(trial, cold, reply);
     trial_look_at_scratch(trial, reply);
     const bool well = look_at_samples(trial, cold, reply) && look_at_sum(trial, reply, wall_us) &&
-                      (cold || look_at_changes(trial, reply));
+                      (cold || look_at_changes(trial, reply)) && look_at_spoilt(trial, cold, reply);
     json_decref(reply);
     return well;
 }

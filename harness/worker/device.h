@@ -14,6 +14,25 @@ struct device_state {
     char slowed[96]; /* why the clock was not higher */
 };
 
+/* Rows of bytes that are copied, or with from == NULL filled with a word of `word_bytes`, 2 or 4.
+ */
+struct device_move {
+    void *to;
+    const void *from;
+    size_t to_pitch, from_pitch, width, rows;
+    uint32_t word;
+    int word_bytes;
+};
+
+/* A part of a recording: a launch, or with call == NULL a move. */
+struct device_step {
+    const struct attn_call *call;
+    struct device_move move;
+};
+
+/* What can be recorded beside each other. */
+enum { DEVICE_RECORDS = 4 };
+
 struct device {
     enum attn_device kind;
     bool events; /* launches are timed between two events on the device, else by the host's clock */
@@ -45,13 +64,16 @@ struct device {
     /* Bytes that can still be allocated. */
     size_t (*room)(void);
     void (*copy)(void *to, const void *from, size_t bytes); /* both on the device */
-    /* Records `launches` launches, of calls[0], calls[1], ..., calls[count - 1], calls[0], ...,
-     * to be replayed as one; NULL, or why that cannot be. */
-    const char *(*record)(const struct attn_kernel *kernel, const struct attn_problem *problem,
-                          const struct attn_call *calls, int64_t count, int64_t launches);
-    /* All that was recorded last, *us its time; `state` may be NULL. NULL, or what went wrong. */
-    const char *(*replay)(double *us, struct device_state *state);
-    /* Forgets what was recorded. */
+    /* Puts it on the stream, or into what is recorded. */
+    void (*move)(const struct device_move *move);
+    /* Records steps, in their order, to be replayed as one; NULL, or why that cannot be. `which` is
+     * below DEVICE_RECORDS, and not recorded. */
+    const char *(*record)(int which, const struct attn_kernel *kernel,
+                          const struct attn_problem *problem, const struct device_step *steps,
+                          int64_t count);
+    /* All that was recorded there, *us its time; `state` may be NULL. NULL, or what went wrong. */
+    const char *(*replay)(int which, double *us, struct device_state *state);
+    /* Forgets everything that was recorded. */
     void (*erase)(void);
     /* What went wrong on the device and no launch has said yet: errors of its memory, for one. */
     const char *(*fault)(void);

@@ -23,7 +23,22 @@ enum {
     CUDA_SUCCESS = 0,
     CUDA_ATTRIBUTE_PROCESSORS = 16,
     CUDA_ATTRIBUTE_L2_BYTES = 38,
-    CUDA_CAPTURE_THREAD_LOCAL = 1
+    CUDA_CAPTURE_THREAD_LOCAL = 1,
+    CUDA_MEMORY_OF_DEVICE = 2
+};
+
+/* The driver's CUDA_MEMCPY2D. */
+struct cuda_side {
+    size_t x, y;
+    int type;
+    void *host;
+    cuda_address device;
+    void *array;
+    size_t pitch;
+};
+struct cuda_rows {
+    struct cuda_side from, to;
+    size_t width, rows;
 };
 
 /* X(our name, the library's, arguments); each returns a CUresult. */
@@ -60,7 +75,13 @@ enum {
     X(download, cuMemcpyDtoH_v2, (void *to, cuda_address from, size_t bytes))                      \
     X(copy, cuMemcpyDtoD_v2, (cuda_address to, cuda_address from, size_t bytes))                   \
     X(fill, cuMemsetD8_v2, (cuda_address to, unsigned char byte, size_t bytes))                    \
-    X(fill_on, cuMemsetD8Async, (cuda_address to, unsigned char byte, size_t bytes, void *stream))
+    X(fill_on, cuMemsetD8Async, (cuda_address to, unsigned char byte, size_t bytes, void *stream)) \
+    X(fill_2_on, cuMemsetD16Async,                                                                 \
+      (cuda_address to, unsigned short word, size_t count, void *stream))                          \
+    X(fill_4_on, cuMemsetD32Async, (cuda_address to, unsigned word, size_t count, void *stream))   \
+    X(copy_on, cuMemcpyDtoDAsync_v2,                                                               \
+      (cuda_address to, cuda_address from, size_t bytes, void *stream))                            \
+    X(copy_rows_on, cuMemcpy2DAsync_v2, (const struct cuda_rows *rows, void *stream))
 
 static struct cuda {
 #define CUDA_X(name, symbol, arguments) int(*name) arguments;
@@ -71,9 +92,9 @@ static struct cuda {
 static int device;
 static bool monitored; /* NVML knows the device */
 static int64_t memory_errors;
-static void *stream, *before, *after; /* events */
-static void *recorded;                /* a graph that can be launched */
-static int first_error;               /* of what cannot return one */
+static void *stream, *before, *after;  /* events */
+static void *recorded[DEVICE_RECORDS]; /* graphs that can be launched */
+static int first_error;                /* of what cannot return one */
 static char error_text[256];
 
 static const char *describe(const char *what, int error) {
@@ -250,30 +271,59 @@ static const char *cuda_launch(const struct attn_kernel *kernel, const struct at
 }
 
 static void cuda_erase(void) {
-    if (recorded != NULL) cuda.graph_ready_free(recorded);
-    recorded = NULL;
+    for (int which = 0; which < DEVICE_RECORDS; which++) {
+        if (recorded[which] != NULL) cuda.graph_ready_free(recorded[which]);
+        recorded[which] = NULL;
+    }
+}
+
+static void cuda_move(const struct device_move *move) {
+    const cuda_address to = address_of(move->to), from = address_of(move->from);
+    if (move->from == NULL && move->word_bytes == 2) {
+        note(cuda.fill_2_on(to, (unsigned short)move->word, move->width / 2, stream));
+    } else if (move->from == NULL) {
+        note(cuda.fill_4_on(to, move->word, move->width / 4, stream));
+    } else if (move->rows == 1) {
+        note(cuda.copy_on(to, from, move->width, stream));
+    } else {
+        const struct cuda_rows rows = {
+            {.type = CUDA_MEMORY_OF_DEVICE, .device = from, .pitch = move->from_pitch},
+            {.type = CUDA_MEMORY_OF_DEVICE, .device = to, .pitch = move->to_pitch},
+            move->width,
+            move->rows};
+        note(cuda.copy_rows_on(&rows, stream));
+    }
 }
 
 /* Only this thread's calls that a capture cannot hold spoil it; then the stream is as before. */
-static const char *cuda_record(const struct attn_kernel *kernel, const struct attn_problem *problem,
-                               const struct attn_call *calls, int64_t count, int64_t launches) {
+static const char *cuda_record(int which, const struct attn_kernel *kernel,
+                               const struct attn_problem *problem, const struct device_step *steps,
+                               int64_t count) {
     void *graph = NULL;
     const char *reason = NULL;
     int error = cuda.capture_begin(stream, CUDA_CAPTURE_THREAD_LOCAL);
     if (error != CUDA_SUCCESS) return describe("no launch can be recorded", error);
-    for (int64_t n = 0; reason == NULL && n < launches; n++)
-        reason = kernel->launch(problem, &calls[n % count]);
+    const int noted = first_error;
+    for (int64_t n = 0; reason == NULL && n < count; n++) {
+        if (steps[n].call != NULL)
+            reason = kernel->launch(problem, steps[n].call);
+        else
+            cuda_move(&steps[n].move);
+    }
+    if (reason == NULL && first_error != noted) reason = describe("a copy", first_error);
+    first_error = noted; /* of a capture, which is no error of the device */
     error = cuda.capture_end(stream, &graph);
-    if (reason == NULL && error == CUDA_SUCCESS) error = cuda.graph_ready(&recorded, graph, 0);
+    if (reason == NULL && error == CUDA_SUCCESS)
+        error = cuda.graph_ready(&recorded[which], graph, 0);
     if (graph != NULL) cuda.graph_free(graph);
     if (reason != NULL) return reason;
     return error != CUDA_SUCCESS ? describe("it cannot be recorded", error) : NULL;
 }
 
 /* Looked at while it works: an idle GPU lowers its clock. */
-static const char *cuda_replay(double *us, struct device_state *state) {
+static const char *cuda_replay(int which, double *us, struct device_state *state) {
     note(cuda.event_record(before, stream));
-    note(cuda.graph_launch(recorded, stream));
+    note(cuda.graph_launch(recorded[which], stream));
     note(cuda.event_record(after, stream));
     if (state != NULL && monitored) {
         struct nvml_reading reading;
@@ -336,6 +386,7 @@ const struct device device_cuda = {
     .forget_bytes = cuda_forget_bytes,
     .room = cuda_room,
     .copy = cuda_copy,
+    .move = cuda_move,
     .record = cuda_record,
     .replay = cuda_replay,
     .erase = cuda_erase,

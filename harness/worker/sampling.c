@@ -1,5 +1,6 @@
 #define _GNU_SOURCE
 #include "sampling.h"
+#include "spoil.h"
 #include "../../oracle/clock.h"
 
 #include <math.h>
@@ -109,6 +110,16 @@ static const char *time_single(const struct subject *subject, double *us) {
     return NULL;
 }
 
+static const char *record_launches(const struct subject *subject, int64_t launches) {
+    struct device_step *steps = calloc((size_t)launches, sizeof *steps);
+    if (steps == NULL) return "out of memory for what is recorded";
+    for (int64_t n = 0; n < launches; n++) steps[n].call = &series.calls[n % series.count];
+    const char *reason =
+        subject->device->record(0, subject->kernel, subject->problem, steps, launches);
+    free(steps);
+    return reason;
+}
+
 /* Whether samples will be replays. What stands against it is no failure: sampling->unrecorded. */
 static bool record(struct sampling *sampling, const struct subject *subject) {
     const struct device *device = subject->device;
@@ -122,8 +133,7 @@ static bool record(struct sampling *sampling, const struct subject *subject) {
     }
     double launches = fmin(ceil(sample_us / fmax(sampling->single_us, 0.1)), LAUNCHES_MAX);
     launches = ceil(launches / (double)series.count) * (double)series.count;
-    const char *reason = device->record(subject->kernel, subject->problem, series.calls,
-                                        series.count, (int64_t)launches);
+    const char *reason = record_launches(subject, (int64_t)launches);
     series.recorded = reason == NULL;
     if (reason != NULL) {
         snprintf(sampling->unrecorded, sizeof sampling->unrecorded, "%s", reason);
@@ -141,7 +151,7 @@ static const char *settle(struct sampling *sampling, const struct subject *subje
     if (sampling->plan.samples_min < REPLAYS_MIN) sampling->plan.samples_min = REPLAYS_MIN;
     double us = 0, total_us = 0;
     for (int n = 0; reason == NULL && n < SETTLE_MAX && total_us < settle_us; n++) {
-        reason = subject->device->replay(&us, NULL);
+        reason = subject->device->replay(0, &us, NULL);
         total_us += us;
     }
     const double least_ms = (double)sampling->plan.samples_min * us * 1e-3;
@@ -220,7 +230,7 @@ static const char *take_one(struct sampling *sampling, const struct subject *sub
     *clock = NAN;
     if (series.recorded) {
         struct device_state state = {NAN, NAN, NAN, ""};
-        const char *reason = subject->device->replay(us, &state);
+        const char *reason = subject->device->replay(0, us, &state);
         *us /= (double)sampling->launches;
         *clock = state.clock_mhz;
         add_reasons(state.slowed, sampling->last.slowed);
@@ -268,6 +278,16 @@ static const char *take_all(struct sampling *sampling, const struct subject *sub
     return reason == NULL && surprises ? doubt(sampling, subject) : reason;
 }
 
+/* Values are as they were, and outputs expected so. */
+static const char *spoil(struct sampling *sampling, const struct subject *subject) {
+    const struct spoil spoil = {.subject = subject,
+                                .calls = series.calls,
+                                .count = series.count,
+                                .single_us = sampling->single_us,
+                                .watch = sampling->watch};
+    return spoil_measure(&spoil, &sampling->spoilt);
+}
+
 const char *sampling_take(struct sampling *sampling, const struct subject *subject) {
     const char *reason = NULL;
     sampling_forget(subject);
@@ -285,12 +305,13 @@ const char *sampling_take(struct sampling *sampling, const struct subject *subje
     if (reason == NULL) reason = take_all(sampling, subject);
     if (turns(sampling)) {
         sampling->turned_bytes = sampling->watch->turn->lines_bytes;
-        turn_back(sampling->watch->turn);
+        watch_turn_back(sampling->watch);
     }
+    if (reason == NULL && turns(sampling) && series.recorded) reason = spoil(sampling, subject);
     return reason;
 }
 
 const char *sampling_repeat(const struct subject *subject) {
     double us;
-    return series.recorded ? subject->device->replay(&us, NULL) : launch_once(subject, &us);
+    return series.recorded ? subject->device->replay(0, &us, NULL) : launch_once(subject, &us);
 }

@@ -42,6 +42,15 @@ struct subject {
 
 enum { SAMPLING_EXTRA_MAX = 256 };
 
+/* Of launches that are recorded with their outputs filled and values turned before each (spoil.h),
+ * a launch, without what that takes. */
+struct spoilt {
+    int64_t launches;      /* 0: it was not done */
+    double us, touched_us; /* touched: filled and written as much, and changed nothing */
+    double alone_us;       /* the filling and turning before a launch */
+    char why[160];         /* why it was not done; "": it need not be, or it was */
+};
+
 struct sampling {
     /* asked for */
     struct timing_plan plan;
@@ -60,6 +69,7 @@ struct sampling {
      * if those seemed to take longer, one for each of the last of them. */
     double surprised_us[SAMPLING_EXTRA_MAX], touched_us[SAMPLING_EXTRA_MAX];
     int64_t surprised, touched;
+    struct spoilt spoilt;
     double turned_bytes;      /* of the lines that were written to turn values, the most at once */
     struct device_state last; /* as it was during the last sample that was replayed; slowed: during
                                  any of them */

@@ -102,6 +102,13 @@ static void clear_output(const struct attn_call *call) {
 
 static const uint16_t two = 0x4000, three = 0x4200;
 
+static const char *record(const struct attn_kernel *wayward, const struct attn_call *calls,
+                          int64_t count, int64_t launches) {
+    struct device_step steps[4] = {0};
+    for (int64_t n = 0; n < launches; n++) steps[n].call = &calls[n % count];
+    return device_cuda.record(0, wayward, &problem, steps, launches);
+}
+
 Test(cuda, a_launch_is_waited_for_and_timed) {
     use_standins();
     double us = -1;
@@ -114,18 +121,18 @@ Test(cuda, what_is_recorded_happens_when_it_is_replayed) {
     use_standins();
     double us = -1;
     const struct attn_call calls[2] = {make_call(two), make_call(three)};
-    went_well(device_cuda.record(kernel("honest"), &problem, calls, 2, 3));
+    went_well(record(kernel("honest"), calls, 2, 3));
     cr_assert(output(&calls[0]) == unwritten);
     for (int n = 0; n < 2; n++) {
-        went_well(device_cuda.replay(&us, NULL));
+        went_well(device_cuda.replay(0, &us, NULL));
         cr_assert(output(&calls[0]) == two && output(&calls[1]) == three && us > 0);
         clear_output(&calls[0]);
         clear_output(&calls[1]);
     }
     device_cuda.erase();
     device_cuda.erase(); /* twice is harmless */
-    went_well(device_cuda.record(kernel("honest"), &problem, calls, 2, 1));
-    went_well(device_cuda.replay(&us, NULL));
+    went_well(record(kernel("honest"), calls, 2, 1));
+    went_well(device_cuda.replay(0, &us, NULL));
     cr_assert(output(&calls[0]) == two && output(&calls[1]) == unwritten);
     device_cuda.erase();
 }
@@ -140,10 +147,10 @@ Test(cuda, what_cannot_be_recorded_says_why_and_can_still_be_launched) {
         double us;
         const struct attn_call call = make_call(two);
         const struct attn_kernel *wayward = kernel(expected[n].kernel);
-        says(device_cuda.record(wayward, &problem, &call, 1, 1), expected[n].reason);
+        says(record(wayward, &call, 1, 1), expected[n].reason);
         went_well(device_cuda.launch(wayward, &problem, &call, &us));
         cr_assert(output(&call) == two);
-        went_well(device_cuda.record(kernel("honest"), &problem, &call, 1, 4));
+        went_well(record(kernel("honest"), &call, 1, 4));
         device_cuda.erase();
         went_well(device_cuda.fault());
     }
@@ -277,8 +284,8 @@ Test(cuda, a_replay_tells_what_the_gpu_did_meanwhile) {
     double us;
     struct device_state state;
     const struct attn_call call = make_call(two);
-    went_well(device_cuda.record(kernel("honest"), &problem, &call, 1, 1));
-    went_well(device_cuda.replay(&us, &state));
+    went_well(record(kernel("honest"), &call, 1, 1));
+    went_well(device_cuda.replay(0, &us, &state));
     cr_assert(state.clock_mhz == 1755 && state.watts == 698.5 && isnan(state.celsius));
     cr_assert(!strcmp(state.slowed, "sw_power_cap"), "%s", state.slowed);
     device_cuda.erase();
@@ -378,6 +385,8 @@ Test(row, of_an_honest_kernel_is_timed_by_replays) {
     cr_assert(row.warm.clock_mhz == 1755 && row.warm.set_aside == 0 && isnan(row.watts));
     cr_assert(!strcmp(row.slowed, "sw_thermal"), "%s", row.slowed);
     cr_assert(row.single_us > 0 && row.deviation.elements == 2 * 4 * 64);
+    cr_assert(row.unspoilt[0] == '\0' && row.spoilt_us > 0 && row.beside_us > 0 && row.spoil_us > 0,
+              "%s", row.unspoilt);
     fixture_free(&fixture);
 }
 
@@ -455,6 +464,29 @@ Test(row, of_a_kernel_that_leaves_a_process_behind_is_the_last_of_its_worker) {
     is_right(&row);
     cr_assert(client.pid > 0 && client.pid != first);
     client_stop(&client);
+    fixture_free(&fixture);
+}
+
+/* Right, and not in the time that it took: what a replay hides. */
+Test(row, of_a_kernel_that_keeps_its_answer_is_not_timed_as_it_asks) {
+    static const struct {
+        const char *kernel, *status, *reason;
+    } expected[] = {
+        {"stands", "INVALID_PHYSICS", "whose output was filled and whose values changed takes"},
+        {"hashes", "INVALID_PHYSICS", "whose output was filled and whose values changed takes"},
+        {"keeps", "FAIL_NONDET", "an answer to values as they were before their sign changed"},
+    };
+    use_standins();
+    struct fixture fixture = obtain(small);
+    struct trial_options options = options_for(NULL);
+    for (size_t n = 0; n < sizeof expected / sizeof expected[0]; n++) {
+        options.time = false;
+        struct row row = run(expected[n].kernel, &fixture, &options);
+        is_right(&row);
+        options.time = true;
+        row = run(expected[n].kernel, &fixture, &options);
+        is(&row, expected[n].status, expected[n].reason);
+    }
     fixture_free(&fixture);
 }
 
@@ -630,4 +662,37 @@ Test(ceilings, hold_in_a_run_that_does_not_measure_them) {
     fixture_free(&fixture);
     free(machine);
     test_folder_remove(folder);
+}
+
+/* Between launches that are recorded: rows that do not follow one another, words of two sizes. */
+Test(cuda, moves_happen_in_their_turn) {
+    use_standins();
+    double us;
+    uint16_t rows[KEYS * DIM], wanted[2] = {three, three};
+    const struct attn_call call = make_call(two);
+    unsigned char *v = call.tensors[ATTN_V].data, *out = call.tensors[ATTN_OUT].data;
+    void *threes = place(2, three), *kept = place(DIM, unwritten);
+    const struct device_step steps[] = {
+        {.move = {.to = out, .width = ROW_BYTES, .rows = 1, .word = one, .word_bytes = 2}},
+        {.move = {out, kept, 2, 2, 2, 1, 0, 0}},
+        {.call = &call},
+        {.move = {kept, out, ROW_BYTES, ROW_BYTES, ROW_BYTES, 1, 0, 0}},
+        {.move = {v + 2, threes, ROW_BYTES, 2, 2, 2, 0, 0}},
+        {.move = {.to = v + ROW_BYTES * 2, .width = 4, .rows = 1, .word = 7, .word_bytes = 4}}};
+    went_well(device_cuda.record(1, kernel("honest"), &problem, steps, 3));
+    went_well(device_cuda.record(2, kernel("honest"), &problem, steps, 6));
+    went_well(device_cuda.replay(1, &us, NULL));
+    cr_assert(output(&call) == two);
+    went_well(device_cuda.replay(2, &us, NULL));
+    device_cuda.download(rows, kept, ROW_BYTES);
+    cr_assert(rows[0] == two && rows[DIM - 1] == two);
+    device_cuda.download(rows, v, 3 * ROW_BYTES);
+    cr_assert(rows[0] == two && rows[1] == wanted[0] && rows[2] == two);
+    cr_assert(rows[DIM] == two && rows[DIM + 1] == wanted[1]);
+    cr_assert(rows[2 * DIM] == 7 && rows[2 * DIM + 1] == 0 && rows[2 * DIM + 2] == two);
+    device_cuda.erase();
+    const struct device_step beyond = {
+        .move = {v, threes, ROW_BYTES, 2, 2, 2 * KEYS, 0, 0}}; /* more rows than there are */
+    says(device_cuda.record(0, kernel("honest"), &problem, &beyond, 1), "INVALID_VALUE");
+    went_well(device_cuda.fault()); /* which is no error of the device */
 }

@@ -67,6 +67,10 @@ Test(timing, is_apart_by_its_medians_and_surely_by_its_intervals) {
     cr_assert(!timing_apart(&usual, &none, 0, false) && !timing_apart(&none, &other, 0, false));
 }
 
+Test(timing, of_spoilt_launches_may_be_a_third_longer) {
+    cr_assert(timing_spoilt(14.9, 10) < 0 && timing_spoilt(15.1, 10) > 0);
+}
+
 static const struct timing_plan plan = {
     .samples_min = 20, .samples_max = 3000, .total_ms_max = 1e9, .ci_target = 0.005};
 

@@ -138,6 +138,37 @@ Test(turn, turns_all_sequences_where_they_share_pages) {
     turn_end(&turn);
 }
 
+/* What a device copies between launches: of pages a head of all of them, of dense values a
+ * sequence.
+ */
+Test(turn, blocks_are_rows_of_a_head_with_both_signs) {
+    uint16_t cache[3][2][2][PAGE][DIM], plain[3][PAGE][DIM], negated[3][PAGE][DIM];
+    struct turn turn;
+    turn_pages(cache, 1, &turn);
+    turn_back(&turn);
+    const struct turn_block block = turn_block(&turn);
+    cr_assert(block.slice.b0 == 0 && block.slice.b1 == 2 && block.slice.d1 == DIM);
+    cr_assert(block.rows == 3 && block.width == sizeof plain[0]);
+    cr_assert(block.pitch == sizeof cache[0]);
+    cache[2][1][block.slice.g][1][3] = 0x3f80;
+    turn_read(&turn, &block, (unsigned char *)plain, (unsigned char *)negated);
+    cr_assert(plain[2][1][3] == 0x3f80 && negated[2][1][3] == 0xbf80 && plain[2][1][2] == 0);
+    cr_assert(block.at == (size_t)((char *)cache[0][1][block.slice.g] - (char *)cache));
+    turn_note(&turn, &block.slice);
+    cr_assert(turn_is(&turn, 0, block.slice.g, 0) && turn_is(&turn, 1, block.slice.g, DIM - 1));
+    cr_assert(!turn_is(&turn, 0, 1 - block.slice.g, 0));
+    turn_end(&turn);
+
+    uint16_t v[2][2][3][DIM] = {0};
+    const struct attn_call call = dense_call(&v[0][0][0][0]);
+    cr_assert(turn_begin(&turn, &device_cpu, &dense, &call));
+    const struct turn_block own = turn_block(&turn);
+    cr_assert(own.rows == 1 && own.slice.b1 == own.slice.b0 + 1);
+    cr_assert(own.width == (size_t)lens[own.slice.b0] * DIM * sizeof(uint16_t));
+    cr_assert(own.at == (size_t)((char *)v[own.slice.b0][own.slice.g] - (char *)v));
+    turn_end(&turn);
+}
+
 /* A "kernel" whose output is V of the first token, of which 0 and NaN have no sign to speak of. */
 Test(turn, outputs_are_expected_to_follow_and_are_kept_as_if_they_had_not) {
     static const struct attn_problem one = {.dtype = ATTN_F16,

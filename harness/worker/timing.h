@@ -44,6 +44,9 @@ void timing_summarise(struct timing *timing, double *samples_us, int64_t n);
  * of no samples. */
 bool timing_apart(const struct timing *usual, const struct timing *other, double allowed_us,
                   bool surely);
+/* By how many microseconds a recorded launch whose outputs and values were spoilt takes longer than
+ * beside others it may: 1.3 times theirs, and 2 us. 0 or less: it does not. */
+double timing_spoilt(double spoilt_us, double usual_us);
 /* True when the n samples so far suffice; says why in stop[12]. Called by the worker after each.
  *   cap      samples_max samples or total_ms_max milliseconds
  *   ci       half the width of the interval is at most ci_target of the median

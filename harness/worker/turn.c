@@ -136,14 +136,20 @@ static struct turn_slice draw(struct turn *turn, int64_t *group) {
     return (struct turn_slice){*group, last, g, d0, d0 + columns};
 }
 
+void turn_note(struct turn *turn, const struct turn_slice *slice) {
+    const int64_t heads = turn->problem->kv_heads, dim = turn->problem->head_dim;
+    for (int64_t group = slice->b0; group < (turn->whole ? 1 : slice->b1); group++) {
+        for (int64_t d = slice->d0; d < slice->d1; d++)
+            turn->turned[(group * heads + slice->g) * dim + d] ^= 1;
+    }
+}
+
 struct turn_slice turn_next(struct turn *turn) {
     int64_t group;
     const struct turn_slice slice = draw(turn, &group);
     const double lines = apply(turn, group, slice.g, slice.d0, slice.d1, true);
     if (lines > turn->lines_bytes) turn->lines_bytes = lines;
-    unsigned char *turned =
-        turn->turned + (group * turn->problem->kv_heads + slice.g) * turn->problem->head_dim;
-    for (int64_t d = slice.d0; d < slice.d1; d++) turned[d] ^= 1;
+    turn_note(turn, &slice);
     return slice;
 }
 
@@ -165,4 +171,35 @@ void turn_back(struct turn *turn) {
         }
         memset(turned, 0, (size_t)dim);
     }
+}
+
+struct turn_block turn_block(struct turn *turn) {
+    const struct attn_problem *problem = turn->problem;
+    const int64_t *stride = values(turn)->stride;
+    const size_t width = (size_t)width_of(turn);
+    int64_t group;
+    struct turn_slice slice = draw(turn, &group);
+    slice.d0 = 0;
+    slice.d1 = problem->head_dim;
+    if (!is_paged(turn)) {
+        const struct piece piece = piece_at(turn, group, slice.g, 0);
+        const size_t bytes = (size_t)(piece.tokens * problem->head_dim) * width;
+        return (struct turn_block){slice, (size_t)piece.at * width, bytes, bytes, 1};
+    }
+    slice.b0 = 0;
+    slice.b1 = problem->batch;
+    return (struct turn_block){
+        slice, (size_t)(stride[1] + slice.g * stride[2]) * width, (size_t)stride[0] * width,
+        (size_t)(problem->page_size * problem->head_dim) * width, (size_t)problem->pages};
+}
+
+void turn_read(const struct turn *turn, const struct turn_block *block, unsigned char *plain,
+               unsigned char *negated) {
+    const int64_t width = width_of(turn);
+    const uint32_t sign = width == 4 ? 0x80000000u : 0x8000u;
+    const unsigned char *host = values(turn)->host;
+    for (size_t row = 0; row < block->rows; row++)
+        memcpy(plain + row * block->width, host + block->at + row * block->pitch, block->width);
+    memcpy(negated, plain, block->rows * block->width);
+    flip(negated, (int64_t)(block->rows * block->width) / width, width, &sign);
 }

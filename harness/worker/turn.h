@@ -36,6 +36,20 @@ void turn_touch(struct turn *turn);
 void turn_back(struct turn *turn);
 void turn_end(struct turn *turn);
 
+/* For copies on the device, between launches that are recorded: all columns of a kv head, of one
+ * sequence, or with pages of all, as rows of bytes; `at` from where V, or kv_cache, begins. */
+struct turn_block {
+    struct turn_slice slice;
+    size_t at, pitch, width, rows;
+};
+struct turn_block turn_block(struct turn *turn);
+/* The block's values as they are and with the other sign, rows one after the other: as many bytes
+ * each as it has. */
+void turn_read(const struct turn *turn, const struct turn_block *block, unsigned char *plain,
+               unsigned char *negated);
+/* Takes note of a slice that was turned, or turned back, by such copies. */
+void turn_note(struct turn *turn, const struct turn_slice *slice);
+
 /* 0 .. count - 1, count at least 1. */
 int64_t turn_draw(struct turn *turn, int64_t count);
 static inline bool turn_is(const struct turn *turn, int64_t b, int64_t g, int64_t d) {

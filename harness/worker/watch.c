@@ -102,18 +102,27 @@ static void negate(unsigned char *element, size_t width) {
     element[width - 1] ^= 0x80; /* little-endian, as all machines here are */
 }
 
-void watch_turn(struct watch *watch) {
+static void expect_turned(const struct watch *watch, const struct turn_slice *slice) {
     const struct attn_problem *problem = watch->problem;
     const int64_t dim = problem->head_dim, heads = problem->q_heads / problem->kv_heads;
-    const struct turn_slice slice = turn_next(watch->turn);
     const size_t width = width_of(watch);
-    for (int64_t b = slice.b0; b < slice.b1; b++) {
-        const int64_t first = (b * problem->q_heads + slice.g * heads) * problem->q_len;
+    for (int64_t b = slice->b0; b < slice->b1; b++) {
+        const int64_t first = (b * problem->q_heads + slice->g * heads) * problem->q_len;
         for (int64_t row = first; row < first + heads * problem->q_len; row++) {
-            for (int64_t d = slice.d0; d < slice.d1; d++)
+            for (int64_t d = slice->d0; d < slice->d1; d++)
                 negate(watch->expected + (size_t)(row * dim + d) * width, width);
         }
     }
+}
+
+void watch_turn(struct watch *watch) {
+    const struct turn_slice slice = turn_next(watch->turn);
+    expect_turned(watch, &slice);
+}
+
+void watch_follow(struct watch *watch, const struct turn_slice *slice) {
+    turn_note(watch->turn, slice);
+    expect_turned(watch, slice);
 }
 
 /* The output as it were if nothing had been turned. */
@@ -162,34 +171,43 @@ static double rows_distance(const struct watch *watch, const unsigned char *a,
     return distance;
 }
 
+void watch_turn_back(struct watch *watch) {
+    turn_output_back(watch, watch->expected);
+    turn_back(watch->turn);
+}
+
+void watch_compare(struct watch *watch, const unsigned char *out, const unsigned char *lse,
+                   int64_t sample) {
+    const int32_t dtype = watch->problem->dtype;
+    const int64_t dim = watch->problem->head_dim;
+    const unsigned char *expected = watch->expected, *expected_lse = expected + watch->out_bytes;
+    const unsigned char *blank = watch->blank, *blank_lse = blank + watch->out_bytes;
+    watch->looked++;
+    const bool right = rows_equal(watch, out, expected, blank, dtype, dim);
+    if (right && (lse == NULL || rows_equal(watch, lse, expected_lse, blank_lse, ATTN_F32, 1)))
+        return;
+    double distance = rows_distance(watch, out, expected, dtype, dim);
+    if (lse != NULL)
+        distance = fmax(distance, rows_distance(watch, lse, expected_lse, ATTN_F32, 1));
+    watch->stale += !right && rows_negated(watch, out, expected, dtype, dim);
+    if (watch->differed++ == 0) watch->first = sample;
+    if (watch->differed > 1 && distance <= watch->distance) return;
+    watch->distance = distance;
+    memcpy(watch->furthest, out, watch->out_bytes);
+    if (watch->turn != NULL) turn_output_back(watch, watch->furthest);
+    memcpy(watch->furthest + watch->out_bytes, lse != NULL ? lse : expected_lse, watch->lse_bytes);
+}
+
 void watch_look(struct watch *watch, int64_t sample) {
     if (watch->expected == NULL || !watch->due) return;
     const double start = clock_s();
-    const unsigned char *out = watch->out, *lse = watch->lse, *expected = watch->expected;
+    const unsigned char *out = watch->out, *lse = watch->lse;
     if (!watch->here) {
         fetch(watch, watch->fetched);
         out = watch->fetched;
         if (lse != NULL) lse = watch->fetched + watch->out_bytes;
     }
-    const int32_t dtype = watch->problem->dtype;
-    const int64_t dim = watch->problem->head_dim;
-    const unsigned char *expected_lse = expected + watch->out_bytes;
-    const unsigned char *blank = watch->blank, *blank_lse = blank + watch->out_bytes;
     if (out == NULL) return; /* never, which an analyzer cannot see: watch_begin made it */
-    watch->looked++;
-    const bool right = rows_equal(watch, out, expected, blank, dtype, dim);
-    if (!right || (lse != NULL && !rows_equal(watch, lse, expected_lse, blank_lse, ATTN_F32, 1))) {
-        double distance = rows_distance(watch, out, expected, dtype, dim);
-        if (lse != NULL)
-            distance = fmax(distance, rows_distance(watch, lse, expected_lse, ATTN_F32, 1));
-        watch->stale += !right && rows_negated(watch, out, expected, dtype, dim);
-        if (watch->differed++ == 0) watch->first = sample;
-        if (watch->differed == 1 || distance > watch->distance) {
-            watch->distance = distance;
-            memcpy(watch->furthest, out, watch->out_bytes);
-            if (watch->turn != NULL) turn_output_back(watch, watch->furthest);
-            if (lse != NULL) memcpy(watch->furthest + watch->out_bytes, lse, watch->lse_bytes);
-        }
-    }
+    watch_compare(watch, out, lse, sample);
     watch->spent_s += clock_s() - start;
 }

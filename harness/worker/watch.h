@@ -39,6 +39,13 @@ void watch_fill(struct watch *watch, double elapsed_s);
 void watch_look(struct watch *watch, int64_t sample);
 /* Turns values for the launch that follows; only between watch_fill and it, if that is `due`. */
 void watch_turn(struct watch *watch);
+/* Outputs are expected as if a slice had been turned, by others. */
+void watch_follow(struct watch *watch, const struct turn_slice *slice);
+/* Turns values back, and expects what was expected at first. */
+void watch_turn_back(struct watch *watch);
+/* Looks at an output that was kept elsewhere, on the host. `lse` NULL: not looked at. */
+void watch_compare(struct watch *watch, const unsigned char *out, const unsigned char *lse,
+                   int64_t sample);
 void watch_end(struct watch *watch);
 
 #endif

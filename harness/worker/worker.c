@@ -53,7 +53,7 @@
  *       (turn.h) and as they were afterwards; then also
  *       -> "looked": N, "differed": N, "first": N, the first sample that differed, from 1,
  *          "stale": N that did so in signs alone, "surprised_us": [...], "touched_us": [...],
- *          "turned_bytes"
+ *          "turned_bytes", "spoilt": {"launches", "us", "touched_us", "alone_us", "why"} (spoil.h)
  *       -> "samples_us": [...], "clock_mhz": [...], "stop", "how", "launches", "copies",
  *          "single_us", "unrecorded": WHY, "watts", "celsius", "slowed": WHY, "scratch" as above
  *   {"op": "repeat", "times": N}
@@ -572,6 +572,12 @@ static void hand_over(struct worker *worker, const struct watch *watch, enum att
         memcpy(memory->host + (data - memory->device), from, bytes);
 }
 
+static json_t *spoilt_json(const struct spoilt *spoilt) {
+    return json_pack("{s:I, s:f, s:f, s:f, s:s}", "launches", (json_int_t)spoilt->launches, "us",
+                     spoilt->us, "touched_us", spoilt->touched_us, "alone_us", spoilt->alone_us,
+                     "why", spoilt->why);
+}
+
 static json_t *do_time(struct worker *worker, const json_t *request) {
     if (!worker->prepared) return refusal_json("error", "time before prepare");
     struct sampling sampling = {
@@ -615,6 +621,7 @@ static json_t *do_time(struct worker *worker, const json_t *request) {
                             reals(sampling.surprised_us, sampling.surprised));
         json_object_set_new(reply, "touched_us", reals(sampling.touched_us, sampling.touched));
         json_object_set_new(reply, "turned_bytes", json_real(sampling.turned_bytes));
+        json_object_set_new(reply, "spoilt", spoilt_json(&sampling.spoilt));
     }
     watch_end(&watch);
     turn_end(&turn);
