@@ -36,8 +36,10 @@ static const double bin_least = 0x1p-20;
  * answer is 0 or halfway between two values that shows. A key that is missing from 2^16 is more. */
 static const double exact_slack = 8 * 0x1p-24;
 
-/* A rounding error is at most 2.4 times its root mean square, and a few keys' no more together. */
-static const double chance_most = 4;
+/* A rounding error is at most 2.4 times its root mean square, and a few keys' no more together, as
+ * long as they are independent. In f32 they are not where the logits of many keys round alike: of
+ * 11,000 problems drawn at random the largest was 4.3 (MagicPIG, D 1, one element). */
+static const double chance_most = 6;
 
 /* The counts, sums and maxima of a unit, and then of all units. */
 struct unit {

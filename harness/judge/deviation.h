@@ -9,7 +9,7 @@
  * are elements (chance.h). A row has 1 / (1/columns + 1/n_eff) of them where P dominates, n_eff =
  * sum A^2 / sum R^2; rows add up as Satterthwaite has it. Where an honest ratio reaches beyond the
  * limit of grade A once in 10^9 blocks, rho_chance is by how much: 1 from about 310 degrees of
- * freedom on, never above 4. The judge multiplies its limits with it. */
+ * freedom on, never above 6. The judge multiplies its limits with it. */
 #ifndef ATTEST_DEVIATION_H
 #define ATTEST_DEVIATION_H
 

@@ -65,10 +65,15 @@ struct row_size row_size_of(const struct rule_view *view, const struct answer *a
                             int64_t h, int64_t row) {
     const int64_t at = (b * answer->q_heads + h) * answer->row_count + row;
     const bool sized = isfinite(answer->logit_abs[at]) && isfinite(answer->logit_max[at]);
-    return (struct row_size){.logit_abs = sized ? answer->logit_abs[at] : 0,
-                             .logit_max = sized ? answer->logit_max[at] : 0,
-                             .sum_bias = answer->sum_bias[at],
-                             .keys = rules_keys(view, b, h, answer->rows[row]).count};
+    struct row_size size = {.logit_abs = sized ? answer->logit_abs[at] : 0,
+                            .logit_max = sized ? answer->logit_max[at] : 0,
+                            .sum_bias = answer->sum_bias[at],
+                            .keys = rules_keys(view, b, h, answer->rows[row]).count};
+    /* Logits that are all nearly 0: the addends differ by less than an ulp of their sum. */
+    const double equal = (double)size.keys * u32;
+    if (size.logit_max <= equal)
+        size.sum_bias = fmax(size.sum_bias, fmin(equal, 4 * size.logit_max));
+    return size;
 }
 
 struct row_bounds row_bounds_of(const struct rounding *rounding, const struct row_size *size,

@@ -64,7 +64,8 @@ struct rounding rounding_of(enum attn_dtype dtype, const struct promise *promise
 
 /* What the answer and the rules say of a row. */
 struct row_size {
-    double logit_abs, logit_max, sum_bias; /* answer.h */
+    double logit_abs, logit_max; /* answer.h */
+    double sum_bias;             /* the same; where X <= n u32, at least min(n u32, 4 X) */
     int64_t keys;
 };
 /* Of row `row` of those that the answer holds of (b, h), which is query `i`. A row that holds no
