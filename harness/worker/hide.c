@@ -153,7 +153,9 @@ bool hide(const json_t *paths, const char *needed) {
     struct giving giving = {.hidden = calloc(json_array_size(paths) + 1, sizeof *giving.hidden)};
     if (giving.hidden == NULL) return false;
     char *library = locate(needed);
-    json_array_foreach(paths, n, path) add_hidden(&giving, path, library != NULL ? library : "");
+    json_array_foreach(paths, n, path) {
+        add_hidden(&giving, path, library != NULL ? library : "");
+    }
     const bool well = giving.count > 0 && give_and_restrict(&giving);
     for (int at = 0; at < giving.count; at++) free(giving.hidden[at]);
     free(giving.hidden);
