@@ -131,7 +131,7 @@ enum { PLANTED_BLOCK = 64, PLANTED_HEAD_DIM_MAX = 256, PLANTED_SHARES = 4 };
     X(LSH_OF_FIRST_HEAD, lsh_of_first_head, magicpig_decode_paged, all, "reads head 0's K and L")  \
     X(EPSILON_MISSING, epsilon_missing, magicpig_decode_paged, all, "divides by norms of 0")       \
     X(CHANCE_CANCELS, chance_cancels, magicpig_decode_paged, all, "the textbook's u, in f32")      \
-    X(CHANCE_IN_F32, chance_in_f32, magicpig_decode_paged, all, "evaluates u in f32 as in f64")    \
+    X(CHANCE_IN_F32, chance_in_f32, magicpig_decode_paged, cpu, "evaluates u in f32 as in f64")    \
     X(UNSCALED, unscaled, decode, all, "forgets the scale")                                        \
     X(SCALED_TWICE, scaled_twice, decode, all, "scales twice: by 1/D")                             \
     X(SCALE_OF_64, scale_of_64, prefill, all, "has the scale of D 64")                             \
