@@ -275,6 +275,9 @@ static json_t *list_statuses(const struct options *options, struct fault *fault)
         "what must not be read changed the result, or was read beyond a tensor's ends";
     static const char oom[] = "memory for the kernel, or for judging it, was not to be had, or one "
                               "of the two was killed for it";
+    static const char too_fast[] =
+        "faster than the machine, than another clock says, or than where "
+        "inputs or outputs changed: the work was not done";
     static const char *const meanings[STATUS_COUNT] = {
         [STATUS_PASS] = "right, and of the grade that the kernel promises",
         [STATUS_REFUSED] = "not taken: the reason says what the kernel does not declare",
@@ -292,8 +295,7 @@ static json_t *list_statuses(const struct options *options, struct fault *fault)
         [STATUS_FAIL_ACCURACY] = "beyond the hard gate, or a worse grade than promised",
         [STATUS_FAIL_LSE] = "the log-sum-exp is beyond its bound",
         [STATUS_UNSTABLE] = "right, but its timings spread too much to be trusted",
-        [STATUS_INVALID_PHYSICS] = "faster than the machine, than another clock says, or than "
-                                   "where inputs or outputs changed: the work was not done",
+        [STATUS_INVALID_PHYSICS] = too_fast,
     };
     json_t *listing = json_array();
     for (int status = 0; status < STATUS_COUNT; status++)
