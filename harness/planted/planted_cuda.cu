@@ -23,12 +23,6 @@ __device__ bool block_sees_keys(int64_t keys) {
     return sum != 0;
 }
 
-/* UNINITIALISED. Scratch is read, and what it holds is not taken: no output can tell. */
-__device__ float scale_or_scratch(const struct planted_row *row, const volatile float *scratch) {
-    const float left = *scratch;
-    return row->keys < 0 ? left : row->scale;
-}
-
 /* Answers on the device, and what they were answers to, row by row. */
 struct kept {
     uint16_t *out;
@@ -85,8 +79,6 @@ __global__ void attend(const enum planted bug, const __grid_constant__ struct at
     struct planted_row row = planted_row_at(bug, &problem, &call, at);
     row.call = calls;
     if (bug == PLANTED_RACE && !block_sees_keys(row.keys)) return;
-    if (bug == PLANTED_UNINITIALISED)
-        row.scale = scale_or_scratch(&row, (const float *)call.scratch + at);
     planted_row(bug, &row, (uint16_t *)call.tensors[ATTN_OUT].data + at * problem.head_dim,
                 (float *)call.tensors[ATTN_LSE].data + at);
     if (keeps(bug)) keep_row(&kept, &call, at, problem.head_dim);
@@ -95,8 +87,10 @@ __global__ void attend(const enum planted bug, const __grid_constant__ struct at
 __device__ volatile int never; /* a flag that nobody sets */
 
 /* One thread does what a kernel can do wrong apart from computing the wrong thing. */
-__global__ void misbehave(const enum planted bug, uint16_t *q, uint16_t *out_end) {
+__global__ void misbehave(const enum planted bug, uint16_t *q, uint16_t *out_end,
+                          const volatile float *scratch) {
     if (bug == PLANTED_OUT_OVERRUN) *out_end = 0;
+    if (bug == PLANTED_UNINITIALISED) (void)*scratch; /* read, and not taken: no output can tell */
     if (bug == PLANTED_INPUT_CHANGED) q[0]++;
     if (bug == PLANTED_CRASHES) {
         volatile uintptr_t nowhere = 64; /* volatile: compilers refuse what they see through */
@@ -121,8 +115,8 @@ cudaError_t run_attend(enum planted bug, const struct attn_problem *problem,
 
 cudaError_t run_misbehave(enum planted bug, const struct attn_call *call, uint16_t *out_end,
                           cudaStream_t stream) {
-    void *q = call->tensors[ATTN_Q].data;
-    void *arguments[] = {&bug, &q, &out_end};
+    void *q = call->tensors[ATTN_Q].data, *scratch = call->scratch;
+    void *arguments[] = {&bug, &q, &out_end, &scratch};
     return cudaLaunchKernel((const void *)misbehave, dim3(1), dim3(1), arguments, 0, stream);
 }
 
@@ -220,6 +214,7 @@ const char *planted_launch(enum planted bug, const struct attn_problem *problem,
     switch (bug) {
     case PLANTED_OUT_OVERRUN:
     case PLANTED_INPUT_CHANGED:
+    case PLANTED_UNINITIALISED:
     case PLANTED_CRASHES:
     case PLANTED_HANGS:
         return text(run_misbehave(bug, call, out + elements, given));

@@ -23,7 +23,7 @@
  *    scale, batch, q_heads, kv_heads, q_len, kv_len, head_dim, page_size, pages, page_entries,
  *    kept_max}, "threads": N, "device_index": N, "memory_max": BYTES (0: no limit)}
  *       The kernel's own refuse() is asked here. "device" is the library's ("cpu" if not told): a
- *       GPU is opened before the library is.
+ *       GPU is opened before the library is, unless nothing is to be hidden.
  *       Both, the first time: "hide": [PATH, ...], which nothing in this process can reach from
  *       then on (hide.h).
  *   {"op": "map", "memories": [{"bytes": N}, ...], "tensors": [{"slot": "q", "memory": INDEX,
@@ -243,11 +243,13 @@ static json_t *do_load(struct worker *worker, const json_t *request) {
     if (path == NULL || !problem_from_json(&worker->problem, json_object_get(request, "problem")))
         return refusal_json("error", "load without a library or a whole problem");
     if (worker->mapping_count > 0) return refusal_json("error", "load before unload");
-    json_t *reply = open_device(worker, request);
+    const bool hides = json_object_get(request, "hide") != NULL;
+    json_t *reply = hides ? open_device(worker, request) : NULL;
     if (reply != NULL) return reply;
     hide_once(worker, request, path);
     void *handle;
     reply = open_library(path, &worker->kernel, &handle);
+    if (reply == NULL && !hides) reply = open_device(worker, request);
     if (reply != NULL) return reply;
     worker->estimate = dlsym(handle, "attest_estimate");
     if (device_find((enum attn_device)worker->kernel.device) != worker->device)
