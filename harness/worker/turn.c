@@ -3,6 +3,7 @@
  * unless sequences share pages: then all pages of a head are turned, used or not. */
 #define _GNU_SOURCE
 #include "turn.h"
+#include "../../fixtures/random.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -47,8 +48,8 @@ bool turn_begin(struct turn *turn, const struct device *device, const struct att
         return false;
     if (turn->whole) turn->groups = 1;
     turn->turned = calloc((size_t)(turn->groups * problem->kv_heads * problem->head_dim), 1);
-    if (getrandom(&turn->random, sizeof turn->random, 0) != sizeof turn->random)
-        turn->random = (uintptr_t)turn->turned;
+    if (getrandom(&turn->seed, sizeof turn->seed, 0) != sizeof turn->seed)
+        turn->seed = (uintptr_t)turn->turned;
     return turn->turned != NULL;
 }
 
@@ -57,12 +58,9 @@ void turn_end(struct turn *turn) {
     *turn = (struct turn){0};
 }
 
-/* SplitMix64 (Steele, Lea, Flood, 2014). */
 int64_t turn_draw(struct turn *turn, int64_t count) {
-    uint64_t z = turn->random += 0x9e3779b97f4a7c15u;
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    return (int64_t)((z ^ z >> 31) % (uint64_t)count);
+    const struct random_stream stream = {.seed = turn->seed};
+    return random_word(stream, turn->drawn++) % count;
 }
 
 /* Tokens that lie one after the other: all of a dense sequence, those of a page. */

@@ -21,7 +21,7 @@ struct turn {
     bool whole;                        /* sequences share pages: all are turned at once */
     int64_t groups;                    /* of sequences that can be turned apart: batch, or 1 */
     unsigned char *turned;             /* [groups, kv_heads, head_dim]: the sign is not the first */
-    uint64_t random;
+    uint64_t seed, drawn;              /* of what is drawn, the former from the system's entropy */
     double lines_bytes; /* most that one slice has made its device read and write again */
 };
 
