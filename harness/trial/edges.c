@@ -47,12 +47,10 @@ static bool place(struct trial *trial) {
 
 /* It is another where inputs lie elsewhere; once more where they lay says whether that is why. */
 static bool explain(struct trial *trial) {
-    struct deviation deviation;
-    const struct observation nothing = {.grade_promised = trial->plugin->kernel.grade};
-    if (!trial_prepare(trial) || !trial_launch(trial, false) || !trial_finish(trial)) return false;
+    if (!trial_call(trial)) return false;
     if (!trial_stands(trial)) {
         trial->seen.repeat_differed = true;
-    } else if (trial_judge_first(trial, &deviation, &nothing).status == STATUS_PASS) {
+    } else if (trial_first_was_right(trial)) {
         snprintf(trial->kept, sizeof trial->kept, "inputs at other addresses");
     }
     return true;

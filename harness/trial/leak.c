@@ -20,7 +20,7 @@ struct leak {
 
 static bool launch(struct trial *trial) {
     trial->inputs = trial_digest_inputs(trial->fixture);
-    return trial_prepare(trial) && trial_launch(trial, false) && trial_finish(trial);
+    return trial_call(trial);
 }
 
 static void poison_rows(struct leak *leak, enum attn_slot slot, int64_t first, int64_t last,

@@ -231,11 +231,10 @@ static bool is_in(const struct trial *trial, int n, int set) {
 /* Right, whatever the grade: another order of the keys is another rounding. */
 static bool is_right(const struct trial *trial) {
     struct deviation deviation;
-    const struct observation nothing = {.grade_promised = trial->plugin->kernel.grade};
     if (trial_same_as_first(trial)) return true;
-    const enum status now = trial_judge_now(trial, &deviation, &nothing).status;
+    const enum status now = trial_judge_now(trial, &deviation).status;
     if (now == STATUS_PASS || (now == STATUS_FAIL_ACCURACY && deviation.t_max <= 1)) return true;
-    return trial_judge_first(trial, &deviation, &nothing).status != STATUS_PASS;
+    return !trial_first_was_right(trial);
 }
 
 /* One launch with inputs changed, behind protected pages where all are; *right: what it left is, in
@@ -246,9 +245,9 @@ static bool launch_changed(struct trial *trial, int set, bool *right) {
         if (is_in(trial, n, set)) changes[n].make(trial->fixture);
     }
     const uint64_t digest = trial_digest_inputs(trial->fixture);
-    const bool ran = trial_prepare(trial) &&
-                     (set == ALL ? trial_launch_edges(trial) : trial_launch(trial, false)) &&
-                     trial_finish(trial);
+    const bool ran = set == ALL
+                         ? trial_prepare(trial) && trial_launch_edges(trial) && trial_finish(trial)
+                         : trial_call(trial);
     /* Tables that a kernel wrote to are not followed; the inputs are drawn anew. */
     if (trial_digest_inputs(trial->fixture) != digest) {
         trial->seen.input_changed = *right = true;
@@ -344,7 +343,7 @@ static bool ask_negated(struct trial *trial, void *argument) {
     const struct attn_problem *problem = trial->view.problem;
     bool *right = argument;
     negate_q(trial->fixture);
-    const bool ran = trial_prepare(trial) && trial_launch(trial, false) && trial_finish(trial);
+    const bool ran = trial_call(trial);
     *right = ran && head_is_right(trial, 0, 0) &&
              head_is_right(trial, problem->batch - 1, problem->q_heads - 1);
     negate_q(trial->fixture);
@@ -354,9 +353,7 @@ static bool ask_negated(struct trial *trial, void *argument) {
 static bool launch_fresh(struct trial *trial) {
     bool right;
     if (!ask_negated(trial, &right)) return false;
-    struct deviation deviation;
-    const struct observation nothing = {.grade_promised = trial->plugin->kernel.grade};
-    if (right || trial_judge_first(trial, &deviation, &nothing).status != STATUS_PASS) return true;
+    if (right || !trial_first_was_right(trial)) return true;
     snprintf(trial->kept, sizeof trial->kept, "q negated");
     trial->stateless = trial_ask_afresh(trial, ask_negated, &right) && !right;
     return true;

@@ -159,6 +159,10 @@ bool trial_finish(struct trial *trial) {
     return tell(trial, "finish", trial->options->watchdog_seconds);
 }
 
+bool trial_call(struct trial *trial) {
+    return trial_prepare(trial) && trial_launch(trial, false) && trial_finish(trial);
+}
+
 void trial_break_guard(struct trial *trial, const char *format, const char *where) {
     if (trial->seen.guard_broken) return; /* the first says most */
     trial->seen.guard_broken = true;
@@ -215,21 +219,33 @@ static struct verdict judge_output(const struct trial *trial, struct deviation *
     return judge(deviation, seen);
 }
 
-struct verdict trial_judge_first(const struct trial *trial, struct deviation *deviation,
-                                 const struct observation *seen) {
+static struct verdict judge_first(const struct trial *trial, struct deviation *deviation,
+                                  const struct observation *seen) {
     return judge_output(trial, deviation, trial->first + trial->outputs.lse_bytes, trial->first,
                         seen);
 }
 
-struct verdict trial_judge_now(const struct trial *trial, struct deviation *deviation,
-                               const struct observation *seen) {
+/* Nothing but the numbers speaks against an output. */
+static struct observation nothing(const struct trial *trial) {
+    return (struct observation){.grade_promised = trial->plugin->kernel.grade};
+}
+
+struct verdict trial_judge_now(const struct trial *trial, struct deviation *deviation) {
     const unsigned char *memory = trial->outputs.memory;
+    const struct observation seen = nothing(trial);
     return judge_output(trial, deviation, memory + trial->outputs.out_at,
-                        memory + trial->outputs.lse_at, seen);
+                        memory + trial->outputs.lse_at, &seen);
+}
+
+bool trial_first_was_right(const struct trial *trial) {
+    struct deviation deviation;
+    const struct observation seen = nothing(trial);
+    return judge_first(trial, &deviation, &seen).status == STATUS_PASS;
 }
 
 static void judge_row(struct trial *trial) {
-    trial->verdict = trial_judge_first(trial, &trial->row->deviation, &trial->seen);
+    const struct verdict first = trial->verdict =
+        judge_first(trial, &trial->row->deviation, &trial->seen);
     if (trial->verdict.status == STATUS_PASS && trial->later.status != STATUS_PASS)
         trial_end(trial, trial->later.status, "right at first, and in a later launch: %.200s",
                   trial->later.reason);
@@ -264,12 +280,12 @@ static void judge_row(struct trial *trial) {
                          &judged);
     if (trial->verdict.status != STATUS_FAIL_OOB_READ) trial->row->diagnosis = "";
     /* Of what is right with these inputs there is nothing to be seen. */
-    const bool seen = judge(&trial->row->deviation, &trial->seen).status != STATUS_PASS;
     char *diagnosis =
-        seen ? diagnosis_make(trial->verdict.status, &trial->row->deviation,
-                              &(struct diagnosis_output){judged.view, judged.answer, judged.out,
-                                                         judged.lse, judged.promise})
-             : NULL;
+        first.status != STATUS_PASS
+            ? diagnosis_make(trial->verdict.status, &trial->row->deviation,
+                             &(struct diagnosis_output){judged.view, judged.answer, judged.out,
+                                                        judged.lse, judged.promise})
+            : NULL;
     if (diagnosis != NULL) trial->row->diagnosis = text_kept(diagnosis);
     free(diagnosis);
 }

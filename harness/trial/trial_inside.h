@@ -53,6 +53,8 @@ bool trial_prepare(struct trial *trial);
  * timed last, as it was timed. */
 bool trial_launch(struct trial *trial, bool recorded);
 bool trial_finish(struct trial *trial);
+/* All three, with the inputs as they are now. */
+bool trial_call(struct trial *trial);
 /* What `ask` asks is asked of a process in which the kernel has not run yet. False when nothing was
  * learned; the row goes on with the process that it has. */
 bool trial_ask_afresh(struct trial *trial, bool (*ask)(struct trial *trial, void *argument),
@@ -65,12 +67,10 @@ bool trial_same_as_first(const struct trial *trial);
 /* provoke.c: the same bits as the first launch's or, where launches may differ, right where that
  * was. */
 bool trial_stands(struct trial *trial);
-/* What the output of the first launch is worth, going by its numbers alone. */
-struct verdict trial_judge_first(const struct trial *trial, struct deviation *deviation,
-                                 const struct observation *seen);
-/* What the output that is there now is worth, by its numbers alone. */
-struct verdict trial_judge_now(const struct trial *trial, struct deviation *deviation,
-                               const struct observation *seen);
+/* What the output that is there now is worth, by its numbers alone; and whether the first launch's
+ * was right by the same measure. */
+struct verdict trial_judge_now(const struct trial *trial, struct deviation *deviation);
+bool trial_first_was_right(const struct trial *trial);
 
 /* provoke.c: the first half. Sets `first`, and in `seen` what speaks against the kernel. */
 bool trial_provoke(struct trial *trial);

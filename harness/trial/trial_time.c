@@ -168,8 +168,7 @@ static bool look_at_samples(struct trial *trial, bool cold, const json_t *reply)
     const int64_t stale = json_integer_value(json_object_get(reply, "stale"));
     if (differed == 0) return true;
     struct deviation deviation;
-    const struct observation nothing = {.grade_promised = trial->plugin->kernel.grade};
-    const struct verdict now = trial_judge_now(trial, &deviation, &nothing);
+    const struct verdict now = trial_judge_now(trial, &deviation);
     trial->seen.repeat_differed = true;
     if (now.status == STATUS_PASS && trial->nondeterministic) return true;
     const bool varies = stale > 0 || now.status == STATUS_PASS ||
@@ -340,8 +339,7 @@ static bool repeat(struct trial *trial) {
     if (!trial_launch(trial, true)) return false;
     if (trial_same_as_first(trial)) return true;
     struct deviation deviation;
-    const struct observation nothing = {.grade_promised = trial->plugin->kernel.grade};
-    const struct verdict verdict = trial_judge_now(trial, &deviation, &nothing);
+    const struct verdict verdict = trial_judge_now(trial, &deviation);
     trial->seen.repeat_differed = true;
     if (verdict.status == STATUS_PASS) return true;
     return trial_end(trial, verdict.status, "as it was timed: %.200s", verdict.reason);
