@@ -122,10 +122,9 @@ static bool look_at_changes(struct trial *trial, const json_t *reply) {
         number_time(beside ? touched.median_us : warm->median_us).text);
 }
 
-/* The same of launches that are recorded. Also beside samples, twice theirs and 10 us more: a
- * kernel might notice that something was done before it, and not what. */
+/* The same of launches that are recorded. Also beside samples: a kernel might notice that something
+ * was done before it, and not what. */
 static bool look_at_spoilt(struct trial *trial, bool cold, const json_t *reply) {
-    static const double factor = 2, more_us = 10;
     struct row *row = trial->row;
     const json_t *spoilt = json_object_get(reply, "spoilt");
     const double sample_us = cold ? row->cold.median_us : row->warm.median_us;
@@ -139,7 +138,7 @@ static bool look_at_spoilt(struct trial *trial, bool cold, const json_t *reply) 
         row->spoil_us = read_real(json_object_get(spoilt, "alone_us"));
     }
     const bool beside = timing_spoilt(us, beside_us) > 0;
-    if (!beside && !(us > factor * sample_us + more_us)) return true;
+    if (!beside && !(timing_noticed(us, sample_us) > 0)) return true;
     return trial_end(trial, STATUS_INVALID_PHYSICS,
                      "a %s launch whose output was filled and whose values changed takes %s, %s "
                      "%s: it keeps what it computed before",

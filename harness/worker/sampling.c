@@ -286,12 +286,23 @@ static const char *take_all(struct sampling *sampling, const struct subject *sub
     return reason == NULL && surprises ? doubt(sampling, subject) : reason;
 }
 
+static double median_us(const struct sampling *sampling) {
+    struct timing timing = {0};
+    double *us = malloc((size_t)sampling->n * sizeof *us + 1);
+    if (us == NULL) return NAN;
+    memcpy(us, sampling->us, (size_t)sampling->n * sizeof *us);
+    timing_summarise(&timing, us, sampling->n);
+    free(us);
+    return timing.median_us;
+}
+
 /* Values are as they were, and outputs expected so. */
 static const char *spoil(struct sampling *sampling, const struct subject *subject) {
     const struct spoil spoil = {.subject = subject,
                                 .calls = series.calls,
                                 .count = series.count,
                                 .single_us = sampling->single_us,
+                                .sample_us = median_us(sampling),
                                 .watch = sampling->watch};
     return spoil_measure(&spoil, &sampling->spoilt);
 }

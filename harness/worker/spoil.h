@@ -16,6 +16,7 @@ struct spoil {
     const struct attn_call *calls;
     int64_t count;
     double single_us; /* about a launch */
+    double sample_us; /* a launch, by the median of the samples */
     struct watch *watch;
 };
 

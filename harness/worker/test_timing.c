@@ -69,6 +69,7 @@ Test(timing, is_apart_by_its_medians_and_surely_by_its_intervals) {
 
 Test(timing, of_spoilt_launches_may_be_a_third_longer) {
     cr_assert(timing_spoilt(14.9, 10) < 0 && timing_spoilt(15.1, 10) > 0);
+    cr_assert(timing_noticed(29.9, 10) < 0 && timing_noticed(30.1, 10) > 0);
 }
 
 static const struct timing_plan plan = {

@@ -11,6 +11,7 @@ static const double coverage = 0.95;
 static const double plateau_ratio = 0.9;
 static const double apart_factor = 1.25, apart_us = 5;
 static const double spoilt_factor = 1.3, spoilt_us_more = 2;
+static const double noticed_factor = 2, noticed_us_more = 10;
 
 static int ascending(const void *a, const void *b) {
     const double x = *(const double *)a, y = *(const double *)b;
@@ -62,6 +63,10 @@ bool timing_apart(const struct timing *usual, const struct timing *other, double
 
 double timing_spoilt(double spoilt_us, double usual_us) {
     return spoilt_us - spoilt_factor * usual_us - spoilt_us_more;
+}
+
+double timing_noticed(double spoilt_us, double sample_us) {
+    return spoilt_us - noticed_factor * sample_us - noticed_us_more;
 }
 
 int64_t timing_set_aside(double *samples_us, double *clock_mhz, int64_t n, double *session_mhz,

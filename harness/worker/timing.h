@@ -47,6 +47,8 @@ bool timing_apart(const struct timing *usual, const struct timing *other, double
 /* By how many microseconds a recorded launch whose outputs and values were spoilt takes longer than
  * beside others it may: 1.3 times theirs, and 2 us. 0 or less: it does not. */
 double timing_spoilt(double spoilt_us, double usual_us);
+/* The same beside a sample: twice its time, and 10 us. */
+double timing_noticed(double spoilt_us, double sample_us);
 /* True when the n samples so far suffice; says why in stop[12]. Called by the worker after each.
  *   cap      samples_max samples or total_ms_max milliseconds
  *   ci       half the width of the interval is at most ci_target of the median
