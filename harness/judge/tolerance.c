@@ -83,6 +83,7 @@ struct row_bounds row_bounds_of(const struct rounding *rounding, const struct ro
                  o_part = rounding_variance * u_p * u_p * common * common;
     const double u_s = rounding->s_roundoff * size->logit_max, u = u_p + u_s;
     const double logit = logit_slope * u32 * (size->logit_abs + 1);
+    const double together = head_dim == 1 ? (double)size->keys : 1;
     const double sum2 = sum_variance * (double)size->keys * u32 * u32;
     const double sum = sum_most * sqrt((double)size->keys) * u32;
     return (struct row_bounds){
@@ -93,7 +94,7 @@ struct row_bounds row_bounds_of(const struct rounding *rounding, const struct ro
             (2 * (8 * size->logit_abs + 8) + 8) * u32 + (rounding->p_roundoff > u32 ? 0 : bias),
         .r_slope = sum,
         .constant = rounding->ulp_least / 2,
-        .r2_slope = rounding_variance * u_p * u_p + logit * logit + sum2,
+        .r2_slope = rounding_variance * u_p * u_p + logit * logit * together + sum2,
         .s2_slope = rounding_variance * u_s * u_s,
         .o2_slope = sum2 + size->sum_bias * size->sum_bias * bias_variance + o_part,
         .shared = fmax(1 / columns - 1 / (double)head_dim, 0),

@@ -6,9 +6,8 @@
  *             + 2 sqrt(n) u32 (|o| + R) + m / 2 (|o| + A) + c u_P |o| + half a subnormal ulp
  *             + lost_abs_v + 4 sqrt(3) lost_rms_v, where P is kept in f16
  *   model^2 = (o rounded - o)^2 + 0.18 u_P^2 R^2
- *             + 6.25 u32^2 (S + 1)^2 R^2 + 0.2 n u32^2 (o^2 + R^2) + (m^2 / 25 + 0.18 u_P^2 c^2)
- * o^2
- *             + lost_rms_v^2, where P is kept in f16
+ *             + 6.25 u32^2 (S + 1)^2 R^2 [n R^2 where D = 1] + 0.2 n u32^2 (o^2 + R^2)
+ *             + (m^2 / 25 + 0.18 u_P^2 c^2) o^2 + lost_rms_v^2, where P is kept in f16
  *   lse     within 2 (u32 (8 S + 8) + 2^-22 (1 + |lse|)) + sqrt(n) u32 + m / 2
  *           of grade B: u_P + 2^-13 + n 2^-25 more, the last where P is kept in f16; where S is
  * kept in 16 bits, as much of u_S X more as u has
@@ -22,9 +21,10 @@
  * random: 0.3 to 0.4 sqrt(n) u32 of the partial sums. m, `sum_bias`, is what errors of one sign
  * come to: of addends that are equal, and of those that vanish beside the sum (with A only where P
  * is kept in f32). c = m / (n u32), at most 1, is the part of P that is equal and rounded alike.
- * The term with S is the rounding of logits, independent from key to key. Beside a 16-bit u_P these
- * vanish (f16, 4,096 keys: less than 1 % of tau, 0.01 % of model); of a kernel that keeps P in f32
- * they are the better part.
+ * The term with S is the rounding of logits, independent from key to key, but where D is 1: there
+ * all cosines are 1 or -1, MagicPIG's u is one of two numbers, and its errors add up (n R^2 is at
+ * least A^2). Beside a 16-bit u_P these vanish (f16, 4,096 keys: less than 1 % of tau, 0.01 % of
+ * model); of a kernel that keeps P in f32 they are the better part.
  *
  * f16 has subnormals (answer.h): a weight below 2^-14 of the row's largest is rounded by up to
  * 2^-25, whatever its size, and is 0 below that. Kernels round relative to a running maximum, which
