@@ -21,6 +21,19 @@ double verb_number(const char *text, double least, double most, const char *opti
     return number;
 }
 
+double verb_share(const char *text, double most, const char *option, struct argp_state *state) {
+    char *rest;
+    double share = strtod(text, &rest);
+    if (*rest == '%') {
+        share /= 100;
+        rest++;
+    }
+    if (rest == text || *rest != '\0' || !(share >= 0 && share <= most))
+        argp_error(state, "--%s takes a share from 0 to %g, as 1%% or 0.01, not '%s'", option, most,
+                   text);
+    return share;
+}
+
 int64_t verb_count(const char *text, int64_t least, int64_t most, const char *option,
                    struct argp_state *state) {
     char *rest;

@@ -32,6 +32,8 @@ double verb_number(const char *text, double least, double most, const char *opti
                    struct argp_state *state);
 int64_t verb_count(const char *text, int64_t least, int64_t most, const char *option,
                    struct argp_state *state);
+/* A share, as 1% or 0.01, likewise. */
+double verb_share(const char *text, double most, const char *option, struct argp_state *state);
 /* The most that --threads takes. */
 enum { VERB_THREADS_MAX = 4096 };
 /* The path of the attest executable: $ATTEST_PROGRAM, else /proc/self/exe. */

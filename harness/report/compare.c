@@ -1,6 +1,8 @@
 /* Join, ratio, verdict. A join is a binary search in rows that are sorted by problem; everything
  * else looks at one pair at a time. */
 #include "compare.h"
+#include "discovery.h"
+#include "effect.h"
 #include "table.h"
 #include "../worker/protocol.h"
 
@@ -8,8 +10,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+const double compare_least = 0.01;
+
 const char *compare_verdict_name(enum compare_verdict verdict) {
-    static const char *const names[] = {"same", "faster", "slower", "unstable", "untimed"};
+    static const char *const names[] = {"same",      "faster",   "slower",
+                                        "undecided", "unstable", "untimed"};
     return names[verdict];
 }
 
@@ -73,27 +78,79 @@ static const struct timing *timing_of(const struct row *row, bool cold) {
     return cold ? &row->cold : &row->warm;
 }
 
-static struct compare_pair pair_of(const struct row *before, const struct row *after, bool cold,
-                                   bool machines_alike) {
-    struct compare_pair pair = {.before = before, .after = after, .ratio = NAN};
+/* Why times of two rows cannot be compared; "" if they can. */
+static const char *too_few(const struct timing *timing) {
+    char text[64];
+    const int64_t needed = effect_samples_needed(timing);
+    if (timing->n >= needed) return "";
+    snprintf(text, sizeof text, "too few samples: %lld of %lld", (long long)timing->n,
+             (long long)needed);
+    return text_kept(text);
+}
+
+static struct compare_pair pair_of(const struct row *before, const struct row *after, bool cold) {
+    struct compare_pair pair = {.before = before,
+                                .after = after,
+                                .ratio = NAN,
+                                .low = NAN,
+                                .high = NAN,
+                                .p = NAN,
+                                .q = NAN,
+                                .control = NAN,
+                                .why = ""};
     const struct timing *old = timing_of(before, cold), *new = timing_of(after, cold);
+    pair.n_before = old->n;
+    pair.n_after = new->n;
     pair.status_change = sign(status_rank(after) - status_rank(before));
     if (before->grade[0] >= 'A' && after->grade[0] >= 'A')
         pair.grade_change = sign(after->grade[0] - before->grade[0]);
-
-    if (old->n == 0 || new->n == 0 || status_rank(before) != 0 || status_rank(after) != 0) {
-        pair.verdict = COMPARE_UNTIMED;
-    } else {
-        pair.ratio = new->median_us / old->median_us;
-        if (status_of(before) == STATUS_UNSTABLE || status_of(after) == STATUS_UNSTABLE)
-            pair.verdict = COMPARE_UNSTABLE;
-        else if (new->q1_us > old->q3_us)
-            pair.verdict = COMPARE_SLOWER;
-        else if (new->q3_us < old->q1_us)
-            pair.verdict = COMPARE_FASTER;
-    }
-    pair.regression = pair.status_change > 0 || (machines_alike && pair.verdict == COMPARE_SLOWER);
+    pair.verdict = COMPARE_UNTIMED;
+    if (old->n == 0 || new->n == 0 || status_rank(before) != 0 || status_rank(after) != 0)
+        return pair;
+    const struct effect effect = effect_of(old, new, 0);
+    pair.ratio = effect.ratio;
+    pair.low = effect.low;
+    pair.high = effect.high;
+    pair.verdict = COMPARE_UNDECIDED;
+    pair.why = old->n - effect_samples_needed(old) < new->n - effect_samples_needed(new)
+                   ? too_few(old)
+                   : too_few(new);
+    if (status_of(before) == STATUS_UNSTABLE || status_of(after) == STATUS_UNSTABLE)
+        pair.verdict = COMPARE_UNSTABLE;
+    else if (pair.why[0] == '\0')
+        pair.p = effect.p; /* and is asked */
     return pair;
+}
+
+/* Of a pair that is asked, all q being known. */
+static enum compare_verdict decide(const struct compare_pair *pair, double least) {
+    const bool striking = pair->q <= 1 - effect_confidence;
+    if (striking && pair->low > 1 + least) return COMPARE_SLOWER;
+    if (striking && pair->high < 1 / (1 + least)) return COMPARE_FASTER;
+    return pair->low >= 1 / (1 + least) && pair->high <= 1 + least ? COMPARE_SAME
+                                                                   : COMPARE_UNDECIDED;
+}
+
+static void decide_all(struct comparison *comparison) {
+    const int64_t count = comparison->pair_count;
+    double *values = calloc((size_t)count + 1, sizeof *values);
+    for (int64_t n = 0; values != NULL && n < count; n++) values[n] = comparison->pairs[n].p;
+    if (values != NULL) discovery_rates(values, values, count);
+    for (int64_t n = 0; n < count; n++) {
+        struct compare_pair *pair = &comparison->pairs[n];
+        if (values != NULL) pair->q = values[n];
+        if (!isnan(pair->p)) pair->verdict = decide(pair, comparison->options.least);
+        if ((pair->verdict == COMPARE_SLOWER || pair->verdict == COMPARE_FASTER) &&
+            !strcmp(pair->before->library_digest, pair->after->library_digest) &&
+            pair->before->library_digest[0] != '\0') {
+            pair->verdict = COMPARE_UNDECIDED;
+            pair->why = "same library: the machine";
+        }
+        pair->regression = pair->status_change > 0 || (comparison->machines_differ[0] == '\0' &&
+                                                       pair->verdict == COMPARE_SLOWER);
+        comparison->regressions += pair->regression;
+    }
+    free(values);
 }
 
 /* How close two kernels are; see the head of compare.h. */
@@ -149,7 +206,6 @@ static bool keep_pair(struct comparison *comparison, int64_t *room, struct compa
         comparison->pairs = larger;
     }
     comparison->pairs[comparison->pair_count++] = pair;
-    comparison->regressions += pair.regression;
     return true;
 }
 
@@ -190,10 +246,10 @@ static int64_t count_redrawn(const struct comparison *comparison) {
 
 bool compare_runs(struct comparison *comparison, const struct run *before, const struct run *after,
                   const struct compare_options *options, struct fault *fault) {
-    *comparison = (struct comparison){.options = *options};
+    *comparison = (struct comparison){
+        .options = *options, .confidence = effect_confidence, .control = NAN, .widened = NAN};
     struct row_set old = {0}, new = {0}, old_read = {0}, new_read = {0};
-    const bool alike =
-        machines_alike(&before->machine, &after->machine, comparison->machines_differ);
+    machines_alike(&before->machine, &after->machine, comparison->machines_differ);
     /* Two orders of each side: one to search, one to read. */
     bool ok = row_set_make(&old, before, fault) && row_set_make(&new, after, fault) &&
               row_set_make(&old_read, before, fault) && row_set_make(&new_read, after, fault);
@@ -209,10 +265,10 @@ bool compare_runs(struct comparison *comparison, const struct run *before, const
         const struct row_place *others = row_set_find(&new, row, &count);
         for (int64_t m = 0; ok && m < count; m++) {
             if (!is_joined(&join, row, others[m].row)) continue;
-            ok = keep_pair(comparison, &room, pair_of(row, others[m].row, options->cold, alike),
-                           fault);
+            ok = keep_pair(comparison, &room, pair_of(row, others[m].row, options->cold), fault);
         }
     }
+    decide_all(comparison);
     if (ok) {
         comparison->before_only = unpaired(&join, &old_read, options->kernels_before, true,
                                            &comparison->before_only_count);
@@ -239,9 +295,9 @@ void compare_free(struct comparison *comparison) {
 
 void compare_summarise(struct compare_summary *summary, const struct comparison *comparison,
                        const char *variant) {
-    double log_sum = 0;
+    double sum = 0, variance = 0;
     int64_t timed = 0;
-    *summary = (struct compare_summary){.ratio = NAN};
+    *summary = (struct compare_summary){.ratio = NAN, .low = NAN, .high = NAN};
     for (int64_t n = 0; n < comparison->pair_count; n++) {
         const struct compare_pair *pair = &comparison->pairs[n];
         if (variant != NULL && strcmp(pair->after->variant, variant) != 0) continue;
@@ -249,17 +305,36 @@ void compare_summarise(struct compare_summary *summary, const struct comparison 
         summary->verdicts[pair->verdict]++;
         summary->worse += pair->status_change > 0;
         summary->better += pair->status_change < 0;
-        if (isfinite(pair->ratio) && pair->ratio > 0) {
-            log_sum += log(pair->ratio);
-            timed++;
-        }
+        if (!isfinite(pair->ratio) || !(pair->ratio > 0)) continue;
+        sum += log(pair->ratio);
+        variance += pow(log(pair->high / pair->low) / 2, 2);
+        timed++;
     }
-    if (timed > 0) summary->ratio = exp(log_sum / (double)timed);
+    if (timed == 0) return;
+    const double half = sqrt(variance) / (double)timed;
+    summary->ratio = exp(sum / (double)timed);
+    summary->low = summary->ratio * exp(-half);
+    summary->high = summary->ratio * exp(half);
 }
 
-static struct number time_of(const struct row *row, bool cold) {
-    const struct timing *timing = timing_of(row, cold);
-    return number_time(timing->n > 0 ? timing->median_us : NAN);
+/* "1.02 ms [1.01, 1.05]": the median and quartiles, in the median's unit. */
+static void add_time(struct table *table, const struct timing *timing) {
+    if (timing->n == 0) {
+        table_add(table, "–");
+        return;
+    }
+    const struct number median = number_time(timing->median_us);
+    const double unit = timing->median_us / strtod(median.text, NULL);
+    table_add(table, "%s [%s, %s]", median.text, number_plain(timing->q1_us / unit).text,
+              number_plain(timing->q3_us / unit).text);
+}
+
+static void add_ratio(struct table *table, double ratio, double low, double high) {
+    if (isnan(ratio))
+        table_add(table, "–");
+    else
+        table_add(table, "%s [%s, %s]", number_plain(ratio).text, number_plain(low).text,
+                  number_plain(high).text);
 }
 
 /* "B", or "A → C" where it changed. */
@@ -286,15 +361,19 @@ static bool prepare_grew(const struct compare_pair *pair, bool cold) {
 static void add_pair(struct table *table, const struct compare_pair *pair, bool cold) {
     const struct row *a = pair->before, *b = pair->after;
     add_change(table, a->kernel, b->kernel);
-    table_add(table, "%s", time_of(a, cold).text);
-    table_add(table, "%s", time_of(b, cold).text);
-    table_add(table, "%s", number_plain(pair->ratio).text);
+    table_add(table, "%lld, %lld", (long long)pair->n_before, (long long)pair->n_after);
+    add_time(table, timing_of(a, cold));
+    add_time(table, timing_of(b, cold));
+    add_ratio(table, pair->ratio, pair->low, pair->high);
+    table_add(table, "%s", number_plain(pair->control).text);
+    table_add(table, "%s", number_plain(pair->q).text);
     char prepare[96] = "";
     if (prepare_grew(pair, cold))
         snprintf(prepare, sizeof prepare, ", prepare %s → %s", number_time(a->prepare_us).text,
                  number_time(b->prepare_us).text);
-    table_add(table, "%s%s%s", compare_verdict_name(pair->verdict),
-              pair->regression ? ", regression" : "", prepare);
+    table_add(table, "%s%s%s%s%s", compare_verdict_name(pair->verdict),
+              pair->why[0] != '\0' ? ", " : "", pair->why, pair->regression ? ", regression" : "",
+              prepare);
     add_change(table, a->status, b->status);
     add_change(table, a->grade, b->grade);
     add_change(table, number_plain(a->deviation.rho_block).text,
@@ -309,7 +388,7 @@ static void add_summary(struct table *table, const struct comparison *comparison
     if (summary.pairs == 0) return;
     table_add(table, "%s", variant != NULL ? variant : "all");
     table_add(table, "%lld", (long long)summary.pairs);
-    table_add(table, "%s", number_plain(summary.ratio).text);
+    add_ratio(table, summary.ratio, summary.low, summary.high);
     for (int n = 0; n < COMPARE_VERDICT_COUNT; n++)
         table_add(table, "%lld", (long long)summary.verdicts[n]);
     table_add(table, "%lld", (long long)summary.worse);
@@ -363,10 +442,10 @@ static void print_only(const struct page *page, const char *name, const struct r
 }
 
 static void print_summaries(const struct page *page, const struct comparison *comparison) {
-    static const char *const titles[] = {"variant", "rows",   "ratio",    "same",
-                                         "faster",  "slower", "unstable", "untimed",
-                                         "worse",   "better", NULL};
-    struct table table = {.columns = 10, .right = 0x3fe};
+    static const char *const titles[] = {"variant", "rows",   "ratio",     "same",
+                                         "faster",  "slower", "undecided", "unstable",
+                                         "untimed", "worse",  "better",    NULL};
+    struct table table = {.columns = 11, .right = 0x7fe};
     add_titles(&table, titles);
     for (int variant = 0; variant < ATTN_VARIANT_COUNT; variant++)
         add_summary(&table, comparison, variant_name(variant));
@@ -376,11 +455,12 @@ static void print_summaries(const struct page *page, const struct comparison *co
 }
 
 static void print_pairs(const struct page *page, const struct comparison *comparison) {
-    static const char *const titles[] = {"kernel", "old",   "new", "ratio",   "verdict",
-                                         "status", "grade", "rho", "problem", NULL};
+    static const char *const titles[] = {"kernel",  "n",       "old",     "new",    "ratio",
+                                         "control", "q",       "verdict", "status", "grade",
+                                         "rho",     "problem", NULL};
     for (int64_t n = 0; n < comparison->pair_count;) {
         const char *variant = comparison->pairs[n].after->variant;
-        struct table table = {.columns = 9, .right = 0xe, .code = 1 << 8};
+        struct table table = {.columns = 12, .right = 0x7e, .code = 1 << 11};
         fputc('\n', page->to);
         print_title(page, 2, variant);
         add_titles(&table, titles);
@@ -399,10 +479,14 @@ void compare_print(FILE *to, const struct comparison *comparison, const char *be
         print_markdown(to, "# %s → %s\n\n", before, after);
     else
         print_words(to, 0, 0, "%s → %s", before, after);
-    print_words(to, 0, 0,
-                "%s medians; ratio = new / old, below 1 is faster; a verdict needs quartile "
-                "intervals that do not overlap; worse and better are statuses.",
-                comparison->options.cold ? "Cold" : "Warm");
+    print_words(
+        to, 0, 0,
+        "%s medians [quartiles]; ratio = new / old with its %g %% interval, below 1 is "
+        "faster; a verdict needs an interval beyond %g %% and q, the share of false ones to "
+        "expect among such rows, at most %g; control: the same ratio of a fixed kernel, "
+        "timed beside each row; worse and better are statuses.",
+        comparison->options.cold ? "Cold" : "Warm", 100 * comparison->confidence,
+        100 * comparison->options.least, 1 - comparison->confidence);
     if (comparison->machines_differ[0]) {
         snprintf(text, sizeof text,
                  "The machines differ: %s. Times are not comparable; only statuses count as "
@@ -454,11 +538,29 @@ static json_t *summary_json(const struct comparison *comparison, const char *var
     struct compare_summary summary;
     compare_summarise(&summary, comparison, variant);
     json_t *json =
-        json_pack("{s:s, s:I, s:o, s:I, s:I}", "variant", variant ? variant : "all", "rows",
-                  (json_int_t)summary.pairs, "ratio", real_or_null(summary.ratio), "worse",
+        json_pack("{s:s, s:I, s:o, s:o, s:o, s:I, s:I}", "variant", variant ? variant : "all",
+                  "rows", (json_int_t)summary.pairs, "ratio", real_or_null(summary.ratio), "low",
+                  real_or_null(summary.low), "high", real_or_null(summary.high), "worse",
                   (json_int_t)summary.worse, "better", (json_int_t)summary.better);
     for (int n = 0; n < COMPARE_VERDICT_COUNT; n++)
         json_object_set_new(json, compare_verdict_name(n), json_integer(summary.verdicts[n]));
+    return json;
+}
+
+static json_t *pair_json(const struct compare_pair *pair, bool cold) {
+    json_t *json =
+        json_pack("{s:s, s:s, s:o, s:o, s:s, s:s, s:i, s:i, s:b}", "line", pair->after->line,
+                  "variant", pair->after->variant, "old", side_json(pair->before, cold), "new",
+                  side_json(pair->after, cold), "verdict", compare_verdict_name(pair->verdict),
+                  "why", pair->why, "status_change", pair->status_change, "grade_change",
+                  pair->grade_change, "regression", pair->regression);
+    const struct {
+        const char *name;
+        double value;
+    } reals[] = {{"ratio", pair->ratio}, {"low", pair->low}, {"high", pair->high},
+                 {"p", pair->p},         {"q", pair->q},     {"control", pair->control}};
+    for (size_t n = 0; n < sizeof reals / sizeof reals[0]; n++)
+        json_object_set_new(json, reals[n].name, real_or_null(reals[n].value));
     return json;
 }
 
@@ -467,19 +569,17 @@ json_t *compare_json(const struct comparison *comparison) {
     json_t *pairs = json_array(), *summaries = json_array();
     for (int64_t n = 0; n < comparison->pair_count; n++) {
         const struct compare_pair *pair = &comparison->pairs[n];
-        json_array_append_new(
-            pairs,
-            json_pack("{s:s, s:s, s:o, s:o, s:o, s:s, s:i, s:i, s:b}", "line", pair->after->line,
-                      "variant", pair->after->variant, "old", side_json(pair->before, cold), "new",
-                      side_json(pair->after, cold), "ratio", real_or_null(pair->ratio), "verdict",
-                      compare_verdict_name(pair->verdict), "status_change", pair->status_change,
-                      "grade_change", pair->grade_change, "regression", pair->regression));
+        json_array_append_new(pairs, pair_json(pair, cold));
     }
     for (int variant = 0; variant < ATTN_VARIANT_COUNT; variant++)
         json_array_append_new(summaries, summary_json(comparison, variant_name(variant)));
     json_array_append_new(summaries, summary_json(comparison, NULL));
-    return json_pack("{s:s, s:o, s:I, s:I, s:o, s:o, s:o, s:o}", "timing", cold ? "cold" : "warm",
-                     "machines_differ", text_to_json(comparison->machines_differ), "regressions",
+    return json_pack("{s:s, s:b, s:f, s:f, s:o, s:o, s:o, s:I, s:I, s:o, s:o, s:o, s:o}", "timing",
+                     cold ? "cold" : "warm", "live", comparison->live, "least",
+                     comparison->options.least, "confidence", comparison->confidence, "control",
+                     real_or_null(comparison->control), "widened",
+                     real_or_null(comparison->widened), "machines_differ",
+                     text_to_json(comparison->machines_differ), "regressions",
                      (json_int_t)comparison->regressions, "redrawn",
                      (json_int_t)comparison->redrawn, "summary", summaries, "pairs", pairs,
                      "only_old", rows_json(comparison->before_only, comparison->before_only_count),

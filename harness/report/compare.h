@@ -8,8 +8,10 @@
  * '*_r1' against '*_r2' pairs each method with itself, and 'decode_naive_*' against
  * 'decode_flash_*' pairs the two.
  *
- * The verdict on time is by quartiles: slower when the whole interval from the first to the third
- * quartile lies above the old one, faster when it lies below, else same. */
+ * The verdict on time is by the interval of the ratio (effect.h): slower and faster when all of it
+ * is beyond `least` and the row stands out among all that were compared (discovery.h), same when
+ * all of it is within, else undecided. Where both rows are of one library there is nothing to
+ * decide: what differs is the machine. */
 #ifndef ATTEST_COMPARE_H
 #define ATTEST_COMPARE_H
 
@@ -19,6 +21,7 @@ enum compare_verdict {
     COMPARE_SAME,
     COMPARE_FASTER,
     COMPARE_SLOWER,
+    COMPARE_UNDECIDED,
     COMPARE_UNSTABLE, /* a timing that its own run did not trust */
     COMPARE_UNTIMED,
     COMPARE_VERDICT_COUNT
@@ -28,19 +31,31 @@ const char *compare_verdict_name(enum compare_verdict verdict);
 struct compare_options {
     const char *kernels_before, *kernels_after; /* globs, both or neither */
     bool cold;                                  /* compare cold timings instead of warm ones */
+    double least; /* a difference that matters: 0.01 is 1 %, either way */
 };
+extern const double compare_least; /* what `least` is unless asked */
 
 struct compare_pair {
     const struct row *before, *after;
-    double ratio; /* median after / median before; NaN unless both were timed and right */
+    /* Time after / time before and its interval, with all that widens it; NaN unless both were
+     * timed and right. p: of no difference; q: p after Benjamini and Hochberg over the rows. */
+    double ratio, low, high, p, q;
+    double control;            /* the same ratio of the control kernel; NaN: not known */
+    int64_t n_before, n_after; /* samples; pairs, if they were launched in turn */
     enum compare_verdict verdict;
+    const char *why;   /* why it is no other one, short; "" if there is nothing to say. text_kept */
     int status_change; /* 1 worse, -1 better, 0 neither */
     int grade_change;  /* the same for the grade reached */
-    bool regression;   /* slower, or a worse status */
+    bool regression;   /* slower, on machines that are alike, or a worse status */
 };
 
 struct comparison {
     struct compare_options options;
+    double confidence; /* of the intervals */
+    bool live;         /* launched in turn, in one process; else of runs that were stored */
+    /* The control kernel, after / before: its geometric mean over the pairs, and the widest that
+     * intervals were made for it, 0.02 being 2 % either way. NaN: neither run has one. */
+    double control, widened;
     int64_t pair_count;
     struct compare_pair *pairs; /* by variant, then in the order of the old run */
     int64_t before_only_count, after_only_count;
@@ -53,7 +68,7 @@ struct comparison {
 /* What a line of the summary says, for a variant or (NULL) all. */
 struct compare_summary {
     int64_t pairs, verdicts[COMPARE_VERDICT_COUNT], worse, better;
-    double ratio; /* geometric mean of the ratios; NaN if there are none */
+    double ratio, low, high; /* geometric mean of the ratios, its interval; NaN if there are none */
 };
 
 /* `after` may be `before`. The runs must outlive the comparison. */

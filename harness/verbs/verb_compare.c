@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-enum { OPTION_KERNELS = 256, OPTION_COLD, OPTION_JSON, OPTION_MARKDOWN };
+enum { OPTION_KERNELS = 256, OPTION_COLD, OPTION_LEAST, OPTION_JSON, OPTION_MARKDOWN };
 
 struct options {
     struct compare_options compare;
@@ -21,6 +21,8 @@ static const struct argp_option argp_options[] = {
      "two",
      0},
     {"cold", OPTION_COLD, NULL, 0, "compare cold timings instead of warm ones", 0},
+    {"least", OPTION_LEAST, "SHARE", 0,
+     "a difference that matters: slower and faster is what is beyond it; 1% (default) or 0.01", 0},
     {"json", OPTION_JSON, NULL, 0, "one object instead of columns", 0},
     {"markdown", OPTION_MARKDOWN, NULL, 0, "tables in Markdown instead of columns", 0},
     {0},
@@ -40,6 +42,9 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
         return 0;
     case OPTION_COLD:
         options->compare.cold = true;
+        return 0;
+    case OPTION_LEAST:
+        options->compare.least = verb_share(argument, 1, "least", state);
         return 0;
     case OPTION_JSON:
         options->json = true;
@@ -66,7 +71,8 @@ static const struct argp argp = {
     .parser = parse_option,
     .args_doc = "OLD NEW\nRUN --kernels OLD NEW",
     .doc = "Joins the rows of two runs by kernel and problem and says which became faster, slower "
-           "or wrong. A verdict on time needs quartile intervals that do not overlap. Without "
+           "or wrong. A verdict on time needs an interval of the ratio that lies beyond --least; "
+           "without it a row is the same, or undecided. Without "
            "--kernels a kernel is compared with itself. With it, each is paired with its next of "
            "kin: same device and method where there are such pairs, so that '*_r1' '*_r2' compares "
            "revisions, and otherwise any, so that 'decode_naive_*' 'decode_flash_*' compares "
@@ -74,7 +80,7 @@ static const struct argp argp = {
 };
 
 static int compare(int argc, char **argv) {
-    struct options options = {0};
+    struct options options = {.compare.least = compare_least};
     argp_parse(&argp, argc, argv, 0, NULL, &options);
     const char *const before_name = options.runs[0];
     const char *const after_name = options.runs[options.run_count - 1];
