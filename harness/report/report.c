@@ -281,10 +281,6 @@ static void print_machine(FILE *to, const struct run *run) {
     for (int64_t n = 0; n < machine->device_count; n++) print_device(to, &machine->devices[n]);
 }
 
-static bool is_failure(const struct row *row) {
-    const enum status status = status_of(row);
-    return status == STATUS_COUNT || status_exit(status) != 0;
-}
 static bool is_refused(const struct row *row) {
     return status_of(row) == STATUS_REFUSED;
 }
@@ -334,7 +330,7 @@ static void tally_add(struct tally *tally, const struct shown *shown) {
         tally->refused++;
         return;
     }
-    if (is_failure(row))
+    if (row_failed(row))
         tally->failed++;
     else
         tally->right++;
@@ -387,7 +383,7 @@ static void print_failures(FILE *to, const struct view *view) {
     bool any = false;
     for (int64_t n = 0; n < view->count; n++) {
         const struct row *row = view->shown[n].row;
-        if (!is_failure(row)) continue;
+        if (!row_failed(row)) continue;
         if (!any) fputs("\n## Failures\n", to);
         any = true;
         print_markdown(to, "\n- **%s** %s `%s`\n  %s\n", row->status, row->kernel, row->line,
