@@ -246,14 +246,15 @@ const char *text_kept(const char *text) {
     exit(FAULT_OURS);
 }
 
-static const char *kept_from_json(const json_t *value, bool is_path) {
+/* A text that lives as long as `value`. */
+static const char *text_of(json_t *value, bool is_path) {
     const char *text = json_is_string(value) ? json_string_value(value) : "";
     char *path = is_path && strchr(text, '\\') != NULL ? malloc(strlen(text) + 1) : NULL;
-    if (path == NULL) return text_kept(text);
+    if (path == NULL) return text;
     path_from_text(path, text);
-    text = text_kept(path);
+    json_string_set_nocheck(value, path);
     free(path);
-    return text;
+    return json_string_value(value);
 }
 
 static json_t *fields_to_json(const struct row_field *fields, const void *from) {
@@ -284,10 +285,11 @@ static json_t *fields_to_json(const struct row_field *fields, const void *from) 
     return json;
 }
 
-/* Members that are missing or null are "", 0 and NaN: a run written by an older program reads. */
+/* Members that are missing or null are "", 0 and NaN: a run written by an older program reads.
+ * Texts of any length live as long as `json`. */
 static void fields_from_json(const struct row_field *fields, void *to, const json_t *json) {
     for (const struct row_field *field = fields; field->name != NULL; field++) {
-        const json_t *value = json_object_get(json, field->name);
+        json_t *value = json_object_get(json, field->name);
         void *at = (char *)to + field->offset;
         switch (field->type) {
         case ROW_TEXT: {
@@ -297,7 +299,7 @@ static void fields_from_json(const struct row_field *fields, void *to, const jso
         }
         case ROW_KEPT:
         case ROW_PATH:
-            *(const char **)at = kept_from_json(value, field->type == ROW_PATH);
+            *(const char **)at = text_of(value, field->type == ROW_PATH);
             break;
         case ROW_INTEGER:
             *(int64_t *)at = json_integer_value(value);
@@ -308,15 +310,28 @@ static void fields_from_json(const struct row_field *fields, void *to, const jso
     }
 }
 
+static void keep_texts(const struct row_field *fields, void *of) {
+    for (const struct row_field *field = fields; field->name != NULL; field++) {
+        const char **text = (const char **)((char *)of + field->offset);
+        if (field->type == ROW_KEPT || field->type == ROW_PATH) *text = text_kept(*text);
+    }
+}
+
 json_t *row_to_json(const struct row *row) {
     return fields_to_json(row_fields, row);
 }
 
-bool row_from_json(struct row *row, const json_t *json) {
+static bool borrow_row(struct row *row, const json_t *json) {
     *row = (struct row){0};
     fields_from_json(row_fields, row, json);
     row->deviation.lse_judged = !isnan(row->deviation.lse_max);
     return row->kernel[0] != '\0' && row->line[0] != '\0' && row->status[0] != '\0';
+}
+
+bool row_from_json(struct row *row, const json_t *json) {
+    const bool is_row = borrow_row(row, json);
+    keep_texts(row_fields, row);
+    return is_row;
 }
 
 void machine_device_from_json(struct machine_device *device, const json_t *json) {
@@ -341,6 +356,7 @@ static bool machine_from_json(struct machine *machine, const json_t *json) {
     const char *format = json_string_value(json_object_get(json, "format"));
     if (format == NULL || strcmp(format, "attest-run") != 0) return false;
     fields_from_json(machine_fields, machine, json);
+    keep_texts(machine_fields, machine);
     size_t n;
     json_t *item;
     json_array_foreach(json_object_get(json, "devices"), n, item) {
@@ -350,55 +366,89 @@ static bool machine_from_json(struct machine *machine, const json_t *json) {
     return true;
 }
 
-static FILE *run_open(char path_used[4096], const char *path, struct fault *fault) {
-    struct stat status;
-    const bool folder = stat(path, &status) == 0 && S_ISDIR(status.st_mode);
-    snprintf(path_used, 4096, "%s%s", path, folder ? "/run.jsonl" : "");
-    FILE *file = regular_open(path_used);
-    if (file == NULL)
-        fault_set(fault, FAULT_INPUT, "cannot open run '%s': %s", path_used, regular_error(errno));
-    return file;
+/* The next line, or NULL where there is none or it is torn, which is counted. */
+static json_t *next_line(struct run_reader *reader, bool *end) {
+    const ssize_t bytes = getline(&reader->line, &reader->room, reader->file);
+    *end = bytes <= 0;
+    if (*end) return NULL;
+    reader->at = reader->next;
+    reader->next += bytes;
+    json_t *json =
+        reader->line[bytes - 1] == '\n' ? json_loadb(reader->line, (size_t)bytes, 0, NULL) : NULL;
+    if (json == NULL) reader->torn++;
+    return json;
 }
 
-static bool run_add(struct run *run, const json_t *json, struct fault *fault) {
+bool run_open(struct run_reader *reader, const char *path, struct fault *fault) {
+    struct stat status;
+    const bool folder = stat(path, &status) == 0 && S_ISDIR(status.st_mode);
+    *reader = (struct run_reader){0};
+    snprintf(reader->path, sizeof reader->path, "%s%s", path, folder ? "/run.jsonl" : "");
+    reader->file = regular_open(reader->path);
+    if (reader->file == NULL)
+        return fault_set(fault, FAULT_INPUT, "cannot open run '%s': %s", reader->path,
+                         regular_error(errno));
+    json_t *json = NULL;
+    for (bool end = false; json == NULL && !end;) json = next_line(reader, &end);
+    const bool headed = json != NULL && machine_from_json(&reader->machine, json);
+    if (json == NULL)
+        fault_set(fault, FAULT_INPUT, "run '%s' holds nothing", reader->path);
+    else if (!headed)
+        fault_set(fault, FAULT_INPUT, "'%s' does not begin as a run does", reader->path);
+    json_decref(json);
+    if (!headed) run_close(reader);
+    return headed;
+}
+
+bool run_next(struct run_reader *reader, struct row *row) {
+    for (bool end = false; !end;) {
+        json_decref(reader->json);
+        reader->json = next_line(reader, &end);
+        if (reader->json == NULL) continue;
+        if (borrow_row(row, reader->json)) return true;
+        reader->torn++;
+    }
+    return false;
+}
+
+bool run_row_at(struct run_reader *reader, int64_t at, struct row *row, struct fault *fault) {
+    const int64_t torn = reader->torn;
+    if (reader->next != at && fseeko(reader->file, at, SEEK_SET) != 0)
+        return fault_set(fault, FAULT_INPUT, "cannot read '%s': %s", reader->path, strerror(errno));
+    reader->next = at;
+    if (run_next(reader, row) && reader->at == at) return true;
+    reader->torn = torn;
+    return fault_set(fault, FAULT_INPUT, "'%s' changed while it was read", reader->path);
+}
+
+void run_close(struct run_reader *reader) {
+    json_decref(reader->json);
+    if (reader->file != NULL) fclose(reader->file);
+    free(reader->line);
+    *reader = (struct run_reader){0};
+}
+
+static bool run_add(struct run *run, const struct row *row, struct fault *fault) {
     if ((run->count & (run->count + 1)) == 0) { /* 0, 1, 3, 7, ...: room doubles */
         struct row *rows = realloc(run->rows, (size_t)(2 * run->count + 1) * sizeof *run->rows);
         if (rows == NULL) return fault_set(fault, FAULT_OURS, "out of memory for a run's rows");
         run->rows = rows;
     }
-    if (row_from_json(&run->rows[run->count], json)) {
-        run->count++;
-    } else {
-        run->torn++;
-    }
+    run->rows[run->count] = *row;
+    keep_texts(row_fields, &run->rows[run->count++]);
     return true;
 }
 
 bool run_read(struct run *run, const char *path, struct fault *fault) {
-    char path_used[4096];
+    struct run_reader reader;
+    struct row row;
     *run = (struct run){0};
-    FILE *file = run_open(path_used, path, fault);
-    if (file == NULL) return false;
-    char *line = NULL;
-    size_t room = 0;
-    bool well = true, headed = false;
-    for (ssize_t bytes; well && (bytes = getline(&line, &room, file)) > 0;) {
-        json_t *json = line[bytes - 1] == '\n' ? json_loadb(line, (size_t)bytes, 0, NULL) : NULL;
-        if (json == NULL) {
-            run->torn++;
-        } else if (!headed) {
-            headed = machine_from_json(&run->machine, json);
-            if (!headed)
-                well =
-                    fault_set(fault, FAULT_INPUT, "'%s' does not begin as a run does", path_used);
-        } else {
-            well = run_add(run, json, fault);
-        }
-        json_decref(json);
-    }
-    free(line);
-    fclose(file);
-    if (well && !headed) well = fault_set(fault, FAULT_INPUT, "run '%s' holds nothing", path_used);
+    bool well = run_open(&reader, path, fault);
+    if (!well) return false;
+    while (well && run_next(&reader, &row)) well = run_add(run, &row, fault);
+    run->machine = reader.machine;
+    run->torn = reader.torn;
+    run_close(&reader);
     if (!well) run_free(run);
     return well;
 }

@@ -116,14 +116,34 @@ bool row_from_json(struct row *row, const json_t *json);
 json_t *machine_to_json(const struct machine *machine);
 void machine_device_from_json(struct machine_device *device, const json_t *json);
 
-/* A run as read back. */
+/* A run read row by row, which takes no more memory the longer the run is. `path` is its folder or
+ * its run.jsonl. */
+struct run_reader {
+    char path[4096]; /* of the file */
+    FILE *file;
+    struct machine machine;
+    int64_t torn; /* lines that could not be read: a run that was killed has at most one */
+    int64_t at;   /* where the last row begins in the file */
+    json_t *json; /* that row: its file, diagnosis and repeat point into it, and live as long */
+    /* the reader's own */
+    char *line;
+    size_t room;
+    int64_t next; /* where the file is read next */
+};
+bool run_open(struct run_reader *reader, const char *path, struct fault *fault);
+/* The next row; false where there is none. */
+bool run_next(struct run_reader *reader, struct row *row);
+/* The row that begins at `at` once more; the next is the one behind it. */
+bool run_row_at(struct run_reader *reader, int64_t at, struct row *row, struct fault *fault);
+void run_close(struct run_reader *reader);
+
+/* A run as a whole, 5 kB a row. */
 struct run {
     struct machine machine;
     struct row *rows;
     int64_t count;
-    int64_t torn; /* lines that could not be read: a run that was killed has at most one */
+    int64_t torn; /* as a reader's */
 };
-/* `path` is a run's folder or its run.jsonl. */
 bool run_read(struct run *run, const char *path, struct fault *fault);
 void run_free(struct run *run);
 

@@ -1,7 +1,7 @@
 /* Counts, then a sentence of clauses: what was judged, how it went, what was not. */
 #define _GNU_SOURCE
 #include "headline.h"
-#include "../record/number.h"
+#include "print.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -307,6 +307,25 @@ bool headline_of_comparison(struct headline *headline, const struct comparison *
     sort_items(headline);
     say_comparison(headline, comparison);
     return true;
+}
+
+void headline_print_markdown(FILE *to, const struct headline *headline, int64_t most) {
+    print_markdown(to, "**%s**\n\n", headline->verdict);
+    for (int64_t n = 0; n < headline->item_count && n < most; n++) {
+        const struct headline_item *item = &headline->items[n];
+        print_markdown(to, "- **%s** %s%s `%s`", item->kernel, item->what,
+                       item->rows > 1 ? ", the worst" : "", item->line);
+        if (item->reason[0] != '\0') print_markdown(to, ": %s", item->reason);
+        fputc('\n', to);
+    }
+    if (headline->item_count > most)
+        fprintf(to, "- and %lld more, below\n", (long long)(headline->item_count - most));
+    if (!headline->well) fputc('\n', to);
+}
+
+void legend_print_markdown(FILE *to, const struct legend *legend) {
+    for (; legend->column != NULL; legend++)
+        print_markdown(to, "- *%s*: %s\n", legend->column, legend->meaning);
 }
 
 void headline_free(struct headline *headline) {

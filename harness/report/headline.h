@@ -44,10 +44,15 @@ bool headline_of_comparison(struct headline *headline, const struct comparison *
                             struct fault *fault);
 void headline_free(struct headline *headline);
 
+/* The verdict, then the first `most` items as a list and how many more there are. */
+enum { HEADLINE_ITEMS = 10 };
+void headline_print_markdown(FILE *to, const struct headline *headline, int64_t most);
+
 /* What stands in the columns of reports, in their order. */
 struct legend {
     const char *column, *meaning; /* a line of plain text */
 };
 extern const struct legend accuracy_legend[], speed_legend[], compare_legend[]; /* end with NULL */
+void legend_print_markdown(FILE *to, const struct legend *legend);
 
 #endif

@@ -1,9 +1,9 @@
 /* The report is tables, and the tables are made of columns: a title and a function that prints one
- * row's cell. What a cell needs beyond its row -- the baseline's row on the same problem -- is
- * looked up once, before anything is printed. */
+ * row's cell. The run is gone through three times: for what is said of it as a whole, for the rows
+ * that are listed by themselves, and for the problems, of which one is in memory at a time. */
 #include "report.h"
+#include "headline.h"
 #include "print.h"
-#include "row_set.h"
 #include "../worker/protocol.h"
 
 #include <math.h>
@@ -12,89 +12,32 @@
 
 /* A row and those it is measured against. */
 struct shown {
-    const struct row *row;
-    const char *digest;                  /* of the problem it belongs to */
-    const struct row *baseline, *bymask; /* NULL: none, or the row itself */
+    struct row row;
+    json_t *json;                          /* which texts of the row are in */
+    double speedup_baseline, speedup_mask; /* NaN: none, or over itself */
 };
-
-static double speedup(const struct row *row, const struct row *over) {
-    if (over == NULL || row->warm.n == 0 || over->warm.n == 0) return NAN;
-    return over->warm.median_us / row->warm.median_us;
-}
-
-/* Whether a kernel matches one of several globs, with commas between them. */
-static bool matches_any(const char *kernel, const char *globs) {
-    char glob[128];
-    for (size_t length; *globs != '\0'; globs += length + (globs[length] == ',')) {
-        length = strcspn(globs, ",");
-        snprintf(glob, sizeof glob, "%.*s", (int)length, globs);
-        if (kernel_matches(kernel, glob)) return true;
-    }
-    return false;
-}
-
-/* The latest revision that matches, on the same device, on the problem of `row`. */
-static const struct row *find_baseline(const struct row_set *set, const struct row *row,
-                                       const char *globs) {
-    int64_t count;
-    const struct row_place *others = row_set_find(set, row, &count);
-    const struct row *found = NULL;
-    for (int64_t n = 0; n < count; n++) {
-        const struct row *other = others[n].row;
-        if (!rows_share_inputs(other, row) || strcmp(other->device, row->device) != 0 ||
-            !matches_any(other->kernel, globs))
-            continue;
-        if (found == NULL || other->revision > found->revision) found = other;
-    }
-    return found != NULL && found != row ? found : NULL;
-}
-
-struct view {
-    int64_t count;
-    struct shown *shown; /* in reading order */
-};
-
-static bool view_make(struct view *view, const struct run *run, const char *baseline,
-                      struct fault *fault) {
-    struct row_set set = {0}, read = {0};
-    *view = (struct view){0};
-    bool ok = row_set_make(&set, run, fault) && row_set_make(&read, run, fault);
-    if (ok) {
-        row_set_arrange(&read);
-        view->shown = calloc((size_t)read.count + 1, sizeof *view->shown);
-        if (view->shown == NULL) ok = fault_set(fault, FAULT_OURS, "out of memory for the report");
-    }
-    for (int64_t n = 0; view->shown != NULL && n < read.count; n++) {
-        const struct row *row = read.places[n].row;
-        view->shown[view->count++] =
-            (struct shown){row, read.places[n].digest, find_baseline(&set, row, baseline),
-                           find_baseline(&set, row, "*_bymask_*")};
-    }
-    row_set_free(&set);
-    row_set_free(&read);
-    return ok;
-}
 
 /* Columns. */
 
 struct column {
     const char *title;
     void (*print)(FILE *to, const struct shown *shown);
+    bool (*given)(const struct row *row); /* of no row: there is no such column; NULL: there is */
 };
 
 static void cell_kernel(FILE *to, const struct shown *shown) {
-    print_markdown(to, "%s", shown->row->kernel);
+    print_markdown(to, "%s", shown->row.kernel);
 }
 static void cell_status(FILE *to, const struct shown *shown) {
-    print_markdown(to, "%s", shown->row->status);
+    print_markdown(to, "%s", shown->row.status);
 }
 static void cell_grade(FILE *to, const struct shown *shown) {
-    print_markdown(to, "%s", shown->row->grade);
+    print_markdown(to, "%s", shown->row.grade);
 }
 
 #define NUMBER_CELL(name, value)                                                                   \
     static void cell_##name(FILE *to, const struct shown *shown) {                                 \
-        const struct row *row = shown->row;                                                        \
+        const struct row *row = &shown->row;                                                       \
         fputs(number_plain(row->deviation.elements > 0 ? (double)(value) : NAN).text, to);         \
     }
 NUMBER_CELL(rho, row->deviation.rho)
@@ -106,7 +49,7 @@ NUMBER_CELL(max_out, row->deviation.max_out)
 NUMBER_CELL(max_abs, row->deviation.max_abs)
 
 static void cell_nan(FILE *to, const struct shown *shown) {
-    const struct row *row = shown->row;
+    const struct row *row = &shown->row;
     if (row->deviation.elements == 0) {
         fputs("–", to);
         return;
@@ -128,10 +71,17 @@ static void print_quartiles(FILE *to, const struct timing *timing) {
 }
 
 static void cell_cold(FILE *to, const struct shown *shown) {
-    print_quartiles(to, &shown->row->cold);
+    print_quartiles(to, &shown->row.cold);
 }
 static void cell_warm(FILE *to, const struct shown *shown) {
-    print_quartiles(to, &shown->row->warm);
+    print_quartiles(to, &shown->row.warm);
+}
+
+static bool is_prepared(const struct row *row) {
+    return row->prepare_us > 0;
+}
+static void cell_prepare(FILE *to, const struct shown *shown) {
+    fputs(number_time(is_prepared(&shown->row) ? shown->row.prepare_us : NAN).text, to);
 }
 
 static bool is_timed(const struct row *row) {
@@ -139,13 +89,13 @@ static bool is_timed(const struct row *row) {
 }
 
 static void cell_tflops(FILE *to, const struct shown *shown) {
-    fputs(number_plain(is_timed(shown->row) ? shown->row->tflops : NAN).text, to);
+    fputs(number_plain(is_timed(&shown->row) ? shown->row.tflops : NAN).text, to);
 }
 static void cell_gbs(FILE *to, const struct shown *shown) {
-    fputs(number_plain(is_timed(shown->row) ? shown->row->gbs : NAN).text, to);
+    fputs(number_plain(is_timed(&shown->row) ? shown->row.gbs : NAN).text, to);
 }
 static void cell_ceiling(FILE *to, const struct shown *shown) {
-    const struct row *row = shown->row;
+    const struct row *row = &shown->row;
     if (!is_timed(row) || row->ceiling[0] == 0 || !isfinite(row->ceiling_percent))
         fputs("–", to);
     else
@@ -160,36 +110,32 @@ static void print_speedup(FILE *to, double value) {
     if (!isnan(value)) fputs("x", to);
 }
 static void cell_baseline(FILE *to, const struct shown *shown) {
-    print_speedup(to, speedup(shown->row, shown->baseline));
+    print_speedup(to, shown->speedup_baseline);
 }
 static void cell_bymask(FILE *to, const struct shown *shown) {
-    print_speedup(to, speedup(shown->row, shown->bymask));
+    print_speedup(to, shown->speedup_mask);
 }
 
 static const struct column accuracy_columns[] = {
-    {"kernel", cell_kernel},
-    {"status", cell_status},
-    {"grade", cell_grade},
-    {"rho", cell_rho},
-    {"worst block", cell_rho_block},
-    {"t_max", cell_t_max},
-    {"lse", cell_lse},
-    {"NaN", cell_nan},
-    {"max abs ref", cell_max_ref},
-    {"max abs out", cell_max_out},
-    {"max abs diff", cell_max_abs},
-    {NULL, NULL},
+    {"kernel", cell_kernel, NULL},
+    {"status", cell_status, NULL},
+    {"grade", cell_grade, NULL},
+    {"rho", cell_rho, NULL},
+    {"worst block", cell_rho_block, NULL},
+    {"t_max", cell_t_max, NULL},
+    {"lse", cell_lse, NULL},
+    {"NaN", cell_nan, NULL},
+    {"max abs ref", cell_max_ref, NULL},
+    {"max abs out", cell_max_out, NULL},
+    {"max abs diff", cell_max_abs, NULL},
+    {NULL, NULL, NULL},
 };
 static const struct column speed_columns[] = {
-    {"kernel", cell_kernel},
-    {"cold [quartiles]", cell_cold},
-    {"warm [quartiles]", cell_warm},
-    {"TFLOP/s", cell_tflops},
-    {"GB/s", cell_gbs},
-    {"ceiling", cell_ceiling},
-    {"x baseline", cell_baseline},
-    {"x by-mask", cell_bymask},
-    {NULL, NULL},
+    {"kernel", cell_kernel, NULL},         {"cold [quartiles]", cell_cold, NULL},
+    {"warm [quartiles]", cell_warm, NULL}, {"prepare", cell_prepare, is_prepared},
+    {"TFLOP/s", cell_tflops, NULL},        {"GB/s", cell_gbs, NULL},
+    {"ceiling", cell_ceiling, NULL},       {"x baseline", cell_baseline, NULL},
+    {"x by-mask", cell_bymask, NULL},      {NULL, NULL, NULL},
 };
 
 /* Of twins, whose rows have no time. */
@@ -198,33 +144,45 @@ static bool is_estimated(const struct row *row) {
 }
 
 static void cell_estimate(FILE *to, const struct shown *shown) {
-    fputs(number_time(shown->row->estimate_us).text, to);
+    fputs(number_time(shown->row.estimate_us).text, to);
 }
 static void cell_tflops_at_most(FILE *to, const struct shown *shown) {
-    fputs(number_plain(shown->row->flops / shown->row->estimate_us * 1e-6).text, to);
+    fputs(number_plain(shown->row.flops / shown->row.estimate_us * 1e-6).text, to);
 }
 
 static const struct column estimate_columns[] = {
-    {"kernel", cell_kernel},
-    {"estimate, not a time: 910B2 at least", cell_estimate},
-    {"TFLOP/s at most", cell_tflops_at_most},
-    {NULL, NULL},
+    {"kernel", cell_kernel, NULL},
+    {"estimate, not a time: 910B2 at least", cell_estimate, NULL},
+    {"TFLOP/s at most", cell_tflops_at_most, NULL},
+    {NULL, NULL, NULL},
 };
 
+static bool any_row(const struct shown *shown, int64_t count, bool (*wanted)(const struct row *),
+                    bool (*given)(const struct row *)) {
+    for (int64_t n = 0; n < count; n++)
+        if (wanted(&shown[n].row) && (given == NULL || given(&shown[n].row))) return true;
+    return false;
+}
+
+/* Of the rows that are wanted; nothing if there are none. */
 static void print_table(FILE *to, const struct column *columns, const struct shown *shown,
                         int64_t count, bool (*wanted)(const struct row *)) {
-    fputs("\n|", to);
+    const struct column *used[16] = {NULL};
+    int used_count = 0;
+    if (!any_row(shown, count, wanted, NULL)) return;
     for (const struct column *column = columns; column->title; column++)
-        fprintf(to, " %s |", column->title);
+        if (any_row(shown, count, wanted, column->given)) used[used_count++] = column;
+    fputs("\n|", to);
+    for (int n = 0; n < used_count; n++) fprintf(to, " %s |", used[n]->title);
     fputs("\n|---|", to);
-    for (const struct column *column = columns + 1; column->title; column++) fputs("--:|", to);
+    for (int n = 1; n < used_count; n++) fputs("--:|", to);
     fputc('\n', to);
     for (int64_t n = 0; n < count; n++) {
-        if (!wanted(shown[n].row)) continue;
+        if (!wanted(&shown[n].row)) continue;
         fputc('|', to);
-        for (const struct column *column = columns; column->title; column++) {
+        for (int column = 0; column < used_count; column++) {
             fputc(' ', to);
-            column->print(to, &shown[n]);
+            used[column]->print(to, &shown[n]);
             fputs(" |", to);
         }
         fputc('\n', to);
@@ -258,8 +216,7 @@ static void print_device(FILE *to, const struct machine_device *device) {
                    number_time(device->launch_us).text, number_time(device->graph_launch_us).text);
 }
 
-static void print_machine(FILE *to, const struct run *run) {
-    const struct machine *machine = &run->machine;
+static void print_machine(FILE *to, const struct machine *machine) {
     fputs("| machine | |\n|---|---|\n", to);
     print_markdown(to, "| made | %s on %s, commit %.12s%s |\n", machine->time, machine->host,
                    machine->commit[0] ? machine->commit : "unknown",
@@ -288,44 +245,44 @@ static bool is_taken(const struct row *row) {
     return !is_refused(row);
 }
 
-static void print_counts(FILE *to, const struct view *view, const struct run *run) {
-    int64_t counts[STATUS_COUNT + 1] = {0};
-    for (int64_t n = 0; n < view->count; n++) counts[status_of(view->shown[n].row)]++;
-    fprintf(to, "\n**%s**", number_count(view->count, "row").text);
-    const char *separator = ": ";
-    for (int status = 0; status <= STATUS_COUNT; status++) {
-        if (counts[status] == 0) continue;
-        fprintf(to, "%s%lld %s", separator, (long long)counts[status],
-                status < STATUS_COUNT ? status_name(status) : "unknown");
-        separator = " · ";
-    }
-    fputs(".\n", to);
-    if (run->count > view->count)
-        fprintf(to, "\nReplaced by later rows of the same kernel and problem: %s.\n",
-                number_count(run->count - view->count, "row").text);
-    if (run->torn > 0)
-        fprintf(to,
-                "\n**The run is not complete:** its file ends torn (%s), so it was killed. "
-                "`attest run --resume` completes it.\n",
-                number_count(run->torn, "unreadable line").text);
-}
+/* What is said of the run as a whole. */
 
 /* One line a kernel. */
 struct tally {
-    const char *kernel;
+    const char *kernel; /* text_kept */
     int64_t right, refused, failed;
     char grade;
     double t_max, rho_block, log_sum;
     int64_t log_count;
 };
 
-static int tally_order(const void *left, const void *right) {
-    const struct tally *a = left, *b = right;
-    return strcmp(a->kernel, b->kernel);
+enum { LEFT_OUT = 6 };
+static const char *const left_out_names[LEFT_OUT] = {"values", "signs", "keys",
+                                                     "pages",  "batch", "none"};
+
+struct overview {
+    struct headline headline;
+    int64_t tally_count;
+    struct tally *tallies;
+    struct {
+        int64_t rows;
+        char why[64];
+    } left_out[LEFT_OUT]; /* what was not shown to be read anew */
+};
+
+static struct tally *tally_of(struct overview *overview, const char *kernel) {
+    for (int64_t n = 0; n < overview->tally_count; n++)
+        if (overview->tallies[n].kernel == kernel) return &overview->tallies[n];
+    const size_t bytes = (size_t)(overview->tally_count + 1) * sizeof *overview->tallies;
+    struct tally *tallies = realloc(overview->tallies, bytes);
+    if (tallies == NULL) return NULL;
+    overview->tallies = tallies;
+    tallies[overview->tally_count] =
+        (struct tally){.kernel = kernel, .grade = '-', .t_max = NAN, .rho_block = NAN};
+    return &tallies[overview->tally_count++];
 }
 
-static void tally_add(struct tally *tally, const struct shown *shown) {
-    const struct row *row = shown->row;
+static void tally_add(struct tally *tally, const struct row *row, double gain) {
     if (is_refused(row)) {
         tally->refused++;
         return;
@@ -339,27 +296,80 @@ static void tally_add(struct tally *tally, const struct shown *shown) {
         tally->t_max = fmax(tally->t_max, row->deviation.t_max);
         tally->rho_block = fmax(tally->rho_block, row->deviation.rho_block);
     }
-    const double gain = speedup(row, shown->baseline);
     if (isfinite(gain) && gain > 0) {
         tally->log_sum += log(gain);
         tally->log_count++;
     }
 }
 
-static bool print_kernels(FILE *to, const struct view *view, const char *baseline,
-                          struct fault *fault) {
-    struct tally *tallies = calloc((size_t)view->count + 1, sizeof *tallies);
-    if (tallies == NULL) return fault_set(fault, FAULT_OURS, "out of memory for the report");
-    int64_t count = 0;
-    for (int64_t n = 0; n < view->count; n++) {
-        int64_t at = 0;
-        while (at < count && strcmp(tallies[at].kernel, view->shown[n].row->kernel) != 0) at++;
-        if (at == count)
-            tallies[count++] = (struct tally){
-                .kernel = view->shown[n].row->kernel, .grade = '-', .t_max = NAN, .rho_block = NAN};
-        tally_add(&tallies[at], &view->shown[n]);
+/* The places of "; not NAME (WHY)" in a row's checks. */
+static void add_left_out(struct overview *overview, const struct row *row) {
+    for (int n = 0; n < LEFT_OUT; n++) {
+        char sought[16], *why = overview->left_out[n].why;
+        const size_t room = sizeof overview->left_out[n].why;
+        snprintf(sought, sizeof sought, "%s (", left_out_names[n]);
+        const char *found = strstr(row->checks, sought);
+        if (found == NULL) continue;
+        found += strlen(sought);
+        if (overview->left_out[n].rows++ == 0)
+            snprintf(why, room, "%.*s", (int)strcspn(found, ")"), found);
+        if (strncmp(found, why, strlen(why)) != 0 && strstr(why, ", ...") == NULL)
+            strncat(why, ", ...", room - strlen(why) - 1);
     }
-    qsort(tallies, (size_t)count, sizeof *tallies, tally_order);
+}
+
+static bool overview_make(struct overview *overview, struct row_index *index, struct fault *fault) {
+    struct row row;
+    *overview = (struct overview){0};
+    for (int64_t n = 0; n < index->count; n++) {
+        struct indexed_row *at = row_index_at(index, n);
+        if (!row_index_read(index, n, &row, fault) ||
+            !headline_add(&overview->headline, &row, fault))
+            return false;
+        struct tally *tally = tally_of(overview, at->kernel);
+        if (tally == NULL) return fault_set(fault, FAULT_OURS, "out of memory for the report");
+        tally_add(tally, &row, row_index_speedup(index, at, at->baseline));
+        add_left_out(overview, &row);
+        at->warned = row.bias_warning != 0 || status_of(&row) == STATUS_UNSTABLE;
+    }
+    headline_conclude(&overview->headline, index->reader.torn);
+    return true;
+}
+
+static void overview_free(struct overview *overview) {
+    headline_free(&overview->headline);
+    free(overview->tallies);
+}
+
+static void print_counts(FILE *to, const struct headline *headline, const struct row_index *index) {
+    fprintf(to, "\n**%s**", number_count(index->count, "row").text);
+    const char *separator = ": ";
+    for (int status = 0; status <= STATUS_COUNT; status++) {
+        const int64_t count = headline->counts[status];
+        if (count == 0) continue;
+        fprintf(to, "%s%lld %s", separator, (long long)count,
+                status < STATUS_COUNT ? status_name(status) : "unknown");
+        separator = " · ";
+    }
+    fputs(".\n", to);
+    if (index->total > index->count)
+        fprintf(to, "\nReplaced by later rows of the same kernel and problem: %s.\n",
+                number_count(index->total - index->count, "row").text);
+    if (index->reader.torn > 0)
+        fprintf(to,
+                "\n**The run is not complete:** its file ends torn (%s), so it was killed. "
+                "`attest run --resume` completes it.\n",
+                number_count(index->reader.torn, "unreadable line").text);
+}
+
+static int tally_order(const void *left, const void *right) {
+    const struct tally *a = left, *b = right;
+    return strcmp(a->kernel, b->kernel);
+}
+
+static void print_kernels(FILE *to, struct overview *overview, const char *baseline) {
+    const int64_t count = overview->tally_count;
+    if (count > 0) qsort(overview->tallies, (size_t)count, sizeof *overview->tallies, tally_order);
     print_markdown(
         to,
         "\n## Kernels\n\n| kernel | right | failed | refused | worst grade | worst block "
@@ -367,7 +377,7 @@ static bool print_kernels(FILE *to, const struct view *view, const char *baselin
         "|---|--:|--:|--:|--:|--:|--:|--:|\n",
         baseline);
     for (int64_t n = 0; n < count; n++) {
-        const struct tally *tally = &tallies[n];
+        const struct tally *tally = &overview->tallies[n];
         print_markdown(to, "| %s | %lld | %lld | %lld | %c | %s | %s | ", tally->kernel,
                        (long long)tally->right, (long long)tally->failed, (long long)tally->refused,
                        tally->grade, number_plain(tally->rho_block).text,
@@ -375,95 +385,70 @@ static bool print_kernels(FILE *to, const struct view *view, const char *baselin
         print_speedup(to, tally->log_count ? exp(tally->log_sum / (double)tally->log_count) : NAN);
         fputs(" |\n", to);
     }
-    free(tallies);
+}
+
+static void print_left_out(FILE *to, const struct overview *overview) {
+    bool any = false;
+    for (int n = 0; n < LEFT_OUT; n++) {
+        if (overview->left_out[n].rows == 0) continue;
+        if (!any) fputs("\n## Not shown to be read anew\n\n", to);
+        any = true;
+        print_markdown(to, "- %s: %lld rows (%s)\n",
+                       n == LEFT_OUT - 1 ? "any input" : left_out_names[n],
+                       (long long)overview->left_out[n].rows, overview->left_out[n].why);
+    }
+}
+
+/* Rows that are listed by themselves. */
+
+static void print_failure(FILE *to, const struct row *row) {
+    print_markdown(to, "\n- **%s** %s `%s`\n  %s\n", row->status, row->kernel, row->line,
+                   row->reason);
+    if (text_given(row->diagnosis)) print_markdown(to, "\n  %s\n", row->diagnosis);
+    if (!text_given(row->repeat)) return;
+    fputc('\n', to);
+    print_markdown_block(to, "  ", "sh", row->repeat);
+}
+
+static void print_warning(FILE *to, const struct row *row) {
+    print_markdown(to, "- %s `%s`:", row->kernel, row->line);
+    if (row->bias_warning) {
+        fputs(" biased, mean(sign(o) error) is ", to);
+        fputs(number_plain(row->deviation.bias).text, to);
+        fputs(" of the model's rms (at most 0.3 expected)", to);
+    }
+    if (status_of(row) == STATUS_UNSTABLE)
+        print_markdown(to, "%s UNSTABLE %s", row->bias_warning ? ";" : "", row->reason);
+    fputc('\n', to);
+}
+
+static bool print_list(FILE *to, struct row_index *index, bool warnings, struct fault *fault) {
+    struct row row;
+    bool any = false;
+    for (int64_t n = 0; n < index->count; n++) {
+        const struct indexed_row *at = row_index_at(index, n);
+        if (!(warnings ? at->warned : at->failed)) continue;
+        if (!row_index_read(index, n, &row, fault)) return false;
+        if (!any) fputs(warnings ? "\n## Warnings\n\n" : "\n## Failures\n", to);
+        any = true;
+        (warnings ? print_warning : print_failure)(to, &row);
+    }
     return true;
 }
 
-static void print_failures(FILE *to, const struct view *view) {
-    bool any = false;
-    for (int64_t n = 0; n < view->count; n++) {
-        const struct row *row = view->shown[n].row;
-        if (!row_failed(row)) continue;
-        if (!any) fputs("\n## Failures\n", to);
-        any = true;
-        print_markdown(to, "\n- **%s** %s `%s`\n  %s\n", row->status, row->kernel, row->line,
-                       row->reason);
-        if (text_given(row->diagnosis)) print_markdown(to, "\n  %s\n", row->diagnosis);
-        if (!text_given(row->repeat)) continue;
-        fputc('\n', to);
-        print_markdown_block(to, "  ", "sh", row->repeat);
-    }
-}
-
-static void print_warnings(FILE *to, const struct view *view) {
-    bool any = false;
-    for (int64_t n = 0; n < view->count; n++) {
-        const struct row *row = view->shown[n].row;
-        const bool unstable = status_of(row) == STATUS_UNSTABLE;
-        if (!unstable && !row->bias_warning) continue;
-        if (!any) fputs("\n## Warnings\n\n", to);
-        any = true;
-        print_markdown(to, "- %s `%s`:", row->kernel, row->line);
-        if (row->bias_warning) {
-            fputs(" biased, mean(sign(o) error) is ", to);
-            fputs(number_plain(row->deviation.bias).text, to);
-            fputs(" of the model's rms (at most 0.3 expected)", to);
-        }
-        if (unstable)
-            print_markdown(to, "%s UNSTABLE %s", row->bias_warning ? ";" : "", row->reason);
-        fputc('\n', to);
-    }
-}
-
-/* The places of "; not NAME (WHY)" in a row's checks. */
-static void print_left_out(FILE *to, const struct view *view) {
-    static const char *const names[] = {"values", "signs", "keys", "pages", "batch", "none"};
-    bool any = false;
-    for (size_t n = 0; n < sizeof names / sizeof names[0]; n++) {
-        char sought[16], why[64] = "";
-        int64_t count = 0;
-        snprintf(sought, sizeof sought, "%s (", names[n]);
-        for (int64_t at = 0; at < view->count; at++) {
-            const char *found = strstr(view->shown[at].row->checks, sought);
-            if (found == NULL) continue;
-            found += strlen(sought);
-            if (count++ == 0) snprintf(why, sizeof why, "%.*s", (int)strcspn(found, ")"), found);
-            if (strncmp(found, why, strlen(why)) != 0 && strstr(why, ", ...") == NULL)
-                strncat(why, ", ...", sizeof why - strlen(why) - 1);
-        }
-        if (count == 0) continue;
-        if (!any) fputs("\n## Not shown to be read anew\n\n", to);
-        any = true;
-        print_markdown(to, "- %s: %lld rows (%s)\n", n == 5 ? "any input" : names[n],
-                       (long long)count, why);
-    }
-}
+/* Problems. */
 
 static void print_refusals(FILE *to, const struct shown *shown, int64_t count) {
     for (int64_t n = 0; n < count; n++) {
-        const struct row *row = shown[n].row;
+        const struct row *row = &shown[n].row;
         if (is_refused(row)) print_markdown(to, "\n%s refused: %s\n", row->kernel, row->reason);
     }
 }
 
 /* In the twin's words, which are lines. */
-/* What a kernel does once is in no column: said where it is no trifle beside a launch. */
-static void print_prepared(FILE *to, const struct shown *shown, int64_t count) {
-    static const double trifle = 0.01;
-    const char *separator = "Prepared once, apart from what was timed:";
-    for (int64_t n = 0; n < count; n++) {
-        const struct row *row = shown[n].row;
-        if (row->warm.n == 0 || !(row->prepare_us > trifle * row->warm.median_us)) continue;
-        if (*separator != ',') fputc('\n', to);
-        print_markdown(to, "%s %s %s", separator, row->kernel, number_time(row->prepare_us).text);
-        separator = ",";
-    }
-    if (*separator == ',') fputs(".\n", to);
-}
-
 static void print_counted(FILE *to, const struct shown *shown, int64_t count) {
     for (int64_t n = 0; n < count; n++) {
-        const struct row *row = shown[n].row;
+        const struct row *row = &shown[n].row;
         if (!is_estimated(row) || row->counted[0] == 0) continue;
         print_markdown(to, "\n%s, what the estimate is of:\n\n", row->kernel);
         print_markdown_block(to, "", "", row->counted);
@@ -487,8 +472,8 @@ static bool keeps_lists(const struct row *row) {
 
 static void print_problem(FILE *to, const struct shown *shown, int64_t count) {
     /* A row that was judged knows all about its problem; one that was refused, only the line. */
-    const struct row *row = shown[0].row;
-    for (int64_t n = 0; n < count && row->deviation.elements == 0; n++) row = shown[n].row;
+    const struct row *row = &shown[0].row;
+    for (int64_t n = 0; n < count && row->deviation.elements == 0; n++) row = &shown[n].row;
     print_markdown(to, "\n### `%s`\n\n", row->line);
     print_shapes(to, row);
     if (row->deviation.elements > 0 && keeps_lists(row)) {
@@ -504,103 +489,80 @@ static void print_problem(FILE *to, const struct shown *shown, int64_t count) {
     if (text_given(row->file)) print_markdown(to, " · file `%s`", row->file);
     fputc('\n', to);
 
-    bool taken = false, timed = false, estimated = false;
-    for (int64_t n = 0; n < count; n++) {
-        taken = taken || is_taken(shown[n].row);
-        timed = timed || is_timed(shown[n].row);
-        estimated = estimated || is_estimated(shown[n].row);
-    }
-    if (taken) print_table(to, accuracy_columns, shown, count, is_taken);
-    if (timed) print_table(to, speed_columns, shown, count, is_timed);
-    if (estimated) print_table(to, estimate_columns, shown, count, is_estimated);
-    print_prepared(to, shown, count);
+    print_table(to, accuracy_columns, shown, count, is_taken);
+    print_table(to, speed_columns, shown, count, is_timed);
+    print_table(to, estimate_columns, shown, count, is_estimated);
     print_counted(to, shown, count);
     print_refusals(to, shown, count);
 }
 
-static bool same_problem(const struct shown *a, const struct shown *b) {
-    return strcmp(a->row->line, b->row->line) == 0 && strcmp(a->digest, b->digest) == 0;
+/* The rows of one problem, in memory while it is printed. */
+struct problem_rows {
+    int64_t count, room;
+    struct shown *shown;
+};
+
+static void problem_clear(struct problem_rows *problem) {
+    for (int64_t n = 0; n < problem->count; n++) json_decref(problem->shown[n].json);
+    problem->count = 0;
 }
 
-bool report_markdown(FILE *to, const struct run *run, const struct report_options *options,
-                     struct fault *fault) {
-    struct view view;
-    bool ok = view_make(&view, run, options->baseline, fault);
-    if (ok) {
-        print_markdown(to, "# %s\n\n", options->name);
-        print_machine(to, run);
-        print_counts(to, &view, run);
-        ok = print_kernels(to, &view, options->baseline, fault);
+static bool problem_add(struct problem_rows *problem, struct row_index *index, int64_t place,
+                        struct fault *fault) {
+    if (problem->count == problem->room) {
+        const int64_t room = 2 * problem->room + 16;
+        struct shown *larger = realloc(problem->shown, (size_t)room * sizeof *problem->shown);
+        if (larger == NULL) return fault_set(fault, FAULT_OURS, "out of memory for a problem");
+        problem->shown = larger;
+        problem->room = room;
     }
-    if (ok) {
-        print_failures(to, &view);
-        print_warnings(to, &view);
-        print_left_out(to, &view);
-        const char *variant = "";
-        for (int64_t begin = 0, end; begin < view.count; begin = end) {
-            const struct row *row = view.shown[begin].row;
-            for (end = begin + 1; end < view.count; end++)
-                if (!same_problem(&view.shown[begin], &view.shown[end])) break;
-            if (strcmp(variant, row->variant) != 0) print_markdown(to, "\n## %s\n", row->variant);
-            variant = row->variant;
-            print_problem(to, &view.shown[begin], end - begin);
-        }
-    }
-    free(view.shown);
-    return ok;
-}
-
-static void print_csv_value(FILE *to, const json_t *value) {
-    if (json_is_string(value))
-        print_csv(to, json_string_value(value));
-    else if (json_is_integer(value))
-        fprintf(to, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
-    else if (json_is_real(value))
-        fprintf(to, "%.17g", json_real_value(value));
-    else if (json_is_boolean(value))
-        fputc(json_is_true(value) ? '1' : '0', to);
-}
-
-void report_csv(FILE *to, const struct run *run) {
-    for (const struct row_field *field = row_fields; field->name; field++) {
-        if (field > row_fields) fputc(',', to);
-        print_csv(to, field->name);
-    }
-    fputs("\r\n", to);
-    for (int64_t n = 0; n < run->count; n++) {
-        json_t *row = row_to_json(&run->rows[n]);
-        for (const struct row_field *field = row_fields; field->name; field++) {
-            if (field > row_fields) fputc(',', to);
-            print_csv_value(to, json_object_get(row, field->name));
-        }
-        fputs("\r\n", to);
-        json_decref(row);
-    }
-}
-
-static json_t *real_or_null(double value) {
-    return isfinite(value) ? json_real(value) : json_null();
-}
-
-bool report_json(json_t **json, const struct run *run, const struct report_options *options,
-                 struct fault *fault) {
-    struct view view;
-    if (!view_make(&view, run, options->baseline, fault)) return false;
-    json_t *rows = json_array(), *statuses = json_object();
-    for (int64_t n = 0; n < view.count; n++) {
-        const struct shown *shown = &view.shown[n];
-        json_t *row = row_to_json(shown->row);
-        json_object_set_new(row, "speedup_baseline",
-                            real_or_null(speedup(shown->row, shown->baseline)));
-        json_object_set_new(row, "speedup_bymask",
-                            real_or_null(speedup(shown->row, shown->bymask)));
-        json_array_append_new(rows, row);
-        const json_int_t before = json_integer_value(json_object_get(statuses, shown->row->status));
-        json_object_set_new(statuses, shown->row->status, json_integer(before + 1));
-    }
-    free(view.shown);
-    *json = json_pack("{s:o, s:I, s:o, s:o, s:o}", "machine", machine_to_json(&run->machine),
-                      "torn", (json_int_t)run->torn, "baseline", text_to_json(options->baseline),
-                      "statuses", statuses, "rows", rows);
+    struct shown *shown = &problem->shown[problem->count];
+    const struct indexed_row *at = row_index_at(index, place);
+    if (!row_index_read(index, place, &shown->row, fault)) return false;
+    shown->json = json_incref(index->reader.json);
+    shown->speedup_baseline = row_index_speedup(index, at, at->baseline);
+    shown->speedup_mask = row_index_speedup(index, at, at->bymask);
+    problem->count++;
     return true;
+}
+
+static bool print_problems(FILE *to, struct row_index *index, struct fault *fault) {
+    struct problem_rows problem = {0};
+    char variant[sizeof((struct row *)NULL)->variant] = "";
+    bool well = true;
+    for (int64_t begin = 0, end; well && begin < index->count; begin = end) {
+        for (end = begin; well && end < index->count && row_index_same_problem(index, begin, end);
+             end++)
+            well = problem_add(&problem, index, end, fault);
+        if (!well) break;
+        const struct row *row = &problem.shown[0].row;
+        if (strcmp(variant, row->variant) != 0) print_markdown(to, "\n## %s\n", row->variant);
+        memcpy(variant, row->variant, sizeof variant);
+        print_problem(to, problem.shown, problem.count);
+        problem_clear(&problem);
+    }
+    problem_clear(&problem);
+    free(problem.shown);
+    return well;
+}
+
+bool report_markdown(FILE *to, struct row_index *index, const struct report_options *options,
+                     struct fault *fault) {
+    struct overview overview;
+    bool well = overview_make(&overview, index, fault);
+    if (well) {
+        print_markdown(to, "# %s\n\n", options->name);
+        headline_print_markdown(to, &overview.headline, HEADLINE_ITEMS);
+        print_machine(to, &index->reader.machine);
+        print_counts(to, &overview.headline, index);
+        print_kernels(to, &overview, options->baseline);
+        fputs("\nWhat the columns say, here and below:\n\n", to);
+        legend_print_markdown(to, accuracy_legend);
+        legend_print_markdown(to, speed_legend);
+        well = print_list(to, index, false, fault) && print_list(to, index, true, fault);
+    }
+    if (well) print_left_out(to, &overview);
+    well = well && print_problems(to, index, fault);
+    overview_free(&overview);
+    return well;
 }

@@ -12,23 +12,37 @@ bool kernel_matches(const char *kernel, const char *glob) {
     return fnmatch(glob, kernel, 0) == 0;
 }
 
-bool run_has_kernel(const struct run *run, const char *name, const char *glob,
-                    struct fault *fault) {
-    const char **names = calloc((size_t)run->count + 1, sizeof *names);
-    if (names == NULL) return fault_set(fault, FAULT_OURS, "out of memory for the kernels");
-    for (int64_t n = 0; n < run->count; n++) {
-        const char *kernel = run->rows[n].kernel, *slash = strrchr(kernel, '/');
-        if (kernel_matches(kernel, glob)) {
-            free(names);
-            return true;
-        }
-        names[n] = strchr(glob, '/') != NULL || slash == NULL ? kernel : slash + 1;
+bool kernel_matches_any(const char *kernel, const char *globs) {
+    char glob[128];
+    for (size_t length; *globs != '\0'; globs += length + (globs[length] == ',')) {
+        length = strcspn(globs, ",");
+        snprintf(glob, sizeof glob, "%.*s", (int)length, globs);
+        if (kernel_matches(kernel, glob)) return true;
     }
-    const char *meant = nearest(glob, names, (size_t)run->count);
-    free(names);
+    return false;
+}
+
+bool kernels_have(const char **kernels, int64_t count, const char *name, const char *glob,
+                  struct fault *fault) {
+    for (int64_t n = 0; n < count; n++) {
+        const char *slash = strrchr(kernels[n], '/');
+        if (kernel_matches(kernels[n], glob)) return true;
+        if (strchr(glob, '/') == NULL && slash != NULL) kernels[n] = slash + 1;
+    }
+    const char *meant = nearest(glob, kernels, (size_t)count);
     return fault_set(fault, FAULT_INPUT, "no kernel in '%s' matches '%s'%s%s%s", name, glob,
                      meant != NULL ? ", did you mean '" : "", meant != NULL ? meant : "",
                      meant != NULL ? "'?" : "");
+}
+
+bool run_has_kernel(const struct run *run, const char *name, const char *glob,
+                    struct fault *fault) {
+    const char **kernels = calloc((size_t)run->count + 1, sizeof *kernels);
+    if (kernels == NULL) return fault_set(fault, FAULT_OURS, "out of memory for the kernels");
+    for (int64_t n = 0; n < run->count; n++) kernels[n] = run->rows[n].kernel;
+    const bool has = kernels_have(kernels, run->count, name, glob, fault);
+    free(kernels);
+    return has;
 }
 
 int variant_rank(const struct row *row) {

@@ -8,10 +8,15 @@
 /* True iff the kernel's id ("cpu/decode_flash_r1") matches; a glob without '/' is matched against
  * the name alone. */
 bool kernel_matches(const char *kernel, const char *glob);
+/* ... one of several, joined by commas. */
+bool kernel_matches_any(const char *kernel, const char *globs);
 
 /* Whether rows of a run are of kernels that match; else FAULT_INPUT, with the name in the run that
  * the glob may have been meant for. `name` is the run's. */
 bool run_has_kernel(const struct run *run, const char *name, const char *glob, struct fault *fault);
+/* The same of `count` kernels of a run; changes `kernels`. */
+bool kernels_have(const char **kernels, int64_t count, const char *name, const char *glob,
+                  struct fault *fault);
 
 /* Whether two rows of one line are about the same tensors. A row that ended before there was a
  * fixture -- refused, or too large -- has no digest and goes with any. */

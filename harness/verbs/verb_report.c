@@ -1,8 +1,7 @@
 /* attest report: a run, finished or not, as Markdown, CSV or JSON. */
 #define _GNU_SOURCE
-#include "../report/print.h"
+#include "../report/export.h"
 #include "../report/report.h"
-#include "../report/row_set.h"
 #include "../verb.h"
 #include "../../fixtures/problem.h"
 #include "../../fixtures/replace.h"
@@ -91,18 +90,17 @@ static const struct argp argp = {
            "as it came.",
 };
 
-static bool write_report(FILE *to, const struct run *run, const struct options *options,
+static bool write_report(FILE *to, struct row_index *index, const struct options *options,
                          struct fault *fault) {
     const struct report_options report = {.name = options->run, .baseline = options->baseline};
-    if (options->form == FORM_MARKDOWN) return report_markdown(to, run, &report, fault);
-    json_t *json = NULL;
-    if (options->form == FORM_CSV)
-        report_csv(to, run);
-    else if (report_json(&json, run, &report, fault))
-        print_json(to, json, JSON_INDENT(2));
-    else
-        return false;
-    return true;
+    switch (options->form) {
+    case FORM_CSV:
+        return export_csv(to, index, fault);
+    case FORM_JSON:
+        return export_json(to, index, options->baseline, fault);
+    default:
+        return report_markdown(to, index, &report, fault);
+    }
 }
 
 /* A name that the run in the same folder uses, or will. */
@@ -132,7 +130,7 @@ static bool may_replace(const char *path, struct fault *fault) {
     if (taken)
         return fault_set(fault, FAULT_INPUT,
                          "'%.900s' is the name of a run's own file, expected another", path);
-    struct run run;
+    struct run_reader run;
     struct suite suite;
     struct fault none;
     FILE *file = regular_open(path);
@@ -142,9 +140,9 @@ static bool may_replace(const char *path, struct fault *fault) {
     else if (!memcmp(begin, elf, sizeof elf))
         is = "a library or a program";
     fclose(file);
-    if (is == NULL && run_read(&run, path, &none)) {
+    if (is == NULL && run_open(&run, path, &none)) {
         is = "a run";
-        run_free(&run);
+        run_close(&run);
     }
     if (is == NULL && strchr(path, '.') != NULL && suite_read(&suite, "", path, &none)) {
         if (suite.count > 0) is = "a suite";
@@ -156,24 +154,24 @@ static bool may_replace(const char *path, struct fault *fault) {
 }
 
 /* A baseline that was named has rows in the run; of the default that is not asked. */
-static bool check_baseline(const struct run *run, const struct options *options,
+static bool check_baseline(const struct row_index *index, const struct options *options,
                            struct fault *fault) {
     const char *at = options->baseline;
     if (strcmp(at, REPORT_BASELINE) == 0) return true;
     for (char glob[128]; *at != '\0'; at += *at == ',') {
         snprintf(glob, sizeof glob, "%.*s", (int)strcspn(at, ","), at);
-        if (!run_has_kernel(run, options->run, glob, fault)) return false;
+        if (!row_index_has_kernel(index, options->run, glob, fault)) return false;
         at += strcspn(at, ",");
     }
     return true;
 }
 
 /* Takes `path`, which is open for writing as `to`. */
-static bool write_to(FILE *to, const char *path, const struct run *run,
+static bool write_to(FILE *to, const char *path, struct row_index *index,
                      const struct options *options, struct fault *fault) {
     if (to == NULL)
         return fault_set(fault, FAULT_INPUT, "cannot write '%.900s': %s", path, strerror(errno));
-    const bool made = write_report(to, run, options, fault);
+    const bool made = write_report(to, index, options, fault);
     const bool failed = fflush(to) != 0;
     const int error = errno;
     const bool closed = fclose(to) == 0;
@@ -192,18 +190,19 @@ static FILE *open_special(const char *path) {
 }
 
 /* A file appears whole or not at all; a pipe or a device is written to. */
-static bool write_file(const struct run *run, const struct options *options, struct fault *fault) {
+static bool write_file(struct row_index *index, const struct options *options,
+                       struct fault *fault) {
     const char *path = options->output;
     struct stat status;
     if (stat(path, &status) == 0 && !S_ISREG(status.st_mode)) {
         FILE *to = open_special(path);
         if (to == NULL && errno == ENXIO)
             return fault_set(fault, FAULT_INPUT, "cannot write '%.900s': nobody reads it", path);
-        return write_to(to, path, run, options, fault);
+        return write_to(to, path, index, options, fault);
     }
     struct replace replace;
     const bool well = replace_begin(&replace, path, fault) &&
-                      write_to(fopen(replace.temporary, "we"), path, run, options, fault) &&
+                      write_to(fopen(replace.temporary, "we"), path, index, options, fault) &&
                       replace_commit(&replace, fault);
     replace_abort(&replace);
     if (!well) fault->code = FAULT_INPUT; /* the user's folder or disk */
@@ -214,12 +213,13 @@ static int report(int argc, char **argv) {
     struct options options = {.form = FORM_MARKDOWN};
     argp_parse(&argp, argc, argv, 0, NULL, &options);
     struct fault fault = {0};
-    struct run run = {0};
-    const bool ok = run_read(&run, options.run, &fault) && check_baseline(&run, &options, &fault) &&
+    struct row_index index = {0};
+    const bool ok = row_index_make(&index, options.run, options.baseline, &fault) &&
+                    check_baseline(&index, &options, &fault) &&
                     (options.output == NULL || may_replace(options.output, &fault)) &&
-                    (options.output != NULL ? write_file(&run, &options, &fault)
-                                            : write_report(stdout, &run, &options, &fault));
-    run_free(&run);
+                    (options.output != NULL ? write_file(&index, &options, &fault)
+                                            : write_report(stdout, &index, &options, &fault));
+    row_index_free(&index);
     return ok ? 0 : fault_tell(&fault);
 }
 
