@@ -131,8 +131,35 @@ static void print_value(FILE *to, const struct conversion *conversion, va_list *
     }
 }
 
-static void print_formatted(FILE *to, bool markdown, const char *format, va_list *arguments) {
-    const bool in_table = strchr(format, '|') != NULL;
+/* Also in an attribute between quotes. */
+static void escape_html(FILE *to, const char *text) {
+    for (; *text != '\0'; text++) {
+        switch (*text) {
+        case '&':
+            fputs("&amp;", to);
+            break;
+        case '<':
+            fputs("&lt;", to);
+            break;
+        case '>':
+            fputs("&gt;", to);
+            break;
+        case '"':
+            fputs("&quot;", to);
+            break;
+        case '\'':
+            fputs("&#39;", to);
+            break;
+        default:
+            fputc(*text, to);
+        }
+    }
+}
+
+enum place { PLACE_PLAIN, PLACE_MARKDOWN, PLACE_HTML };
+
+static void print_formatted(FILE *to, enum place place, const char *format, va_list *arguments) {
+    const bool markdown = place == PLACE_MARKDOWN, in_table = strchr(format, '|') != NULL;
     for (const char *at = format; *at != '\0';) {
         const bool code = markdown && !strncmp(at, "`%s`", 4);
         if (*at != '%' && !code) {
@@ -161,6 +188,8 @@ static void print_formatted(FILE *to, bool markdown, const char *format, va_list
                 print_code(to, line, in_table);
             else if (markdown)
                 escape_markdown(to, line, at > format && at[-1] == '\n');
+            else if (place == PLACE_HTML)
+                escape_html(to, line);
             else
                 fputs(line, to);
             if (conversion.left && pad > 0) fprintf(to, "%*s", pad, "");
@@ -173,14 +202,21 @@ static void print_formatted(FILE *to, bool markdown, const char *format, va_list
 void print_plain(FILE *to, const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
-    print_formatted(to, false, format, &arguments);
+    print_formatted(to, PLACE_PLAIN, format, &arguments);
     va_end(arguments);
 }
 
 void print_markdown(FILE *to, const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
-    print_formatted(to, true, format, &arguments);
+    print_formatted(to, PLACE_MARKDOWN, format, &arguments);
+    va_end(arguments);
+}
+
+void print_html(FILE *to, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    print_formatted(to, PLACE_HTML, format, &arguments);
     va_end(arguments);
 }
 
