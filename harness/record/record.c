@@ -464,11 +464,15 @@ enum status status_of(const struct row *row) {
     return status;
 }
 
-bool row_failed(const struct row *row) {
+bool row_is_failure(const struct row *row) {
     const enum status status = status_of(row);
     return status == STATUS_COUNT || status_exit(status) != 0;
 }
 
+bool row_is_refused(const struct row *row) {
+    return status_of(row) == STATUS_REFUSED;
+}
+
 bool row_is_judged(const struct row *row) {
-    return status_of(row) != STATUS_REFUSED && strcmp(row->device, "anchor") != 0;
+    return !row_is_refused(row) && strcmp(row->device, "anchor") != 0;
 }

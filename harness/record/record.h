@@ -107,7 +107,8 @@ extern const struct row_field machine_device_fields[];
 /* A row's status by its name; STATUS_COUNT if there is none of that name. */
 enum status status_of(const struct row *row);
 /* Whether the row makes the exit status of its run 1 or 3. */
-bool row_failed(const struct row *row);
+bool row_is_failure(const struct row *row);
+bool row_is_refused(const struct row *row);
 /* Whether a kernel was tried: the row is no refusal and none that is computed (an anchor). */
 bool row_is_judged(const struct row *row);
 

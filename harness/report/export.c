@@ -103,3 +103,80 @@ bool export_json(FILE *to, struct row_index *index, const char *baseline, struct
     fputs(index->count > 0 ? "\n  ]\n}\n" : "]\n}\n", to);
     return true;
 }
+
+/* Rows `begin` to `end` of the order, which are of one variant. */
+struct suite_counts {
+    int64_t failures, skipped;
+    double seconds;
+};
+
+static struct suite_counts count_suite(const struct row_index *index, int64_t begin, int64_t end) {
+    struct suite_counts counts = {0};
+    for (int64_t n = begin; n < end; n++) {
+        const struct indexed_row *row = row_index_at(index, n);
+        counts.failures += row->failed;
+        counts.skipped += !strcmp(row->status, status_name(STATUS_REFUSED));
+        counts.seconds += row->seconds;
+    }
+    return counts;
+}
+
+static void print_property(FILE *to, const char *name, const char *value) {
+    if (text_given(value))
+        print_html(to, "      <property name=\"%s\" value=\"%s\"/>\n", name, value);
+}
+
+/* The schemas take no zone, and want a host. */
+static void print_suite(FILE *to, const struct machine *machine, const struct row *first,
+                        const struct suite_counts *counts, int64_t rows, int64_t number) {
+    const bool dated = strlen(machine->time) >= 19 && machine->time[10] == 'T';
+    print_html(to, "  <testsuite name=\"%s\" package=\"attest\" id=\"%lld\" tests=\"%lld\" ",
+               first->variant[0] != '\0' ? first->variant : "unknown", (long long)number,
+               (long long)rows);
+    print_html(to, "failures=\"%lld\" errors=\"0\" skipped=\"%lld\" time=\"%.3f\" ",
+               (long long)counts->failures, (long long)counts->skipped, counts->seconds);
+    print_html(to, "timestamp=\"%.*s\" hostname=\"%s\">\n    <properties>\n", 19,
+               dated ? machine->time : "1970-01-01T00:00:00",
+               machine->host[0] != '\0' ? machine->host : "localhost");
+    print_property(to, "commit", machine->commit);
+    print_property(to, "command", machine->command);
+    print_property(to, "cpu", machine->cpu);
+    print_property(to, "device", machine->device);
+    fputs("    </properties>\n", to);
+}
+
+static void print_case(FILE *to, const struct row *row) {
+    print_html(to, "    <testcase classname=\"%s\" name=\"%s%s%s\" time=\"%.3f\"", row->kernel,
+               row->line, text_given(row->file) ? " " : "", text_given(row->file) ? row->file : "",
+               row->seconds > 0 ? row->seconds : 0);
+    if (status_of(row) == STATUS_REFUSED) {
+        print_html(to, "><skipped message=\"%s\"/></testcase>\n", row->reason);
+    } else if (row_is_failure(row)) {
+        print_html(to, ">\n      <failure type=\"%s\" message=\"%s\">", row->status, row->reason);
+        if (text_given(row->diagnosis)) print_html(to, "%s\n", row->diagnosis);
+        if (text_given(row->repeat)) print_html(to, "repeat: %s\n", row->repeat);
+        fputs("</failure>\n    </testcase>\n", to);
+    } else {
+        fputs("/>\n", to);
+    }
+}
+
+bool export_junit(FILE *to, struct row_index *index, struct fault *fault) {
+    struct row row;
+    int64_t suites = 0;
+    fputs("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n", to);
+    for (int64_t begin = 0, end; begin < index->count; begin = end) {
+        for (end = begin + 1; end < index->count; end++)
+            if (row_index_at(index, end)->variant != row_index_at(index, begin)->variant) break;
+        const struct suite_counts counts = count_suite(index, begin, end);
+        for (int64_t n = begin; n < end; n++) {
+            if (!row_index_read(index, n, &row, fault)) return false;
+            if (n == begin)
+                print_suite(to, &index->reader.machine, &row, &counts, end - begin, suites++);
+            print_case(to, &row);
+        }
+        fputs("    <system-out/>\n    <system-err/>\n  </testsuite>\n", to);
+    }
+    fputs("</testsuites>\n", to);
+    return true;
+}

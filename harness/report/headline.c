@@ -116,14 +116,14 @@ static bool add_failure(struct headline *headline, const struct row *row) {
 static bool count_row(struct headline *headline, const struct row *row) {
     headline->rows++;
     headline->counts[status_of(row)]++;
-    if (!row_is_judged(row) && !row_failed(row)) {
+    if (!row_is_judged(row) && !row_is_failure(row)) {
         headline->computed += status_of(row) != STATUS_REFUSED;
         return true;
     }
     struct headline_kernel *kernel = kernel_of(headline, row);
     if (kernel == NULL) return false;
     kernel->judged++;
-    if (row_failed(row)) {
+    if (row_is_failure(row)) {
         kernel->failed = true;
         return add_failure(headline, row);
     }
@@ -309,15 +309,17 @@ bool headline_of_comparison(struct headline *headline, const struct comparison *
     return true;
 }
 
+void headline_print_item(FILE *to, const struct headline_item *item) {
+    print_markdown(to, "- **%s** %s%s `%s`", item->kernel, item->what,
+                   item->rows > 1 ? ", the worst" : "", item->line);
+    if (item->reason[0] != '\0') print_markdown(to, ": %s", item->reason);
+    fputc('\n', to);
+}
+
 void headline_print_markdown(FILE *to, const struct headline *headline, int64_t most) {
     print_markdown(to, "**%s**\n\n", headline->verdict);
-    for (int64_t n = 0; n < headline->item_count && n < most; n++) {
-        const struct headline_item *item = &headline->items[n];
-        print_markdown(to, "- **%s** %s%s `%s`", item->kernel, item->what,
-                       item->rows > 1 ? ", the worst" : "", item->line);
-        if (item->reason[0] != '\0') print_markdown(to, ": %s", item->reason);
-        fputc('\n', to);
-    }
+    for (int64_t n = 0; n < headline->item_count && n < most; n++)
+        headline_print_item(to, &headline->items[n]);
     if (headline->item_count > most)
         fprintf(to, "- and %lld more, below\n", (long long)(headline->item_count - most));
     if (!headline->well) fputc('\n', to);

@@ -47,6 +47,7 @@ void headline_free(struct headline *headline);
 /* The verdict, then the first `most` items as a list and how many more there are. */
 enum { HEADLINE_ITEMS = 10 };
 void headline_print_markdown(FILE *to, const struct headline *headline, int64_t most);
+void headline_print_item(FILE *to, const struct headline_item *item);
 
 /* What stands in the columns of reports, in their order. */
 struct legend {

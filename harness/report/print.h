@@ -21,7 +21,7 @@ PRINT_FORMAT(2) void print_plain(FILE *to, const char *format, ...);
 /* In Markdown: also without effect there. A `%s` is a code span; in a format with a '|', one in a
  * table. */
 PRINT_FORMAT(2) void print_markdown(FILE *to, const char *format, ...);
-/* In HTML, between tags or in an attribute that is quoted. */
+/* In HTML or XML, between tags or in an attribute that is quoted. */
 PRINT_FORMAT(2) void print_html(FILE *to, const char *format, ...);
 /* Lines of their own between fences, each after `indent`. */
 void print_markdown_block(FILE *to, const char *indent, const char *language, const char *text);

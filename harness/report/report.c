@@ -2,7 +2,7 @@
  * row's cell. The run is gone through three times: for what is said of it as a whole, for the rows
  * that are listed by themselves, and for the problems, of which one is in memory at a time. */
 #include "report.h"
-#include "headline.h"
+#include "overview.h"
 #include "print.h"
 #include "../worker/protocol.h"
 
@@ -238,108 +238,11 @@ static void print_machine(FILE *to, const struct machine *machine) {
     for (int64_t n = 0; n < machine->device_count; n++) print_device(to, &machine->devices[n]);
 }
 
-static bool is_refused(const struct row *row) {
-    return status_of(row) == STATUS_REFUSED;
-}
 static bool is_taken(const struct row *row) {
-    return !is_refused(row);
+    return !row_is_refused(row);
 }
 
 /* What is said of the run as a whole. */
-
-/* One line a kernel. */
-struct tally {
-    const char *kernel; /* text_kept */
-    int64_t right, refused, failed;
-    char grade;
-    double t_max, rho_block, log_sum;
-    int64_t log_count;
-};
-
-enum { LEFT_OUT = 6 };
-static const char *const left_out_names[LEFT_OUT] = {"values", "signs", "keys",
-                                                     "pages",  "batch", "none"};
-
-struct overview {
-    struct headline headline;
-    int64_t tally_count;
-    struct tally *tallies;
-    struct {
-        int64_t rows;
-        char why[64];
-    } left_out[LEFT_OUT]; /* what was not shown to be read anew */
-};
-
-static struct tally *tally_of(struct overview *overview, const char *kernel) {
-    for (int64_t n = 0; n < overview->tally_count; n++)
-        if (overview->tallies[n].kernel == kernel) return &overview->tallies[n];
-    const size_t bytes = (size_t)(overview->tally_count + 1) * sizeof *overview->tallies;
-    struct tally *tallies = realloc(overview->tallies, bytes);
-    if (tallies == NULL) return NULL;
-    overview->tallies = tallies;
-    tallies[overview->tally_count] =
-        (struct tally){.kernel = kernel, .grade = '-', .t_max = NAN, .rho_block = NAN};
-    return &tallies[overview->tally_count++];
-}
-
-static void tally_add(struct tally *tally, const struct row *row, double gain) {
-    if (is_refused(row)) {
-        tally->refused++;
-        return;
-    }
-    if (row_failed(row))
-        tally->failed++;
-    else
-        tally->right++;
-    if (row->grade[0] >= 'A' && row->grade[0] > tally->grade) tally->grade = row->grade[0];
-    if (row->deviation.elements > 0) {
-        tally->t_max = fmax(tally->t_max, row->deviation.t_max);
-        tally->rho_block = fmax(tally->rho_block, row->deviation.rho_block);
-    }
-    if (isfinite(gain) && gain > 0) {
-        tally->log_sum += log(gain);
-        tally->log_count++;
-    }
-}
-
-/* The places of "; not NAME (WHY)" in a row's checks. */
-static void add_left_out(struct overview *overview, const struct row *row) {
-    for (int n = 0; n < LEFT_OUT; n++) {
-        char sought[16], *why = overview->left_out[n].why;
-        const size_t room = sizeof overview->left_out[n].why;
-        snprintf(sought, sizeof sought, "%s (", left_out_names[n]);
-        const char *found = strstr(row->checks, sought);
-        if (found == NULL) continue;
-        found += strlen(sought);
-        if (overview->left_out[n].rows++ == 0)
-            snprintf(why, room, "%.*s", (int)strcspn(found, ")"), found);
-        if (strncmp(found, why, strlen(why)) != 0 && strstr(why, ", ...") == NULL)
-            strncat(why, ", ...", room - strlen(why) - 1);
-    }
-}
-
-static bool overview_make(struct overview *overview, struct row_index *index, struct fault *fault) {
-    struct row row;
-    *overview = (struct overview){0};
-    for (int64_t n = 0; n < index->count; n++) {
-        struct indexed_row *at = row_index_at(index, n);
-        if (!row_index_read(index, n, &row, fault) ||
-            !headline_add(&overview->headline, &row, fault))
-            return false;
-        struct tally *tally = tally_of(overview, at->kernel);
-        if (tally == NULL) return fault_set(fault, FAULT_OURS, "out of memory for the report");
-        tally_add(tally, &row, row_index_speedup(index, at, at->baseline));
-        add_left_out(overview, &row);
-        at->warned = row.bias_warning != 0 || status_of(&row) == STATUS_UNSTABLE;
-    }
-    headline_conclude(&overview->headline, index->reader.torn);
-    return true;
-}
-
-static void overview_free(struct overview *overview) {
-    headline_free(&overview->headline);
-    free(overview->tallies);
-}
 
 static void print_counts(FILE *to, const struct headline *headline, const struct row_index *index) {
     fprintf(to, "\n**%s**", number_count(index->count, "row").text);
@@ -362,29 +265,10 @@ static void print_counts(FILE *to, const struct headline *headline, const struct
                 number_count(index->reader.torn, "unreadable line").text);
 }
 
-static int tally_order(const void *left, const void *right) {
-    const struct tally *a = left, *b = right;
-    return strcmp(a->kernel, b->kernel);
-}
-
-static void print_kernels(FILE *to, struct overview *overview, const char *baseline) {
-    const int64_t count = overview->tally_count;
-    if (count > 0) qsort(overview->tallies, (size_t)count, sizeof *overview->tallies, tally_order);
-    print_markdown(
-        to,
-        "\n## Kernels\n\n| kernel | right | failed | refused | worst grade | worst block "
-        "rho | worst t_max | speed-up over `%s` |\n"
-        "|---|--:|--:|--:|--:|--:|--:|--:|\n",
-        baseline);
-    for (int64_t n = 0; n < count; n++) {
-        const struct tally *tally = &overview->tallies[n];
-        print_markdown(to, "| %s | %lld | %lld | %lld | %c | %s | %s | ", tally->kernel,
-                       (long long)tally->right, (long long)tally->failed, (long long)tally->refused,
-                       tally->grade, number_plain(tally->rho_block).text,
-                       number_plain(tally->t_max).text);
-        print_speedup(to, tally->log_count ? exp(tally->log_sum / (double)tally->log_count) : NAN);
-        fputs(" |\n", to);
-    }
+static void print_kernels(FILE *to, const struct overview *overview, const char *baseline) {
+    fputs("\n## Kernels\n\n", to);
+    tallies_print_titles(to, baseline);
+    for (int64_t n = 0; n < overview->tally_count; n++) tally_print(to, &overview->tallies[n]);
 }
 
 static void print_left_out(FILE *to, const struct overview *overview) {
@@ -441,7 +325,7 @@ static bool print_list(FILE *to, struct row_index *index, bool warnings, struct 
 static void print_refusals(FILE *to, const struct shown *shown, int64_t count) {
     for (int64_t n = 0; n < count; n++) {
         const struct row *row = &shown[n].row;
-        if (is_refused(row)) print_markdown(to, "\n%s refused: %s\n", row->kernel, row->reason);
+        if (row_is_refused(row)) print_markdown(to, "\n%s refused: %s\n", row->kernel, row->reason);
     }
 }
 

@@ -78,8 +78,9 @@ static bool keep(struct row_index *index, const struct row *row, struct fault *f
                              .revision = (int32_t)row->revision,
                              .baseline = -1,
                              .bymask = -1,
+                             .seconds = row->seconds > 0 ? (float)row->seconds : 0,
                              .variant = (uint8_t)variant_rank(row),
-                             .failed = row_failed(row)};
+                             .failed = row_is_failure(row)};
     return true;
 }
 

@@ -20,10 +20,13 @@ struct indexed_row {
     int32_t revision;
     int32_t first;            /* the first row of its line, by number */
     int32_t baseline, bymask; /* by number the row that it is compared with; -1: none */
+    float seconds;            /* wall time of the row */
     uint8_t variant;          /* variant_rank */
     bool replaced;            /* by a later row of its kernel and problem */
     bool failed, warned;      /* for who reports them */
 };
+
+_Static_assert(sizeof(struct indexed_row) + sizeof(int32_t) <= 100, "what a row may take");
 
 struct row_index {
     struct run_reader reader;
