@@ -1,6 +1,7 @@
 /* Join, ratio, verdict. A join is a binary search in rows that are sorted by problem; everything
  * else looks at one pair at a time. */
 #include "compare.h"
+#include "headline.h"
 #include "discovery.h"
 #include "effect.h"
 #include "table.h"
@@ -471,6 +472,17 @@ static void print_pairs(const struct page *page, const struct comparison *compar
     }
 }
 
+static void print_headline(const struct page *page, const struct comparison *comparison) {
+    struct headline headline;
+    struct fault fault;
+    if (!headline_of_comparison(&headline, comparison, &fault)) return;
+    if (page->markdown)
+        headline_print_markdown(page->to, &headline, HEADLINE_ITEMS);
+    else
+        print_words(page->to, 0, 0, "%s", headline.verdict);
+    headline_free(&headline);
+}
+
 void compare_print(FILE *to, const struct comparison *comparison, const char *before,
                    const char *after, bool markdown) {
     const struct page page = {to, markdown};
@@ -479,6 +491,7 @@ void compare_print(FILE *to, const struct comparison *comparison, const char *be
         print_markdown(to, "# %s → %s\n\n", before, after);
     else
         print_words(to, 0, 0, "%s → %s", before, after);
+    print_headline(&page, comparison);
     print_words(
         to, 0, 0,
         "%s medians [quartiles]; ratio = new / old with its %g %% interval, below 1 is "
@@ -500,6 +513,10 @@ void compare_print(FILE *to, const struct comparison *comparison, const char *be
                  "so these are not compared.",
                  number_count(comparison->redrawn, "row").text);
         print_note(&page, text);
+    }
+    if (markdown) {
+        fputc('\n', to);
+        legend_print_markdown(to, compare_legend);
     }
     print_summaries(&page, comparison);
     print_pairs(&page, comparison);

@@ -27,6 +27,24 @@ static bool is_of_a_run(const char *path) {
     return is && stat(run, &status) == 0;
 }
 
+static bool is_folder(const char *path) {
+    struct stat status;
+    if (stat(path, &status) != 0) return false;
+    errno = ENOTDIR;
+    return S_ISDIR(status.st_mode);
+}
+
+static bool check_folder(const char *path, struct fault *fault) {
+    char folder[4096] = ".";
+    const char *slash = strrchr(path, '/');
+    if (slash != NULL) snprintf(folder, sizeof folder, "%.*s/", (int)(slash - path), path);
+    if (*path == '\0' || is_folder(path))
+        return fault_set(fault, FAULT_INPUT, "'%.900s' is %s, expected a file to write a report to",
+                         path, *path == '\0' ? "no name" : "a folder");
+    return is_folder(folder) ||
+           fault_set(fault, FAULT_INPUT, "cannot write '%.900s': %s", path, strerror(errno));
+}
+
 /* A report is never written over what attest reads, or has open: a run, this one or another, a
  * fixture or the samples of a run, a suite, a kernel. */
 bool destination_check(const char *path, struct fault *fault) {
@@ -34,6 +52,7 @@ bool destination_check(const char *path, struct fault *fault) {
     static const unsigned char elf[] = {0x7f, 'E', 'L', 'F'};
     unsigned char begin[sizeof hdf5] = {0};
     const char *is = NULL;
+    if (!check_folder(path, fault)) return false;
     char *target = realpath(path, NULL); /* a link is followed */
     const bool taken = is_of_a_run(target != NULL ? target : path);
     free(target);

@@ -32,7 +32,6 @@ const struct legend speed_legend[] = {
     {NULL, NULL},
 };
 const struct legend compare_legend[] = {
-    {"ratio", "new time over old: below 1 is faster"},
     {"rho", "rms error over that of an honest kernel, worst block: 1 is what an honest kernel has"},
     {"grade", "A is the best; B and C have intermediates or sums in 16 bits; F is wrong"},
     {NULL, NULL},
@@ -248,7 +247,13 @@ static char *change_of(const struct compare_pair *pair) {
     if (pair->status_change > 0)
         length = asprintf(&what, "%s → %s", before, after);
     else
-        length = asprintf(&what, "slower by %s %%", number_plain(100 * (pair->ratio - 1)).text);
+        length =
+            isfinite(pair->low) && pair->low > 0
+                ? asprintf(&what, "slower by %s %% [%s, %s]",
+                           number_plain(100 * (pair->ratio - 1)).text,
+                           number_plain(100 * (pair->low - 1)).text,
+                           number_plain(100 * (pair->high - 1)).text)
+                : asprintf(&what, "slower by %s %%", number_plain(100 * (pair->ratio - 1)).text);
     return length >= 0 ? what : NULL;
 }
 
@@ -275,7 +280,7 @@ static void say_comparison(struct headline *headline, const struct comparison *c
     }
     *text = '\0';
     if (headline->well) {
-        say(text, "Nothing became slower or worse in %s", number_count(all.pairs, "row").text);
+        say(text, "No regression in %s", number_count(all.pairs, "row").text);
     } else {
         say(text, "%lld of %s became worse:", (long long)headline->item_count,
             number_count(all.pairs, "row").text);
@@ -285,11 +290,10 @@ static void say_comparison(struct headline *headline, const struct comparison *c
                 (long long)slower, number_plain(100 * (slowest - 1)).text);
     }
     const char *separator = headline->well ? ": " : "; ";
-    static const enum compare_verdict others[] = {COMPARE_FASTER, COMPARE_SAME};
-    for (size_t n = 0; n < sizeof others / sizeof others[0]; n++) {
-        if (all.verdicts[others[n]] == 0) continue;
-        say(text, "%s%lld %s", separator, (long long)all.verdicts[others[n]],
-            compare_verdict_name(others[n]));
+    for (int verdict = 0; verdict < COMPARE_VERDICT_COUNT; verdict++) {
+        if (all.verdicts[verdict] == 0 || (verdict == COMPARE_SLOWER && slower > 0)) continue;
+        say(text, "%s%lld %s", separator, (long long)all.verdicts[verdict],
+            compare_verdict_name((enum compare_verdict)verdict));
         separator = ", ";
     }
     if (comparison->machines_differ[0] != '\0')

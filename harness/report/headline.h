@@ -10,7 +10,7 @@
  * else the first). Of a comparison: a pair that became worse. */
 struct headline_item {
     char *kernel;
-    char *what;   /* "12 of 40 rows FAIL_ACCURACY"; "slower by 12 %"; "PASS → CRASH" */
+    char *what;   /* "12 of 40 rows FAIL_ACCURACY"; "slower by 12 % [10, 14]"; "PASS → CRASH" */
     char *line;   /* the problem of that row */
     char *reason; /* why it is not right; "" where only its time is worse */
     char *repeat; /* the command that repeats it; "" if the row knows none */

@@ -141,7 +141,7 @@ bool summary_of_run(FILE *to, struct row_index *index, const struct report_optio
     bool well = overview_make(&overview, index, fault);
     if (well) {
         begin_section(&summary);
-        print_markdown(begin_piece(&summary), "### %s\n\n", overview.headline.verdict);
+        print_markdown(begin_piece(&summary), "### %s\n", overview.headline.verdict);
         end_piece(&summary);
         print_items(&summary, &overview.headline, "kind of failure");
         well = print_failures(&summary, index, &overview.headline, fault);
@@ -237,9 +237,9 @@ bool summary_of_comparison(FILE *to, const struct comparison *comparison, const 
     struct summary summary = begin_summary(to);
     if (!headline_of_comparison(&headline, comparison, fault)) return false;
     begin_section(&summary);
-    print_markdown(begin_piece(&summary), "### %s\n\n", headline.verdict);
+    print_markdown(begin_piece(&summary), "### %s\n", headline.verdict);
     end_piece(&summary);
-    print_markdown(begin_piece(&summary), "%s → %s, %s medians%s%s\n\n", before, after,
+    print_markdown(begin_piece(&summary), "\n%s → %s, %s medians%s%s\n\n", before, after,
                    comparison->options.cold ? "cold" : "warm",
                    comparison->machines_differ[0] != '\0' ? "; the machines differ: " : "",
                    comparison->machines_differ);

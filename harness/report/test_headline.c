@@ -114,12 +114,12 @@ Test(comparison, says_whether_anything_became_worse_and_then_what) {
                                    pair_of(&right, &wrong, NAN, COMPARE_UNTIMED)};
     pairs[3].status_change = 1;
     pairs[3].regression = true;
-    expect_comparison(pairs, 2, "", "Nothing became slower or worse in 2 rows: 1 faster, 1 same.");
+    expect_comparison(pairs, 2, "", "No regression in 2 rows: 1 same, 1 faster.");
     expect_comparison(pairs, 1, "CPU 'a' and 'b'",
-                      "Nothing became slower or worse in 1 row: 1 same; the machines differ, so "
+                      "No regression in 1 row: 1 same; the machines differ, so "
                       "times do not count.");
     expect_comparison(pairs, 3, "",
-                      "1 of 3 rows became worse: 1 slower, by 12.5 % at most; 1 faster, 1 same.");
+                      "1 of 3 rows became worse: 1 slower, by 12.5 % at most; 1 same, 1 faster.");
     const struct comparison comparison = {.pairs = pairs, .pair_count = 4};
     struct headline headline;
     struct fault fault;

@@ -2,7 +2,8 @@
 #include "session.h"
 #include "rounds.h"
 #include "../record/number.h"
-#include "../report/row_set.h"
+#include "../report/destination.h"
+#include "../report/export.h"
 #include "../trial/client.h"
 #include "../trial/devices.h"
 #include "../trial/ceilings.h"
@@ -18,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 #include <xxhash.h>
 
 /* For the ceilings of the CPU, and of each accelerator. */
@@ -513,19 +515,18 @@ static bool open_run(struct session *session, struct fault *fault) {
 /* Rows of a resumed run count with those that were added, each kernel's last on a problem. */
 static bool count_resumed(const struct session *session, int64_t *rows, int64_t *judged,
                           int *exit_status, struct fault *fault) {
-    struct run run;
-    struct row_set set = {0};
-    if (!run_read(&run, session->writer.folder, fault)) return false;
-    const bool well = row_set_make(&set, &run, fault);
-    *rows = set.count;
+    struct row_index index;
+    struct row row;
+    if (!row_index_make(&index, session->writer.folder, "", fault)) return false;
+    bool well = true;
+    *rows = index.count;
     *judged = 0;
-    for (int64_t n = 0; well && n < set.count; n++) {
-        const int status = status_exit(status_of(set.places[n].row));
-        *judged += row_is_judged(set.places[n].row);
+    for (int64_t n = 0; n < index.count && (well = row_index_read(&index, n, &row, fault)); n++) {
+        const int status = status_exit(status_of(&row));
+        *judged += row_is_judged(&row);
         if (status > *exit_status) *exit_status = status;
     }
-    row_set_free(&set);
-    run_free(&run);
+    row_index_free(&index);
     return well;
 }
 
@@ -557,15 +558,42 @@ static bool conclude(const struct session *session, int *exit_status, struct fau
                               : "no row was judged: no kernel is for any of the problems");
 }
 
+static bool write_junit(FILE *to, void *context, struct fault *fault) {
+    return export_junit(to, context, fault);
+}
+
+/* Into the run's folder, which there will be, or where it can be written now. */
+static bool check_junit(const struct session_options *options, struct fault *fault) {
+    const char *junit = options->junit, *out = options->out;
+    if (junit == NULL) return true;
+    const size_t length = out != NULL ? strlen(out) : 0;
+    const bool inside = length > 0 && !strncmp(junit, out, length) && junit[length] == '/' &&
+                        strchr(junit + length + 1, '/') == NULL && junit[length + 1] != '\0';
+    return (inside && access(out, F_OK) != 0) || destination_check(junit, fault);
+}
+
+/* Of what was done, whatever came of it. */
+static bool report_junit(const struct session *session, struct fault *fault) {
+    struct row_index index;
+    const char *junit = session->options.junit;
+    if (junit == NULL) return true;
+    if (!row_index_make(&index, session->writer.folder, "", fault)) return false;
+    const bool well =
+        destination_check(junit, fault) && destination_write(junit, write_junit, &index, fault);
+    row_index_free(&index);
+    return well;
+}
+
 int session_run(const struct session_options *options, int argc, char **argv) {
     struct fault fault = {0};
     int exit_status = 0;
     struct session session = {
         .options = *options, .argc = argc, .argv = argv, .writer = {.file = -1}};
     machine_describe(&session.machine, argc, argv);
-    bool well = gather(&session, &fault) && open_run(&session, &fault);
+    bool well =
+        check_junit(options, &fault) && gather(&session, &fault) && open_run(&session, &fault);
     if (well) hide_run(&session);
-    well = well && rounds_run(&session, &exit_status, &fault) &&
+    well = well && rounds_run(&session, &exit_status, &fault) && report_junit(&session, &fault) &&
            conclude(&session, &exit_status, &fault);
     if (!well) exit_status = fault_tell(&fault);
     plugin_list_tell_left_out(&session.kernels);

@@ -22,6 +22,7 @@ struct session_options {
     const char *suites_folder, *kernels_folder, *runs_folder; /* kernels: joined by ':' */
     struct texts globs, suites, files, lines, words, devices;
     const char *out, *resume;
+    const char *junit;     /* a file for the rows of the whole run, as JUnit's XML; or NULL */
     int64_t shard, shards; /* 1..shards; 0: all */
     bool anchors, no_probe, json, quiet;
     const char *sanitize; /* the tool of compute-sanitizer that GPU kernels run under; or NULL */

@@ -1,16 +1,23 @@
 /* attest compare: two runs, or two kernels within one, row by row. */
 #include "../report/compare.h"
 #include "../report/print.h"
-#include "../report/row_set.h"
+#include "../report/summary.h"
 #include "../verb.h"
 
 #include <string.h>
 
-enum { OPTION_KERNELS = 256, OPTION_COLD, OPTION_LEAST, OPTION_JSON, OPTION_MARKDOWN };
+enum {
+    OPTION_KERNELS = 256,
+    OPTION_COLD,
+    OPTION_LEAST,
+    OPTION_JSON,
+    OPTION_MARKDOWN,
+    OPTION_SUMMARY
+};
 
 struct options {
     struct compare_options compare;
-    bool json, markdown;
+    bool json, markdown, summary;
     const char *runs[2];
     int run_count;
 };
@@ -24,6 +31,8 @@ static const struct argp_option argp_options[] = {
     {"least", OPTION_LEAST, "SHARE", 0,
      "a difference that matters: slower and faster is what is beyond it; 1% (default) or 0.01", 0},
     {"json", OPTION_JSON, NULL, 0, "one object instead of columns", 0},
+    {"summary", OPTION_SUMMARY, NULL, 0,
+     "what matters most in 60 kB of Markdown, as a comment on a pull request takes it", 0},
     {"markdown", OPTION_MARKDOWN, NULL, 0, "tables in Markdown instead of columns", 0},
     {0},
 };
@@ -49,6 +58,9 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
     case OPTION_JSON:
         options->json = true;
         return 0;
+    case OPTION_SUMMARY:
+        options->summary = true;
+        return 0;
     case OPTION_MARKDOWN:
         options->markdown = true;
         return 0;
@@ -58,6 +70,9 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
         return 0;
     case ARGP_KEY_END:
         if (options->run_count == 0) argp_error(state, "a run is missing");
+        if (options->json + options->markdown + options->summary > 1)
+            argp_error(state, "--json, --markdown and --summary are one form each, expected one of "
+                              "them");
         if (options->run_count == 1 && options->compare.kernels_before == NULL)
             argp_error(state, "one run is compared with another, or with --kernels OLD NEW");
         return 0;
@@ -103,12 +118,14 @@ static int compare(int argc, char **argv) {
                        before_name, after_name, old_glob == NULL ? "kernel, " : "",
                        comparison.redrawn > 0 ? "; lines agree, but the inputs changed" : "");
     }
-    if (ok && options.json) {
+    const char *const old_side = one ? options.compare.kernels_before : before_name;
+    const char *const new_side = one ? options.compare.kernels_after : after_name;
+    if (ok && options.json)
         print_json(stdout, compare_json(&comparison), JSON_INDENT(2));
-    } else if (ok) {
-        compare_print(stdout, &comparison, one ? options.compare.kernels_before : before_name,
-                      one ? options.compare.kernels_after : after_name, options.markdown);
-    }
+    else if (ok && options.summary)
+        ok = summary_of_comparison(stdout, &comparison, old_side, new_side, &fault);
+    else if (ok)
+        compare_print(stdout, &comparison, old_side, new_side, options.markdown);
     const int status = !ok ? fault_tell(&fault) : comparison.regressions > 0 ? EXIT_REGRESSION : 0;
     if (ok && comparison.machines_differ[0])
         fault_say("the machines differ: %s", comparison.machines_differ);

@@ -2,6 +2,7 @@
  * as they are with --json, and otherwise as aligned columns under those keys, or as a table. */
 #include "coverage.h"
 #include "../record/record.h"
+#include "../record/schema.h"
 #include "../report/table.h"
 #include "../session/targets.h"
 #include "../trial/devices.h"
@@ -34,6 +35,7 @@ static json_t *list_fields(const struct options *options, struct fault *fault);
 static json_t *list_statuses(const struct options *options, struct fault *fault);
 static json_t *list_data(const struct options *options, struct fault *fault);
 static json_t *list_coverage(const struct options *options, struct fault *fault);
+static json_t *list_schema(const struct options *options, struct fault *fault);
 
 /* NULL and a fault when the listing cannot be made; a code alone is the exit status of one that
  * can. */
@@ -46,6 +48,7 @@ static const struct listing {
     {"traits", list_traits, false},     {"devices", list_devices, false},
     {"fields", list_fields, false},     {"data", list_data, false},
     {"statuses", list_statuses, false}, {"coverage", list_coverage, true},
+    {"schema", list_schema, false},
 };
 enum { LISTING_COUNT = sizeof listings / sizeof listings[0] };
 
@@ -86,6 +89,8 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
         listing = listing_named(options->what);
         if (options->glob_count > 0 && listing != NULL && !listing->picks)
             argp_error(state, "only kernels are picked by globs, and coverage by runs");
+        if (options->markdown && listing != NULL && listing->make == list_schema)
+            argp_error(state, "the schema is JSON, expected no --markdown");
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -95,13 +100,15 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
 static const struct argp argp = {
     .options = argp_options,
     .parser = parse_option,
-    .args_doc = "kernels [GLOB...]\ncoverage [RUN...]\nsuites|traits|devices|fields|statuses|data",
+    .args_doc =
+        "kernels [GLOB...]\ncoverage [RUN...]\nsuites|traits|devices|fields|statuses|data|schema",
     .doc =
         "Lists kernels (found by scanning, with what each declares of itself), suites of "
         "problems, traits and the words that ask for them, devices (as `run --device` takes them), "
         "the fields of a row, the statuses a row can have, and kinds of data. Coverage is what "
         "runs, by default the committed ones, show of each variant on each kind of device: rows "
-        "that are right of those that were taken, and the worst of their grades.",
+        "that are right of those that were taken, and the worst of their grades. Schema is that of "
+        "a line of run.jsonl, JSON Schema 2020-12.",
 };
 
 /* "gqa causal", from the rules whose trait is among `traits`. */
@@ -260,6 +267,11 @@ static json_t *list_fields(const struct options *options, struct fault *fault) {
     return listing;
 }
 
+static json_t *list_schema(const struct options *options, struct fault *fault) {
+    (void)options, (void)fault;
+    return run_schema();
+}
+
 static json_t *list_statuses(const struct options *options, struct fault *fault) {
     (void)options, (void)fault;
     static const char crash[] =
@@ -409,11 +421,12 @@ static json_t *make_listing(const struct options *options, struct fault *fault) 
     const char *names[LISTING_COUNT];
     for (int n = 0; n < LISTING_COUNT; n++) names[n] = listings[n].name;
     const char *meant = nearest(options->what, names, LISTING_COUNT);
-    fault_set(fault, FAULT_INPUT,
-              "cannot list '%s': expected kernels, suites, traits, devices, fields, statuses, data "
-              "or coverage%s%s%s",
-              options->what, meant != NULL ? "; did you mean '" : "", meant != NULL ? meant : "",
-              meant != NULL ? "'?" : "");
+    fault_set(
+        fault, FAULT_INPUT,
+        "cannot list '%s': expected kernels, suites, traits, devices, fields, statuses, data, "
+        "coverage or schema%s%s%s",
+        options->what, meant != NULL ? "; did you mean '" : "", meant != NULL ? meant : "",
+        meant != NULL ? "'?" : "");
     return NULL;
 }
 
@@ -428,7 +441,7 @@ static int list(int argc, char **argv) {
     json_t *listing = make_listing(&options, &fault);
     free(options.globs);
     if (listing == NULL) return fault_tell(&fault);
-    if (options.json) {
+    if (options.json || !json_is_array(listing)) {
         print_json(stdout, listing, JSON_INDENT(2));
     } else {
         print_listing(listing, options.markdown);

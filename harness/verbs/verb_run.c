@@ -18,6 +18,7 @@ enum {
     KEY_NO_PROBE,
     KEY_ANCHORS,
     KEY_SANITIZE,
+    KEY_JUNIT,
 };
 
 static const struct argp_option options[] = {
@@ -54,6 +55,8 @@ static const struct argp_option options[] = {
      "the textbook with S and P in 16 bits",
      0},
     {"no-probe", KEY_NO_PROBE, NULL, 0, "Do not measure the machine's ceilings first", 0},
+    {"junit", KEY_JUNIT, "FILE", 0,
+     "When all is done, write the run there as JUnit's XML, as `attest report --junit` does", 0},
     {"json", 'j', NULL, 0, "Print the rows as JSON lines", 0},
     {"quiet", 'q', NULL, 0, "Print rows that did not pass only", 0},
     {0},
@@ -139,6 +142,9 @@ static error_t parse(int key, char *text, struct argp_state *state) {
         return 0;
     case KEY_NO_PROBE:
         asked->no_probe = true;
+        return 0;
+    case KEY_JUNIT:
+        take_once(&asked->junit, text, "junit", state);
         return 0;
     case 'j':
         asked->json = true;
