@@ -415,10 +415,11 @@ static bool print_problems(FILE *to, struct row_index *index, struct fault *faul
     char variant[sizeof((struct row *)NULL)->variant] = "";
     bool well = true;
     for (int64_t begin = 0, end; well && begin < index->count; begin = end) {
-        for (end = begin; well && end < index->count && row_index_same_problem(index, begin, end);
-             end++)
+        well = problem_add(&problem, index, begin, fault);
+        for (end = begin + 1;
+             well && end < index->count && row_index_same_problem(index, begin, end); end++)
             well = problem_add(&problem, index, end, fault);
-        if (!well) break;
+        if (!well || problem.shown == NULL) break;
         const struct row *row = &problem.shown[0].row;
         if (strcmp(variant, row->variant) != 0) print_markdown(to, "\n## %s\n", row->variant);
         memcpy(variant, row->variant, sizeof variant);

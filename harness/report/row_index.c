@@ -164,16 +164,14 @@ bool row_index_make(struct row_index *index, const char *path, const char *basel
     if (!run_open(&index->reader, path, fault)) return false;
     bool well = true;
     while (well && run_next(&index->reader, &row)) well = keep(index, &row, fault);
-    if (well) {
-        index->order = calloc((size_t)index->total + 1, sizeof *index->order);
-        well =
-            index->order != NULL || fault_set(fault, FAULT_OURS, "out of memory for a run's rows");
-    }
-    if (well)
+    if (well) index->order = calloc((size_t)index->total + 1, sizeof *index->order);
+    if (index->order != NULL) {
         arrange(index, baseline);
-    else
-        row_index_free(index);
-    return well;
+        return true;
+    }
+    if (well) fault_set(fault, FAULT_OURS, "out of memory for a run's rows");
+    row_index_free(index);
+    return false;
 }
 
 struct indexed_row *row_index_at(const struct row_index *index, int64_t place) {

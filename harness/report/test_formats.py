@@ -94,6 +94,10 @@ def test_schema(scratch):
     check(not whole.is_valid(dict(machine, devices=[{"index": "1"}])), "and a device of texts")
     suite = xml.etree.ElementTree.parse(fresh / "junit.xml").getroot()[0]
     check(suite.get("tests") == "2" and suite.get("failures") == "0", "run --junit counts its rows")
+    never = scratch / "never"
+    for junit in (scratch / "nowhere/x.xml", scratch, fresh / "run.jsonl", ""):
+        attest("run", "decode_naive_r1", LINE, "--out", never, "--junit", junit, status=4)
+        check(not never.exists(), f"nothing begins with --junit '{junit}'")
 
 
 # JUnit. By the schema of Ant a suite is properties, cases, system-out and system-err.
