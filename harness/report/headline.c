@@ -314,9 +314,10 @@ bool headline_of_comparison(struct headline *headline, const struct comparison *
 }
 
 void headline_print_item(FILE *to, const struct headline_item *item) {
-    print_markdown(to, "- **%s** %s%s `%s`", item->kernel, item->what,
+    /* The words of others are code: nobody is @mentioned by them. */
+    print_markdown(to, "- `%s` %s%s `%s`", item->kernel, item->what,
                    item->rows > 1 ? ", the worst" : "", item->line);
-    if (item->reason[0] != '\0') print_markdown(to, ": %s", item->reason);
+    if (item->reason[0] != '\0') print_markdown(to, ": `%s`", item->reason);
     fputc('\n', to);
 }
 

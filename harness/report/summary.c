@@ -97,7 +97,7 @@ static bool print_failures(struct summary *summary, struct row_index *index,
         if (!row_index_at(index, n)->failed) continue;
         if (!row_index_read(index, n, &row, fault)) return false;
         FILE *to = begin_piece(summary);
-        print_markdown(to, "- %s %s `%s`: %s\n", row.status, row.kernel, row.line, row.reason);
+        print_markdown(to, "- %s `%s` `%s`: `%s`\n", row.status, row.kernel, row.line, row.reason);
         if (!end_piece(summary)) break;
     }
     end_section(summary, failures, "row");
@@ -200,7 +200,7 @@ static int pair_order(const void *left, const void *right) {
 static void print_pair(FILE *to, const struct compare_pair *pair, bool cold) {
     const struct timing *before = cold ? &pair->before->cold : &pair->before->warm;
     const struct timing *after = cold ? &pair->after->cold : &pair->after->warm;
-    print_markdown(to, "| %s | `%s` | %s | %s | ", pair->after->kernel, pair->after->line,
+    print_markdown(to, "| `%s` | `%s` | %s | %s | ", pair->after->kernel, pair->after->line,
                    number_time(before->n > 0 ? before->median_us : NAN).text,
                    number_time(after->n > 0 ? after->median_us : NAN).text);
     print_ratio(to, pair->ratio, pair->low, pair->high);

@@ -268,8 +268,8 @@ Test(report, begins_with_the_verdict_and_what_is_wrong_and_says_what_columns_mea
     const struct run run = {.rows = rows, .count = 2};
     char *text = markdown(&run);
     CONTAINS(text, "# a run\n\n**1 of 2 rows fails, in 1 of 2 kernels: 1 FAIL_LSE.**\n\n"
-                   "- **cpu/decode_flash_r1** 1 of 1 row FAIL_LSE `f16-decode-line`: an lse is 2 "
-                   "times its bound\n\n| machine");
+                   "- `cpu/decode_flash_r1` 1 of 1 row FAIL_LSE `f16-decode-line`: `an lse is 2 "
+                   "times its bound`\n\n| machine");
     CONTAINS(text, "1 is what an honest kernel has");
     free(text);
 }
