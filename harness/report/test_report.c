@@ -107,6 +107,10 @@ static json_t *exported_json(const struct run *run) {
     row_index_free(&index);
     json_t *json = json_loads(text, 0, NULL);
     cr_assert(json != NULL, "%s", text);
+    char *whole = json_dumps(json, JSON_INDENT(2) | JSON_ENSURE_ASCII);
+    text[bytes - 1] = '\0'; /* a newline */
+    cr_assert(strcmp(text, whole) == 0, "%s\nis not as it would be in one piece", text);
+    free(whole);
     free(text);
     return json;
 }
@@ -215,6 +219,14 @@ Test(report, the_baseline_is_of_the_same_problem_and_device_and_the_latest_revis
         else
             cr_assert(json_real_value(speedup) == expected[n].speedup, "%zu", n);
     }
+    json_decref(json);
+}
+
+Test(report, json_of_a_run_without_rows_is_whole) {
+    const struct run run = {.machine = {.host = "a \"host\"\n"}};
+    json_t *json = exported_json(&run);
+    cr_assert(json_array_size(json_object_get(json, "rows")) == 0);
+    cr_assert(json_object_size(json_object_get(json, "statuses")) == 0);
     json_decref(json);
 }
 
