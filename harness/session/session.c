@@ -542,22 +542,6 @@ static bool is_empty_part(const struct session *session) {
     return any && session->options.shards > 0;
 }
 
-/* What rows, taken one by one, do not say: that nothing was judged. */
-static bool conclude(const struct session *session, int *exit_status, struct fault *fault) {
-    int64_t rows = session->rows, judged = session->judged;
-    if (session->options.resume != NULL &&
-        !count_resumed(session, &rows, &judged, exit_status, fault))
-        return false;
-    if (*exit_status != 0) return true;
-    if (rows == 0 && is_empty_part(session))
-        return fault_set(fault, FAULT_NOTHING, "no row was judged: part %lld of %lld is empty",
-                         (long long)session->options.shard, (long long)session->options.shards);
-    return judged > 0 ||
-           fault_set(fault, FAULT_NOTHING, "%s",
-                     rows > 0 ? "no row was judged: each was refused, or only computed"
-                              : "no row was judged: no kernel is for any of the problems");
-}
-
 static bool write_junit(FILE *to, void *context, struct fault *fault) {
     return export_junit(to, context, fault);
 }
@@ -582,6 +566,22 @@ static bool report_junit(const struct session *session, struct fault *fault) {
         destination_check(junit, fault) && destination_write(junit, write_junit, &index, fault);
     row_index_free(&index);
     return well;
+}
+
+/* What rows, taken one by one, do not say: that nothing was judged. */
+static bool conclude(const struct session *session, int *exit_status, struct fault *fault) {
+    int64_t rows = session->rows, judged = session->judged;
+    if (session->options.resume != NULL &&
+        !count_resumed(session, &rows, &judged, exit_status, fault))
+        return false;
+    if (*exit_status != 0) return true;
+    if (rows == 0 && is_empty_part(session))
+        return fault_set(fault, FAULT_NOTHING, "no row was judged: part %lld of %lld is empty",
+                         (long long)session->options.shard, (long long)session->options.shards);
+    return judged > 0 ||
+           fault_set(fault, FAULT_NOTHING, "%s",
+                     rows > 0 ? "no row was judged: each was refused, or only computed"
+                              : "no row was judged: no kernel is for any of the problems");
 }
 
 int session_run(const struct session_options *options, int argc, char **argv) {
