@@ -240,6 +240,15 @@ static double ulp_quantile(const _Atomic int64_t histogram[BINS], double share) 
     return bin == 0 ? 0 : attn_f64_from_bits((bin_base() + (uint64_t)bin + 1) << BIN_SHIFT);
 }
 
+static void count_octaves(int64_t counts[DEVIATION_OCTAVES],
+                          const _Atomic int64_t histogram[BINS]) {
+    const int first = (int)((attn_f64_bits(DEVIATION_ULP_LEAST) >> BIN_SHIFT) - bin_base());
+    for (int bin = 0; bin < BINS; bin++) {
+        const int octave = bin < first ? 0 : 1 + (bin - first) / 16;
+        counts[octave < DEVIATION_OCTAVES ? octave : DEVIATION_OCTAVES - 1] += histogram[bin];
+    }
+}
+
 static bool same_structure(double got, double expected) {
     return isnan(expected) ? isnan(got) : got == expected;
 }
@@ -605,6 +614,7 @@ void deviation_measure(struct deviation *deviation, const struct rule_view *view
         .pad_zeroed = all.pad_zeroed,
         .pad_overwritten = all.pad_overwritten,
     };
+    count_octaves(deviation->ulp_counts, job.histogram);
     find_worst_block(deviation, &job);
     free(job.histogram);
     free(job.units);

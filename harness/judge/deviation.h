@@ -24,6 +24,8 @@ enum { UNWRITTEN_16 = 0x7dab /* f16 */, UNWRITTEN_BF16 = 0x7fab };
 #define RHO_GRADE_A 1.25
 
 enum { DEVIATION_BLOCK_ROWS = 128 }; /* queries of a head that rho_block is taken over */
+enum { DEVIATION_OCTAVES = 24 };     /* of ulp_counts */
+#define DEVIATION_ULP_LEAST 0x1p-7   /* ulp: so that the last is beyond 2^15 */
 
 struct deviation_place {
     int64_t b, h, i, d; /* -1 when there is none; d is -1 in a place of lse */
@@ -62,6 +64,9 @@ struct deviation {
     /* |got - o| in ulp of o in the output type. Median and p99 come from a histogram with 16 bins
      * an octave: they are the upper edge of their bin, at most 6.3 % too large. */
     double ulp_median, ulp_p99, ulp_max;
+    /* The same histogram in octaves: elements below DEVIATION_ULP_LEAST, then from there to twice
+     * that, and so on; the last has all beyond. */
+    int64_t ulp_counts[DEVIATION_OCTAVES];
     double cosine, rms_relative; /* rms(got - o) / rms(o) */
     double mere, mare;           /* mean and max of |got - o| / (|o| + 1e-7) */
     double rho_std16; /* rms(got - o) / rms of the textbook 16-bit kernel (anchor.h); NaN until

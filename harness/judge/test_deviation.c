@@ -240,6 +240,8 @@ Test(deviation, quantiles_in_ulp_are_those_of_the_elements) {
     cr_assert(deviation.ulp_median >= 1 && deviation.ulp_median < 1.0626);
     cr_assert(deviation.ulp_p99 >= 100 && deviation.ulp_p99 < 106.3);
     cr_assert(deviation.ulp_max == 100);
+    /* 1 ulp is where an octave begins, 2^7 of them above the least; 100 is in the seventh. */
+    cr_assert(deviation.ulp_counts[1 + 7] == 197 && deviation.ulp_counts[1 + 7 + 6] == 3);
     strike(&stage_);
 }
 

@@ -121,6 +121,8 @@ const struct row_field row_fields[] = {
     MEASURED(ulp_median, "ulp", "median |got - o| in ulp of o, output type"),
     MEASURED(ulp_p99, "ulp", "99th percentile"),
     MEASURED(ulp_max, "ulp", "maximum"),
+    FIELD(ROW_COUNTS, row, "ulp_counts", deviation.ulp_counts, "",
+          "elements by |got - o| in ulp: below 2^-7, from there to 2^-6, ..., beyond 2^15"),
     MEASURED(cosine, "1", "cosine of got and o"),
     MEASURED(rms_relative, "1", "rms(got - o) / rms(o)"),
     MEASURED(mere, "1", "mean |got - o| / (|o| + 1e-7)"),
@@ -257,6 +259,19 @@ static const char *text_of(json_t *value, bool is_path) {
     return json_string_value(value);
 }
 
+static json_t *counts_to_json(const int64_t *counts, size_t bytes) {
+    size_t used = bytes / sizeof *counts;
+    while (used > 0 && counts[used - 1] == 0) used--;
+    json_t *json = json_array();
+    for (size_t n = 0; n < used; n++) json_array_append_new(json, json_integer(counts[n]));
+    return json;
+}
+
+static void counts_from_json(int64_t *counts, size_t bytes, const json_t *json) {
+    for (size_t n = 0; n < bytes / sizeof *counts; n++)
+        counts[n] = json_integer_value(json_array_get(json, n));
+}
+
 static json_t *fields_to_json(const struct row_field *fields, const void *from) {
     json_t *json = json_object();
     for (const struct row_field *field = fields; field->name != NULL; field++) {
@@ -279,6 +294,9 @@ static json_t *fields_to_json(const struct row_field *fields, const void *from) 
         case ROW_REAL:
             value = json_real(*(const double *)at);
             break; /* NULL if not finite */
+        case ROW_COUNTS:
+            value = counts_to_json(at, field->bytes);
+            break;
         }
         json_object_set_new(json, field->name, value != NULL ? value : json_null());
     }
@@ -306,6 +324,9 @@ static void fields_from_json(const struct row_field *fields, void *to, const jso
             break;
         case ROW_REAL:
             *(double *)at = json_is_number(value) ? json_number_value(value) : NAN;
+            break;
+        case ROW_COUNTS:
+            counts_from_json(at, field->bytes, value);
         }
     }
 }

@@ -93,12 +93,13 @@ const char *text_kept(const char *text);
 
 /* Texts are UTF-8 in a record: another byte is written \xff. ROW_KEPT is of any length, a pointer;
  * NULL is "". ROW_PATH is a ROW_KEPT from whose record the bytes can be had again (path_to_json).
- */
-enum row_type { ROW_TEXT, ROW_KEPT, ROW_PATH, ROW_INTEGER, ROW_REAL };
+ * ROW_COUNTS is an array of int64_t, as many as `bytes` hold; of the zeros at its end the record
+ * has none. */
+enum row_type { ROW_TEXT, ROW_KEPT, ROW_PATH, ROW_INTEGER, ROW_REAL, ROW_COUNTS };
 struct row_field {
     const char *name, *unit, *meaning;
     enum row_type type;
-    size_t offset, bytes; /* in struct row; bytes of a text */
+    size_t offset, bytes; /* in struct row; bytes of a text or of counts */
 };
 extern const struct row_field row_fields[]; /* ends with name == NULL */
 extern const struct row_field machine_fields[];

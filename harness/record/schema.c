@@ -13,11 +13,17 @@ static json_t *type_of(enum row_type type) {
     }
 }
 
+static json_t *property_of(const struct row_field *field) {
+    if (field->type == ROW_COUNTS)
+        return json_pack("{s:s, s:s, s:{s:s, s:i}}", "type", "array", "description", field->meaning,
+                         "items", "type", "integer", "minimum", 0);
+    return json_pack("{s:o, s:s}", "type", type_of(field->type), "description", field->meaning);
+}
+
 static json_t *properties_of(const struct row_field *fields) {
     json_t *properties = json_object();
     for (; fields->name != NULL; fields++) {
-        json_t *property =
-            json_pack("{s:o, s:s}", "type", type_of(fields->type), "description", fields->meaning);
+        json_t *property = property_of(fields);
         if (fields->unit[0] != '\0')
             json_object_set_new(property, "unit", json_string(fields->unit));
         json_object_set_new(properties, fields->name, property);

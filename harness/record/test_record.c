@@ -14,7 +14,10 @@ static struct row sample(const char *line) {
                       .revision = 1,
                       .batch = (int64_t)1 << 53,
                       .tflops = 0.1,
-                      .deviation = {.rho = NAN, .t_max = INFINITY, .lse_max = 0.25}};
+                      .deviation = {.rho = NAN,
+                                    .t_max = INFINITY,
+                                    .lse_max = 0.25,
+                                    .ulp_counts = {7, 0, (int64_t)1 << 40}}};
     snprintf(row.line, sizeof row.line, "%s", line);
     return row;
 }
@@ -57,6 +60,9 @@ Test(record, a_row_survives_json_to_the_bit) {
     cr_assert(!strcmp(back.kernel, row.kernel) && !strcmp(back.line, row.line));
     cr_assert(back.batch == (int64_t)1 << 53 && back.revision == 1);
     cr_assert(back.tflops == 0.1);
+    cr_assert(json_array_size(json_object_get(again, "ulp_counts")) == 3);
+    cr_assert(!memcmp(back.deviation.ulp_counts, row.deviation.ulp_counts,
+                      sizeof row.deviation.ulp_counts));
     cr_assert(back.deviation.lse_judged && back.deviation.lse_max == 0.25);
     free(text);
     json_decref(json);
@@ -95,7 +101,8 @@ Test(record, every_field_has_a_name_of_its_own_and_fits_its_struct) {
     for (int t = 0; t < 2; t++) {
         for (const struct row_field *field = tables[t].fields; field->name; field++) {
             cr_assert(field->offset + field->bytes <= tables[t].bytes);
-            cr_assert(field->type == ROW_TEXT || field->bytes == 8, "%s", field->name);
+            cr_assert(field->type == ROW_TEXT || field->type == ROW_COUNTS || field->bytes == 8,
+                      "%s", field->name);
             for (const struct row_field *other = tables[t].fields; other < field; other++) {
                 cr_assert(strcmp(field->name, other->name) != 0, "%s", field->name);
                 cr_assert(field->offset != other->offset, "%s %s", field->name, other->name);

@@ -16,6 +16,9 @@ static void print_csv_value(FILE *to, const json_t *value) {
         fprintf(to, "%.17g", json_real_value(value));
     else if (json_is_boolean(value))
         fputc(json_is_true(value) ? '1' : '0', to);
+    for (size_t n = 0; n < json_array_size(value); n++)
+        fprintf(to, "%s%" JSON_INTEGER_FORMAT, n > 0 ? " " : "",
+                json_integer_value(json_array_get(value, n)));
 }
 
 bool export_csv(FILE *to, struct row_index *index, struct fault *fault) {
