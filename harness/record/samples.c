@@ -461,3 +461,73 @@ bool samples_finish(const char *folder, struct fault *fault) {
     run_free(&run);
     return gathered;
 }
+
+/* Reading */
+
+store_id samples_open(const char *run) {
+    char folder[4096], path[PATH_BYTES];
+    folder_of(folder, run);
+    snprintf(path, sizeof path, "%s/samples.h5", folder);
+    return open_readable(path);
+}
+
+/* An array of `columns` numbers a row, the caller's; NULL where there is none. */
+static void *read_array(store_id group, const char *name, enum store_type type, int64_t columns,
+                        int64_t *count) {
+    struct store_array array;
+    struct fault absent;
+    int64_t chunk_bytes = 0;
+    if (!store_has(group, name)) return NULL;
+    STORE_HELD dataset = store_inspect(group, name, &array, &chunk_bytes, &absent);
+    if (dataset < 0 || array.type != type || array.rank != (columns > 1 ? 2 : 1) ||
+        (columns > 1 && array.shape[1] != columns) ||
+        array.shape[0] > ARRAY_BYTES_MAX / (8 * columns) || chunk_bytes > ARRAY_BYTES_MAX)
+        return NULL;
+    void *data = allocate(array.shape[0] * columns, 8);
+    if (store_read(dataset, name, data, &absent)) {
+        *count = array.shape[0];
+        return data;
+    }
+    free(data);
+    return NULL;
+}
+
+static void read_times(store_id group, const char *us_name, const char *clock_name, double **us,
+                       double **clock_mhz, int64_t *count) {
+    int64_t clocks = 0;
+    *us = read_array(group, us_name, STORE_F64, 1, count);
+    *clock_mhz = read_array(group, clock_name, STORE_F64, 1, &clocks);
+    if (clocks == *count) return;
+    free(*clock_mhz);
+    *clock_mhz = NULL;
+}
+
+static void read_block(store_id group, const char *prefix, struct samples_block *block) {
+    char names[4][STORE_NAME_BYTES];
+    static const char *const parts[] = {"index", "got", "expected", "tolerance"};
+    int64_t counts[4] = {0};
+    for (int n = 0; n < 4; n++) snprintf(names[n], sizeof names[n], "%s%s", prefix, parts[n]);
+    block->index = read_array(group, names[0], STORE_I64, 4, &counts[0]);
+    block->got = read_array(group, names[1], STORE_F64, 1, &counts[1]);
+    block->expected = read_array(group, names[2], STORE_F64, 1, &counts[2]);
+    block->tolerance = read_array(group, names[3], STORE_F64, 1, &counts[3]);
+    block->count = counts[0];
+    if (counts[1] == counts[0] && counts[2] == counts[0] && counts[3] == counts[0]) return;
+    block_free(block);
+    *block = (struct samples_block){0};
+}
+
+void samples_read(store_id file, const struct row *row, struct samples *samples) {
+    char name[SAMPLES_NAME_BYTES];
+    struct fault absent;
+    *samples = (struct samples){0};
+    samples_name(row, name);
+    STORE_HELD group = file >= 0 ? store_open_group(file, name, &absent) : -1;
+    if (group < 0 || !is_of(group, row)) return;
+    read_times(group, "cold_us", "cold_clock_mhz", &samples->cold_us, &samples->cold_clock_mhz,
+               &samples->cold_count);
+    read_times(group, "warm_us", "warm_clock_mhz", &samples->warm_us, &samples->warm_clock_mhz,
+               &samples->warm_count);
+    read_block(group, "", &samples->out);
+    read_block(group, "lse_", &samples->lse);
+}

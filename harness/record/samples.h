@@ -20,6 +20,7 @@
 #define ATTEST_SAMPLES_H
 
 #include "record.h"
+#include "../../fixtures/store.h"
 
 /* The empty value is valid; owns its arrays. */
 struct samples_block {
@@ -77,5 +78,11 @@ struct samples_source {
 };
 bool samples_gather(const char *folder, const struct samples_source *sources, int64_t count,
                     struct fault *fault);
+
+/* Reading: the samples.h5 of a run (its folder or its run.jsonl), to be released with
+ * store_release; negative where there is none that can be read. */
+store_id samples_open(const char *run);
+/* What the file holds of a row; empty where it holds nothing, or not of this row. */
+void samples_read(store_id file, const struct row *row, struct samples *samples);
 
 #endif
