@@ -1,5 +1,6 @@
 /* attest compare: two runs, or two kernels within one, row by row. */
 #include "../report/compare.h"
+#include "../report/pages.h"
 #include "../report/print.h"
 #include "../report/summary.h"
 #include "../verb.h"
@@ -12,12 +13,14 @@ enum {
     OPTION_LEAST,
     OPTION_JSON,
     OPTION_MARKDOWN,
-    OPTION_SUMMARY
+    OPTION_SUMMARY,
+    OPTION_HTML
 };
 
 struct options {
     struct compare_options compare;
     bool json, markdown, summary;
+    const char *html;
     const char *runs[2];
     int run_count;
 };
@@ -34,6 +37,8 @@ static const struct argp_option argp_options[] = {
     {"summary", OPTION_SUMMARY, NULL, 0,
      "what matters most in 60 kB of Markdown, as a comment on a pull request takes it", 0},
     {"markdown", OPTION_MARKDOWN, NULL, 0, "tables in Markdown instead of columns", 0},
+    {"html", OPTION_HTML, "DIR", 0,
+     "besides, pages with pictures (by gnuplot), in a new folder or in place of a report", 0},
     {0},
 };
 
@@ -63,6 +68,11 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
         return 0;
     case OPTION_MARKDOWN:
         options->markdown = true;
+        return 0;
+    case OPTION_HTML:
+        if (*argument == '\0') argp_error(state, "--html is empty");
+        if (options->html != NULL) argp_error(state, "--html is '%s' already", options->html);
+        options->html = argument;
         return 0;
     case ARGP_KEY_ARG:
         if (options->run_count == 2) argp_error(state, "two runs at most: '%s'", argument);
@@ -120,6 +130,8 @@ static int compare(int argc, char **argv) {
     }
     const char *const old_side = one ? options.compare.kernels_before : before_name;
     const char *const new_side = one ? options.compare.kernels_after : after_name;
+    ok = ok && (options.html == NULL ||
+                pages_compare(options.html, &comparison, old_side, new_side, &fault));
     if (ok && options.json)
         print_json(stdout, compare_json(&comparison), JSON_INDENT(2));
     else if (ok && options.summary)
