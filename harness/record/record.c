@@ -50,9 +50,19 @@
               "between two events), clock (one call by the host's clock)"),                        \
         FIELD(ROW_INTEGER, row, #mode "_launches", mode.launches, "", "launches a sample, " what), \
         FIELD(ROW_INTEGER, row, #mode "_set_aside", mode.set_aside, "",                            \
-              "samples that do not count because the GPU's clock was low, " what),                 \
+              "samples that do not count because the GPU's clock was low, or others were at "      \
+              "work on the CPU's core, " what),                                                    \
+        FIELD(ROW_INTEGER, row, #mode "_interrupted", mode.interrupted, "",                        \
+              "samples by the host's clock during which somebody else got the processor, " what),  \
         FIELD(ROW_REAL, row, #mode "_clock_mhz", mode.clock_mhz, "MHz",                            \
-              "median clock of the GPU, " what)
+              "median clock of the GPU, " what),                                                   \
+        FIELD(ROW_REAL, row, #mode "_control_begin_us", mode.control_us[0], "us",                  \
+              "lower quartile of a fixed piece of work, done beside samples: their first "         \
+              "third, " what),                                                                     \
+        FIELD(ROW_REAL, row, #mode "_control_middle_us", mode.control_us[1], "us",                 \
+              "of the second third, " what),                                                       \
+        FIELD(ROW_REAL, row, #mode "_control_end_us", mode.control_us[2], "us",                    \
+              "of the last third, " what)
 
 const struct row_field row_fields[] = {
     TEXT(kernel, "device/variant_method_rN"),

@@ -40,6 +40,8 @@ void samples_free(struct samples *samples) {
     free(samples->warm_us);
     free(samples->cold_clock_mhz);
     free(samples->warm_clock_mhz);
+    free(samples->cold_control_us);
+    free(samples->warm_control_us);
     block_free(&samples->out);
     block_free(&samples->lse);
     *samples = (struct samples){0};
@@ -51,15 +53,19 @@ static void keep(double **kept, const double *values, int64_t count) {
     memcpy(*kept, values, (size_t)count * sizeof **kept);
 }
 
+static void keep_known(double **kept, const double *values, int64_t count) {
+    bool known = false;
+    for (int64_t n = 0; values != NULL && n < count; n++) known = known || isfinite(values[n]);
+    if (known) keep(kept, values, count);
+}
+
 void samples_keep_times(struct samples *samples, bool cold, const double *us,
-                        const double *clock_mhz, int64_t count) {
+                        const double *clock_mhz, const double *control_us, int64_t count) {
     if (samples == NULL) return;
     keep(cold ? &samples->cold_us : &samples->warm_us, us, count);
     *(cold ? &samples->cold_count : &samples->warm_count) = count;
-    bool known = false;
-    for (int64_t n = 0; clock_mhz != NULL && n < count; n++)
-        known = known || isfinite(clock_mhz[n]);
-    if (known) keep(cold ? &samples->cold_clock_mhz : &samples->warm_clock_mhz, clock_mhz, count);
+    keep_known(cold ? &samples->cold_clock_mhz : &samples->warm_clock_mhz, clock_mhz, count);
+    keep_known(cold ? &samples->cold_control_us : &samples->warm_control_us, control_us, count);
 }
 
 static void keep_element(struct samples_block *block, const struct samples_output *output,
@@ -249,6 +255,10 @@ static bool write_row(const char *path, const struct row *row, const struct samp
                write_times(group, "cold_clock_mhz", samples->cold_clock_mhz, samples->cold_count,
                            fault) &&
                write_times(group, "warm_clock_mhz", samples->warm_clock_mhz, samples->warm_count,
+                           fault) &&
+               write_times(group, "cold_control_us", samples->cold_control_us, samples->cold_count,
+                           fault) &&
+               write_times(group, "warm_control_us", samples->warm_control_us, samples->warm_count,
                            fault) &&
                write_block(group, "", &samples->out, fault) &&
                write_block(group, "lse_", &samples->lse, fault);

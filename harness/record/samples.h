@@ -6,6 +6,7 @@
  *     attributes kernel, line, library_digest, fixture_digest
  *     cold_us, warm_us           f64 [n], in the order taken; where there are any
  *     cold_clock_mhz, ...        f64 [n], the GPU's clock during each; NaN: not known
+ *     cold_control_us, ...       f64 [n], the control beside each (worker/control.h)
  *     index                      i64 [n,4]: b, h, i, d of the judged elements of a block of 128
  *                                queries; where out is wrong, or depends on what must not be read:
  *                                of two launches then, tolerance 0
@@ -30,7 +31,8 @@ struct samples_block {
 };
 struct samples {
     double *cold_us, *warm_us;
-    double *cold_clock_mhz, *warm_clock_mhz; /* NULL: of no GPU */
+    double *cold_clock_mhz, *warm_clock_mhz;   /* NULL: of no GPU */
+    double *cold_control_us, *warm_control_us; /* NULL: there was none */
     int64_t cold_count, warm_count;
     struct samples_block out, lse;
 };
@@ -45,9 +47,9 @@ struct samples_output {
     struct promise promise;
 };
 
-/* Copy what is worth keeping; to NULL, nothing. */
+/* Copy what is worth keeping; to NULL, nothing. clock_mhz and control_us may be NULL. */
 void samples_keep_times(struct samples *samples, bool cold, const double *us,
-                        const double *clock_mhz, int64_t count);
+                        const double *clock_mhz, const double *control_us, int64_t count);
 /* What is wrong of an output that was judged `status`: of out the block of the worst element or,
  * where each is within its tolerance, of the worst rho; of lse the block of the worst. */
 void samples_keep_failure(struct samples *samples, enum status status,

@@ -35,7 +35,7 @@ struct lane {
     bool fits;
     bool stuck; /* a row cannot be written: there is no use in another */
     int exit_status;
-    double clock_mhz; /* as in struct trial_options */
+    double clock_mhz, quiet_us; /* as in struct trial_options */
 };
 
 static bool keep(struct lane *lane, struct row *row, struct fault *fault) {
@@ -258,6 +258,7 @@ int lane_run(const struct lane_options *options) {
     lane.trial.samples = &lane.samples;
     lane.trial.client = &lane.client;
     lane.trial.clock_mhz = &lane.clock_mhz;
+    lane.trial.quiet_us = &lane.quiet_us;
     struct sanitizer sanitizer = {0}; /* a log for each process */
     const char *tool = session->options.sanitize;
     if (tool != NULL) lane.trial.sanitizer = &sanitizer;

@@ -24,7 +24,7 @@ const struct trial_options trial_defaults = {
     .watchdog_seconds = 60,
     .repeat_seconds = 2,
     .time = true,
-    .plan = {.samples_min = 5, .samples_max = 2000, .total_ms_max = 300, .ci_target = 0.005},
+    .plan = {.samples_min = 30, .samples_max = 2000, .total_ms_max = 300, .ci_target = 0.005},
 };
 
 bool trial_end(struct trial *trial, enum status status, const char *format, ...) {

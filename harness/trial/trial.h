@@ -40,6 +40,8 @@ struct trial_options {
                                       kernel is then launched once and not timed */
     double *clock_mhz;             /* of the GPU: the highest median that a row was timed at so far;
                                       may be NULL */
+    double *quiet_us;              /* of the CPU: what the control took at its best so far
+                                      (timing_keep_quiet); may be NULL */
     const char *file;              /* the fixture's path where it was named by it; may be NULL */
     const struct machine *machine; /* ceilings, for percentages and INVALID_PHYSICS; may be NULL */
     int64_t memory_max;            /* bytes a worker may allocate; 0: no limit of ours */

@@ -6,9 +6,11 @@
 #include "trial_inside.h"
 #include "../record/number.h"
 #include "../worker/host.h"
+#include "../worker/protocol.h"
 #include "../../oracle/clock.h"
 
 #include <dirent.h>
+#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,6 +45,12 @@ static const double outside_host_us = 100;
 static const double stands_factor = 4, stands_us = 100;
 enum { TRIES_SHORT = 5, TRIES_MAX = 9, USED_MAX = 1024 };
 
+/* A verdict (report/effect.h) needs as many samples, or 8 of launches this long. */
+enum { SLOW_SAMPLES = 8, SLOW_COLD_SAMPLES = 10 };
+static const double long_ms = 10;
+/* What caches take to be emptied before a sample, at most. */
+static const double between_ms = 500;
+
 /* So many warm launches are timed at least, where the cap on timing has room for them: one of a
  * hundred that is wrong is among them, or among those that checked it. */
 enum { WATCHED_SAMPLES = 100 };
@@ -60,28 +68,50 @@ static void read_text(char *to, size_t bytes, const json_t *reply, const char *n
     snprintf(to, bytes, "%s", text != NULL ? text : "");
 }
 
+/* Of the control beside the samples that count, NaN where there is none. Sorts. */
+static void summarise_control(struct timing *timing, double *control_us, int64_t count) {
+    for (int64_t third = 0; third < 3; third++) {
+        struct timing part = {.q1_us = NAN};
+        const int64_t first = third * count / 3, end = (third + 1) * count / 3;
+        timing_summarise(&part, control_us + first, end - first);
+        timing->control_us[third] = part.q1_us;
+    }
+}
+
 /* What the worker found, without the samples that do not count. */
 static void read_samples(struct trial *trial, bool cold, const json_t *reply) {
     struct row *row = trial->row;
     struct timing *timing = cold ? &row->cold : &row->warm;
     const json_t *list = json_object_get(reply, "samples_us");
-    const size_t count = json_array_size(list);
-    double *us = malloc((count + 1) * sizeof *us), *clock = malloc((count + 1) * sizeof *clock);
-    if (us != NULL && clock != NULL) {
+    const size_t count = json_array_size(list), bytes = (count + 1) * sizeof(double);
+    double *us = malloc(bytes), *clock = malloc(bytes), *control = malloc(bytes);
+    if (us != NULL && clock != NULL && control != NULL) {
+        double only_here = 0, quiet_here = 0;
+        double *session = trial->options->clock_mhz, *quiet = trial->options->quiet_us;
+        int64_t kept = (int64_t)count;
         read_reals(us, list, count);
         read_reals(clock, json_object_get(reply, "clock_mhz"), count);
-        samples_keep_times(trial->options->samples, cold, us, clock, (int64_t)count);
-        double only_here = 0;
-        double *session = trial->options->clock_mhz;
-        const int64_t kept = timing_set_aside(
-            us, clock, (int64_t)count, session != NULL ? session : &only_here, &timing->clock_mhz);
+        read_reals(control, json_object_get(reply, "control_us"), count);
+        samples_keep_times(trial->options->samples, cold, us, clock, control, kept);
+        if (trial->plugin->kernel.device == ATTN_CPU) {
+            kept = timing_keep_quiet(us, control, kept, trial->options->plan.samples_min,
+                                     quiet != NULL ? quiet : &quiet_here);
+            timing->clock_mhz = NAN;
+            summarise_control(timing, control, kept);
+        } else {
+            summarise_control(timing, control, kept);
+            kept = timing_set_aside(us, clock, kept, session != NULL ? session : &only_here,
+                                    &timing->clock_mhz);
+        }
         timing->set_aside = (int64_t)count - kept;
         timing_summarise(timing, us, kept); /* sorts */
     }
     free(us);
     free(clock);
+    free(control);
     read_text(timing->stop, sizeof timing->stop, reply, "stop");
     read_text(timing->how, sizeof timing->how, reply, "how");
+    timing->interrupted = json_integer_value(json_object_get(reply, "interrupted"));
     timing->launches = json_integer_value(json_object_get(reply, "launches"));
     timing->copies = json_integer_value(json_object_get(reply, "copies"));
     read_text(row->slowed, sizeof row->slowed, reply, "slowed");
@@ -310,18 +340,36 @@ static bool clock_outside(struct trial *trial) {
                      number_time(launch_us).text, number_time(warm->min_us).text);
 }
 
+/* Of launches that take long fewer samples have to be enough, cold ten at least. */
+static int64_t samples_min(const struct trial *trial, bool cold, double launch_ms) {
+    const int64_t most = cold ? SLOW_COLD_SAMPLES : SLOW_SAMPLES;
+    const int64_t asked = trial->options->plan.samples_min;
+    return launch_ms > long_ms && asked > most ? most : asked;
+}
+
+static json_t *control_library(const struct trial *trial) {
+    char library[PATH_MAX];
+    if (trial->options->probes == NULL) return json_null();
+    snprintf(library, sizeof library, "%s/%s_control.so", trial->options->probes,
+             trial->row->device);
+    return path_to_json(library);
+}
+
 static bool sample(struct trial *trial, bool cold) {
     struct timing_plan plan = trial->options->plan;
     const double launch_ms = trial->launches_us[trial->launches - 1] * 1e-3;
-    if (plan.total_ms_max < (double)plan.samples_min * launch_ms)
-        plan.total_ms_max = (double)plan.samples_min * launch_ms;
+    plan.samples_min = samples_min(trial, cold, launch_ms);
+    const double *quiet = trial->options->quiet_us;
+    const double quiet_us = quiet != NULL && trial->plugin->kernel.device == ATTN_CPU ? *quiet : 0;
     json_t *reply,
-        *request = json_pack("{s:s, s:b, s:f, s:I, s:I, s:f, s:f, s:o}", "op", "time", "cold", cold,
-                             "touched_bytes", trial->read_bytes, "samples_min",
+        *request = json_pack("{s:s, s:b, s:f, s:I, s:I, s:f, s:f, s:o, s:o, s:f}", "op", "time",
+                             "cold", cold, "touched_bytes", trial->read_bytes, "samples_min",
                              (json_int_t)plan.samples_min, "samples_max",
                              (json_int_t)plan.samples_max, "total_ms_max", plan.total_ms_max,
-                             "ci_target", plan.ci_target, "watch", watch_for(trial, cold));
-    const double seconds = 2 * trial->options->watchdog_seconds + plan.total_ms_max * 2e-3;
+                             "ci_target", plan.ci_target, "watch", watch_for(trial, cold),
+                             "control", control_library(trial), "quiet_us", quiet_us);
+    const double seconds = 2 * trial->options->watchdog_seconds + plan.total_ms_max * 2e-3 +
+                           (double)plan.samples_min * (launch_ms + between_ms) * 2e-3;
     const double start = clock_s();
     if (!trial_ask(trial, request, seconds, &reply)) return false;
     const double wall_us = (clock_s() - start) * 1e6;
@@ -346,7 +394,8 @@ static bool repeat(struct trial *trial) {
 
 static void take_checking_launches(struct trial *trial) {
     struct timing *warm = &trial->row->warm;
-    samples_keep_times(trial->options->samples, false, trial->launches_us, NULL, trial->launches);
+    samples_keep_times(trial->options->samples, false, trial->launches_us, NULL, NULL,
+                       trial->launches);
     timing_summarise(warm, trial->launches_us, trial->launches);
     warm->launches = 1;
     warm->clock_mhz = NAN;

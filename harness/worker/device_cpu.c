@@ -1,5 +1,6 @@
 /* The CPU as a device: memory is memory, a launch is a call, and caches are emptied by streaming
- * through a buffer four times the size of the last level. */
+ * through a buffer twice the size of the last level. */
+#define _GNU_SOURCE
 #include "device.h"
 #include "fence.h"
 #include "host.h"
@@ -9,6 +10,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 static const char *cpu_open(struct attn_call *call) {
     call->stream = NULL;
@@ -62,13 +64,15 @@ static void *sweep_run(void *argument) {
 }
 
 static bool cpu_evict(int threads) {
-    enum { SWEEPS_MAX = 256 };
+    enum { SWEEPS_MAX = 256, LARGE_PAGE = 2 << 20 };
     static uint64_t *buffer;
     static size_t words;
     if (buffer == NULL) {
-        words = 4 * (size_t)host_cache_bytes() / sizeof *buffer;
-        buffer = calloc(words, sizeof *buffer);
-        if (buffer == NULL) return false;
+        const size_t bytes = 2 * (size_t)host_cache_bytes();
+        if (posix_memalign((void **)&buffer, LARGE_PAGE, bytes) != 0) return false;
+        madvise(buffer, bytes, MADV_HUGEPAGE); /* a sweep takes half the time */
+        memset(buffer, 0, bytes);
+        words = bytes / sizeof *buffer;
     }
     struct sweep sweeps[SWEEPS_MAX];
     const int count = threads < SWEEPS_MAX ? threads : SWEEPS_MAX;

@@ -1,5 +1,6 @@
-/* What a library that measures a GPU's ceilings exports (kernels/cuda/probe.cu): C11 and C++, no
- * type of anybody else. It is loaded in a worker, as kernels are. */
+/* What libraries that measure a GPU export: its ceilings (kernels/cuda/probe.cu) and a control
+ * (kernels/cuda/control.cu). C11 and C++, no type of anybody else. They are loaded in a worker, as
+ * kernels are. */
 #ifndef ATTEST_PROBE_LIBRARY_H
 #define ATTEST_PROBE_LIBRARY_H
 
@@ -19,6 +20,10 @@ struct probe_ceilings {
  * NULL, or what went wrong: a text that lives as long as the library. */
 __attribute__((visibility("default"))) const char *attest_probe(void *stream, double seconds,
                                                                 struct probe_ceilings *ceilings);
+
+/* A fixed piece of work (control.h), once, between two events. A library of its own exports it, for
+ * it is loaded beside kernels (kernels/cuda/control.cu). NULL, or what went wrong. */
+__attribute__((visibility("default"))) const char *attest_control(void *stream, double *us);
 
 #ifdef __cplusplus
 }

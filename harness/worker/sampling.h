@@ -58,10 +58,16 @@ struct sampling {
     double touched_bytes; /* that one launch must read at least; 0: not known */
     int64_t watched_min; /* so many samples are taken, if the cap allows, also when fewer are enough
                             to know the time */
+    /* As in timing_keep_quiet, of a CPU: samples_min quiet ones are waited for, for a third of the
+     * cap; 0: any are as good. */
+    double quiet_us;
+    const char *control; /* the library that has the control (control.h); NULL: it needs none */
     struct watch *watch; /* begun; NULL: what samples leave is not looked at */
     /* found; the caller frees the arrays */
     double *us, *clock_mhz; /* of each sample; clock_mhz NaN: not known */
+    double *control_us;     /* the control (control.h) before or after it, the longer; NaN: none */
     int64_t n, launches, copies;
+    int64_t interrupted;    /* samples by the host's clock during which others got the processor */
     double single_us;       /* a single launch between two events, before; 0: not taken */
     char how[12], stop[12]; /* as in struct timing */
     char unrecorded[160];   /* why the kernel cannot be recorded; "": it was not tried or it can */

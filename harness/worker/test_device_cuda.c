@@ -567,6 +567,23 @@ Test(row, during_which_the_gpu_reported_an_error_does_not_pass) {
 
 /* Ceilings */
 
+/* The control is a library's; where there is none, nothing is known of it. */
+Test(row, has_the_control_beside_it) {
+    use_standins();
+    struct fixture fixture = obtain(small);
+    const struct trial_options none = options_for(NULL);
+    const struct row without = run("honest", &fixture, &none);
+    is_right(&without);
+    cr_assert(isnan(without.warm.control_us[0]));
+    use("ATTEST_PROBES", "probes");
+    const struct trial_options options = options_for(NULL);
+    const struct row row = run("honest", &fixture, &options);
+    is_right(&row);
+    for (int third = 0; third < 3; third++)
+        cr_assert(row.warm.control_us[third] == 42 && row.cold.control_us[third] == 42);
+    fixture_free(&fixture);
+}
+
 static void use_probe(const char *rate) {
     use_standins();
     use("ATTEST_PROBES", "probes");

@@ -103,10 +103,16 @@ static double drifting(int64_t n) {
     return 100 + (double)n * 0.5;
 }
 
-Test(timing, steady_samples_end_at_the_first_look) {
+/* A hundred, or as many as take 20 ms: then the next of an eighth more each time. */
+Test(timing, steady_samples_end_at_the_first_look_after_a_hundred) {
     char stop[12];
-    cr_assert(sample(steady, stop) == plan.samples_min);
+    const int64_t n = sample(steady, stop);
+    cr_assert(n >= 100 && n < 113, "%lld", (long long)n);
     cr_assert(!strcmp(stop, "ci"));
+    double samples[20];
+    for (int64_t i = 0; i < 20; i++) samples[i] = steady(i);
+    cr_assert(!timing_enough(samples, 20, 19.9, &plan, stop));
+    cr_assert(timing_enough(samples, 20, 20, &plan, stop));
 }
 
 Test(timing, noisy_samples_go_on_until_the_interval_is_narrow) {
@@ -118,7 +124,7 @@ Test(timing, noisy_samples_go_on_until_the_interval_is_narrow) {
 
 Test(timing, a_drifting_machine_is_a_plateau) {
     char stop[12];
-    cr_assert(sample(drifting, stop) < 100);
+    cr_assert(sample(drifting, stop) < 113);
     cr_assert(!strcmp(stop, "plateau"), "%s", stop);
 }
 
@@ -130,7 +136,8 @@ Test(timing, the_cap_is_in_samples_and_in_time) {
     cr_assert(!timing_enough(samples, 2, 10, &tight, stop));
     cr_assert(timing_enough(samples, 3, 10, &tight, stop) && !strcmp(stop, "cap"));
     stop[0] = '\0';
-    cr_assert(timing_enough(samples, 1, 50, &tight, stop) && !strcmp(stop, "cap"));
+    cr_assert(!timing_enough(samples, 1, 50, &tight, stop)); /* it grows for two */
+    cr_assert(timing_enough(samples, 2, 50, &tight, stop) && !strcmp(stop, "cap"));
 }
 
 Test(timing, sets_aside_what_a_low_clock_made_slow) {
@@ -154,4 +161,21 @@ Test(timing, measures_low_clocks_by_the_sessions_unless_the_kernel_has_them_thro
     cr_assert(us[2] == 12 && median == 1930);
     double slow_us[] = {10, 11, 12}, slow[] = {1700, 1690, 1500};
     cr_assert(timing_set_aside(slow_us, slow, 3, &session, &median) == 2 && median == 1690);
+}
+
+Test(timing, keeps_what_was_taken_while_the_core_was_quiet) {
+    double us[] = {10, 16, 11, 12, 17}, control[] = {13, 20, 13.1, 13.6, 17}, quiet = 0;
+    cr_assert(timing_keep_quiet(us, control, 5, 3, &quiet) == 3);
+    cr_assert(fabs(quiet - 13.04) < 1e-9); /* the lower tenth */
+    cr_assert(us[0] == 10 && us[1] == 11 && us[2] == 12 && control[2] == 13.6);
+}
+
+Test(timing, keeps_everything_where_it_never_was) {
+    double us[] = {10, 16, 11}, control[] = {20, 21, 13.1}, quiet = 13;
+    cr_assert(timing_keep_quiet(us, control, 3, 2, &quiet) == 3 && quiet == 13 && us[1] == 16);
+    double none[] = {NAN, NAN, NAN};
+    cr_assert(timing_keep_quiet(us, none, 3, 2, &quiet) == 3 && quiet == 13);
+    quiet = 0;
+    cr_assert(timing_keep_quiet(us, none, 3, 2, &quiet) == 3 && quiet == 0);
+    cr_assert(timing_keep_quiet(us, control, 0, 2, &quiet) == 0 && quiet == 0);
 }

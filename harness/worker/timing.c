@@ -9,6 +9,8 @@
 
 static const double coverage = 0.95;
 static const double plateau_ratio = 0.9;
+enum { LOOK_SAMPLES = 100 };
+static const double look_ms = 20;
 static const double apart_factor = 1.25, apart_us = 5;
 static const double spoilt_factor = 1.3, spoilt_us_more = 2;
 static const double noticed_factor = 2, noticed_us_more = 10;
@@ -90,6 +92,35 @@ int64_t timing_set_aside(double *samples_us, double *clock_mhz, int64_t n, doubl
     return kept;
 }
 
+bool timing_is_quiet(double control_us, double quiet_us) {
+    static const double factor = 1.05;
+    return control_us <= factor * quiet_us;
+}
+
+int64_t timing_keep_quiet(double *samples_us, double *control_us, int64_t n, int64_t enough,
+                          double *quiet_us) {
+    double *sorted = malloc((size_t)(n > 0 ? n : 1) * sizeof *sorted);
+    int64_t count = 0, kept = 0;
+    for (int64_t i = 0; sorted != NULL && i < n; i++) {
+        if (isfinite(control_us[i])) sorted[count++] = control_us[i];
+    }
+    if (count > 0) {
+        qsort(sorted, (size_t)count, sizeof *sorted, ascending);
+        const double best = quantile(sorted, count, 0.1);
+        if (!(*quiet_us > 0 && *quiet_us < best)) *quiet_us = best;
+    }
+    free(sorted);
+    for (int64_t i = 0; i < n; i++) kept += timing_is_quiet(control_us[i], *quiet_us);
+    if (kept < enough) return n;
+    kept = 0;
+    for (int64_t i = 0; i < n; i++) {
+        if (!timing_is_quiet(control_us[i], *quiet_us)) continue;
+        samples_us[kept] = samples_us[i];
+        control_us[kept++] = control_us[i];
+    }
+    return kept;
+}
+
 /* Half the width of the interval over the median. */
 static double relative_width(const double *samples_us, int64_t n, double *sorted) {
     struct timing timing = {0}; /* of no samples: NaN, which is no plateau */
@@ -107,11 +138,11 @@ static int is_checkpoint(int64_t n, int64_t samples_min) {
 
 int timing_enough(const double *samples_us, int64_t n, double total_ms,
                   const struct timing_plan *plan, char stop[12]) {
-    if (n >= plan->samples_max || total_ms >= plan->total_ms_max) {
+    if (n >= plan->samples_max || (n >= plan->samples_min && total_ms >= plan->total_ms_max)) {
         strcpy(stop, "cap");
         return 1;
     }
-    if (!is_checkpoint(n, plan->samples_min)) return 0;
+    if (!is_checkpoint(n, plan->samples_min) || (n < LOOK_SAMPLES && total_ms < look_ms)) return 0;
     double *sorted = malloc((size_t)n * sizeof *sorted);
     if (sorted == NULL) return 0; /* the cap will end it */
     const double width = relative_width(samples_us, n, sorted);

@@ -20,13 +20,17 @@ struct timing {
     int64_t launches;
     int64_t copies;    /* of all inputs, that cold launches went through in turn; 0: caches were
                           emptied before each launch, or the timing is warm */
-    int64_t set_aside; /* samples that do not count: the GPU's clock was low */
-    double clock_mhz;  /* median during the samples that count; NaN: not known */
+    int64_t set_aside; /* samples that do not count: the GPU's clock was low, or the CPU busy */
+    /* A fixed piece of work (control.h) beside the samples that count: lower quartiles of that at
+     * their beginning, in the middle and at the end; NaN: there is none. */
+    double control_us[3];
+    int64_t interrupted; /* samples during which others got the processor */
+    double clock_mhz;    /* median during the samples that count; NaN: not known */
 };
 
 struct timing_plan {
     int64_t samples_min, samples_max;
-    double total_ms_max; /* the cap, for one of cold and warm */
+    double total_ms_max; /* the cap, for one of cold and warm, once there are samples_min */
     double ci_target;    /* half width / median, 0.005 */
 };
 
@@ -37,6 +41,15 @@ struct timing_plan {
  * are not known (NaN) are not low. */
 int64_t timing_set_aside(double *samples_us, double *clock_mhz, int64_t n, double *session_mhz,
                          double *median_mhz);
+/* On a CPU another thread on the same core makes everything slower, and so the control (control.h).
+ * Brings the samples beside which it took at most 1.05 times *quiet_us to the front, in their
+ * order, with their control, and returns their number; *quiet_us is what it took at its best in
+ * this session, the lower tenth of a row's, which this row's may lower; 0: not known yet. All are
+ * kept where those are fewer than `enough`. */
+int64_t timing_keep_quiet(double *samples_us, double *control_us, int64_t n, int64_t enough,
+                          double *quiet_us);
+/* Whether a control says so. */
+bool timing_is_quiet(double control_us, double quiet_us);
 /* Sets n, the quantiles and the interval. Sorts `samples_us` in place. */
 void timing_summarise(struct timing *timing, double *samples_us, int64_t n);
 /* Whether launches of one kind take clearly longer than those of another: by the medians, beyond
@@ -50,11 +63,12 @@ double timing_spoilt(double spoilt_us, double usual_us);
 /* The same beside a sample: twice its time, and 10 us. */
 double timing_noticed(double spoilt_us, double sample_us);
 /* True when the n samples so far suffice; says why in stop[12]. Called by the worker after each.
- *   cap      samples_max samples or total_ms_max milliseconds
+ *   cap      samples_max samples or, from samples_min on, total_ms_max milliseconds
  *   ci       half the width of the interval is at most ci_target of the median
  *   plateau  twice the samples have not made the interval a tenth narrower (chance alone would
  *            make it 0.71 times as wide): the machine drifts, more samples do not help
- * ci and plateau are looked at from samples_min samples on, each time there are an eighth more. */
+ * ci and plateau are looked at each time there are an eighth more samples, from samples_min on and
+ * not before there are 100 or they took 20 ms: a shorter look says nothing of the next second. */
 int timing_enough(const double *samples_us, int64_t n, double total_ms,
                   const struct timing_plan *plan, char stop[12]);
 

@@ -45,8 +45,8 @@
  *       -> "us": T, "scratch": "intact" | "before" | "after", the guard that was overwritten; of a
  *       library that estimates (kernels/ascend/estimate.h) also "estimate_us": T, "counted": TEXT
  *   {"op": "time", "cold": BOOL, "touched_bytes", "samples_min", "samples_max", "total_ms_max",
- *    "ci_target", "watch": {"q_lens": [...], "lse": BOOL, "unwritten": WORD,
- *    "unwritten_lse": WORD}}
+ *    "ci_target", "control": PATH, "quiet_us", "watch": {"q_lens": [...], "lse": BOOL,
+ *    "unwritten": WORD, "unwritten_lse": WORD}}
  *       Takes samples (sampling.h) until timing_enough (timing.h) is content. With "watch", outputs
  *       in shared memory are what each sample should leave (watch.h), and hold, when the answer
  *       comes, that of what samples left which is furthest from it; values are turned meanwhile
@@ -54,8 +54,10 @@
  *       -> "looked": N, "differed": N, "first": N, the first sample that differed, from 1,
  *          "stale": N that did so in signs alone, "surprised_us": [...], "touched_us": [...],
  *          "turned_bytes", "spoilt": {"launches", "us", "touched_us", "alone_us", "why"} (spoil.h)
- *       -> "samples_us": [...], "clock_mhz": [...], "stop", "how", "launches", "copies",
- *          "single_us", "unrecorded": WHY, "watts", "celsius", "slowed": WHY, "scratch" as above
+ *       Beside each sample "control" is timed (control.h), the library's for a GPU.
+ *       -> "samples_us": [...], "clock_mhz": [...], "control_us": [...], "interrupted": N, "stop",
+ *          "how", "launches", "copies", "single_us", "unrecorded": WHY, "watts", "celsius",
+ *          "slowed": WHY, "scratch" as above
  *   {"op": "repeat", "times": N}
  *       What was timed last, so many times, one after the other, and no more: who asks has a clock
  *       too. -> "us": T for all of them
@@ -592,6 +594,9 @@ static json_t *do_time(struct worker *worker, const json_t *request) {
     };
     if (sampling.plan.samples_max < 1 || sampling.plan.samples_max > 1 << 20)
         return refusal_json("error", "samples_max must be in 1..1048576");
+    char room[PATH_MAX];
+    sampling.quiet_us = json_number_value(json_object_get(request, "quiet_us"));
+    sampling.control = path_from_json(json_object_get(request, "control"), room);
     const struct subject subject = subject_of(worker);
     struct watch watch = {0};
     struct turn turn = {0};
@@ -615,6 +620,8 @@ static json_t *do_time(struct worker *worker, const json_t *request) {
             "single_us", sampling.single_us, "unrecorded", sampling.unrecorded, "watts",
             real_or_null(sampling.last.watts), "celsius", real_or_null(sampling.last.celsius),
             "slowed", sampling.last.slowed, "scratch", scratch_state(worker));
+        json_object_set_new(reply, "interrupted", json_integer(sampling.interrupted));
+        json_object_set_new(reply, "control_us", reals(sampling.control_us, sampling.n));
         json_object_set_new(reply, "looked", json_integer(watch.looked));
         json_object_set_new(reply, "differed", json_integer(watch.differed));
         json_object_set_new(reply, "first", json_integer(watch.first));
@@ -630,6 +637,7 @@ static json_t *do_time(struct worker *worker, const json_t *request) {
     free(q_lens);
     free(sampling.us);
     free(sampling.clock_mhz);
+    free(sampling.control_us);
     return reply;
 }
 
