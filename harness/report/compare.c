@@ -79,14 +79,12 @@ static const struct timing *timing_of(const struct row *row, bool cold) {
     return cold ? &row->cold : &row->warm;
 }
 
-/* Why times of two rows cannot be compared; "" if they can. */
-static const char *too_few(const struct timing *timing) {
-    char text[64];
-    const int64_t needed = effect_samples_needed(timing);
-    if (timing->n >= needed) return "";
-    snprintf(text, sizeof text, "too few samples: %lld of %lld", (long long)timing->n,
-             (long long)needed);
-    return text_kept(text);
+/* Why times of two rows are not compared although both were taken; "" if they are. */
+static const char *doubt(const struct timing *old, const struct timing *new) {
+    char why[96];
+    effect_doubt(old, why);
+    if (why[0] == '\0') effect_doubt(new, why);
+    return why[0] == '\0' ? "" : text_kept(why);
 }
 
 static struct compare_pair pair_of(const struct row *before, const struct row *after, bool cold) {
@@ -105,26 +103,76 @@ static struct compare_pair pair_of(const struct row *before, const struct row *a
     pair.status_change = sign(status_rank(after) - status_rank(before));
     if (before->grade[0] >= 'A' && after->grade[0] >= 'A')
         pair.grade_change = sign(after->grade[0] - before->grade[0]);
-    pair.verdict = COMPARE_UNTIMED;
-    if (old->n == 0 || new->n == 0 || status_rank(before) != 0 || status_rank(after) != 0)
+    if (old->n == 0 || new->n == 0 || status_rank(before) != 0 || status_rank(after) != 0) {
+        pair.verdict = COMPARE_UNTIMED;
         return pair;
-    const struct effect effect = effect_of(old, new, 0);
-    pair.ratio = effect.ratio;
-    pair.low = effect.low;
-    pair.high = effect.high;
-    pair.verdict = COMPARE_UNDECIDED;
-    pair.why = old->n - effect_samples_needed(old) < new->n - effect_samples_needed(new)
-                   ? too_few(old)
-                   : too_few(new);
-    if (status_of(before) == STATUS_UNSTABLE || status_of(after) == STATUS_UNSTABLE)
-        pair.verdict = COMPARE_UNSTABLE;
-    else if (pair.why[0] == '\0')
-        pair.p = effect.p; /* and is asked */
+    }
+    const bool unstable =
+        status_of(before) == STATUS_UNSTABLE || status_of(after) == STATUS_UNSTABLE;
+    pair.verdict = unstable ? COMPARE_UNSTABLE : COMPARE_UNDECIDED;
+    pair.why = doubt(old, new);
     return pair;
 }
 
+static bool is_one_library(const struct compare_pair *pair) {
+    return pair->before->library_digest[0] != '\0' &&
+           strcmp(pair->before->library_digest, pair->after->library_digest) == 0;
+}
+
+static bool on_device_of(const struct compare_pair *pair, const struct compare_pair *other) {
+    return strcmp(pair->before->device, other->before->device) == 0 &&
+           strcmp(pair->after->device, other->after->device) == 0;
+}
+
+/* What is found of the pairs that were timed on the devices of pairs[first]. What is said of the
+ * machine is of the device where that is worst. */
+static bool measure_device(struct comparison *comparison, int64_t first, struct effect *effects,
+                           int64_t *at) {
+    const bool cold = comparison->options.cold;
+    struct compare_pair *pairs = comparison->pairs;
+    struct effect_machine machine;
+    int64_t count = 0;
+    for (int64_t n = first; n < comparison->pair_count; n++) {
+        if (pairs[n].verdict == COMPARE_UNTIMED || !on_device_of(&pairs[n], &pairs[first]))
+            continue;
+        effects[count] = (struct effect){.before = timing_of(pairs[n].before, cold),
+                                         .after = timing_of(pairs[n].after, cold),
+                                         .same = is_one_library(&pairs[n])};
+        at[count++] = n;
+    }
+    if (!effects_measure(effects, count, comparison->options.kernels_before == NULL, &machine))
+        return false;
+    for (int64_t n = 0; n < count; n++) {
+        struct compare_pair *pair = &pairs[at[n]];
+        pair->ratio = effects[n].ratio;
+        pair->low = effects[n].low;
+        pair->high = effects[n].high;
+        pair->control = effects[n].control;
+        pair->shift = effects[n].shift;
+        if (pair->verdict == COMPARE_UNDECIDED && pair->why[0] == '\0') pair->p = effects[n].p;
+    }
+    comparison->control = fmax(comparison->control, exp(machine.shift));
+    comparison->spread = fmax(comparison->spread, machine.spread);
+    return true;
+}
+
+static bool measure(struct comparison *comparison) {
+    const size_t room = (size_t)comparison->pair_count + 1;
+    struct effect *effects = calloc(room, sizeof *effects);
+    int64_t *at = calloc(room, sizeof *at);
+    bool ok = effects != NULL && at != NULL;
+    for (int64_t n = 0; ok && n < comparison->pair_count; n++) {
+        const struct compare_pair *pair = &comparison->pairs[n];
+        if (pair->verdict != COMPARE_UNTIMED && isnan(pair->ratio))
+            ok = measure_device(comparison, n, effects, at);
+    }
+    free(effects);
+    free(at);
+    return ok;
+}
+
 /* Of a pair that is asked, all q being known. */
-static enum compare_verdict decide(const struct compare_pair *pair, double least) {
+static enum compare_verdict verdict_of(const struct compare_pair *pair, double least) {
     const bool striking = pair->q <= 1 - effect_confidence;
     if (striking && pair->low > 1 + least) return COMPARE_SLOWER;
     if (striking && pair->high < 1 / (1 + least)) return COMPARE_FASTER;
@@ -132,26 +180,30 @@ static enum compare_verdict decide(const struct compare_pair *pair, double least
                                                                    : COMPARE_UNDECIDED;
 }
 
-static void decide_all(struct comparison *comparison) {
+static void decide(struct compare_pair *pair, const struct comparison *comparison) {
+    if (!isnan(pair->p)) pair->verdict = verdict_of(pair, comparison->options.least);
+    if ((pair->verdict == COMPARE_SLOWER || pair->verdict == COMPARE_FASTER) &&
+        is_one_library(pair)) {
+        pair->verdict = COMPARE_UNDECIDED;
+        pair->why = "same library: the machine";
+    }
+    pair->regression = pair->status_change > 0 ||
+                       (comparison->machines_differ[0] == '\0' && pair->verdict == COMPARE_SLOWER);
+}
+
+static bool decide_all(struct comparison *comparison) {
     const int64_t count = comparison->pair_count;
     double *values = calloc((size_t)count + 1, sizeof *values);
     for (int64_t n = 0; values != NULL && n < count; n++) values[n] = comparison->pairs[n].p;
-    if (values != NULL) discovery_rates(values, values, count);
-    for (int64_t n = 0; n < count; n++) {
+    const bool ok = values != NULL && discovery_rates(values, values, count);
+    for (int64_t n = 0; ok && n < count; n++) {
         struct compare_pair *pair = &comparison->pairs[n];
-        if (values != NULL) pair->q = values[n];
-        if (!isnan(pair->p)) pair->verdict = decide(pair, comparison->options.least);
-        if ((pair->verdict == COMPARE_SLOWER || pair->verdict == COMPARE_FASTER) &&
-            !strcmp(pair->before->library_digest, pair->after->library_digest) &&
-            pair->before->library_digest[0] != '\0') {
-            pair->verdict = COMPARE_UNDECIDED;
-            pair->why = "same library: the machine";
-        }
-        pair->regression = pair->status_change > 0 || (comparison->machines_differ[0] == '\0' &&
-                                                       pair->verdict == COMPARE_SLOWER);
+        pair->q = values[n];
+        decide(pair, comparison);
         comparison->regressions += pair->regression;
     }
     free(values);
+    return ok;
 }
 
 /* How close two kernels are; see the head of compare.h. */
@@ -248,7 +300,7 @@ static int64_t count_redrawn(const struct comparison *comparison) {
 bool compare_runs(struct comparison *comparison, const struct run *before, const struct run *after,
                   const struct compare_options *options, struct fault *fault) {
     *comparison = (struct comparison){
-        .options = *options, .confidence = effect_confidence, .control = NAN, .widened = NAN};
+        .options = *options, .confidence = effect_confidence, .control = NAN, .spread = NAN};
     struct row_set old = {0}, new = {0}, old_read = {0}, new_read = {0};
     machines_alike(&before->machine, &after->machine, comparison->machines_differ);
     /* Two orders of each side: one to search, one to read. */
@@ -269,7 +321,8 @@ bool compare_runs(struct comparison *comparison, const struct run *before, const
             ok = keep_pair(comparison, &room, pair_of(row, others[m].row, options->cold), fault);
         }
     }
-    decide_all(comparison);
+    if (ok && !(measure(comparison) && decide_all(comparison)))
+        ok = fault_set(fault, FAULT_OURS, "out of memory for the verdicts");
     if (ok) {
         comparison->before_only = unpaired(&join, &old_read, options->kernels_before, true,
                                            &comparison->before_only_count);
@@ -296,7 +349,7 @@ void compare_free(struct comparison *comparison) {
 
 void compare_summarise(struct compare_summary *summary, const struct comparison *comparison,
                        const char *variant) {
-    double sum = 0, variance = 0;
+    double sum = 0, variance = 0, shift = 0;
     int64_t timed = 0;
     *summary = (struct compare_summary){.ratio = NAN, .low = NAN, .high = NAN};
     for (int64_t n = 0; n < comparison->pair_count; n++) {
@@ -308,26 +361,27 @@ void compare_summarise(struct compare_summary *summary, const struct comparison 
         summary->better += pair->status_change < 0;
         if (!isfinite(pair->ratio) || !(pair->ratio > 0)) continue;
         sum += log(pair->ratio);
-        variance += pow(log(pair->high / pair->low) / 2, 2);
+        variance += pow(log(pair->high / pair->low) / 2 - pair->shift, 2);
+        shift += pair->shift;
         timed++;
     }
     if (timed == 0) return;
-    const double half = sqrt(variance) / (double)timed;
+    const double half = (sqrt(variance) + shift) / (double)timed;
     summary->ratio = exp(sum / (double)timed);
     summary->low = summary->ratio * exp(-half);
     summary->high = summary->ratio * exp(half);
 }
 
-/* "1.02 ms [1.01, 1.05]": the median and quartiles, in the median's unit. */
-static void add_time(struct table *table, const struct timing *timing) {
+/* "1.02 ms [1.01, 1.05] n 100": the median and quartiles in its unit, and of how many samples. */
+static void add_time(struct table *table, const struct timing *timing, int64_t n) {
     if (timing->n == 0) {
         table_add(table, "–");
         return;
     }
     const struct number median = number_time(timing->median_us);
     const double unit = timing->median_us / strtod(median.text, NULL);
-    table_add(table, "%s [%s, %s]", median.text, number_plain(timing->q1_us / unit).text,
-              number_plain(timing->q3_us / unit).text);
+    table_add(table, "%s [%s, %s] n %lld", median.text, number_plain(timing->q1_us / unit).text,
+              number_plain(timing->q3_us / unit).text, (long long)n);
 }
 
 static void add_ratio(struct table *table, double ratio, double low, double high) {
@@ -359,15 +413,19 @@ static bool prepare_grew(const struct compare_pair *pair, bool cold) {
                before + timing_of(pair->before, cold)->median_us;
 }
 
+/* "PASS A 1.02": status, grade and rho. */
+static void judged(char text[64], const struct row *row) {
+    snprintf(text, 64, "%s %s %s", row->status, row->grade,
+             number_plain(row->deviation.rho_block).text);
+}
+
 static void add_pair(struct table *table, const struct compare_pair *pair, bool cold) {
     const struct row *a = pair->before, *b = pair->after;
     add_change(table, a->kernel, b->kernel);
-    table_add(table, "%lld, %lld", (long long)pair->n_before, (long long)pair->n_after);
-    add_time(table, timing_of(a, cold));
-    add_time(table, timing_of(b, cold));
+    add_time(table, timing_of(a, cold), pair->n_before);
+    add_time(table, timing_of(b, cold), pair->n_after);
     add_ratio(table, pair->ratio, pair->low, pair->high);
-    table_add(table, "%s", number_plain(pair->control).text);
-    table_add(table, "%s", number_plain(pair->q).text);
+    table_add(table, isnan(pair->q) ? "%s" : "%s, %.3f", number_plain(pair->control).text, pair->q);
     char prepare[96] = "";
     if (prepare_grew(pair, cold))
         snprintf(prepare, sizeof prepare, ", prepare %s → %s", number_time(a->prepare_us).text,
@@ -375,10 +433,10 @@ static void add_pair(struct table *table, const struct compare_pair *pair, bool 
     table_add(table, "%s%s%s%s%s", compare_verdict_name(pair->verdict),
               pair->why[0] != '\0' ? ", " : "", pair->why, pair->regression ? ", regression" : "",
               prepare);
-    add_change(table, a->status, b->status);
-    add_change(table, a->grade, b->grade);
-    add_change(table, number_plain(a->deviation.rho_block).text,
-               number_plain(b->deviation.rho_block).text);
+    char before[64], after[64];
+    judged(before, a);
+    judged(after, b);
+    add_change(table, before, after);
     table_add(table, "%s", b->line);
 }
 
@@ -392,8 +450,7 @@ static void add_summary(struct table *table, const struct comparison *comparison
     add_ratio(table, summary.ratio, summary.low, summary.high);
     for (int n = 0; n < COMPARE_VERDICT_COUNT; n++)
         table_add(table, "%lld", (long long)summary.verdicts[n]);
-    table_add(table, "%lld", (long long)summary.worse);
-    table_add(table, "%lld", (long long)summary.better);
+    table_add(table, "%lld/%lld", (long long)summary.worse, (long long)summary.better);
 }
 
 /* What is printed, and whether as Markdown. */
@@ -443,10 +500,10 @@ static void print_only(const struct page *page, const char *name, const struct r
 }
 
 static void print_summaries(const struct page *page, const struct comparison *comparison) {
-    static const char *const titles[] = {"variant", "rows",   "ratio",     "same",
-                                         "faster",  "slower", "undecided", "unstable",
-                                         "untimed", "worse",  "better",    NULL};
-    struct table table = {.columns = 11, .right = 0x7fe};
+    static const char *const titles[] = {"variant", "rows",         "ratio",     "same",
+                                         "faster",  "slower",       "undecided", "unstable",
+                                         "untimed", "worse/better", NULL};
+    struct table table = {.columns = 10, .right = 0x3fe};
     add_titles(&table, titles);
     for (int variant = 0; variant < ATTN_VARIANT_COUNT; variant++)
         add_summary(&table, comparison, variant_name(variant));
@@ -456,12 +513,12 @@ static void print_summaries(const struct page *page, const struct comparison *co
 }
 
 static void print_pairs(const struct page *page, const struct comparison *comparison) {
-    static const char *const titles[] = {"kernel",  "n",       "old",     "new",    "ratio",
-                                         "control", "q",       "verdict", "status", "grade",
-                                         "rho",     "problem", NULL};
+    static const char *const titles[] = {
+        "kernel",  "old", "new", "ratio", "control, q", "verdict", "status, grade, rho",
+        "problem", NULL};
     for (int64_t n = 0; n < comparison->pair_count;) {
         const char *variant = comparison->pairs[n].after->variant;
-        struct table table = {.columns = 12, .right = 0x7e, .code = 1 << 11};
+        struct table table = {.columns = 8, .right = 0x1e, .code = 1 << 7};
         fputc('\n', page->to);
         print_title(page, 2, variant);
         add_titles(&table, titles);
@@ -594,9 +651,8 @@ json_t *compare_json(const struct comparison *comparison) {
     return json_pack("{s:s, s:b, s:f, s:f, s:o, s:o, s:o, s:I, s:I, s:o, s:o, s:o, s:o}", "timing",
                      cold ? "cold" : "warm", "live", comparison->live, "least",
                      comparison->options.least, "confidence", comparison->confidence, "control",
-                     real_or_null(comparison->control), "widened",
-                     real_or_null(comparison->widened), "machines_differ",
-                     text_to_json(comparison->machines_differ), "regressions",
+                     real_or_null(comparison->control), "spread", real_or_null(comparison->spread),
+                     "machines_differ", text_to_json(comparison->machines_differ), "regressions",
                      (json_int_t)comparison->regressions, "redrawn",
                      (json_int_t)comparison->redrawn, "summary", summaries, "pairs", pairs,
                      "only_old", rows_json(comparison->before_only, comparison->before_only_count),

@@ -40,7 +40,8 @@ struct compare_pair {
     /* Time after / time before and its interval, with all that widens it; NaN unless both were
      * timed and right. p: of no difference; q: p after Benjamini and Hochberg over the rows. */
     double ratio, low, high, p, q;
-    double control;            /* the same ratio of the control kernel; NaN: not known */
+    double control; /* the same ratio of the control; NaN: not known */
+    double shift; /* that part of the interval, as a logarithm, that other rows do not make less */
     int64_t n_before, n_after; /* samples; pairs, if they were launched in turn */
     enum compare_verdict verdict;
     const char *why;   /* why it is no other one, short; "" if there is nothing to say. text_kept */
@@ -53,9 +54,9 @@ struct comparison {
     struct compare_options options;
     double confidence; /* of the intervals */
     bool live;         /* launched in turn, in one process; else of runs that were stored */
-    /* The control kernel, after / before: its geometric mean over the pairs, and the widest that
-     * intervals were made for it, 0.02 being 2 % either way. NaN: neither run has one. */
-    double control, widened;
+    /* The control, after / before, the median over the rows; and how far apart one and the same
+     * thing is, as a logarithm (effect.h). NaN: not known. */
+    double control, spread;
     int64_t pair_count;
     struct compare_pair *pairs; /* by variant, then in the order of the old run */
     int64_t before_only_count, after_only_count;

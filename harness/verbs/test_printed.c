@@ -435,7 +435,8 @@ Test(lines, fit_100_columns_and_what_is_copied_is_whole) {
         "doctor",
         "probe --seconds 0.05",
         "make $LINE",
-        "run --no-probe --time-ms 5 'decode_*' $PLANTED/decode_zeros_r1.so $LINE $PAGED --out $RUN",
+        "run --no-probe --time-ms 20 'decode_*' $PLANTED/decode_zeros_r1.so $LINE $PAGED --out "
+        "$RUN",
         "compare $RUN $RUN",
         "compare $RUN --kernels '*_naive_*' '*_flash_*'",
         "fuzz --count 8 --kernels 'decode_*'",
