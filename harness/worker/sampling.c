@@ -10,7 +10,7 @@
 #include <string.h>
 #include <sys/resource.h>
 
-enum { COPIES_MAX = 64, LAUNCHES_MAX = 512, SINGLES = 5, REPLAYS_MIN = 25, SETTLE_MAX = 50 };
+enum { REPLAYS_MIN = 25, SETTLE_MAX = 50 };
 /* Of 40 pairs the 95 % interval leaves out the 13 most extreme on each side. */
 enum { SURPRISE_EVERY = 8, PAIRS_MIN = 3, PAIRS = 40, ROUNDS = 3 };
 
@@ -18,132 +18,26 @@ enum { SURPRISE_EVERY = 8, PAIRS_MIN = 3, PAIRS = 40, ROUNDS = 3 };
 static const double sample_us = 1500;
 /* Replays before the first sample: the first also uploads the graph, and clocks have to rise. */
 static const double settle_us = 10e3;
-/* Of a launch this long, what the host takes to start it is nothing. */
-static const double recorded_us_max = 10e3;
 static const double quiet_share = 1.0 / 3;
 
-/* What was recorded, and the copies that it reads; calls[0] is the subject's own. */
-static struct series {
-    struct attn_call calls[COPIES_MAX];
-    void *placed[COPIES_MAX]; /* the inputs of calls[n], all memories in one; NULL for n == 0 */
-    int64_t count;
-    bool recorded;
-} series;
-
-static size_t input_bytes(const struct subject *subject) {
-    size_t bytes = 0;
-    for (size_t n = 0; n < subject->memory_count; n++) {
-        if (!subject->memories[n].output)
-            bytes += (subject->memories[n].bytes + 255) & ~(size_t)255;
-    }
-    return bytes;
-}
+static struct series series;
 
 void sampling_forget(const struct subject *subject) {
-    if (series.recorded) subject->device->erase();
-    for (int64_t n = 1; n < series.count; n++) {
-        if (subject->kernel->finish != NULL)
-            subject->kernel->finish(subject->problem, &series.calls[n]);
-        if (series.placed[n] != NULL) subject->device->release(series.placed[n]);
-    }
-    series.count = 0;
-    series.recorded = false;
-}
-
-/* Copies all inputs to `placed` and lets the tensors of `call` point there. */
-static void move_inputs(const struct subject *subject, struct attn_call *call,
-                        unsigned char *placed) {
-    for (size_t n = 0; n < subject->memory_count; n++) {
-        const struct memory *memory = &subject->memories[n];
-        if (memory->output) continue;
-        subject->device->copy(placed, memory->device, memory->bytes);
-        for (int slot = 0; slot < ATTN_SLOT_ROOM; slot++) {
-            unsigned char *data = subject->call->tensors[slot].data;
-            if (data >= memory->device && data < memory->device + memory->bytes)
-                call->tensors[slot].data = placed + (data - memory->device);
-        }
-        placed += (memory->bytes + 255) & ~(size_t)255;
-    }
-}
-
-static bool add_copy(const struct subject *subject) {
-    struct attn_call *call = &series.calls[series.count];
-    *call = *subject->call;
-    call->state = NULL;
-    void *placed = subject->device->allocate(input_bytes(subject));
-    if (placed == NULL) return false;
-    move_inputs(subject, call, placed);
-    if (subject->kernel->prepare != NULL &&
-        subject->kernel->prepare(subject->problem, call) != NULL) {
-        subject->device->release(placed);
-        return false;
-    }
-    series.placed[series.count++] = placed;
-    return true;
-}
-
-/* As many copies as it takes to forget one; false when there is no room for so many. */
-static bool make_copies(const struct subject *subject, double touched_bytes) {
-    const struct device *device = subject->device;
-    const double wanted = 1 + ceil((double)device->forget_bytes() / fmax(touched_bytes, 1));
-    if (wanted > COPIES_MAX ||
-        (wanted - 1) * (double)input_bytes(subject) > 0.8 * (double)device->room())
-        return false;
-    while (series.count < (int64_t)wanted) {
-        if (!add_copy(subject)) return false;
-    }
-    return true;
-}
-
-static const char *launch_once(const struct subject *subject, double *us) {
-    return subject->device->launch(subject->kernel, subject->problem, subject->call, us);
-}
-
-/* The median of a few launches, of one if that takes long. */
-static const char *time_single(const struct subject *subject, double *us) {
-    double taken[SINGLES];
-    int n = 0;
-    do {
-        const char *reason = launch_once(subject, &taken[n++]);
-        if (reason != NULL) return reason;
-    } while (n < SINGLES && taken[0] < recorded_us_max);
-    struct timing timing = {0};
-    timing_summarise(&timing, taken, n);
-    *us = timing.median_us;
-    return NULL;
-}
-
-static const char *record_launches(const struct subject *subject, int64_t launches) {
-    struct device_step *steps = calloc((size_t)launches, sizeof *steps);
-    if (steps == NULL) return "out of memory for what is recorded";
-    for (int64_t n = 0; n < launches; n++) steps[n].call = &series.calls[n % series.count];
-    const char *reason =
-        subject->device->record(0, subject->kernel, subject->problem, steps, launches);
-    free(steps);
-    return reason;
+    series_forget(&series, subject);
 }
 
 /* Whether samples will be replays. What stands against it is no failure: sampling->unrecorded. */
 static bool record(struct sampling *sampling, const struct subject *subject) {
-    const struct device *device = subject->device;
-    if (device->record == NULL || sampling->single_us > recorded_us_max) return false;
-    series.calls[0] = *subject->call;
-    series.placed[0] = NULL;
-    series.count = 1;
-    if (sampling->cold && !make_copies(subject, sampling->touched_bytes)) {
-        sampling_forget(subject);
+    if (subject->device->record == NULL || sampling->single_us > series_us_max ||
+        !series_fill(&series, subject, sampling->cold, sampling->touched_bytes, NULL))
         return false;
-    }
-    double launches = fmin(ceil(sample_us / fmax(sampling->single_us, 0.1)), LAUNCHES_MAX);
-    launches = ceil(launches / (double)series.count) * (double)series.count;
-    const char *reason = record_launches(subject, (int64_t)launches);
-    series.recorded = reason == NULL;
+    const char *reason =
+        series_record(&series, subject, 0, sample_us / fmax(sampling->single_us, 0.1));
     if (reason != NULL) {
         snprintf(sampling->unrecorded, sizeof sampling->unrecorded, "%s", reason);
-        sampling_forget(subject);
         return false;
     }
-    sampling->launches = (int64_t)launches;
+    sampling->launches = series.launches;
     sampling->copies = sampling->cold ? series.count : 0;
     return true;
 }
@@ -154,7 +48,8 @@ static const char *settle(struct sampling *sampling, const struct subject *subje
     if (sampling->plan.samples_min < REPLAYS_MIN) sampling->plan.samples_min = REPLAYS_MIN;
     double us = 0, total_us = 0;
     for (int n = 0; reason == NULL && n < SETTLE_MAX && total_us < settle_us; n++) {
-        reason = subject->device->replay(0, &us, NULL);
+        reason = series_replay(&series, subject, &us, NULL);
+        us *= (double)series.launches;
         total_us += us;
     }
     const double least_ms = (double)sampling->plan.samples_min * us * 1e-3;
@@ -181,7 +76,7 @@ static const char *take_extra(struct sampling *sampling, const struct subject *s
         watch_turn(sampling->watch);
     else
         turn_touch(sampling->watch->turn);
-    const char *reason = launch_once(subject, us);
+    const char *reason = subject_launch(subject, us);
     if (reason == NULL) watch_look(sampling->watch, sampling->n);
     return reason;
 }
@@ -249,8 +144,7 @@ static const char *take_one(struct sampling *sampling, const struct subject *sub
     *clock = NAN;
     if (series.recorded) {
         struct device_state state = {NAN, NAN, NAN, ""};
-        const char *reason = subject->device->replay(0, us, &state);
-        *us /= (double)sampling->launches;
+        const char *reason = series_replay(&series, subject, us, &state);
         *clock = state.clock_mhz;
         add_reasons(state.slowed, sampling->last.slowed);
         sampling->last = state;
@@ -259,7 +153,7 @@ static const char *take_one(struct sampling *sampling, const struct subject *sub
     if (sampling->cold && !subject->device->evict(subject->call->threads))
         return "out of memory to empty the caches";
     const long before = interruptions();
-    const char *reason = launch_once(subject, us);
+    const char *reason = subject_launch(subject, us);
     if (!subject->device->events && interruptions() != before) sampling->interrupted++;
     return reason;
 }
@@ -352,7 +246,7 @@ const char *sampling_take(struct sampling *sampling, const struct subject *subje
         return "out of memory for the samples";
     sampling->launches = 1;
     sampling->last = (struct device_state){NAN, NAN, NAN, ""};
-    if (subject->device->record != NULL) reason = time_single(subject, &sampling->single_us);
+    if (subject->device->record != NULL) reason = subject_time(subject, &sampling->single_us);
     if (reason == NULL && record(sampling, subject)) reason = settle(sampling, subject);
     snprintf(sampling->how, sizeof sampling->how, "%s",
              series.recorded           ? "graph"
@@ -369,5 +263,6 @@ const char *sampling_take(struct sampling *sampling, const struct subject *subje
 
 const char *sampling_repeat(const struct subject *subject) {
     double us;
-    return series.recorded ? subject->device->replay(0, &us, NULL) : launch_once(subject, &us);
+    return series.recorded ? series_replay(&series, subject, &us, NULL)
+                           : subject_launch(subject, &us);
 }

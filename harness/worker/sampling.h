@@ -17,28 +17,9 @@
 #ifndef ATTEST_SAMPLING_H
 #define ATTEST_SAMPLING_H
 
-#include "device.h"
+#include "series.h"
 #include "timing.h"
 #include "watch.h"
-
-#include <stddef.h>
-
-/* A memory that tensors lie in, on the host and where kernels find it. */
-struct memory {
-    unsigned char *host, *device;
-    size_t bytes;
-    bool output;
-};
-
-/* What is timed. */
-struct subject {
-    const struct device *device;
-    const struct attn_kernel *kernel;
-    const struct attn_problem *problem;
-    const struct attn_call *call; /* prepared */
-    const struct memory *memories;
-    size_t memory_count;
-};
 
 enum { SAMPLING_EXTRA_MAX = 256 };
 

@@ -102,7 +102,7 @@ static void negate(unsigned char *element, size_t width) {
     element[width - 1] ^= 0x80; /* little-endian, as all machines here are */
 }
 
-static void expect_turned(const struct watch *watch, const struct turn_slice *slice) {
+void watch_expect(struct watch *watch, const struct turn_slice *slice) {
     const struct attn_problem *problem = watch->problem;
     const int64_t dim = problem->head_dim, heads = problem->q_heads / problem->kv_heads;
     const size_t width = width_of(watch);
@@ -115,14 +115,15 @@ static void expect_turned(const struct watch *watch, const struct turn_slice *sl
     }
 }
 
-void watch_turn(struct watch *watch) {
+struct turn_slice watch_turn(struct watch *watch) {
     const struct turn_slice slice = turn_next(watch->turn);
-    expect_turned(watch, &slice);
+    watch_expect(watch, &slice);
+    return slice;
 }
 
 void watch_follow(struct watch *watch, const struct turn_slice *slice) {
     turn_note(watch->turn, slice);
-    expect_turned(watch, slice);
+    watch_expect(watch, slice);
 }
 
 /* The output as it were if nothing had been turned. */
@@ -171,8 +172,12 @@ static double rows_distance(const struct watch *watch, const unsigned char *a,
     return distance;
 }
 
-void watch_turn_back(struct watch *watch) {
+void watch_expect_back(struct watch *watch) {
     turn_output_back(watch, watch->expected);
+}
+
+void watch_turn_back(struct watch *watch) {
+    watch_expect_back(watch);
     turn_back(watch->turn);
 }
 

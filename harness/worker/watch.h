@@ -38,7 +38,11 @@ bool watch_begin(struct watch *watch, uint32_t unwritten, uint32_t unwritten_lse
 void watch_fill(struct watch *watch, double elapsed_s);
 void watch_look(struct watch *watch, int64_t sample);
 /* Turns values for the launch that follows; only between watch_fill and it, if that is `due`. */
-void watch_turn(struct watch *watch);
+struct turn_slice watch_turn(struct watch *watch);
+/* Expects what there is to be with that slice turned, and with all turned back: of several watches
+ * that share a `turn`, of which one turns and the others are told. */
+void watch_expect(struct watch *watch, const struct turn_slice *slice);
+void watch_expect_back(struct watch *watch);
 /* Outputs are expected as if a slice had been turned, by others. */
 void watch_follow(struct watch *watch, const struct turn_slice *slice);
 /* Turns values back, and expects what was expected at first. */
