@@ -1,0 +1,194 @@
+/* Whether a round's ratio lies above the median is a sign; the interval of a median depends on
+ * nothing but how the sum of n signs scatters. Of independent rounds that is binomial. Of others it
+ * is wider, by the variance of the sum of b neighbours over b: that is measured for batches of 1,
+ * 2, 4, ... rounds, as long as there are at least so many batches that the variance means
+ * something, and the largest counts. */
+#include "paired.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { BATCHES_MIN = 12 };
+
+static const double confidence = 0.99;
+/* The interval of new over old, and half the control's, are narrower than this part of `least`. */
+static const double enough = 0.25;
+
+static int ascending(const void *a, const void *b) {
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double middle(const double *sorted, int64_t n) {
+    return (sorted[(n - 1) / 2] + sorted[n / 2]) / 2;
+}
+
+/* At least k heads of n fair coins. */
+static double tail(int64_t n, int64_t k) {
+    if (k <= 0) return 1;
+    double p = k > n ? 0
+                     : exp(lgamma((double)n + 1) - lgamma((double)k + 1) -
+                           lgamma((double)(n - k) + 1) - (double)n * log(2));
+    double sum = 0;
+    for (; k <= n && p > 0; k++) {
+        sum += p;
+        p *= (double)(n - k) / (double)(k + 1);
+    }
+    return sum < 1 ? sum : 1;
+}
+
+/* The largest rank, from 1, whose smallest and largest of n enclose the median surely enough; 0:
+ * none does. */
+static int64_t rank_of(int64_t n) {
+    int64_t low = 0, high = n / 2 + 1;
+    while (high - low > 1) {
+        const int64_t rank = low + (high - low) / 2;
+        if (2 * tail(n, n - rank + 1) <= 1 - confidence)
+            low = rank;
+        else
+            high = rank;
+    }
+    return low;
+}
+
+/* At least `least`, what it is where neighbours are independent. */
+static double inflation_of(const double *differences, int64_t n, double median, double least) {
+    double largest = least;
+    for (int64_t length = 2; n / length >= BATCHES_MIN; length *= 2) {
+        const int64_t batches = n / length;
+        double squares = 0;
+        for (int64_t b = 0; b < batches; b++) {
+            double sum = 0;
+            for (int64_t i = 0; i < length; i++) {
+                const double by = differences[b * length + i] - median;
+                sum += (by > 0) - (by < 0);
+            }
+            squares += sum * sum;
+        }
+        largest = fmax(largest, squares / (double)(batches * length));
+    }
+    return largest;
+}
+
+/* The differences of all rounds, one after the other, and room to sort them. */
+struct differences {
+    double *values, *sorted;
+    int64_t count;
+    int each;  /* of a round */
+    bool well; /* else there is no memory */
+};
+
+static struct differences differences_of(const double *before_us, const double *copy_us,
+                                         const double *after_us, int64_t n) {
+    struct differences all = {.each = copy_us != NULL ? 2 : 1};
+    all.values = malloc((size_t)(2 * all.each * n + 1) * sizeof *all.values);
+    all.well = all.values != NULL;
+    for (int64_t i = 0; all.well && i < n; i++) {
+        all.values[all.count++] = log(after_us[i] / before_us[i]);
+        if (copy_us != NULL) all.values[all.count++] = log(after_us[i] / copy_us[i]);
+    }
+    all.sorted = all.values + all.count;
+    return all;
+}
+
+/* How many independent differences they are worth. */
+static int64_t worth(const struct paired *paired) {
+    return (int64_t)((double)paired->n / paired->inflation);
+}
+
+static void measure(struct paired *paired, const struct differences *all) {
+    /* Of three independent times two differences have a time in common: their signs agree by 1/3
+     * more often than not. */
+    const double least = all->each == 2 ? 4.0 / 3 : 1;
+    const int64_t n = all->count;
+    double *sorted = all->sorted;
+    *paired = (struct paired){
+        .n = n / all->each, .low = -INFINITY, .high = INFINITY, .inflation = least / all->each};
+    if (n == 0) return;
+    memcpy(sorted, all->values, (size_t)n * sizeof *sorted);
+    qsort(sorted, (size_t)n, sizeof *sorted, ascending);
+    paired->median = middle(sorted, n);
+    paired->inflation = inflation_of(all->values, n, paired->median, least) / all->each;
+    const int64_t free = worth(paired), rank = rank_of(free);
+    if (rank == 0) return;
+    /* The same share of the samples below it as among independent ones. */
+    int64_t at = (int64_t)((double)rank / (double)(free + 1) * (double)(n + 1));
+    if (at < 1) at = 1;
+    paired->low = sorted[at - 1];
+    paired->high = sorted[n - at];
+}
+
+bool paired_measure(struct paired *paired, const double *before_us, const double *copy_us,
+                    const double *after_us, int64_t n) {
+    struct differences all = differences_of(before_us, copy_us, after_us, n);
+    if (all.well) measure(paired, &all);
+    free(all.values);
+    return all.well;
+}
+
+static double width(const struct paired *paired) {
+    return (paired->high - paired->low) / 2;
+}
+
+/* Two-sided: that the median is no farther from 0 than `by`. */
+static double p_of(const struct paired *paired, const struct differences *all, double by) {
+    const double sign = paired->median < 0 ? -1 : 1;
+    int64_t beyond = 0;
+    for (int64_t i = 0; i < all->count; i++) beyond += sign * all->values[i] > by;
+    const int64_t free = worth(paired);
+    const double share = all->count > 0 ? (double)beyond / (double)all->count : 0;
+    return fmin(1, 2 * tail(free, (int64_t)floor(share * (double)free)));
+}
+
+/* To tell on which side of the nearer edge of +-least a median lies, if it and the control's stay
+ * where they are: an interval's width goes with the square root of n. */
+static double needed(const struct paired *paired, double wider, double least) {
+    const double gap = fabs(fabs(paired->median) - log1p(least)) - wider;
+    const double narrows = width(paired);
+    if (!isfinite(narrows)) return PAIRED_MIN;
+    if (!(gap > 0)) return 0;
+    return ceil((double)paired->n * fmax(1, pow(narrows / gap, 2)));
+}
+
+bool paired_compare(struct versus *versus, const double *old_us, const double *copy_us,
+                    const double *new_us, int64_t n, double least) {
+    struct paired paired, control = {.n = 0};
+    *versus = (struct versus){
+        .pairs = n, .needed = NAN, .control = NAN, .control_low = NAN, .control_high = NAN};
+    if (copy_us != NULL && !paired_measure(&control, old_us, NULL, copy_us, n)) return false;
+    struct differences all = differences_of(old_us, copy_us, new_us, n);
+    if (!all.well) return false;
+    measure(&paired, &all);
+    const double wider = fabs(control.median) / 2;
+    versus->ratio = exp(paired.median);
+    versus->low = exp(paired.low - wider);
+    versus->high = exp(paired.high + wider);
+    versus->p = p_of(&paired, &all, wider);
+    versus->inflation = paired.inflation;
+    if (copy_us != NULL) {
+        versus->control = exp(control.median);
+        versus->control_low = exp(control.low);
+        versus->control_high = exp(control.high);
+    }
+    if (n > 0 && paired_verdict(versus, least) == PAIRED_UNDECIDED)
+        versus->needed = needed(&paired, wider, least);
+    free(all.values);
+    return true;
+}
+
+bool paired_enough(const double *old_us, const double *copy_us, const double *new_us, int64_t n,
+                   double least) {
+    struct paired paired, control;
+    const double most = enough * log1p(least);
+    return paired_measure(&paired, old_us, copy_us, new_us, n) && width(&paired) <= most &&
+           (copy_us == NULL ||
+            (paired_measure(&control, old_us, NULL, copy_us, n) && width(&control) / 2 <= most));
+}
+
+enum paired_verdict paired_verdict(const struct versus *versus, double least) {
+    if (versus->low > 1 + least) return PAIRED_SLOWER;
+    if (versus->high < 1 / (1 + least)) return PAIRED_FASTER;
+    return versus->low >= 1 / (1 + least) && versus->high <= 1 + least ? PAIRED_SAME
+                                                                       : PAIRED_UNDECIDED;
+}

@@ -1,0 +1,183 @@
+/* Paired times whose difference is known, on machines that drift, hiccup and remember. */
+#include "paired.h"
+
+#include <criterion/criterion.h>
+#include <math.h>
+#include <stdlib.h>
+
+enum { ROUNDS = 400, RUNS = 400 };
+
+static uint64_t state;
+
+static double uniform(void) {
+    state = state * 6364136223846793005u + 1442695040888963407u;
+    return ((double)(state >> 11) + 0.5) / 9007199254740992.0;
+}
+
+static double normal(void) {
+    return sqrt(-2 * log(uniform())) * cos(6.283185307179586 * uniform());
+}
+
+/* What a machine does: `common` to a round, drifting; each launch's own noise, of which the share
+ * `memory` is the last one's; and now and then a launch that takes three times as long. */
+struct machine {
+    double drift, noise, memory, spikes;
+};
+
+static void take(const struct machine *machine, double *us[3], double factor, int64_t n) {
+    double own[3] = {0}, common = 0;
+    for (int64_t i = 0; i < n; i++) {
+        common += machine->drift * normal();
+        for (int side = 0; side < 3; side++) {
+            own[side] = machine->memory * own[side] +
+                        sqrt(1 - machine->memory * machine->memory) * normal();
+            us[side][i] = 100 * exp(common + machine->noise * own[side]) * (side == 2 ? factor : 1);
+            if (uniform() < machine->spikes) us[side][i] *= 3;
+        }
+    }
+}
+
+struct found {
+    int called, missed, outside;
+};
+
+static struct found try(const struct machine *machine, double factor, double least) {
+    static double memory[3][ROUNDS];
+    double *us[] = {memory[0], memory[1], memory[2]};
+    struct found found = {0};
+    for (int run = 0; run < RUNS; run++) {
+        struct versus versus;
+        struct paired paired;
+        take(machine, us, factor, ROUNDS);
+        cr_assert(paired_compare(&versus, us[0], us[1], us[2], ROUNDS, least));
+        cr_assert(paired_measure(&paired, us[0], us[1], us[2], ROUNDS));
+        const enum paired_verdict verdict = paired_verdict(&versus, least);
+        found.called += verdict == PAIRED_FASTER || verdict == PAIRED_SLOWER;
+        found.missed += verdict != (factor > 1 ? PAIRED_SLOWER : PAIRED_FASTER);
+        found.outside += paired.low > log(factor) || paired.high < log(factor);
+    }
+    return found;
+}
+
+static const struct machine quiet = {.noise = 0.005}, drifts = {.drift = 0.02, .noise = 0.01},
+                            hiccups = {.noise = 0.01, .spikes = 0.1},
+                            remembers = {.noise = 0.01, .memory = 0.7};
+
+Test(paired, interval_holds_the_truth_also_where_neighbours_are_alike) {
+    const struct machine *machines[] = {&quiet, &drifts, &hiccups, &remembers};
+    for (size_t n = 0; n < sizeof machines / sizeof machines[0]; n++) {
+        const struct found found = try(machines[n], 1.03, 0.01);
+        /* 1 % of them; 4 of 400, 12 with less than 1e-3; and twice that where batches are few. */
+        cr_assert(found.outside <= (n == 3 ? 20 : 12), "%zu: %d of %d", n, found.outside, RUNS);
+    }
+}
+
+Test(paired, same_kernel_is_not_called_faster_or_slower) {
+    const struct machine *machines[] = {&quiet, &drifts, &hiccups, &remembers};
+    for (size_t n = 0; n < sizeof machines / sizeof machines[0]; n++)
+        cr_assert(try(machines[n], 1, 0).called <= 4, "%zu", n);
+}
+
+Test(paired, finds_what_there_is_in_either_direction) {
+    cr_assert(try(&quiet, 1.02, 0.01).missed <= 4);
+    cr_assert(try(&quiet, 1 / 1.02, 0.01).missed <= 4);
+    cr_assert(try(&drifts, 1.05, 0.01).missed <= 4);
+    cr_assert(try(&hiccups, 0.95, 0.01).missed <= 4);
+}
+
+Test(paired, memory_of_a_machine_is_paid_for) {
+    static double memory[3][ROUNDS];
+    double *us[] = {memory[0], memory[1], memory[2]};
+    struct paired independent, alike;
+    take(&quiet, us, 1, ROUNDS);
+    cr_assert(paired_measure(&independent, us[0], NULL, us[2], ROUNDS));
+    take(&remembers, us, 1, ROUNDS);
+    cr_assert(paired_measure(&alike, us[0], NULL, us[2], ROUNDS));
+    cr_assert(independent.inflation < 2.5 && alike.inflation > 2.5, "%g %g", independent.inflation,
+              alike.inflation);
+}
+
+Test(paired, control_that_differs_widens_every_interval) {
+    static double old[ROUNDS], copy[ROUNDS], new[ROUNDS];
+    struct versus versus, alone;
+    for (int i = 0; i < ROUNDS; i++) {
+        old[i] = 100 * exp(1e-3 * normal());
+        copy[i] = 104 * exp(1e-3 * normal());
+        new[i] = 104 * exp(1e-3 * normal());
+    }
+    cr_assert(paired_compare(&alone, old, NULL, new, ROUNDS, 0.01));
+    cr_assert(paired_compare(&versus, old, copy, new, ROUNDS, 0.01));
+    cr_assert(paired_verdict(&alone, 0.01) == PAIRED_SLOWER && isnan(alone.needed));
+    cr_assert(paired_verdict(&versus, 0.01) == PAIRED_UNDECIDED);
+    cr_assert(versus.needed == 0 && versus.p == 1); /* no number of rounds is enough */
+}
+
+Test(paired, verdict_needs_the_whole_interval) {
+    static const struct {
+        double low, high;
+        enum paired_verdict verdict;
+    } cases[] = {
+        {1.011, 1.5, PAIRED_SLOWER},     {1.009, 1.5, PAIRED_UNDECIDED},
+        {0.5, 0.98, PAIRED_FASTER},      {0.5, 0.995, PAIRED_UNDECIDED},
+        {0.991, 1.01, PAIRED_SAME},      {0.9, 1.1, PAIRED_UNDECIDED},
+        {0, INFINITY, PAIRED_UNDECIDED},
+    };
+    for (size_t n = 0; n < sizeof cases / sizeof cases[0]; n++) {
+        const struct versus versus = {.low = cases[n].low, .high = cases[n].high};
+        cr_assert(paired_verdict(&versus, 0.01) == cases[n].verdict, "%zu", n);
+    }
+}
+
+Test(paired, few_rounds_say_nothing_and_how_many_would) {
+    static double old[ROUNDS], copy[ROUNDS], new[ROUNDS];
+    struct versus versus;
+    for (int i = 0; i < ROUNDS; i++) {
+        old[i] = 100 * exp(0.02 * normal());
+        copy[i] = 100 * exp(0.02 * normal());
+        new[i] = 102 * exp(0.02 * normal());
+    }
+    for (int64_t n = 0; n < 8; n++) {
+        cr_assert(paired_compare(&versus, old, copy, new, n, 0.01));
+        cr_assert(paired_verdict(&versus, 0.01) == PAIRED_UNDECIDED && versus.pairs == n);
+        cr_assert(!paired_enough(old, copy, new, n, 0.01));
+    }
+    cr_assert(paired_compare(&versus, old, copy, new, 100, 0.01));
+    cr_assert(paired_verdict(&versus, 0.01) == PAIRED_UNDECIDED);
+    cr_assert(versus.needed > 100, "%g", versus.needed);
+}
+
+/* Of 8 the smallest and the largest enclose the median with 99.2 %; of 100 the 37th and the 64th
+ * (Conover, Practical Nonparametric Statistics: n = 100, 99 %: 2 P(K <= 36) = 0.0066). */
+Test(paired, ranks_are_those_of_the_binomial_distribution) {
+    double ones[100], ranks[100];
+    struct paired paired;
+    for (int i = 0; i < 100; i++) {
+        ones[i] = 1;
+        ranks[i] = exp((double)(i * 37 % 100 + 1)); /* 37 and 100 have no divisor in common */
+    }
+    cr_assert(paired_measure(&paired, ones, NULL, ranks, 8));
+    cr_assert(fabs(paired.low - 1) < 1e-9 && fabs(paired.high - 86) < 1e-9, "%g %g", paired.low,
+              paired.high);
+    cr_assert(paired_measure(&paired, ones, NULL, ranks, 7));
+    cr_assert(isinf(paired.low) && isinf(paired.high));
+    cr_assert(paired_measure(&paired, ones, NULL, ranks, 100));
+    cr_assert(paired.inflation == 1, "%g", paired.inflation); /* neighbours alternate */
+    cr_assert(fabs(paired.low - 37) < 1e-9 && fabs(paired.high - 64) < 1e-9, "%g %g", paired.low,
+              paired.high);
+    cr_assert(fabs(paired.median - 50.5) < 1e-9);
+}
+
+Test(paired, width_alone_says_when_there_are_enough) {
+    static double old[ROUNDS], copy[ROUNDS], new[ROUNDS];
+    for (int i = 0; i < ROUNDS; i++) {
+        old[i] = 100 * exp(0.005 * normal());
+        copy[i] = 100 * exp(0.005 * normal());
+        new[i] = 100 * exp(0.005 * normal());
+    }
+    cr_assert(paired_enough(old, copy, new, ROUNDS, 0.01));
+    for (int i = 0; i < ROUNDS; i++) new[i] *= 1.0101; /* at the edge of a verdict */
+    cr_assert(paired_enough(old, copy, new, ROUNDS, 0.01));
+    for (int i = 0; i < ROUNDS; i++) copy[i] *= 1.001;
+    cr_assert(paired_enough(old, copy, new, ROUNDS, 0.01));
+    cr_assert(!paired_enough(old, copy, new, 20, 0.01));
+}
