@@ -10,7 +10,7 @@
 #include <limits.h>
 #include <stdbool.h>
 
-enum { PROTOCOL_VERSION = 2 };
+enum { PROTOCOL_VERSION = 3 };
 /* With this a worker ends whose input or output is no longer what it was given. */
 enum { EXIT_ROBBED = 76 };
 /* The text that a request brings and its answer repeats: 16 random bytes in hexadecimal. */

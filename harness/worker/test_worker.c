@@ -103,6 +103,42 @@ static json_t *map_request(void) {
                      "bytes", 8192, "tensors", list);
 }
 
+Test(worker, takes_other_kernels_on_the_tensors_of_the_first) {
+    struct client client = start();
+    char request[4600];
+    FILE *memories[] = {tmpfile(), tmpfile()};
+    const int files[] = {fileno(memories[0]), fileno(memories[1])};
+    cr_assert(ftruncate(files[0], 12288) == 0 && ftruncate(files[1], 8192) == 0);
+    snprintf(request, sizeof request,
+             "{\"op\": \"load\", \"side\": 1, \"library\": \"%s/cpu/decode_flash_r1.so\"}",
+             verb_kernels());
+    declined(&client, request, "before map");
+    declined(&client, "{\"op\": \"load\", \"side\": 3, \"library\": \"/x\"}", "no such side");
+    json_decref(client_ask(&client, load_request("decode_naive_r1"), 20));
+    json_decref(client_ask_with(&client, map_request(), files, 2, 20));
+    declined(&client, "{\"op\": \"prepare\", \"side\": 1}", "before load");
+    declined(&client, "{\"op\": \"load\", \"side\": 1, \"library\": \"/etc/passwd\"}",
+             "/etc/passwd");
+    json_t *reply = client_ask(&client, json_loads(request, 0, NULL), 20);
+    cr_assert(json_is_true(json_object_get(reply, "ok")));
+    json_decref(reply);
+    declined(&client, request, "twice");
+    declined(&client, "{\"op\": \"race\", \"rounds_max\": 0}", "rounds_max must be in");
+    declined(&client, "{\"op\": \"race\", \"rounds_max\": 9}", "a race of one");
+    declined(&client, "{\"op\": \"expect\", \"side\": 1}", "before prepare");
+    declined(&client, "{\"op\": \"furthest\", \"side\": 1}", "nothing differed");
+    reply = client_ask(&client, json_loads("{\"op\": \"prepare\", \"side\": 1}", 0, NULL), 20);
+    cr_assert(json_is_true(json_object_get(reply, "ok")));
+    json_decref(reply);
+    declined(&client, "{\"op\": \"expect\", \"side\": 1}", "nothing of it is told");
+    declined(&client, "{\"op\": \"expect\", \"side\": 1}", "twice");
+    declined(&client, "{\"op\": \"time\", \"side\": 1, \"samples_max\": 1}", "before prepare");
+    declined(&client, "{\"op\": \"launch\"}", "before prepare");
+    client_stop(&client);
+    fclose(memories[0]);
+    fclose(memories[1]);
+}
+
 Test(worker, moves_inputs_within_their_memory_and_protects_what_has_pages_around_it) {
     struct client client = start();
     FILE *memories[] = {tmpfile(), tmpfile()};

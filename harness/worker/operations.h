@@ -1,0 +1,77 @@
+/* What a worker does when it is asked (worker.c has the protocol): operations.c loads kernels, maps
+ * memory and launches, operations_time.c times. */
+#ifndef ATTEST_OPERATIONS_H
+#define ATTEST_OPERATIONS_H
+
+#include "fence.h"
+#include "inbox.h"
+#include "sampling.h"
+#include "../../kernels/ascend/estimate.h"
+
+enum { SIDES_MAX = 3 };
+
+/* A kernel on the worker's problem. */
+struct side {
+    struct attn_kernel kernel;              /* launch NULL: none is loaded */
+    const struct attest_estimate *estimate; /* the library's, NULL if it has none */
+    struct attn_call call;
+    /* What kernels are given, copies: what one does to them changes nothing here. */
+    struct attn_problem given_problem;
+    struct attn_call given_call;
+    unsigned char *scratch; /* with its guards */
+    bool prepared;
+    struct watch watch; /* what its launches should leave, once that was said */
+    int64_t *q_lens;    /* the watch's */
+};
+
+struct mapping {
+    unsigned char *host;
+    size_t bytes;
+};
+
+struct worker {
+    struct attn_problem problem;
+    struct side sides[SIDES_MAX]; /* on the same tensors, inputs and outputs */
+    struct turn turn;             /* of their watches */
+    const struct device *device;
+    struct inbox *inbox;                      /* the files that came with the request at hand */
+    struct mapping mappings[INBOX_FILES_MAX]; /* the parent's memories, here */
+    size_t mapping_count;
+    /* And on the device. Placed whole, the guards around their tensors are there too. */
+    struct memory memories[ATTN_SLOT_ROOM];
+    size_t memory_count;
+    int64_t memory_max;
+    pid_t keepers[FENCE_KEEPERS];
+    int answers;       /* the file that they are written to, */
+    const char *nonce; /* and what the next one repeats */
+    bool hidden;       /* what is to be is, or cannot be */
+};
+
+/* The answer to a request, but for its nonce. */
+json_t *worker_perform(struct worker *worker, const json_t *request);
+/* Gives back the memory of its sides. */
+void worker_release(struct worker *worker);
+
+/* operations.c: for both */
+struct subject worker_subject(const struct worker *worker, const struct side *side);
+/* The side that a request names, 0 if none; NULL where nothing is prepared there. */
+struct side *worker_prepared(struct worker *worker, const json_t *request);
+/* Whether a kernel has written to what it was called with, as it may not: a refusal, or NULL. */
+json_t *worker_look_at_given(const struct worker *worker, const struct side *side);
+/* "intact", or which guard of the scratch was written to. */
+const char *worker_scratch_state(const struct worker *worker, const struct side *side);
+void worker_upload(struct worker *worker, bool outputs);
+void worker_download(struct worker *worker, bool outputs);
+size_t span_bytes(const struct attn_tensor *tensor);
+json_t *real_or_null(double x);
+
+/* operations_time.c */
+json_t *worker_time(struct worker *worker, const json_t *request);
+json_t *worker_repeat(struct worker *worker, const json_t *request);
+json_t *worker_expect(struct worker *worker, const json_t *request);
+json_t *worker_race(struct worker *worker, const json_t *request);
+json_t *worker_furthest(struct worker *worker, const json_t *request);
+/* What was expected of its sides is so no more. */
+void worker_end_watches(struct worker *worker);
+
+#endif

@@ -1,0 +1,198 @@
+#define _GNU_SOURCE
+#include "race.h"
+#include "paired.h"
+#include "../../fixtures/random.h"
+#include "../../oracle/clock.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <sys/random.h>
+
+/* A replay lasts about this long, a third of what it does in sampling.h: rounds are what counts,
+ * and half a microsecond that events are off is 0.1 % of it. */
+static const double replay_us = 500;
+/* Replays before the first round, as in sampling.h. */
+static const double settle_us = 10e3;
+/* Fewer rounds than a verdict needs are of no use, as long as they do not take longer than this. */
+static const double fewest_ms_max = 20e3;
+enum { SETTLE_MAX = 20, CHECK_FIRST = 30 };
+
+struct course {
+    struct race *race;
+    struct series series[RACERS_MAX];
+    bool recorded;
+    struct random_stream random;
+    uint64_t drawn;
+    double start_s;
+};
+
+static int64_t draw(struct course *course, int64_t count) {
+    return random_word(course->random, course->drawn++) % count;
+}
+
+static void forget(struct course *course) {
+    for (int n = course->race->count - 1; n >= 0; n--) /* the lender last */
+        series_forget(&course->series[n], &course->race->racers[n].subject);
+    course->recorded = false;
+}
+
+static const char *time_singles(struct race *race, int *which) {
+    for (int n = 0; n < race->count; n++) {
+        *which = n;
+        const char *reason = subject_time(&race->racers[n].subject, &race->racers[n].single_us);
+        if (reason != NULL) return reason;
+    }
+    return NULL;
+}
+
+/* All with as many launches, so that what a replay costs beside them is the same; as many as the
+ * slowest has time for. */
+static void record(struct course *course) {
+    struct race *race = course->race;
+    double slowest_us = 0.1;
+    for (int n = 0; n < race->count; n++) slowest_us = fmax(slowest_us, race->racers[n].single_us);
+    if (race->racers[0].subject.device->record == NULL || slowest_us > series_us_max) return;
+    const double launches = replay_us / slowest_us;
+    const char *reason = NULL;
+    bool well = true;
+    for (int n = 0; n < race->count && well && reason == NULL; n++) {
+        const struct subject *subject = &race->racers[n].subject;
+        well = series_fill(&course->series[n], subject, race->cold, race->touched_bytes,
+                           n > 0 ? &course->series[0] : NULL);
+        if (well) reason = series_record(&course->series[n], subject, n, launches);
+    }
+    course->recorded = well && reason == NULL;
+    if (reason != NULL) snprintf(race->unrecorded, sizeof race->unrecorded, "%s", reason);
+    if (!course->recorded) {
+        forget(course);
+        return;
+    }
+    race->launches = course->series[0].launches;
+    race->copies = race->cold ? course->series[0].count : 0;
+}
+
+static const char *settle(struct course *course, int *which) {
+    double total_us = 0;
+    for (int i = 0; i < SETTLE_MAX && total_us < settle_us; i++) {
+        for (int n = 0; n < course->race->count; n++) {
+            double us;
+            *which = n;
+            const char *reason =
+                series_replay(&course->series[n], &course->race->racers[n].subject, &us, NULL);
+            if (reason != NULL) return reason;
+            total_us += us * (double)course->series[n].launches;
+        }
+    }
+    return NULL;
+}
+
+/* One turns, all expect it. */
+static void turn(struct race *race) {
+    const struct turn_slice slice = watch_turn(race->racers[0].watch);
+    for (int n = 1; n < race->count; n++) watch_expect(race->racers[n].watch, &slice);
+}
+
+static bool turns(const struct course *course) {
+    return course->race->racers[0].watch->turn != NULL &&
+           !(course->recorded && course->race->cold); /* copies are not turned */
+}
+
+static const char *launch(struct course *course, struct racer *racer, double *us, double *clock) {
+    const struct series *series = &course->series[racer - course->race->racers];
+    const struct subject *subject = &racer->subject;
+    *clock = NAN;
+    if (course->recorded) {
+        struct device_state state = {NAN, NAN, NAN, ""};
+        const char *reason = series_replay(series, subject, us, &state);
+        *clock = state.clock_mhz;
+        course->race->last = state;
+        return reason;
+    }
+    if (course->race->cold && !subject->device->evict(subject->call->threads))
+        return "out of memory to empty the caches";
+    return subject_launch(subject, us);
+}
+
+static const char *sample(struct course *course, struct racer *racer) {
+    struct race *race = course->race;
+    watch_fill(racer->watch, (clock_s() - course->start_s) / race->count);
+    if (turns(course) && racer->watch->due) turn(race);
+    const char *reason =
+        launch(course, racer, &racer->us[race->rounds], &racer->clock_mhz[race->rounds]);
+    if (reason == NULL) watch_look(racer->watch, race->rounds + 1);
+    return reason;
+}
+
+static const char *take_round(struct course *course, int *which) {
+    int order[RACERS_MAX];
+    const int count = course->race->count;
+    for (int n = 0; n < count; n++) {
+        const int64_t at = draw(course, n + 1);
+        if (at < n) order[n] = order[at];
+        order[at] = n;
+    }
+    for (int n = 0; n < count; n++) {
+        *which = order[n];
+        const char *reason = sample(course, &course->race->racers[order[n]]);
+        if (reason != NULL) return reason;
+    }
+    course->race->rounds++;
+    return NULL;
+}
+
+/* Looked at each time there are an eighth more. */
+static bool is_enough(struct race *race, double elapsed_ms, int64_t *next) {
+    const double *copy_us = race->count == 3 ? race->racers[2].us : NULL;
+    const char *why = NULL;
+    if (race->rounds == *next) {
+        *next += *next / 8;
+        if (paired_enough(race->racers[0].us, copy_us, race->racers[1].us, race->rounds,
+                          race->least))
+            why = "width";
+    }
+    const double most_ms =
+        race->rounds < PAIRED_MIN ? fmax(race->total_ms_max, fewest_ms_max) : race->total_ms_max;
+    if (why == NULL && (elapsed_ms >= most_ms || race->rounds >= race->rounds_max)) why = "cap";
+    if (why != NULL) snprintf(race->stop, sizeof race->stop, "%s", why);
+    return why != NULL;
+}
+
+static const char *take_rounds(struct course *course, int *which) {
+    const char *reason;
+    int64_t next = CHECK_FIRST;
+    course->start_s = clock_s();
+    do {
+        reason = take_round(course, which);
+    } while (reason == NULL &&
+             !is_enough(course->race, (clock_s() - course->start_s) * 1e3, &next));
+    return reason;
+}
+
+static void turn_all_back(struct race *race) {
+    if (race->racers[0].watch->turn == NULL) return;
+    for (int n = 1; n < race->count; n++) watch_expect_back(race->racers[n].watch);
+    watch_turn_back(race->racers[0].watch);
+}
+
+const char *race_run(struct race *race, int *which) {
+    struct course course = {.race = race};
+    const struct subject *first = &race->racers[0].subject;
+    const char *reason = NULL;
+    if (getrandom(&course.random.seed, sizeof course.random.seed, 0) < 0)
+        course.random.seed = (uintptr_t)&course;
+    *which = 0;
+    race->rounds = race->copies = 0;
+    race->launches = 1;
+    race->last = (struct device_state){NAN, NAN, NAN, ""};
+    if (first->device->record != NULL) reason = time_singles(race, which);
+    if (reason == NULL) record(&course);
+    if (course.recorded) reason = settle(&course, which);
+    snprintf(race->how, sizeof race->how, "%s",
+             course.recorded         ? "graph"
+             : first->device->events ? "events"
+                                     : "clock");
+    if (reason == NULL) reason = take_rounds(&course, which);
+    turn_all_back(race);
+    forget(&course);
+    return reason;
+}
