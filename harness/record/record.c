@@ -64,6 +64,33 @@
         FIELD(ROW_REAL, row, #mode "_control_end_us", mode.control_us[2], "us",                    \
               "of the last third, " what)
 
+#define VERSUS(mode, what)                                                                         \
+    FIELD(ROW_INTEGER, row, "versus_" #mode "_pairs", versus_##mode.pairs, "",                     \
+          "rounds in which it and `versus` were launched in turn, " what "; 0: none"),             \
+        FIELD(ROW_REAL, row, "versus_" #mode "_ratio", versus_##mode.ratio, "1",                   \
+              "its time over those of `versus` and its copy in a round, the median, " what),       \
+        FIELD(ROW_REAL, row, "versus_" #mode "_low", versus_##mode.low, "1",                       \
+              "99 % interval, widened by half of what the control is off 1; lower end, " what      \
+              "; null: too few "                                                                   \
+              "rounds"),                                                                           \
+        FIELD(ROW_REAL, row, "versus_" #mode "_high", versus_##mode.high, "1",                     \
+              "upper end, " what),                                                                 \
+        FIELD(ROW_REAL, row, "versus_" #mode "_p", versus_##mode.p, "1",                           \
+              "p of a difference no larger than it was widened by, two-sided, " what),             \
+        FIELD(ROW_REAL, row, "versus_" #mode "_control", versus_##mode.control, "1",               \
+              "a copy of the library of `versus` over itself in the same rounds, " what),          \
+        FIELD(ROW_REAL, row, "versus_" #mode "_control_low", versus_##mode.control_low, "1",       \
+              "99 % interval of that, lower end, " what),                                          \
+        FIELD(ROW_REAL, row, "versus_" #mode "_control_high", versus_##mode.control_high, "1",     \
+              "upper end, " what),                                                                 \
+        FIELD(                                                                                     \
+            ROW_REAL, row, "versus_" #mode "_inflation", versus_##mode.inflation, "1",             \
+            "rounds that are worth an independent difference, since neighbours are alike, " what), \
+        FIELD(ROW_REAL, row, "versus_" #mode "_needed", versus_##mode.needed, "1",                 \
+              "rounds that a verdict takes at this ratio, " what                                   \
+              "; 0: no number is enough; null: "                                                   \
+              "there is one")
+
 const struct row_field row_fields[] = {
     TEXT(kernel, "device/variant_method_rN"),
     TEXT(device, "cpu, cuda, ascend, twin; anchor for a row that is computed, not run"),
@@ -183,6 +210,12 @@ const struct row_field row_fields[] = {
         "of a twin's row: floor that the counted work implies on a 910B2, overlap assumed perfect; "
         "an estimate, never a time"),
     TEXT(counted, "the work that the estimate is of, as the twin counted it"),
+    TEXT(versus, "the kernel that it was launched in turn with (`attest compare --live`)"),
+    TEXT(versus_digest, "that one's library_digest"),
+    TEXT(versus_why, "why they were not timed; empty: they were"),
+    REAL(versus_least, "1", "the difference that mattered: 0.01 is 1 %"),
+    VERSUS(cold, "cold"),
+    VERSUS(warm, "warm"),
     {NULL, NULL, NULL, ROW_TEXT, 0, 0},
 };
 

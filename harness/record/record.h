@@ -7,6 +7,7 @@
 
 #include "../judge/deviation.h"
 #include "../judge/judge.h"
+#include "../worker/paired.h"
 #include "../worker/timing.h"
 #include "../../fixtures/problem.h"
 
@@ -52,6 +53,11 @@ struct row {
     double seconds;         /* wall time that the row took, all included */
     double estimate_us;     /* of a 910B2's twin, which is never timed; see row_fields */
     char counted[2048];     /* what the estimate is of, in the twin's words */
+    /* Of a kernel that was launched in turn with another; versus "": of no such */
+    char versus[96], versus_digest[40]; /* the other one's `kernel` and `library_digest` */
+    char versus_why[160];               /* why it was not timed beside it; "": it was */
+    double versus_least;                /* the difference that mattered: 0.01 is 1 % */
+    struct versus versus_cold, versus_warm;
 };
 
 /* A GPU that rows ran on, and what it was measured to reach at the start of the run; 0: not

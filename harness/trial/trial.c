@@ -36,10 +36,11 @@ bool trial_end(struct trial *trial, enum status status, const char *format, ...)
     return false;
 }
 
-static bool ask_with(struct trial *trial, json_t *request, const int *files, int file_count,
-                     double seconds, json_t **reply) {
+bool trial_ask_with(struct trial *trial, json_t *request, const int *files, int file_count,
+                    double seconds, json_t **reply) {
     char during[16];
     *reply = NULL;
+    trial->blamed = trial->side;
     snprintf(during, sizeof during, "%s", json_string_value(json_object_get(request, "op")));
     json_t *answer = client_ask_with(trial->client, request, files, file_count, seconds);
     if (answer == NULL) {
@@ -57,6 +58,8 @@ static bool ask_with(struct trial *trial, json_t *request, const int *files, int
         return true;
     }
     const char *what = json_string_value(json_object_get(answer, "what"));
+    const json_t *side = json_object_get(answer, "side");
+    if (json_is_integer(side)) trial->blamed = (int)json_integer_value(side);
     const char *text = json_string_value(json_object_get(answer, "text"));
     enum status told;
     const char *reason;
@@ -75,18 +78,24 @@ static bool ask_with(struct trial *trial, json_t *request, const int *files, int
 }
 
 bool trial_ask(struct trial *trial, json_t *request, double seconds, json_t **reply) {
-    return ask_with(trial, request, NULL, 0, seconds, reply);
+    return trial_ask_with(trial, request, NULL, 0, seconds, reply);
+}
+
+json_t *trial_request(const struct trial *trial, const char *op) {
+    json_t *request = json_pack("{s:s}", "op", op);
+    if (trial->side > 0) json_object_set_new(request, "side", json_integer(trial->side));
+    return request;
 }
 
 /* ... where the answer holds nothing but "ok". */
 static bool tell(struct trial *trial, const char *op, double seconds) {
     json_t *reply;
-    if (!trial_ask(trial, json_pack("{s:s}", "op", op), seconds, &reply)) return false;
+    if (!trial_ask(trial, trial_request(trial, op), seconds, &reply)) return false;
     json_decref(reply);
     return true;
 }
 
-static bool load(struct trial *trial) {
+bool trial_load(struct trial *trial) {
     json_t *reply, *request = client_about("load", trial->plugin->path);
     json_t *more = json_pack("{s:s, s:o, s:i, s:i, s:I}", "device",
                              device_name((enum attn_device)trial->plugin->kernel.device), "problem",
@@ -112,7 +121,7 @@ static void add_tensor(json_t *tensors, enum attn_slot slot, const struct attn_t
     json_array_append_new(tensors, json);
 }
 
-static bool map(struct trial *trial) {
+bool trial_map(struct trial *trial) {
     const struct fixture *fixture = trial->fixture;
     const struct outputs *outputs = &trial->outputs;
     json_t *tensors = json_array();
@@ -135,7 +144,8 @@ static bool map(struct trial *trial) {
         *request = json_pack("{s:s, s:[{s:I}, {s:I}], s:o, s:b}", "op", "map", "memories", "bytes",
                              (json_int_t)fixture->memory_bytes, "bytes", (json_int_t)outputs->bytes,
                              "tensors", tensors, "apart", trial->options->sanitizer != NULL);
-    if (!ask_with(trial, request, files, 2, trial->options->watchdog_seconds, &reply)) return false;
+    if (!trial_ask_with(trial, request, files, 2, trial->options->watchdog_seconds, &reply))
+        return false;
     trial->scratch_bytes = json_integer_value(json_object_get(reply, "scratch_bytes"));
     json_decref(reply);
     return true;
@@ -147,7 +157,7 @@ static bool is_twin(const struct trial *trial) {
 
 bool trial_prepare(struct trial *trial) {
     json_t *reply;
-    if (!trial_ask(trial, json_pack("{s:s}", "op", "prepare"), trial->options->watchdog_seconds,
+    if (!trial_ask(trial, trial_request(trial, "prepare"), trial->options->watchdog_seconds,
                    &reply))
         return false;
     if (!is_twin(trial)) trial->row->prepare_us = json_number_value(json_object_get(reply, "us"));
@@ -190,7 +200,8 @@ static void keep_time(struct trial *trial, double us) {
 
 bool trial_launch(struct trial *trial, bool recorded) {
     outputs_fill(&trial->outputs, (enum attn_dtype)trial->view.problem->dtype);
-    json_t *reply, *request = json_pack("{s:s, s:b}", "op", "launch", "recorded", recorded);
+    json_t *reply, *request = trial_request(trial, "launch");
+    json_object_set_new(request, "recorded", json_boolean(recorded));
     if (trial->options->sanitizer == NULL)
         json_object_set_new(request, "fill_scratch",
                             isnan(trial->filling) ? json_null() : json_real(trial->filling));
@@ -292,7 +303,8 @@ static void judge_row(struct trial *trial) {
 
 /* The middle: a worker that has the kernel and the memory, until the row's end. */
 static void run(struct trial *trial) {
-    if (!load(trial) || !map(trial) || (!trial_provoke(trial) && !trial->beyond)) return;
+    if (!trial_load(trial) || !trial_map(trial) || (!trial_provoke(trial) && !trial->beyond))
+        return;
     judge_row(trial);
     if (trial->verdict.status != STATUS_PASS || !trial->options->time || is_twin(trial) ||
         trial->options->sanitizer != NULL)
@@ -438,7 +450,7 @@ bool trial_ask_afresh(struct trial *trial, bool (*ask)(struct trial *trial, void
     struct fault fault;
     bool well = client_start(&afresh, trial->options->program, NULL, &fault);
     trial->client = &afresh;
-    well = well && load(trial) && map(trial) && ask(trial, argument);
+    well = well && trial_load(trial) && trial_map(trial) && ask(trial, argument);
     client_stop(&afresh);
     trial->client = client;
     trial->verdict = verdict;
@@ -495,15 +507,9 @@ static const char *no_edges(enum attn_device device, const struct trial_options 
     return sysconf(_SC_PAGESIZE) > FIXTURE_GUARD_BYTES ? "large pages" : NULL;
 }
 
-bool trial_run(struct row *row, const struct plugin *plugin, struct fixture *fixture,
-               const struct trial_options *asked, bool *fixture_spoilt, struct fault *fault) {
-    struct trial_options patient = *asked;
-    const struct trial_options *options = asked;
-    if (plugin->kernel.device == ATTN_ASCEND_TWIN) {
-        patient.watchdog_seconds *= twin_patience;
-        options = &patient;
-    }
-    struct trial trial = {
+void trial_make(struct trial *trial, struct row *row, const struct plugin *plugin,
+                struct fixture *fixture, const struct trial_options *options) {
+    *trial = (struct trial){
         .plugin = plugin,
         .options = options,
         .fixture = fixture,
@@ -525,34 +531,57 @@ bool trial_run(struct row *row, const struct plugin *plugin, struct fixture *fix
         .no_edges = no_edges((enum attn_device)plugin->kernel.device, options),
         .start_s = clock_s(),
     };
+}
+
+bool trial_enter(struct trial *trial, struct client *own, struct fault *fault) {
+    struct work work;
+    if (!work_count(&work, &trial->view, fault) ||
+        !outputs_allocate(&trial->outputs, trial->view.problem, fault))
+        return false;
+    fault->code = FAULT_NONE;
+    trial->row->flops = work.flops;
+    trial->row->bytes = work.bytes;
+    trial->read_bytes = work.read_bytes;
+    outputs_guard(&trial->outputs);
+    trial->first = malloc(trial->outputs.out_bytes + trial->outputs.lse_bytes + 1);
+    return trial->first != NULL ? start(trial, own, fault)
+                                : fault_set(fault, FAULT_OURS, "out of memory for an output");
+}
+
+bool trial_leave(struct trial *trial, struct client *own, bool entered) {
+    const bool answered = entered && trial->client->end == CLIENT_ALIVE;
+    if (entered)
+        leave(trial, own);
+    else
+        client_stop(own);
+    const bool clean = !entered || left_clean(trial, answered);
+    outputs_free(&trial->outputs);
+    free(trial->first);
+    trial->first = NULL;
+    return clean;
+}
+
+bool trial_run(struct row *row, const struct plugin *plugin, struct fixture *fixture,
+               const struct trial_options *asked, bool *fixture_spoilt, struct fault *fault) {
+    struct trial_options patient = *asked;
+    const struct trial_options *options = asked;
+    if (plugin->kernel.device == ATTN_ASCEND_TWIN) {
+        patient.watchdog_seconds *= twin_patience;
+        options = &patient;
+    }
+    struct trial trial;
     struct client own = {0};
     *fixture_spoilt = false;
+    trial_make(&trial, row, plugin, fixture, options);
     trial_describe(row, plugin, fixture, options);
     if (!begins(&trial)) {
         conclude(&trial);
         return true;
     }
-    struct work work;
-    if (!work_count(&work, &trial.view, fault) ||
-        !outputs_allocate(&trial.outputs, trial.view.problem, fault))
-        return false;
-    fault->code = FAULT_NONE;
-    row->flops = work.flops;
-    row->bytes = work.bytes;
-    trial.read_bytes = work.read_bytes;
-    outputs_guard(&trial.outputs);
-    trial.first = malloc(trial.outputs.out_bytes + trial.outputs.lse_bytes + 1);
-    const bool started = trial.first != NULL
-                             ? start(&trial, &own, fault)
-                             : fault_set(fault, FAULT_OURS, "out of memory for an output");
-    const bool told = started || fault->code == FAULT_NONE;
-    if (started) run(&trial);
-    const bool answered = started && trial.client->end == CLIENT_ALIVE;
-    if (started) leave(&trial, &own);
-    if (!started) client_stop(&own);
-    *fixture_spoilt = started && !left_clean(&trial, answered);
+    const bool entered = trial_enter(&trial, &own, fault);
+    const bool told = entered || fault->code == FAULT_NONE;
+    if (entered) run(&trial);
+    *fixture_spoilt = !trial_leave(&trial, &own, entered);
     if (told) conclude(&trial);
-    outputs_free(&trial.outputs);
-    free(trial.first);
     return told;
 }

@@ -18,6 +18,8 @@ struct trial {
     struct row *row;
     struct rule_view view;
     struct client *client;
+    int side;   /* of several in one worker: what is asked is asked about this one */
+    int blamed; /* whose launch an answer says failed; `side` if it does not say */
     struct outputs outputs;
     unsigned char *first; /* out and lse of the first launch */
     int threads;
@@ -44,10 +46,28 @@ struct trial {
     double start_s;
 };
 
+/* All that is known before a worker is. */
+void trial_make(struct trial *trial, struct row *row, const struct plugin *plugin,
+                struct fixture *fixture, const struct trial_options *options);
+/* Memory, and a worker, `own` unless one is kept. False: a fault or, with fault->code FAULT_NONE,
+ * the verdict. */
+bool trial_enter(struct trial *trial, struct client *own, struct fault *fault);
+/* Its kernel, and in the worker's memory the fixture. */
+bool trial_load(struct trial *trial);
+bool trial_map(struct trial *trial);
+/* Gives back memory and worker; `entered` is what trial_enter returned. Whether the fixture's
+ * inputs are what they were. */
+bool trial_leave(struct trial *trial, struct client *own, bool entered);
+
 __attribute__((format(printf, 3, 4))) bool trial_end(struct trial *trial, enum status status,
                                                      const char *format, ...);
 /* Asks the worker. False when the row is at its end: it died, hung, or said no. */
 bool trial_ask(struct trial *trial, json_t *request, double seconds, json_t **reply);
+/* ... with open files, at most CLIENT_FILES_MAX. */
+bool trial_ask_with(struct trial *trial, json_t *request, const int *files, int file_count,
+                    double seconds, json_t **reply);
+/* A request about the trial's kernel, the caller's. */
+json_t *trial_request(const struct trial *trial, const char *op);
 bool trial_prepare(struct trial *trial);
 /* One launch into filled outputs, and a look at the guards around them; `recorded`: of what was
  * timed last, as it was timed. */
@@ -92,5 +112,14 @@ void trial_look_at_inputs(struct trial *trial, enum poison poison, uint64_t dige
 bool trial_time(struct trial *trial);
 /* Rates, and what speaks against them. */
 void trial_rate(struct trial *trial);
+/* For kernels that are timed side by side (duel.c), too: what samples should leave, for the worker,
+ * as the first launch left it; what it answered, into the row; and those that left another output,
+ * of which the furthest is in shared memory. */
+json_t *trial_watch_for(struct trial *trial, bool cold);
+void trial_read_samples(struct trial *trial, bool cold, const json_t *reply);
+bool trial_look_at_samples(struct trial *trial, bool cold, const json_t *reply);
+bool trial_look_at_sum(struct trial *trial, double sum_us, double launches, double wall_us);
+/* Rates alone. */
+void trial_set_rates(struct trial *trial);
 
 #endif

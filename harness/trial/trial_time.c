@@ -79,7 +79,7 @@ static void summarise_control(struct timing *timing, double *control_us, int64_t
 }
 
 /* What the worker found, without the samples that do not count. */
-static void read_samples(struct trial *trial, bool cold, const json_t *reply) {
+void trial_read_samples(struct trial *trial, bool cold, const json_t *reply) {
     struct row *row = trial->row;
     struct timing *timing = cold ? &row->cold : &row->warm;
     const json_t *list = json_object_get(reply, "samples_us");
@@ -178,7 +178,7 @@ static bool look_at_spoilt(struct trial *trial, bool cold, const json_t *reply) 
 }
 
 /* What every sample should leave, and is compared with in the worker. */
-static json_t *watch_for(struct trial *trial, bool cold) {
+json_t *trial_watch_for(struct trial *trial, bool cold) {
     const struct attn_problem *problem = trial->view.problem;
     json_t *q_lens = json_array();
     for (int64_t b = 0; b < problem->batch; b++)
@@ -192,7 +192,7 @@ static json_t *watch_for(struct trial *trial, bool cold) {
 
 /* Samples that left another output than was judged: the furthest is at hand. Another output of a
  * kernel that may vary must be right. */
-static bool look_at_samples(struct trial *trial, bool cold, const json_t *reply) {
+bool trial_look_at_samples(struct trial *trial, bool cold, const json_t *reply) {
     const int64_t differed = json_integer_value(json_object_get(reply, "differed"));
     const int64_t stale = json_integer_value(json_object_get(reply, "stale"));
     if (differed == 0) return true;
@@ -219,14 +219,17 @@ static bool accuse_clock(struct trial *trial, double theirs_us, double ours_us) 
 }
 
 /* All samples happened while we waited for them. */
+bool trial_look_at_sum(struct trial *trial, double sum_us, double launches, double wall_us) {
+    return !(sum_us > wall_us) || accuse_clock(trial, sum_us / launches, wall_us / launches);
+}
+
 static bool look_at_sum(struct trial *trial, const json_t *reply, double wall_us) {
     const json_t *list = json_object_get(reply, "samples_us");
     const double launches = json_number_value(json_object_get(reply, "launches"));
     double sum_us = 0;
     for (size_t n = 0; n < json_array_size(list); n++)
         sum_us += read_real(json_array_get(list, n)) * launches;
-    const double all = (double)json_array_size(list) * launches;
-    return !(sum_us > wall_us) || accuse_clock(trial, sum_us / all, wall_us / all);
+    return trial_look_at_sum(trial, sum_us, (double)json_array_size(list) * launches, wall_us);
 }
 
 /* So many of what was timed last in a row, in microseconds for all of them. */
@@ -366,16 +369,17 @@ static bool sample(struct trial *trial, bool cold) {
                              "cold", cold, "touched_bytes", trial->read_bytes, "samples_min",
                              (json_int_t)plan.samples_min, "samples_max",
                              (json_int_t)plan.samples_max, "total_ms_max", plan.total_ms_max,
-                             "ci_target", plan.ci_target, "watch", watch_for(trial, cold),
+                             "ci_target", plan.ci_target, "watch", trial_watch_for(trial, cold),
                              "control", control_library(trial), "quiet_us", quiet_us);
     const double seconds = 2 * trial->options->watchdog_seconds + plan.total_ms_max * 2e-3 +
                            (double)plan.samples_min * (launch_ms + between_ms) * 2e-3;
     const double start = clock_s();
     if (!trial_ask(trial, request, seconds, &reply)) return false;
     const double wall_us = (clock_s() - start) * 1e6;
-    read_samples(trial, cold, reply);
+    trial_read_samples(trial, cold, reply);
     trial_look_at_scratch(trial, reply);
-    const bool well = look_at_samples(trial, cold, reply) && look_at_sum(trial, reply, wall_us) &&
+    const bool well = trial_look_at_samples(trial, cold, reply) &&
+                      look_at_sum(trial, reply, wall_us) &&
                       (cold || look_at_changes(trial, reply)) && look_at_spoilt(trial, cold, reply);
     json_decref(reply);
     return well;
@@ -559,7 +563,7 @@ static void doubt_timing(struct trial *trial) {
                   number_time(warm->median_us).text, number_time(row->single_us).text);
 }
 
-void trial_rate(struct trial *trial) {
+void trial_set_rates(struct trial *trial) {
     struct row *row = trial->row;
     if (row->warm.n == 0) return;
     const struct timing *for_bytes = row->cold.n > 0 ? &row->cold : &row->warm;
@@ -576,6 +580,11 @@ void trial_rate(struct trial *trial) {
                      of_flops > of_bytes ? "flops" : ceiling.bytes);
         }
     }
+}
+
+void trial_rate(struct trial *trial) {
+    if (trial->row->warm.n == 0) return;
+    trial_set_rates(trial);
     doubt_timing(trial);
     doubt_speed(trial);
 }
