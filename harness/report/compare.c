@@ -340,6 +340,104 @@ bool compare_runs(struct comparison *comparison, const struct run *before, const
     return ok;
 }
 
+static const struct versus *versus_of(const struct row *row, bool cold) {
+    return cold ? &row->versus_cold : &row->versus_warm;
+}
+
+bool run_is_live(const struct run *run) {
+    for (int64_t n = 0; n < run->count; n++) {
+        if (run->rows[n].versus[0] != '\0') return true;
+    }
+    return false;
+}
+
+bool run_has_duels(const struct run *run, bool cold) {
+    for (int64_t n = 0; n < run->count; n++) {
+        if (versus_of(&run->rows[n], cold)->pairs > 0) return true;
+    }
+    return false;
+}
+
+/* How many pairs it would take, where that is another number than there are. */
+static const char *what_it_takes(const struct versus *versus) {
+    char text[64];
+    if (isnan(versus->needed)) return "";
+    if (versus->needed == 0) return "the control differs as much";
+    snprintf(text, sizeof text, "%lld of about %.3g pairs", (long long)versus->pairs,
+             versus->needed);
+    return text_kept(text);
+}
+
+static struct compare_pair live_pair_of(const struct row *before, const struct row *after,
+                                        bool cold) {
+    struct compare_pair pair = pair_of(before, after, cold);
+    const struct versus *versus = versus_of(after, cold);
+    pair.n_before = pair.n_after = versus->pairs;
+    pair.p = NAN;
+    pair.why = text_kept(after->versus_why);
+    pair.verdict = COMPARE_UNTIMED;
+    if (versus->pairs == 0) return pair;
+    pair.ratio = versus->ratio;
+    pair.low = versus->low;
+    pair.high = versus->high;
+    pair.p = versus->p;
+    pair.control = versus->control;
+    pair.why = what_it_takes(versus);
+    return pair;
+}
+
+/* The row that this one was launched in turn with; NULL if the run lost it. */
+static const struct row *other_of(const struct row_set *set, const struct row *row) {
+    int64_t count;
+    const struct row_place *others = row_set_find(set, row, &count);
+    for (int64_t n = 0; n < count; n++) {
+        const struct row *other = others[n].row;
+        if (!strcmp(other->kernel, row->versus) && rows_share_inputs(other, row)) return other;
+    }
+    return NULL;
+}
+
+/* The geometric mean of the controls, and by how much one of them widened an interval at most. */
+static void sum_controls(struct comparison *comparison) {
+    double sum = 0, widest = 0;
+    int64_t count = 0;
+    for (int64_t n = 0; n < comparison->pair_count; n++) {
+        const double control = log(comparison->pairs[n].control);
+        if (!isfinite(control)) continue;
+        sum += control;
+        widest = fmax(widest, fabs(control) / 2);
+        count++;
+    }
+    if (count == 0) return;
+    comparison->control = exp(sum / (double)count);
+    comparison->spread = widest;
+}
+
+bool compare_live(struct comparison *comparison, const struct run *run,
+                  const struct compare_options *options, struct fault *fault) {
+    struct row_set set = {0}, read = {0};
+    *comparison = (struct comparison){.options = *options,
+                                      .confidence = effect_confidence,
+                                      .live = true,
+                                      .control = NAN,
+                                      .spread = NAN};
+    bool ok = row_set_make(&set, run, fault) && row_set_make(&read, run, fault);
+    row_set_arrange(&read);
+    int64_t room = 0;
+    for (int64_t n = 0; ok && n < read.count; n++) {
+        const struct row *row = read.places[n].row;
+        const struct row *other = row->versus[0] != '\0' ? other_of(&set, row) : NULL;
+        if (other != NULL)
+            ok = keep_pair(comparison, &room, live_pair_of(other, row, options->cold), fault);
+    }
+    if (ok && !decide_all(comparison))
+        ok = fault_set(fault, FAULT_OURS, "out of memory for the pairs");
+    sum_controls(comparison);
+    row_set_free(&set);
+    row_set_free(&read);
+    return ok;
+}
+
 void compare_free(struct comparison *comparison) {
     free(comparison->pairs);
     free(comparison->before_only);
@@ -384,9 +482,12 @@ static void add_time(struct table *table, const struct timing *timing, int64_t n
               number_plain(timing->q3_us / unit).text, (long long)n);
 }
 
-static void add_ratio(struct table *table, double ratio, double low, double high) {
+/* Of kernels that were launched in turn thousandths are known. */
+static void add_ratio(struct table *table, double ratio, double low, double high, bool live) {
     if (isnan(ratio))
         table_add(table, "–");
+    else if (live)
+        table_add(table, "%.4g [%.4g, %.4g]", ratio, low, high);
     else
         table_add(table, "%s [%s, %s]", number_plain(ratio).text, number_plain(low).text,
                   number_plain(high).text);
@@ -413,18 +514,22 @@ static bool prepare_grew(const struct compare_pair *pair, bool cold) {
                before + timing_of(pair->before, cold)->median_us;
 }
 
-/* "PASS A 1.02": status, grade and rho. */
-static void judged(char text[64], const struct row *row) {
-    snprintf(text, 64, "%s %s %s", row->status, row->grade,
-             number_plain(row->deviation.rho_block).text);
+/* "PASS A 1.02": status, grade and rho; live, t as well. */
+static void judged(char text[80], const struct row *row, bool live) {
+    const int used = snprintf(text, 80, "%s %s %s", row->status, row->grade,
+                              number_plain(row->deviation.rho_block).text);
+    if (live)
+        snprintf(text + used, 80 - (size_t)used, " %s", number_plain(row->deviation.t_max).text);
 }
 
-static void add_pair(struct table *table, const struct compare_pair *pair, bool cold) {
+static void add_pair(struct table *table, const struct compare_pair *pair,
+                     const struct comparison *comparison) {
+    const bool cold = comparison->options.cold;
     const struct row *a = pair->before, *b = pair->after;
     add_change(table, a->kernel, b->kernel);
     add_time(table, timing_of(a, cold), pair->n_before);
     add_time(table, timing_of(b, cold), pair->n_after);
-    add_ratio(table, pair->ratio, pair->low, pair->high);
+    add_ratio(table, pair->ratio, pair->low, pair->high, comparison->live);
     table_add(table, isnan(pair->q) ? "%s" : "%s, %.3f", number_plain(pair->control).text, pair->q);
     char prepare[96] = "";
     if (prepare_grew(pair, cold))
@@ -433,9 +538,9 @@ static void add_pair(struct table *table, const struct compare_pair *pair, bool 
     table_add(table, "%s%s%s%s%s", compare_verdict_name(pair->verdict),
               pair->why[0] != '\0' ? ", " : "", pair->why, pair->regression ? ", regression" : "",
               prepare);
-    char before[64], after[64];
-    judged(before, a);
-    judged(after, b);
+    char before[80], after[80];
+    judged(before, a, comparison->live);
+    judged(after, b, comparison->live);
     add_change(table, before, after);
     table_add(table, "%s", b->line);
 }
@@ -447,7 +552,7 @@ static void add_summary(struct table *table, const struct comparison *comparison
     if (summary.pairs == 0) return;
     table_add(table, "%s", variant != NULL ? variant : "all");
     table_add(table, "%lld", (long long)summary.pairs);
-    add_ratio(table, summary.ratio, summary.low, summary.high);
+    add_ratio(table, summary.ratio, summary.low, summary.high, comparison->live);
     for (int n = 0; n < COMPARE_VERDICT_COUNT; n++)
         table_add(table, "%lld", (long long)summary.verdicts[n]);
     table_add(table, "%lld/%lld", (long long)summary.worse, (long long)summary.better);
@@ -513,18 +618,19 @@ static void print_summaries(const struct page *page, const struct comparison *co
 }
 
 static void print_pairs(const struct page *page, const struct comparison *comparison) {
-    static const char *const titles[] = {
-        "kernel",  "old", "new", "ratio", "control, q", "verdict", "status, grade, rho",
-        "problem", NULL};
+    static const char *const titles[] = {"kernel",     "old",     "new", "ratio",
+                                         "control, q", "verdict", NULL};
     for (int64_t n = 0; n < comparison->pair_count;) {
         const char *variant = comparison->pairs[n].after->variant;
         struct table table = {.columns = 8, .right = 0x1e, .code = 1 << 7};
         fputc('\n', page->to);
         print_title(page, 2, variant);
         add_titles(&table, titles);
+        table_add(&table, "status, grade, rho%s", comparison->live ? ", t" : "");
+        table_add(&table, "problem");
         for (; n < comparison->pair_count && !strcmp(comparison->pairs[n].after->variant, variant);
              n++)
-            add_pair(&table, &comparison->pairs[n], comparison->options.cold);
+            add_pair(&table, &comparison->pairs[n], comparison);
         print_rows(page, &table);
     }
 }
@@ -553,10 +659,11 @@ void compare_print(FILE *to, const struct comparison *comparison, const char *be
         to, 0, 0,
         "%s medians [quartiles]; ratio = new / old with its %g %% interval, below 1 is "
         "faster; a verdict needs an interval beyond %g %% and q, the share of false ones to "
-        "expect among such rows, at most %g; control: the same ratio of a fixed kernel, "
-        "timed beside each row; worse and better are statuses.",
+        "expect among such rows, at most %g; control: %s; worse and better are statuses.",
         comparison->options.cold ? "Cold" : "Warm", 100 * comparison->confidence,
-        100 * comparison->options.least, 1 - comparison->confidence);
+        100 * comparison->options.least, 1 - comparison->confidence,
+        comparison->live ? "a copy of the old library over it, launched in turn with both"
+                         : "the same ratio of a fixed kernel, timed beside each row");
     if (comparison->machines_differ[0]) {
         snprintf(text, sizeof text,
                  "The machines differ: %s. Times are not comparable; only statuses count as "
@@ -587,9 +694,10 @@ static json_t *real_or_null(double value) {
 
 static json_t *side_json(const struct row *row, bool cold) {
     const struct timing *timing = timing_of(row, cold);
-    json_t *side = json_pack("{s:s, s:s, s:s, s:o, s:I}", "kernel", row->kernel, "status",
-                             row->status, "grade", row->grade, "rho_block",
-                             real_or_null(row->deviation.rho_block), "n", (json_int_t)timing->n);
+    json_t *side =
+        json_pack("{s:s, s:s, s:s, s:o, s:o, s:I}", "kernel", row->kernel, "status", row->status,
+                  "grade", row->grade, "rho_block", real_or_null(row->deviation.rho_block), "t_max",
+                  real_or_null(row->deviation.t_max), "n", (json_int_t)timing->n);
     if (timing->n > 0) {
         json_object_set_new(side, "q1_us", real_or_null(timing->q1_us));
         json_object_set_new(side, "median_us", real_or_null(timing->median_us));

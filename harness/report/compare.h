@@ -75,6 +75,14 @@ struct compare_summary {
 /* `after` may be `before`. The runs must outlive the comparison. */
 bool compare_runs(struct comparison *comparison, const struct run *before, const struct run *after,
                   const struct compare_options *options, struct fault *fault);
+/* Of the rows of one run that were launched in turn with another (`attest compare --live`): each of
+ * these with that one. The verdict is by what their rounds say (paired.h); of `options` cold and
+ * least are looked at. */
+bool compare_live(struct comparison *comparison, const struct run *run,
+                  const struct compare_options *options, struct fault *fault);
+/* Whether the run has such rows, that have cold or warm times. */
+bool run_is_live(const struct run *run);
+bool run_has_duels(const struct run *run, bool cold);
 void compare_summarise(struct compare_summary *summary, const struct comparison *comparison,
                        const char *variant);
 void compare_free(struct comparison *comparison);

@@ -5,6 +5,7 @@
 #include "../judge/anchor.h"
 #include "../record/number.h"
 #include "../trial/client.h"
+#include "../trial/duel.h"
 #include "../trial/obtain.h"
 #include "../trial/sanitizer.h"
 #include "../worker/host.h"
@@ -24,7 +25,8 @@ struct lane {
     struct lane_options options;
     struct trial_options trial;
     struct client client;
-    struct samples samples; /* of the row at hand */
+    struct samples samples;     /* of the row at hand */
+    struct samples old_samples; /* and, of a live run, of its partner's */
     /* the problem at hand */
     int64_t problem;
     struct item *item; /* NULL: none yet */
@@ -38,10 +40,10 @@ struct lane {
     double clock_mhz, quiet_us; /* as in struct trial_options */
 };
 
-static bool keep(struct lane *lane, struct row *row, struct fault *fault) {
+static bool keep(struct lane *lane, struct row *row, struct samples *samples, struct fault *fault) {
     row->deviation.rho_std16 = row->deviation.rho / lane->mark->std16_rho;
-    lane->stuck = !keep_row(lane->session, row, &lane->samples, fault);
-    samples_free(&lane->samples);
+    lane->stuck = !keep_row(lane->session, row, samples, fault);
+    samples_free(samples);
     return !lane->stuck;
 }
 
@@ -53,14 +55,20 @@ static bool lose(struct lane *lane, const struct plugin *kernel, enum status sta
     return !lane->stuck;
 }
 
+static bool is_refused(const struct lane *lane, const struct plugin *kernel) {
+    char reason[256];
+    return kernel->trouble != STATUS_PASS ||
+           plugin_refusal(&kernel->kernel, &lane->item->problem.attn, reason) != NULL;
+}
+
 /* A row that needs no fixture to be decided. */
-static bool refuse(struct lane *lane, const struct plugin *kernel, struct fault *fault) {
-    struct row row;
+static bool refuse(struct lane *lane, const struct plugin *kernel, struct row *row,
+                   struct fault *fault) {
     bool spoilt;
     struct fixture empty = {.problem = lane->item->problem};
     snprintf(empty.line, sizeof empty.line, "%s", lane->item->line);
     snprintf(empty.digest, sizeof empty.digest, "%s", lane->mark->digest);
-    return trial_run(&row, kernel, &empty, &lane->trial, &spoilt, fault) && keep(lane, &row, fault);
+    return trial_run(row, kernel, &empty, &lane->trial, &spoilt, fault);
 }
 
 static bool too_large(struct lane *lane, const struct plugin *kernel, struct fault *fault) {
@@ -101,7 +109,7 @@ static bool run_anchor(struct lane *lane, enum anchor anchor, bool again, struct
         session_has(lane->session, &computed, item, lane->fixture.digest) ||
         (again && keep_has(lane->session, &computed, item)))
         return true;
-    return keep(lane, &row, fault);
+    return keep(lane, &row, &lane->samples, fault);
 }
 
 static bool run_anchors(struct lane *lane, struct fault *fault) {
@@ -140,24 +148,76 @@ static bool add_anchors(struct lane *lane, struct fault *fault) {
     return well;
 }
 
-/* What the machine does not give costs the row: memory, or a process. */
-static bool run_kernel(struct lane *lane, const struct plugin *kernel, struct fault *fault) {
-    struct row row;
+static bool try_kernel(struct lane *lane, const struct plugin *kernel, struct row *row,
+                       struct fault *fault) {
     bool spoilt = false;
+    if (is_refused(lane, kernel)) return refuse(lane, kernel, row, fault);
     if ((lane->fixture.memory == NULL && !obtain(lane, fault)) || !add_anchors(lane, fault))
         return false;
     show_step(&lane->session->board->show, kernel->id);
-    if (!trial_run(&row, kernel, &lane->fixture, &lane->trial, &spoilt, fault)) return false;
+    if (!trial_run(row, kernel, &lane->fixture, &lane->trial, &spoilt, fault)) return false;
     if (spoilt) fixture_free(&lane->fixture);
-    return keep(lane, &row, fault);
+    return true;
+}
+
+/* The old row's partner, NULL in an ordinary run. */
+static const struct plugin *partner_of(const struct lane *lane, const struct plugin *kernel) {
+    const struct session *session = lane->session;
+    return session->partners != NULL
+               ? &session->old.plugins[session->partners[kernel - session->kernels.plugins]]
+               : NULL;
+}
+
+/* Of a pair, by itself: timed for a moment, and as in an ordinary run before that says more than
+ * that it is right. */
+static bool try_alone(struct lane *lane, const struct plugin *kernel, struct row *row,
+                      struct samples *samples, struct fault *fault) {
+    const struct timing_plan briefly = lane->trial.plan;
+    lane->trial.samples = samples;
+    bool well = try_kernel(lane, kernel, row, fault);
+    if (well && status_of(row) == STATUS_INVALID_PHYSICS) {
+        lane->trial.plan = trial_defaults.plan;
+        samples_free(samples);
+        well = try_kernel(lane, kernel, row, fault);
+        lane->trial.plan = briefly;
+    }
+    return well;
+}
+
+/* Each by itself, and then both. */
+static bool try_pair(struct lane *lane, const struct plugin *old, const struct plugin *new,
+                     struct row *old_row, struct row *new_row, struct fault *fault) {
+    const struct session_live *live = &lane->session->options.live;
+    const struct duel duel = {old, new, live->cold, live->warm, live->least, live->total_ms_max};
+    bool spoilt = false;
+    bool well = try_alone(lane, old, old_row, &lane->old_samples, fault) &&
+                try_alone(lane, new, new_row, &lane->samples, fault);
+    well = well && (lane->fixture.memory != NULL || is_refused(lane, new) || obtain(lane, fault)) &&
+           duel_run(old_row, new_row, &duel, &lane->fixture, &lane->trial, &lane->old_samples,
+                    &spoilt, fault);
+    if (spoilt) fixture_free(&lane->fixture);
+    return well;
+}
+
+/* What the machine does not give costs the row: memory, or a process. */
+static bool run_kernel(struct lane *lane, const struct plugin *kernel, struct fault *fault) {
+    static struct row row, old_row;
+    const struct plugin *partner = partner_of(lane, kernel);
+    samples_free(&lane->samples);
+    samples_free(&lane->old_samples);
+    if (partner == NULL)
+        return try_kernel(lane, kernel, &row, fault) && keep(lane, &row, &lane->samples, fault);
+    return try_pair(lane, partner, kernel, &old_row, &row, fault) &&
+           keep(lane, &old_row, &lane->old_samples, fault) &&
+           keep(lane, &row, &lane->samples, fault);
 }
 
 static bool run_row(struct lane *lane, const struct plugin *kernel, struct fault *fault) {
     const struct hands *hands = &lane->session->hands;
+    const struct plugin *partner = partner_of(lane, kernel);
     char reason[256];
-    if (kernel->trouble != STATUS_PASS ||
-        plugin_refusal(&kernel->kernel, &lane->item->problem.attn, reason) != NULL)
-        return refuse(lane, kernel, fault);
+    if (is_refused(lane, kernel) && (partner == NULL || is_refused(lane, partner)))
+        return run_kernel(lane, kernel, fault);
     if (!lane->fits) return too_large(lane, kernel, fault);
     const int64_t times = hands_times(hands, kernel->id, item_name(lane->item));
     if (times >= TIMES_MAX) {
@@ -271,6 +331,7 @@ int lane_run(const struct lane_options *options) {
     sanitizer_close(&sanitizer);
     fixture_free(&lane.fixture);
     samples_free(&lane.samples);
+    samples_free(&lane.old_samples);
     free(lane.chosen);
     return lane.exit_status;
 }

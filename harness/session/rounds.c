@@ -239,6 +239,7 @@ static bool make_board(struct session *session, size_t bytes, struct fault *faul
     }
     if (!well || !show_start(&session->board->show, options->json, options->quiet, rows, fault))
         return false;
+    session->board->show.silent = options->live.old != NULL;
     show_resumed(&session->board->show, resumed);
     return true;
 }

@@ -398,6 +398,74 @@ static void hide_run(const struct session *session) {
     }
 }
 
+/* How close two kernels are that can be launched in one process; 0: they cannot. What cannot be
+ * loaded may be for any variant. */
+static int kinship(const struct plugin *old, const struct plugin *new) {
+    if (old->kernel.device != new->kernel.device ||
+        (!is_for(old, new->kernel.variant) && !is_for(new, old->kernel.variant)))
+        return 0;
+    return 1 + 2 * !strcmp(old->name, new->name) + (strcmp(old->path, new->path) != 0);
+}
+
+/* Rows are known by their kernel's name. */
+static void rename_old(struct plugin *old) {
+    static const char mark[] = "@old";
+    const size_t length = strlen(old->id);
+    if (length + sizeof mark <= sizeof old->id) memcpy(old->id + length, mark, sizeof mark);
+    old->found = false; /* by its path from now on */
+}
+
+/* Each kernel's next of kin among the old ones, of several the latest revision; kernels that have
+ * none go. */
+static bool find_partners(struct session *session, struct fault *fault) {
+    const struct session_options *options = &session->options;
+    struct plugin_list *kernels = &session->kernels, *old = &session->old;
+    int64_t kept = 0;
+    if (options->live.old == NULL) return true;
+    old->patience_s = options->trial.watchdog_seconds;
+    if (!plugin_scan(old, options->trial.program, options->kernels_folder, &options->live.old, 1,
+                     fault))
+        return false;
+    session->partners = calloc((size_t)kernels->count + 1, sizeof *session->partners);
+    if (session->partners == NULL) return fault_set(fault, FAULT_OURS, "out of memory for kernels");
+    for (int64_t n = 0; n < kernels->count; n++) {
+        const struct plugin new = kernels->plugins[n];
+        int64_t closest = -1;
+        int kin = 1;
+        for (int64_t m = 0; m < old->count; m++) {
+            const int other = kinship(&old->plugins[m], &new);
+            if (other < kin) continue;
+            kin = other;
+            closest = m;
+        }
+        if (closest < 0) continue;
+        session->partners[kept] = closest;
+        kernels->plugins[kept++] = new;
+    }
+    for (int64_t n = 0; n < kept; n++) {
+        struct plugin *partner = &old->plugins[session->partners[n]];
+        if (!strcmp(partner->id, kernels->plugins[n].id)) rename_old(partner);
+    }
+    kernels->count = kept;
+    return kept > 0 || fault_set(fault, FAULT_NOTHING,
+                                 "no kernel of '%s' is for the device and the variant of one of "
+                                 "'%s'",
+                                 options->live.old, options->globs.list[0]);
+}
+
+/* Emulated kernels have no time. */
+static bool check_live(const struct session *session, struct fault *fault) {
+    for (int64_t n = 0; session->options.live.old != NULL && n < session->kernels.count; n++) {
+        const struct plugin *kernel = &session->kernels.plugins[n];
+        if (kernel->kernel.device == ATTN_ASCEND_TWIN)
+            return fault_set(fault, FAULT_INPUT,
+                             "'%s' is for the twin, which is not timed: expected kernels for a "
+                             "device",
+                             kernel->id);
+    }
+    return true;
+}
+
 static bool find_kernels(struct session *session, struct fault *fault) {
     const struct session_options *options = &session->options;
     struct plugin_list *kernels = &session->kernels;
@@ -411,7 +479,8 @@ static bool find_kernels(struct session *session, struct fault *fault) {
         plugin_list_leave_out(kernels, ATTN_ASCEND_TWIN); /* emulation takes minutes */
     return keep_kernels(session, "--sanitize", is_sanitized, fault) &&
            choose_targets(session, fault) &&
-           keep_kernels(session, "--device", is_targeted, fault) && check_targets(session, fault);
+           keep_kernels(session, "--device", is_targeted, fault) && check_targets(session, fault) &&
+           check_live(session, fault) && find_partners(session, fault);
 }
 
 static bool gather(struct session *session, struct fault *fault) {
@@ -584,7 +653,8 @@ static bool conclude(const struct session *session, int *exit_status, struct fau
                               : "no row was judged: no kernel is for any of the problems");
 }
 
-int session_run(const struct session_options *options, int argc, char **argv) {
+int session_run(const struct session_options *options, int argc, char **argv,
+                char folder[SESSION_FOLDER_BYTES]) {
     struct fault fault = {0};
     int exit_status = 0;
     struct session session = {
@@ -596,8 +666,11 @@ int session_run(const struct session_options *options, int argc, char **argv) {
     well = well && rounds_run(&session, &exit_status, &fault) && report_junit(&session, &fault) &&
            conclude(&session, &exit_status, &fault);
     if (!well) exit_status = fault_tell(&fault);
+    if (folder != NULL) snprintf(folder, SESSION_FOLDER_BYTES, "%s", session.writer.folder);
     plugin_list_tell_left_out(&session.kernels);
     plugin_list_free(&session.kernels);
+    plugin_list_free(&session.old);
+    free(session.partners);
     run_free(&session.done);
     free(session.items);
     free(session.words);

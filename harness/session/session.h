@@ -13,9 +13,18 @@
 #include "writer.h"
 #include "../trial/trial.h"
 
+enum { SESSION_FOLDER_BYTES = 4096 };
+
 struct texts {
     const char **list;
     int64_t count;
+};
+
+/* Instead of each kernel alone, each beside its next of kin among others (trial/duel.h). */
+struct session_live {
+    const char *old; /* these others, a glob or a path; NULL: the run is an ordinary one */
+    bool cold, warm;
+    double least, total_ms_max; /* as in struct duel */
 };
 
 struct session_options {
@@ -26,6 +35,7 @@ struct session_options {
     int64_t shard, shards; /* 1..shards; 0: all */
     bool anchors, no_probe, json, quiet;
     const char *sanitize; /* the tool of compute-sanitizer that GPU kernels run under; or NULL */
+    struct session_live live;
     struct trial_options trial;
 };
 
@@ -66,6 +76,8 @@ struct session {
     struct item *items;
     int64_t item_count;
     struct plugin_list kernels;
+    struct plugin_list old; /* of a live run */
+    int64_t *partners;      /* of each kernel, in `old` */
     struct targets targets;
     struct machine machine;
     struct run done; /* what the resumed run holds */
@@ -76,11 +88,13 @@ struct session {
     int64_t rows, judged;
 };
 
-/* Gathers, runs, and says how it went; returns the exit status. `argv` is the command. Nothing is
- * begun unless each thing that was named is there and of use: a glob matches kernels, no two of one
- * name, these are for the devices that were named and for some problem's variant; a file can be
+/* Gathers, runs, and says how it went; returns the exit status. `argv` is the command; `folder`, if
+ * not NULL, gets where the run is, "" if there is none. Of a live run rows are not shown. Nothing
+ * is begun unless each thing that was named is there and of use: a glob matches kernels, no two of
+ * one name, these are for the devices that were named and for some problem's variant; a file can be
  * loaded. */
-int session_run(const struct session_options *options, int argc, char **argv);
+int session_run(const struct session_options *options, int argc, char **argv,
+                char folder[SESSION_FOLDER_BYTES]);
 
 /* Whether the row of this kernel is in this part of a sharded run, and not in the resumed one. The
  * digest is looked at where the problem is a file. */

@@ -121,9 +121,9 @@ void show_row(struct show *show, const struct row *row) {
     show->done++;
     if (status < STATUS_COUNT) show->counts[status]++;
     erase_bar(show);
-    if (show->json) {
+    if (show->json && !show->silent) {
         print_json(stdout, row_to_json(row), JSON_COMPACT);
-    } else if (status != STATUS_PASS || !show->quiet) {
+    } else if (!show->silent && (status != STATUS_PASS || !show->quiet)) {
         print_row(show, row, status);
     }
     fflush(stdout);
@@ -132,7 +132,7 @@ void show_row(struct show *show, const struct row *row) {
 }
 
 void show_end(struct show *show, const char *folder) {
-    FILE *to = show->json ? stderr : stdout;
+    FILE *to = show->json || show->silent ? stderr : stdout;
     char counts[32 * STATUS_COUNT] = "", resumed[64] = "";
     size_t used = 0;
     for (int status = 0; status < STATUS_COUNT; status++) {

@@ -11,6 +11,7 @@
 struct show {
     struct crew_lock lock;
     bool json, quiet, bar, colour;
+    bool silent; /* rows are not printed: what they come to is, later */
     int64_t done, total, resumed;
     int64_t counts[STATUS_COUNT];
     double start_s;

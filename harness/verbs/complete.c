@@ -207,6 +207,20 @@ static void offer_line(const char *line, size_t length, const char *first, const
     }
 }
 
+/* Where a line begins with an option ("--live OLD NEW [LINE...]") it is for words that have that,
+ * and no other line is then. Returns what follows the option, NULL: there is no such. */
+static const char *line_of(const char *lines, int count, char **words) {
+    for (const char *line = lines; line != NULL; line = strchr(line, '\n')) {
+        if (*line == '\n') line++;
+        const size_t length = strcspn(line, " ");
+        for (int n = 0; n < count && *line == '-'; n++) {
+            if (strlen(words[n]) == length && !strncmp(words[n], line, length))
+                return line + length;
+        }
+    }
+    return NULL;
+}
+
 static void complete_verb(const struct verb *verb, int count, char **words) {
     const struct argp_option *options = verb->argp->options;
     const char *typed = words[count - 1], *first = NULL;
@@ -229,6 +243,12 @@ static void complete_verb(const struct verb *verb, int count, char **words) {
     }
     if (typed[0] == '-') {
         offer_options(options, typed);
+        return;
+    }
+    const char *only = line_of(verb->argp->args_doc, count - 1, words);
+    if (only != NULL) {
+        offer_kernels(typed, "");
+        offer_line(only, strcspn(only, "\n"), first, typed);
         return;
     }
     for (const char *line = verb->argp->args_doc; line != NULL && *line != '\0';) {

@@ -81,6 +81,10 @@ static const struct {
     {"list kernels magic", "magicpig_decode_paged_flash_r1 \t", "suites"},
     {"list suites ''", "", "kernels"},
     {"compare --kernels decode_n", "decode_naive_r1 \t", "flash"},
+    {"compare --live decode_n", "decode_naive_r1 \t", "flash"},
+    {"compare --live decode_n", ":files\n", "flash"},
+    {"compare --live a b f16-b2-h", "f16-b2-hkv\t", "f16-b2-b"},
+    {"compare decode_n", ":files\n", "decode_naive"},
     {"cache clean sm", "smoke \t", "seed"},
     {"worker ''", "", "\t"},
 };

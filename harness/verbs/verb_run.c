@@ -1,20 +1,14 @@
 /* attest run: what was asked for; session.h does it. */
-#include "../session/select.h"
-#include "../session/session.h"
+#include "ask.h"
 #include "../verb.h"
 
-#include <stdlib.h>
-#include <string.h>
+#include <stdio.h>
 
 enum {
-    KEY_OUT = 256,
-    KEY_RESUME,
+    KEY_RESUME = 256,
     KEY_SHARD,
-    KEY_NO_POISON,
     KEY_NO_TIME,
     KEY_TIME_MS,
-    KEY_WATCHDOG,
-    KEY_REPEATS,
     KEY_NO_PROBE,
     KEY_ANCHORS,
     KEY_SANITIZE,
@@ -22,10 +16,7 @@ enum {
 };
 
 static const struct argp_option options[] = {
-    {"suite", 's', "SUITE", 0, "Problems of a suite (or of a file of lines); may be repeated", 0},
-    {"file", 'f', "FILE", 0, "A fixture made elsewhere; may be repeated", 0},
-    {"out", KEY_OUT, "DIR", 0, "Where the run goes; default reports/runs/<time>-<commit>-<device>",
-     0},
+    ASK_OPTIONS,
     {"resume", KEY_RESUME, "DIR", 0, "Add to that run what it does not hold yet", 0},
     {"device", 'd', "LIST", 0,
      "Only these, and kernels for them: cpu, cuda (the first GPU), cuda:1, cuda:all, ascend and "
@@ -40,16 +31,8 @@ static const struct argp_option options[] = {
     {"shard", KEY_SHARD, "I/N", 0, "Only part I of N; the parts are disjoint, and all of it", 0},
     {"threads", 't', "N", 0,
      "Threads for kernels, oracle and judge; default: all cores, which several GPUs divide", 0},
-    {"no-poison", KEY_NO_POISON, NULL, 0, "Leave what must not be read as the fixture has it", 0},
     {"no-time", KEY_NO_TIME, NULL, 0, "Check only", 0},
     {"time-ms", KEY_TIME_MS, "MS", 0, "Cap on timing, for cold and for warm each; default 300", 0},
-    {"watchdog", KEY_WATCHDOG, "SECONDS", 0,
-     "A launch that takes longer hangs; default 60. Loading a library may take as long, 30 at most",
-     0},
-    {"repeats", KEY_REPEATS, "N", 0,
-     "Launches that must agree bit by bit, up to 1000000, whatever time they take; default 10, or "
-     "what two seconds are enough for",
-     0},
     {"anchors", KEY_ANCHORS, NULL, 0,
      "Add rows for two kernels that are computed here: ideal, the answer rounded once, and std16, "
      "the textbook with S and P in 16 bits",
@@ -61,24 +44,6 @@ static const struct argp_option options[] = {
     {"quiet", 'q', NULL, 0, "Print rows that did not pass only", 0},
     {0},
 };
-
-static void add_text(struct texts *texts, const char *text, struct argp_state *state) {
-    const char **list = realloc(texts->list, (size_t)(texts->count + 1) * sizeof *texts->list);
-    if (list == NULL) {
-        argp_failure(state, FAULT_OURS, 0, "out of memory");
-        return;
-    }
-    texts->list = list;
-    texts->list[texts->count++] = text;
-}
-
-/* An option that takes one value would lose the first of two. */
-static void take_once(const char **value, const char *text, const char *option,
-                      struct argp_state *state) {
-    if (*value != NULL && strcmp(*value, text) != 0)
-        argp_error(state, "--%s is '%s' already, not '%s' too", option, *value, text);
-    *value = text;
-}
 
 static void parse_shard(struct session_options *asked, const char *text, struct argp_state *state) {
     char rest;
@@ -97,42 +62,17 @@ static error_t parse(int key, char *text, struct argp_state *state) {
     struct session_options *asked = state->input;
     struct trial_options *trial = &asked->trial;
     switch (key) {
-    case 's':
-        add_text(&asked->suites, text, state);
-        return 0;
-    case 'f':
-        add_text(&asked->files, text, state);
-        return 0;
-    case 'd':
-        add_text(&asked->devices, text, state);
-        return 0;
-    case KEY_OUT:
-        take_once(&asked->out, text, "out", state);
-        return 0;
     case KEY_RESUME:
         take_once(&asked->resume, text, "resume", state);
         return 0;
     case KEY_SHARD:
         parse_shard(asked, text, state);
         return 0;
-    case 't':
-        trial->threads = (int)verb_count(text, 1, VERB_THREADS_MAX, "threads", state);
-        return 0;
-    case KEY_NO_POISON:
-        trial->poison = false;
-        return 0;
     case KEY_NO_TIME:
         trial->time = false;
         return 0;
     case KEY_TIME_MS:
         trial->plan.total_ms_max = verb_number(text, 1, 1e6, "time-ms", state);
-        return 0;
-    case KEY_WATCHDOG:
-        trial->watchdog_seconds = verb_number(text, 0.1, 1e5, "watchdog", state);
-        return 0;
-    case KEY_REPEATS:
-        trial->repeats = (int)verb_count(text, 1, 1000000, "repeats", state);
-        trial->repeats_asked = true;
         return 0;
     case KEY_SANITIZE:
         take_once(&asked->sanitize, text, "sanitize", state);
@@ -152,19 +92,13 @@ static error_t parse(int key, char *text, struct argp_state *state) {
     case 'q':
         asked->quiet = true;
         return 0;
-    case ARGP_KEY_ARG:
-        add_text(select_is_word(text)   ? &asked->words
-                 : select_is_line(text) ? &asked->lines
-                                        : &asked->globs,
-                 text, state);
-        return 0;
     case ARGP_KEY_END:
         if (asked->out != NULL && asked->resume != NULL)
             argp_error(state, "--resume adds to '%s', so there is no --out '%s'", asked->resume,
                        asked->out);
         return 0;
     default:
-        return ARGP_ERR_UNKNOWN;
+        return ask_parse(asked, &asked->globs, key, text, state);
     }
 }
 
@@ -190,15 +124,9 @@ static const struct argp argp = {
 static int run_run(int argc, char **argv) {
     struct session_options asked = {.trial = trial_defaults};
     argp_parse(&argp, argc, argv, 0, NULL, &asked);
-    asked.suites_folder = verb_suites();
-    asked.kernels_folder = verb_kernels();
-    asked.runs_folder = verb_runs();
-    asked.trial.program = verb_program();
-    asked.trial.probes = verb_probes();
-    const int status = session_run(&asked, argc, argv);
-    struct texts *const texts[] = {&asked.globs, &asked.suites, &asked.files,
-                                   &asked.lines, &asked.words,  &asked.devices};
-    for (size_t n = 0; n < sizeof texts / sizeof texts[0]; n++) free(texts[n]->list);
+    ask_complete(&asked);
+    const int status = session_run(&asked, argc, argv, NULL);
+    ask_free(&asked);
     return status;
 }
 
