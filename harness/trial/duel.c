@@ -246,8 +246,8 @@ static void conclude(struct match *match) {
     struct row *row = match->sides[NEW].row;
     if (guilty == NULL) return;
     row->versus_cold = row->versus_warm = unknown;
-    snprintf(row->versus_why, sizeof row->versus_why, "%s: %.100s",
-             status_name(guilty->verdict.status), guilty->verdict.reason);
+    snprintf(row->versus_why, sizeof row->versus_why, "%s is %s there",
+             guilty == &match->sides[NEW] ? "new" : "old", status_name(guilty->verdict.status));
 }
 
 static void make_side(struct match *match, int n, struct row *row, const struct plugin *plugin,
@@ -282,8 +282,8 @@ static bool begins(struct row *old_row, struct row *new_row, const struct duel *
     new_row->versus_least = duel->least;
     const struct row *wrong = !is_right(old_row) ? old_row : !is_right(new_row) ? new_row : NULL;
     if (wrong != NULL)
-        snprintf(new_row->versus_why, sizeof new_row->versus_why, "%s: %s", wrong->kernel,
-                 wrong->status);
+        snprintf(new_row->versus_why, sizeof new_row->versus_why, "%s is %s",
+                 wrong == old_row ? "old" : "new", wrong->status);
     return wrong == NULL;
 }
 

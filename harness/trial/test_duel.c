@@ -92,10 +92,9 @@ Test(duel, one_library_is_three_when_it_is_compared_with_itself) {
 
 Test(duel, a_kernel_that_is_wrong_on_either_side_is_not_timed_and_says_so) {
     static const char *const cases[][3] = {
-        {"planted/decode_zeros_r1", "planted/decode_flash_r1",
-         "cpu/decode_zeros_r1: FAIL_ACCURACY"},
-        {"planted/decode_flash_r1", "odd/decode_exits_r1", "cpu/decode_exits_r1: CRASH"},
-        {"odd/decode_refuses_r1", "planted/decode_flash_r1", "cpu/decode_refuses_r1: REFUSED"},
+        {"planted/decode_zeros_r1", "planted/decode_flash_r1", "old is FAIL_ACCURACY"},
+        {"planted/decode_flash_r1", "odd/decode_exits_r1", "new is CRASH"},
+        {"odd/decode_refuses_r1", "planted/decode_flash_r1", "old is REFUSED"},
     };
     for (size_t n = 0; n < sizeof cases / sizeof cases[0]; n++) {
         const struct rows rows = fight(cases[n][0], cases[n][1], line, false);
