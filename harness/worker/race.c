@@ -7,6 +7,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 
 /* A replay lasts about this long, a third of what it does in sampling.h: rounds are what counts,
  * and half a microsecond that events are off is 0.1 % of it. */
@@ -15,7 +16,7 @@ static const double replay_us = 500;
 static const double settle_us = 10e3;
 /* Fewer rounds than a verdict needs are of no use, as long as they do not take longer than this. */
 static const double fewest_ms_max = 20e3;
-enum { SETTLE_MAX = 20, CHECK_FIRST = 30 };
+enum { SETTLE_MAX = 20, CHECK_FIRST = 30, TRIES = 4 };
 
 struct course {
     struct race *race;
@@ -24,6 +25,7 @@ struct course {
     struct random_stream random;
     uint64_t drawn;
     double start_s;
+    bool interrupted; /* the last launch was */
 };
 
 static int64_t draw(struct course *course, int64_t count) {
@@ -97,6 +99,12 @@ static bool turns(const struct course *course) {
            !(course->recorded && course->race->cold); /* copies are not turned */
 }
 
+/* How often a thread of this process had to leave a processor that it could have used on. */
+static long interruptions(void) {
+    struct rusage usage;
+    return getrusage(RUSAGE_SELF, &usage) == 0 ? usage.ru_nivcsw : 0;
+}
+
 static const char *launch(struct course *course, struct racer *racer, double *us, double *clock) {
     const struct series *series = &course->series[racer - course->race->racers];
     const struct subject *subject = &racer->subject;
@@ -110,16 +118,31 @@ static const char *launch(struct course *course, struct racer *racer, double *us
     }
     if (course->race->cold && !subject->device->evict(subject->call->threads))
         return "out of memory to empty the caches";
-    return subject_launch(subject, us);
+    const long before = interruptions();
+    const char *reason = subject_launch(subject, us);
+    course->interrupted = !subject->device->events && interruptions() != before;
+    return reason;
 }
 
-static const char *sample(struct course *course, struct racer *racer) {
+static const char *sample_once(struct course *course, struct racer *racer) {
     struct race *race = course->race;
     watch_fill(racer->watch, (clock_s() - course->start_s) / race->count);
     if (turns(course) && racer->watch->due) turn(race);
     const char *reason =
         launch(course, racer, &racer->us[race->rounds], &racer->clock_mhz[race->rounds]);
     if (reason == NULL) watch_look(racer->watch, race->rounds + 1);
+    return reason;
+}
+
+/* By the host's clock a sample during which others got the processor says how long they had it: it
+ * is taken again, a few times. */
+static const char *sample(struct course *course, struct racer *racer) {
+    const char *reason = NULL;
+    int tries = 0;
+    do {
+        course->interrupted = false;
+        reason = sample_once(course, racer);
+    } while (reason == NULL && course->interrupted && ++tries < TRIES);
     return reason;
 }
 
