@@ -14,6 +14,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* A longer launch is timed by the launches that checked it: what a first launch pays once is
  * nothing beside it, and no row should take minutes. */
@@ -235,7 +236,9 @@ static bool look_at_sum(struct trial *trial, const json_t *reply, double wall_us
 /* So many of what was timed last in a row, in microseconds for all of them. */
 struct outing {
     double theirs_us, ours_us; /* by the worker's clock, and by ours */
-    double busy_us; /* of ours, what its busiest thread had a processor for: others use them too */
+    /* Of ours, what others on the machine have no part in: on a CPU what its busiest thread had a
+     * processor for, of a device what neither process was ready and had none for. */
+    double busy_us;
 };
 
 /* What a process and each thread of it has had a processor for, as the scheduler counts it. */
@@ -286,12 +289,26 @@ static double busiest(const struct used *before, const struct used *after, int t
     return most_us;
 }
 
+/* How long a process, of its threads the first, has been ready and not running. */
+static double waited_us(pid_t process) {
+    char path[64];
+    double ran_ns, waited_ns;
+    snprintf(path, sizeof path, "/proc/%d/schedstat", (int)process);
+    FILE *file = fopen(path, "re");
+    if (file == NULL) return 0;
+    const bool well = fscanf(file, "%lf %lf", &ran_ns, &waited_ns) == 2;
+    fclose(file);
+    return well ? waited_ns * 1e-3 : 0;
+}
+
 static bool go_out(struct trial *trial, int64_t times, struct outing *outing) {
     static struct used before, after;
     json_t *reply;
     const double seconds = 2 * trial->options->watchdog_seconds;
     const bool counted = trial->plugin->kernel.device == ATTN_CPU;
-    if (counted) look_at_threads(trial->client->pid, &before);
+    const pid_t worker = trial->client->pid, here = getpid();
+    if (counted) look_at_threads(worker, &before);
+    const double waited = waited_us(worker) + waited_us(here);
     const double start = clock_s();
     if (!trial_ask(trial, json_pack("{s:s, s:I}", "op", "repeat", "times", (json_int_t)times),
                    seconds, &reply))
@@ -299,7 +316,8 @@ static bool go_out(struct trial *trial, int64_t times, struct outing *outing) {
     outing->ours_us = outing->busy_us = (clock_s() - start) * 1e6;
     outing->theirs_us = json_number_value(json_object_get(reply, "us"));
     json_decref(reply);
-    if (counted) look_at_threads(trial->client->pid, &after);
+    if (!counted) outing->busy_us -= waited_us(worker) + waited_us(here) - waited;
+    if (counted) look_at_threads(worker, &after);
     if (counted && after.all_us > 0)
         outing->busy_us = fmin(outing->ours_us, busiest(&before, &after, trial->threads));
     return true;

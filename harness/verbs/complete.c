@@ -128,7 +128,7 @@ static const struct {
     {"OLD", offer_paths},      {"NEW", offer_paths},    {"OUT", offer_paths},
     {"DIR", offer_folders},    {"N", offer_nothing},    {"M", offer_nothing},
     {"MS", offer_nothing},     {"S", offer_nothing},    {"SECONDS", offer_nothing},
-    {"I/N", offer_nothing},    {"DAYS", offer_nothing},
+    {"SHARE", offer_nothing},  {"I/N", offer_nothing},  {"DAYS", offer_nothing},
 };
 enum { STAND_INS = sizeof stand_ins / sizeof stand_ins[0] };
 
