@@ -166,6 +166,7 @@ static bool look_at_side(struct match *match, int n, bool cold, json_t *reply) {
     }
     if (!trial_look_at_samples(side, cold, of)) return false;
     json_object_update_missing(of, reply); /* how, stop and the like are of all */
+    json_object_del(of, "sides");          /* which it is in: neither would ever be freed */
     trial_read_samples(side, cold, of);
     return true;
 }
