@@ -24,9 +24,12 @@ static double middle(const double *sorted, int64_t n) {
     return (sorted[(n - 1) / 2] + sorted[n / 2]) / 2;
 }
 
-/* At least k heads of n fair coins. */
+/* At least k heads of n fair coins. Summed from where it is largest: the first addend of the longer
+ * tail may be 0 as a double. */
 static double tail(int64_t n, int64_t k) {
+    const bool longer = 2 * k <= n;
     if (k <= 0) return 1;
+    if (longer) k = n - k + 1;
     double p = k > n ? 0
                      : exp(lgamma((double)n + 1) - lgamma((double)k + 1) -
                            lgamma((double)(n - k) + 1) - (double)n * log(2));
@@ -35,7 +38,8 @@ static double tail(int64_t n, int64_t k) {
         sum += p;
         p *= (double)(n - k) / (double)(k + 1);
     }
-    return sum < 1 ? sum : 1;
+    if (sum > 1) sum = 1;
+    return longer ? 1 - sum : sum;
 }
 
 /* The largest rank, from 1, whose smallest and largest of n enclose the median surely enough; 0:

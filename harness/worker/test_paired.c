@@ -112,6 +112,21 @@ Test(paired, control_that_differs_widens_every_interval) {
     cr_assert(versus.needed == 0 && versus.p == 1); /* no number of rounds is enough */
 }
 
+/* Three in ten of many differences are beyond what the control is off: that is no evidence, though
+ * the probability of exactly so many is less than the smallest double. */
+Test(paired, of_many_rounds_few_beyond_what_the_control_is_off_are_no_evidence) {
+    enum { MANY = 12000 };
+    static double old[MANY], copy[MANY], new[MANY];
+    struct versus versus;
+    for (int i = 0; i < MANY; i++) {
+        old[i] = 100;
+        copy[i] = i % 10 < 6 ? 104 : 100;
+        new[i] = 99.99 * exp(1e-5 * normal());
+    }
+    cr_assert(paired_compare(&versus, old, copy, new, MANY, 0.01));
+    cr_assert(versus.inflation < 1 && versus.p > 0.99, "%g %g", versus.inflation, versus.p);
+}
+
 Test(paired, verdict_needs_the_whole_interval) {
     static const struct {
         double low, high;
