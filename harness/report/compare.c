@@ -358,10 +358,11 @@ bool run_has_duels(const struct run *run, bool cold) {
     return false;
 }
 
-/* How many pairs it would take, where that is another number than there are. */
-static const char *what_it_takes(const struct versus *versus) {
+/* How many pairs it would take, where that is another number than there are; it is known of the
+ * difference alone that mattered when they were launched. */
+static const char *what_it_takes(const struct row *row, const struct versus *versus, double least) {
     char text[64];
-    if (isnan(versus->needed)) return "";
+    if (isnan(versus->needed) || row->versus_least != least) return "";
     if (versus->needed == 0) return "the control differs as much";
     snprintf(text, sizeof text, "%lld of about %.3g pairs", (long long)versus->pairs,
              versus->needed);
@@ -369,20 +370,20 @@ static const char *what_it_takes(const struct versus *versus) {
 }
 
 static struct compare_pair live_pair_of(const struct row *before, const struct row *after,
-                                        bool cold) {
-    struct compare_pair pair = pair_of(before, after, cold);
-    const struct versus *versus = versus_of(after, cold);
+                                        const struct compare_options *options) {
+    struct compare_pair pair = pair_of(before, after, options->cold);
+    const struct versus *versus = versus_of(after, options->cold);
     pair.n_before = pair.n_after = versus->pairs;
     pair.p = NAN;
     pair.why = text_kept(after->versus_why);
     pair.verdict = COMPARE_UNTIMED;
     if (versus->pairs == 0) return pair;
     pair.ratio = versus->ratio;
-    pair.low = versus->low;
-    pair.high = versus->high;
+    pair.low = isnan(versus->low) ? 0 : versus->low; /* endless ones are read back as NaN */
+    pair.high = isnan(versus->high) ? INFINITY : versus->high;
     pair.p = versus->p;
     pair.control = versus->control;
-    pair.why = what_it_takes(versus);
+    pair.why = what_it_takes(after, versus, options->least);
     return pair;
 }
 
@@ -428,7 +429,7 @@ bool compare_live(struct comparison *comparison, const struct run *run,
         const struct row *row = read.places[n].row;
         const struct row *other = row->versus[0] != '\0' ? other_of(&set, row) : NULL;
         if (other != NULL)
-            ok = keep_pair(comparison, &room, live_pair_of(other, row, options->cold), fault);
+            ok = keep_pair(comparison, &room, live_pair_of(other, row, options), fault);
     }
     if (ok && !decide_all(comparison))
         ok = fault_set(fault, FAULT_OURS, "out of memory for the pairs");

@@ -598,8 +598,9 @@ bool picture_forest(struct plot *plot, const char *variant, const struct compari
         least = fmin(least, pair->ratio);
         most = fmax(most, pair->ratio);
         struct plot_point point = {.x = pair->ratio, .y = (double)n, .label = pair->after->line};
-        point.low = isfinite(pair->low) ? pair->low : pair->ratio;
-        point.high = isfinite(pair->high) ? pair->high : pair->ratio;
+        const bool ends = pair->low > 0 && isfinite(pair->high); /* one end alone would mislead */
+        point.low = ends ? pair->low : pair->ratio;
+        point.high = ends ? pair->high : pair->ratio;
         names[n] = short_name(pair->after);
         struct plot_series *series =
             plot_series(plot, compare_verdict_name(pair->verdict), PLOT_INTERVALS);

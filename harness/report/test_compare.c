@@ -57,6 +57,32 @@ static struct compare_pair compare_times(double before_us, double after_us) {
     return pair;
 }
 
+/* As it is read back: an endless interval has no upper end, and what it takes was asked of 1 %. */
+Test(compare, rows_launched_in_turn_are_judged_anew_and_few_rounds_have_endless_intervals) {
+    struct row rows[] = {row_of("cpu/decode_flash_r1", "line", 100),
+                         row_of("cpu/decode_flash_r2", "line", 103)};
+    struct versus *versus = &rows[1].versus_warm;
+    const struct run run = run_of(rows, 2);
+    struct comparison comparison;
+    struct compare_summary summary;
+    struct fault fault = {0};
+    strcpy(rows[1].versus, rows[0].kernel);
+    rows[1].versus_least = 0.01;
+    *versus = (struct versus){.pairs = 5, .ratio = 1.03, .high = NAN, .p = 1, .needed = 12};
+    cr_assert(compare_live(&comparison, &run, &(struct compare_options){.least = 0.01}, &fault));
+    compare_summarise(&summary, &comparison, NULL);
+    cr_assert(comparison.pairs[0].verdict == COMPARE_UNDECIDED && summary.low == 0);
+    cr_assert(isinf(comparison.pairs[0].high) && isinf(summary.high));
+    cr_assert_str_eq(comparison.pairs[0].why, "5 of about 12 pairs");
+    compare_free(&comparison);
+    versus->pairs = 100, versus->low = 1.008, versus->high = 1.05, versus->p = 1e-6;
+    versus->needed = 300;
+    cr_assert(compare_live(&comparison, &run, &(struct compare_options){.least = 0.005}, &fault));
+    cr_assert(comparison.pairs[0].verdict == COMPARE_SLOWER);
+    cr_assert_str_eq(comparison.pairs[0].why, "");
+    compare_free(&comparison);
+}
+
 /* Half the interval of the ratio is 3.71 times 0.5 %, of the machine, and sqrt(2) 0.5 % / 1.96
  * together: 2.29 %. */
 Test(compare, an_interval_beyond_what_matters_decides) {
