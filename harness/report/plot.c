@@ -86,9 +86,10 @@ void plot_free(struct plot *plot) {
 
 /* The script */
 
-/* Of a text of others, in quotes: what might mean something to gnuplot is a '?'. */
+/* Of a text of others, in quotes: what might mean something to gnuplot is a '?'. A '%' does, in the
+ * names of an axis, and one that it does not know ends gnuplot. */
 static void write_text(FILE *to, const char *text) {
-    static const char safe[] = " .,:;/+-_=()[]*%<>&#~|!";
+    static const char safe[] = " .,:;/+-_=()[]*<>&#~|!";
     uint32_t character;
     fputc('\'', to);
     for (int n; (n = text_next(text, &character)) > 0; text += n) {
@@ -171,7 +172,8 @@ static void measure(struct cloud *cloud, const struct plot *plot,
 }
 
 static int cell_of(double value, double least, double most) {
-    return most > least ? (int)((value - least) / (most - least) * (GRID - 1)) : 0;
+    const double at = (value - least) / (most - least) * (GRID - 1);
+    return at >= 0 && at < GRID ? (int)at : 0; /* not of NaN, nor beyond what a double is */
 }
 
 static bool take_place(struct cloud *cloud, double x, double y) {

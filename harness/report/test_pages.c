@@ -151,10 +151,10 @@ Test(pages, what_others_wrote_is_text) {
     cr_assert(entries_of(in_folder("report")) == 2);
 }
 
-/* gnuplot would run what is between backquotes. */
+/* gnuplot would run what is between backquotes, and end at a % that it does not know. */
 Test(pages, nothing_that_others_wrote_reaches_gnuplot) {
     char name[96];
-    snprintf(name, sizeof name, "`touch %s`'\n!touch %s\n", in_folder("a"), in_folder("b"));
+    snprintf(name, sizeof name, "%%q`touch %s`'\n!touch %s\n", in_folder("a"), in_folder("b"));
     struct row rows[] = {row_of(name, "f16-kv512", 100), row_of("decode_naive_r1", "f16-kv512", 1)};
     write_run("report", rows, 2);
     cr_assert(access(in_folder("a"), F_OK) != 0 && access(in_folder("b"), F_OK) != 0);
