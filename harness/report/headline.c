@@ -95,6 +95,12 @@ static int exit_of(const struct row *row) {
     return status < STATUS_COUNT ? status_exit(status) : EXIT_WRONG_RESULT;
 }
 
+/* An infinite one is null in a record, and read back as NaN. */
+static double t_max_of(const struct row *row) {
+    if (row->deviation.elements == 0) return 0;
+    return isnan(row->deviation.t_max) ? INFINITY : row->deviation.t_max;
+}
+
 /* Until the headline is concluded `what` is the status alone. */
 static bool add_failure(struct headline *headline, const struct row *row) {
     struct headline_item *item = NULL;
@@ -106,8 +112,8 @@ static bool add_failure(struct headline *headline, const struct row *row) {
     if (first) item = add_item(headline);
     if (item == NULL) return false;
     item->rows++;
-    if (!first && !(row->deviation.t_max > item->t_max)) return true;
-    item->t_max = row->deviation.elements > 0 ? row->deviation.t_max : 0;
+    if (!first && !(t_max_of(row) > item->t_max)) return true;
+    item->t_max = t_max_of(row);
     item->exit = exit_of(row);
     return describe(item, row, strdup(row->status));
 }

@@ -82,6 +82,19 @@ Test(run, names_what_failed_the_dead_first_and_of_each_kernel_the_worst) {
                              "unknown.");
 }
 
+/* It is null in the record. */
+Test(run, names_an_infinite_error_before_a_finite_one) {
+    struct row rows[] = {row_of("a_r1", "1", "FAIL_NAN"), row_of("a_r1", "2", "FAIL_NAN"),
+                         row_of("b_r1", "1", "FAIL_NAN"), row_of("b_r1", "2", "FAIL_NAN")};
+    rows[1].deviation.t_max = NAN;
+    struct headline headline = headline_of(rows, 4, 0);
+    cr_assert(headline.item_count == 2);
+    cr_assert(strcmp(headline.items[0].kernel, "cpu/a_r1") == 0);
+    cr_assert(strcmp(headline.items[0].line, "2") == 0, "%s", headline.items[0].line);
+    cr_assert(strcmp(headline.items[1].line, "1") == 0, "%s", headline.items[1].line);
+    headline_free(&headline);
+}
+
 Test(run, counts_a_row_that_was_run_again_once) {
     struct row rows[] = {row_of("a_r1", "1", "CRASH"), row_of("a_r1", "1", "PASS")};
     expect_verdict(headline_of(rows, 2, 0), "The row that was judged is right, of grade A.");
