@@ -17,28 +17,29 @@ bool forms_show(const struct forms *forms, const struct comparison *comparison,
     return true;
 }
 
-/* Of one timing, cold or warm: into *json, or printed. Adds its regressions. */
+/* Of one timing, cold or warm: into *json, or printed; `forms` NULL: neither. Adds its regressions.
+ */
 static bool show_timing(const struct run *run, const char *const names[2],
                         const struct compare_options *options, const struct forms *forms,
                         json_t **json, int64_t *regressions, struct fault *fault) {
     struct comparison comparison = {0};
     const bool well = compare_live(&comparison, run, options, fault) &&
-                      forms_show(forms, &comparison, names, fault);
-    if (well && forms->json) *json = compare_json(&comparison);
+                      (forms == NULL || forms_show(forms, &comparison, names, fault));
+    if (well && forms != NULL && forms->json) *json = compare_json(&comparison);
     if (well) *regressions += comparison.regressions;
     compare_free(&comparison);
     return well;
 }
 
-/* Warm times, unless there are none or cold ones are asked for alone; then cold ones, if any, where
- * the form has room for two. */
+/* Warm times, unless there are none or cold ones are asked for alone; then cold ones, if any: of
+ * these a summary, which has room for one timing, says no more than that rows became worse. */
 static int show_all(const struct run *run, const char *const names[2],
                     const struct compare_options *options, const struct forms *forms) {
     struct fault fault = {0};
     struct compare_options of = *options;
     struct forms second = *forms;
     json_t *warm = NULL, *cold = NULL;
-    int64_t regressions = 0;
+    int64_t regressions = 0, of_cold = 0;
     const bool has_cold = options->cold || run_has_duels(run, true);
     const bool has_warm = !options->cold && (run_has_duels(run, false) || !has_cold);
     of.cold = false;
@@ -46,14 +47,18 @@ static int show_all(const struct run *run, const char *const names[2],
     if (has_warm) second.html = NULL;
     if (well && has_warm && has_cold && !forms->json && !forms->summary) putchar('\n');
     of.cold = true;
-    if (well && has_cold && !(has_warm && forms->summary))
-        well = show_timing(run, names, &of, &second, &cold, &regressions, &fault);
+    const bool only_said = has_warm && forms->summary;
+    if (well && has_cold)
+        well = show_timing(run, names, &of, only_said ? NULL : &second, &cold, &of_cold, &fault);
+    if (well && only_said && of_cold > 0)
+        print_markdown(stdout, "\n*By cold times %s became worse: `%s` shows them.*\n",
+                       number_count(of_cold, "row").text, "attest compare RUN --cold --summary");
     if (warm != NULL && cold != NULL) json_object_set(warm, "cold", cold);
     if (well && forms->json)
         print_json(stdout, json_incref(warm != NULL ? warm : cold), JSON_INDENT(2));
     json_decref(warm);
     json_decref(cold);
-    return !well ? fault_tell(&fault) : regressions > 0 ? EXIT_REGRESSION : 0;
+    return !well ? fault_tell(&fault) : regressions + of_cold > 0 ? EXIT_REGRESSION : 0;
 }
 
 int live_print(const struct run *run, const char *name, const struct compare_options *options,

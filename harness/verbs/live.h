@@ -24,7 +24,7 @@ struct live_options {
 /* Runs, prints the comparison, and returns the exit status; `argv` is the command. */
 int live_compare(struct live_options *options, int argc, char **argv);
 /* The same of a run that is there. A summary and pages are of one timing, the warm one unless
- * options->cold. */
+ * options->cold; the exit status is of both. */
 int live_print(const struct run *run, const char *name, const struct compare_options *options,
                const struct forms *forms);
 
