@@ -28,6 +28,16 @@ static const struct versus unknown = {.ratio = NAN,
                                       .inflation = NAN,
                                       .needed = NAN};
 
+static const struct timing untimed = {.min_us = NAN,
+                                      .q1_us = NAN,
+                                      .median_us = NAN,
+                                      .q3_us = NAN,
+                                      .max_us = NAN,
+                                      .ci_low_us = NAN,
+                                      .ci_high_us = NAN,
+                                      .control_us = {NAN, NAN, NAN},
+                                      .clock_mhz = NAN};
+
 enum { OLD, NEW, CONTROL, SIDES };
 enum { ROUNDS_MAX = 1 << 14 };
 
@@ -288,9 +298,11 @@ static bool begins(struct row *old_row, struct row *new_row, const struct duel *
     return wrong == NULL;
 }
 
-/* It was right, so samples hold nothing else. */
+/* And what follows from them. It was right, so samples hold nothing else. */
 static void forget_times(struct row *row, struct samples *samples) {
-    row->cold = row->warm = (struct timing){0};
+    row->cold = row->warm = untimed;
+    row->tflops = row->gbs = row->ceiling_percent = NAN;
+    row->ceiling[0] = row->ceiling_from[0] = '\0';
     if (samples != NULL) samples_free(samples);
 }
 

@@ -88,6 +88,7 @@ Test(duel, one_library_is_three_when_it_is_compared_with_itself) {
         fight("kernels/decode_flash_r1", "kernels/decode_flash_r1", line, false);
     is_timed(&rows, &rows.new.versus_warm);
     cr_assert(rows.new.versus_cold.pairs == 0 && rows.new.cold.n == 0);
+    cr_assert(isnan(rows.new.cold.median_us) && isnan(rows.new.cold.control_us[0]));
 }
 
 Test(duel, a_kernel_that_is_wrong_on_either_side_is_not_timed_and_says_so) {
