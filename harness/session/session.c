@@ -434,7 +434,10 @@ static bool find_partners(struct session *session, struct fault *fault) {
         int kin = 1;
         for (int64_t m = 0; m < old->count; m++) {
             const int other = kinship(&old->plugins[m], &new);
-            if (other < kin) continue;
+            const bool as_close = closest >= 0 && other == kin;
+            if (other < kin || (as_close && old->plugins[m].kernel.revision <
+                                                old->plugins[closest].kernel.revision))
+                continue;
             kin = other;
             closest = m;
         }
