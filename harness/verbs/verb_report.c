@@ -185,14 +185,10 @@ static bool write_pages(const struct options *options, struct fault *fault) {
     return written;
 }
 
-/* Nothing is written before all of it may be. */
 static bool write_forms(struct writing *writing, struct fault *fault) {
     const struct options *options = writing->options;
     const char *output = options->output, *junit = options->junit;
-    if ((output != NULL && !destination_check(output, fault)) ||
-        (junit != NULL && !destination_check(junit, fault)) ||
-        (junit != NULL && !destination_write(junit, write_junit, writing, fault)))
-        return false;
+    if (junit != NULL && !destination_write(junit, write_junit, writing, fault)) return false;
     if (output != NULL) return destination_write(output, write_report, writing, fault);
     return (junit != NULL && !options->form_given) || write_report(stdout, writing, fault);
 }
@@ -201,7 +197,11 @@ static bool write_all(const struct options *options, struct fault *fault) {
     struct writing writing = {.options = options};
     if (options->history)
         return pages_history(options->html, options->runs, options->run_count, fault);
-    if (options->html != NULL && !write_pages(options, fault)) return false;
+    /* Nothing is written before all of it may be. */
+    if ((options->output != NULL && !destination_check(options->output, fault)) ||
+        (options->junit != NULL && !destination_check(options->junit, fault)) ||
+        (options->html != NULL && !write_pages(options, fault)))
+        return false;
     if (options->html != NULL && !options->form_given && options->output == NULL &&
         options->junit == NULL)
         return true;
