@@ -27,7 +27,7 @@ static const struct html_column pair_columns[] = {
     {"verdict", NULL, true},
     {"ratio", "new over old; below 1 is faster", false},
     {"interval", "of the ratio", false},
-    {"q", "chance that it is none, over all rows", false},
+    {"q", "share of false ones among rows as striking", false},
     {"old", "median", false},
     {"new", "median", false},
     {"samples", "old, new", false},
@@ -175,11 +175,11 @@ static void write_how(FILE *to, const struct leaf *leaf) {
     print_html(to, "<p class=\"soft\">%s → %s, %s, %s. ", leaf->before, leaf->after,
                comparison->options.cold ? "cold" : "warm",
                comparison->live ? "launched in turn" : "of stored runs");
-    fprintf(
-        to,
-        "Faster and slower: all of the interval (%.3g %%) is beyond %.3g %%; same: all of it is "
-        "within; undecided: neither.",
-        100 * comparison->confidence, 100 * comparison->options.least);
+    fprintf(to,
+            "Faster and slower: all of the interval (%.3g %%) is beyond %.3g %%, and q at most "
+            "%.3g %%; same: all of it is within; undecided: neither.",
+            100 * comparison->confidence, 100 * comparison->options.least,
+            100 * (1 - comparison->confidence));
     if (isfinite(comparison->control))
         fprintf(to, " The control, which is the same thing on both sides, has %s.",
                 number_plain(comparison->control).text);

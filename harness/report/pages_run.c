@@ -292,7 +292,9 @@ static const struct row *row_of_item(const struct book *book, const struct headl
     const struct chapter *chapter = chapter_of(book, item->kernel);
     for (int64_t n = 0; chapter != NULL && n < chapter->count; n++) {
         const struct row *row = chapter->shown[n].row;
-        if (row_is_failure(row) && !strcmp(row->line, item->line)) return row;
+        if (row_is_failure(row) && !strcmp(row->line, item->line) &&
+            !strcmp(row->reason, item->reason))
+            return row;
     }
     return NULL;
 }
