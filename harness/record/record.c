@@ -43,7 +43,8 @@
         FIELD(ROW_REAL, row, #mode "_ci_high_us", mode.ci_high_us, "us",                           \
               "95 % interval of the median, upper end, " what),                                    \
         FIELD(ROW_TEXT, row, #mode "_stop", mode.stop, "",                                         \
-              "why sampling ended, " what ": ci, plateau or cap"),                                 \
+              "why sampling ended, " what                                                          \
+              ": ci, plateau or cap; width: launched in turn, and enough"),                        \
         FIELD(ROW_TEXT, row, #mode "_how", mode.how, "",                                           \
               "what a sample is, " what                                                            \
               ": graph (a replay of many launches, over their number), events (one launch "        \

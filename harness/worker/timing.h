@@ -13,7 +13,7 @@ struct timing {
     /* 95 % of the median whatever the distribution: two order statistics, the innermost pair whose
      * binomial coverage is at least that. Fewer than 6 samples cannot give it: min and max. */
     double ci_low_us, ci_high_us;
-    char stop[12]; /* "ci", "plateau" or "cap": why sampling ended */
+    char stop[12]; /* "ci", "plateau" or "cap": why sampling ended; or as in race.h */
     /* What a sample was: "graph", a replay of `launches` launches, over their number; "events", one
      * launch between two events of a GPU; "clock", one call by the host's clock. */
     char how[12];
