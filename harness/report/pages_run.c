@@ -213,7 +213,8 @@ static void plan_chapters(struct book *book) {
         book->chapters[n].count = 0;
     }
     for (int64_t n = 0; n < book->view.count; n++) {
-        struct chapter *chapter = chapter_of(book, book->view.shown[n].row->kernel);
+        const struct row *row = book->view.shown[n].row;
+        struct chapter *chapter = is_anchor(row) ? NULL : chapter_of(book, row->kernel);
         if (chapter != NULL) chapter->shown[chapter->count++] = book->view.shown[n];
     }
     STORE_HELD samples = samples_open(book->options->name);

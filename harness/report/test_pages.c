@@ -164,6 +164,19 @@ Test(pages, nothing_that_others_wrote_reaches_gnuplot) {
     free(text);
 }
 
+/* No run of ours has it. */
+Test(pages, a_kernel_that_is_an_anchor_too_has_a_page_without_those_rows) {
+    struct row rows[] = {row_of("decode_flash_r1", "f16-kv512", 100),
+                         row_of("decode_flash_r1", "f16-kv1024", 100)};
+    for (int n = 0; n < 2; n++) snprintf(rows[n].kernel, sizeof rows[n].kernel, "a/kernel");
+    strcpy(rows[1].device, "anchor");
+    write_run("report", rows, 2);
+    char *text = page_of("report", "kernel-1-a-kernel.html");
+    CONTAINS(text, "f16-kv512");
+    LACKS(text, "f16-kv1024");
+    free(text);
+}
+
 Test(pages, without_gnuplot_the_numbers_are_there) {
     struct row rows[] = {row_of("decode_flash_r1", "f16-kv512", 100),
                          row_of("decode_naive_r1", "f16-kv512", 400)};
