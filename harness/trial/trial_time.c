@@ -133,16 +133,17 @@ static void read_some(struct timing *timing, const json_t *list) {
 }
 
 /* A kernel that keeps what it computed, and looks at its inputs to see whether they have changed,
- * is faster as long as they have not. */
+ * is faster as long as they have not. Among its samples those that do not count are too: launches
+ * after a change came while others were busy as well. */
 static bool look_at_changes(struct trial *trial, const json_t *reply) {
-    const struct timing *warm = &trial->row->warm;
     const double bytes = read_real(json_object_get(reply, "turned_bytes"));
-    struct timing surprised = {0}, touched = {0};
+    struct timing usual = {0}, surprised = {0}, touched = {0};
+    read_some(&usual, json_object_get(reply, "samples_us"));
     read_some(&surprised, json_object_get(reply, "surprised_us"));
     read_some(&touched, json_object_get(reply, "touched_us"));
     if (surprised.n > 0) trial->row->changed_us = surprised.median_us;
     const bool beside = timing_apart(&touched, &surprised, 0, true);
-    if (!beside && !timing_apart(warm, &surprised, turned_us + bytes / turned_bytes_us, true))
+    if (!beside && !timing_apart(&usual, &surprised, turned_us + bytes / turned_bytes_us, true))
         return true;
     return trial_end(
         trial, STATUS_INVALID_PHYSICS,
@@ -150,7 +151,7 @@ static bool look_at_changes(struct trial *trial, const json_t *reply) {
         "it computed before",
         number_time(surprised.median_us).text,
         beside ? "after they were written again as they are" : "else",
-        number_time(beside ? touched.median_us : warm->median_us).text);
+        number_time(beside ? touched.median_us : usual.median_us).text);
 }
 
 /* The same of launches that are recorded. Also beside samples: a kernel might notice that something
