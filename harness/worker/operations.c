@@ -125,14 +125,17 @@ static json_t *open_device(struct worker *worker, const json_t *request) {
     return NULL;
 }
 
-/* From here on, `bytes` more than the process has now. */
+/* From here on, `bytes` more than the process has now; the next kernel beside this one has as much
+ * again, which only the soft limit allows. */
 static void limit_memory(int64_t bytes) {
     long pages = 0;
+    struct rlimit limit;
     FILE *file = fopen("/proc/self/statm", "re");
     if (file == NULL) return;
-    if (fscanf(file, "%ld", &pages) == 1) {
+    if (fscanf(file, "%ld", &pages) == 1 && getrlimit(RLIMIT_AS, &limit) == 0) {
         const rlim_t most = (rlim_t)pages * (rlim_t)sysconf(_SC_PAGESIZE) + (rlim_t)bytes;
-        setrlimit(RLIMIT_AS, &(struct rlimit){most, most});
+        limit.rlim_cur = most < limit.rlim_max ? most : limit.rlim_max;
+        setrlimit(RLIMIT_AS, &limit);
     }
     fclose(file);
 }
