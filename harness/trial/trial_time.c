@@ -159,11 +159,11 @@ static bool look_at_changes(struct trial *trial, const json_t *reply) {
 static bool look_at_spoilt(struct trial *trial, bool cold, const json_t *reply) {
     struct row *row = trial->row;
     const json_t *spoilt = json_object_get(reply, "spoilt");
-    const double sample_us = cold ? row->cold.median_us : row->warm.median_us;
     read_text(row->unspoilt, sizeof row->unspoilt, spoilt, "why");
     if (json_integer_value(json_object_get(spoilt, "launches")) == 0) return true;
     const double us = read_real(json_object_get(spoilt, "us"));
     const double beside_us = read_real(json_object_get(spoilt, "touched_us"));
+    const double sample_us = read_real(json_object_get(spoilt, "usual_us"));
     if (!cold) {
         row->spoilt_us = us;
         row->beside_us = beside_us;

@@ -64,9 +64,10 @@ static void hand_over(struct worker *worker, const struct side *side, const stru
 }
 
 static json_t *spoilt_json(const struct spoilt *spoilt) {
-    return json_pack("{s:I, s:f, s:f, s:f, s:s}", "launches", (json_int_t)spoilt->launches, "us",
-                     spoilt->us, "touched_us", spoilt->touched_us, "alone_us", spoilt->alone_us,
-                     "why", spoilt->why);
+    return json_pack("{s:I, s:f, s:f, s:f, s:o, s:s}", "launches", (json_int_t)spoilt->launches,
+                     "us", spoilt->us, "touched_us", spoilt->touched_us, "alone_us",
+                     spoilt->alone_us, "usual_us", real_or_null(spoilt->usual_us), "why",
+                     spoilt->why);
 }
 
 json_t *worker_time(struct worker *worker, const json_t *request) {

@@ -231,6 +231,7 @@ static const char *spoil(struct sampling *sampling, const struct subject *subjec
                                 .count = series.count,
                                 .single_us = sampling->single_us,
                                 .sample_us = median_us(sampling),
+                                .sample_launches = sampling->launches,
                                 .watch = sampling->watch};
     return spoil_measure(&spoil, &sampling->spoilt);
 }

@@ -29,6 +29,7 @@ struct spoilt {
     int64_t launches;      /* 0: it was not done */
     double us, touched_us; /* touched: filled and written as much, and changed nothing */
     double alone_us;       /* the filling and turning before a launch */
+    double usual_us;       /* of samples, taken again where they were faster than half of `us` */
     char why[160];         /* why it was not done; "": it need not be, or it was */
 };
 

@@ -15,8 +15,9 @@ struct spoil {
     const struct subject *subject;
     const struct attn_call *calls;
     int64_t count;
-    double single_us; /* about a launch */
-    double sample_us; /* a launch, by the median of the samples */
+    double single_us;        /* about a launch */
+    double sample_us;        /* a launch, by the median of the samples, */
+    int64_t sample_launches; /* of so many, recorded as number 0 */
     struct watch *watch;
 };
 
