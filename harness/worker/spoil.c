@@ -17,8 +17,6 @@ enum {
 
 /* Launches of one recording, together; and memory for it on the device. */
 static const double replay_us = 300;
-/* Samples taken again may be slower by so much: a machine that is busier than it was. */
-static const double slower_most = 3;
 static const size_t kept_bytes_max = (size_t)64 << 20, blocks_bytes_max = (size_t)128 << 20;
 
 struct block {
@@ -233,14 +231,14 @@ static void look(const struct work *work) {
     free(kept);
 }
 
-/* A launch of what was timed, as it is now, if that is slower. */
+/* A launch of what was timed, as it is now, if that is slower: what was recorded then knows nothing
+ * of what was recorded since. */
 static const char *time_usual(const struct work *work, double *usual_us) {
     const struct spoil *spoil = work->spoil;
     double us;
     const char *reason = time_replays(work, 0, &us);
     if (reason != NULL) return reason;
-    us = fmin(us / (double)spoil->sample_launches, slower_most * spoil->sample_us);
-    *usual_us = fmax(us, spoil->sample_us);
+    *usual_us = fmax(us / (double)spoil->sample_launches, spoil->sample_us);
     return NULL;
 }
 
