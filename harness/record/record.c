@@ -538,6 +538,22 @@ bool row_is_refused(const struct row *row) {
     return status_of(row) == STATUS_REFUSED;
 }
 
+bool row_is_right(const struct row *row) {
+    return !row_is_failure(row) && !row_is_refused(row);
+}
+
+bool row_is_timed(const struct row *row) {
+    return row->warm.n > 0 || row->cold.n > 0;
+}
+
+bool row_keeps_lists(const struct row *row) {
+    return strstr(row->variant, "sparse") != NULL || strstr(row->variant, "magicpig") != NULL;
+}
+
+const struct timing *row_timing(const struct row *row, bool cold) {
+    return cold ? &row->cold : &row->warm;
+}
+
 bool row_is_judged(const struct row *row) {
     return !row_is_refused(row) && strcmp(row->device, "anchor") != 0;
 }

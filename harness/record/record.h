@@ -116,6 +116,10 @@ enum status status_of(const struct row *row);
 /* Whether the row makes the exit status of its run 1 or 3. */
 bool row_is_failure(const struct row *row);
 bool row_is_refused(const struct row *row);
+bool row_is_right(const struct row *row); /* neither: PASS or UNSTABLE */
+bool row_is_timed(const struct row *row);
+bool row_keeps_lists(const struct row *row); /* of a sparse variant */
+const struct timing *row_timing(const struct row *row, bool cold);
 /* Whether a kernel was tried: the row is no refusal and none that is computed (an anchor). */
 bool row_is_judged(const struct row *row);
 

@@ -75,10 +75,6 @@ static int sign(int difference) {
     return (difference > 0) - (difference < 0);
 }
 
-static const struct timing *timing_of(const struct row *row, bool cold) {
-    return cold ? &row->cold : &row->warm;
-}
-
 /* Why times of two rows are not compared although both were taken; "" if they are. */
 static const char *doubt(const struct timing *old, const struct timing *new) {
     char why[96];
@@ -97,7 +93,7 @@ static struct compare_pair pair_of(const struct row *before, const struct row *a
                                 .q = NAN,
                                 .control = NAN,
                                 .why = ""};
-    const struct timing *old = timing_of(before, cold), *new = timing_of(after, cold);
+    const struct timing *old = row_timing(before, cold), *new = row_timing(after, cold);
     pair.n_before = old->n;
     pair.n_after = new->n;
     pair.status_change = sign(status_rank(after) - status_rank(before));
@@ -135,8 +131,8 @@ static bool measure_device(struct comparison *comparison, int64_t first, struct 
     for (int64_t n = first; n < comparison->pair_count; n++) {
         if (pairs[n].verdict == COMPARE_UNTIMED || !on_device_of(&pairs[n], &pairs[first]))
             continue;
-        effects[count] = (struct effect){.before = timing_of(pairs[n].before, cold),
-                                         .after = timing_of(pairs[n].after, cold),
+        effects[count] = (struct effect){.before = row_timing(pairs[n].before, cold),
+                                         .after = row_timing(pairs[n].after, cold),
                                          .same = is_one_library(&pairs[n])};
         at[count++] = n;
     }
@@ -511,8 +507,8 @@ static bool prepare_grew(const struct compare_pair *pair, bool cold) {
     static const double factor = 2, more_us = 10; /* it is timed but once */
     const double before = pair->before->prepare_us, after = pair->after->prepare_us;
     return pair->verdict != COMPARE_UNTIMED && after > factor * before + more_us &&
-           after + timing_of(pair->after, cold)->median_us >
-               before + timing_of(pair->before, cold)->median_us;
+           after + row_timing(pair->after, cold)->median_us >
+               before + row_timing(pair->before, cold)->median_us;
 }
 
 /* "PASS A 1.02": status, grade and rho; live, t as well. */
@@ -528,8 +524,8 @@ static void add_pair(struct table *table, const struct compare_pair *pair,
     const bool cold = comparison->options.cold;
     const struct row *a = pair->before, *b = pair->after;
     add_change(table, a->kernel, b->kernel);
-    add_time(table, timing_of(a, cold), pair->n_before);
-    add_time(table, timing_of(b, cold), pair->n_after);
+    add_time(table, row_timing(a, cold), pair->n_before);
+    add_time(table, row_timing(b, cold), pair->n_after);
     add_ratio(table, pair->ratio, pair->low, pair->high, comparison->live);
     table_add(table, isnan(pair->q) ? "%s" : "%s, %.3f", number_plain(pair->control).text, pair->q);
     char prepare[96] = "";
@@ -694,7 +690,7 @@ static json_t *real_or_null(double value) {
 }
 
 static json_t *side_json(const struct row *row, bool cold) {
-    const struct timing *timing = timing_of(row, cold);
+    const struct timing *timing = row_timing(row, cold);
     json_t *side =
         json_pack("{s:s, s:s, s:s, s:o, s:o, s:I}", "kernel", row->kernel, "status", row->status,
                   "grade", row->grade, "rho_block", real_or_null(row->deviation.rho_block), "t_max",

@@ -18,10 +18,6 @@ struct leaf {
     int64_t forests[ATTN_VARIANT_COUNT];
 };
 
-static const struct timing *timing_of(const struct row *row, bool cold) {
-    return cold ? &row->cold : &row->warm;
-}
-
 static const struct html_column pair_columns[] = {
     {"kernel", NULL, true},
     {"verdict", NULL, true},
@@ -48,7 +44,7 @@ static void write_change(FILE *to, const char *before, const char *after) {
 }
 
 static struct number time_number(const struct row *row, bool cold) {
-    const struct timing *timing = timing_of(row, cold);
+    const struct timing *timing = row_timing(row, cold);
     return number_time(timing->n > 0 ? timing->median_us : NAN);
 }
 

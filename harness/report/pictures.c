@@ -25,10 +25,6 @@ PRINT_FORMAT(2) static void set_note(struct plot *plot, const char *format, ...)
     va_end(arguments);
 }
 
-static bool is_right(const struct row *row) {
-    return !row_is_failure(row) && !row_is_refused(row);
-}
-
 static double time_of(const struct row *row, bool cold_first) {
     if (cold_first && row->cold.n > 0) return row->cold.median_us;
     return row->warm.n > 0 ? row->warm.median_us : row->cold.n > 0 ? row->cold.median_us : NAN;
@@ -188,7 +184,7 @@ bool picture_roofline(struct plot *plot, const struct view *view, const struct m
     double from = INFINITY, to = 0;
     for (int64_t n = 0; n < view->count; n++) {
         const struct row *row = view->shown[n].row;
-        if (strcmp(row->device, device) != 0 || row->device_index != index || !is_right(row) ||
+        if (strcmp(row->device, device) != 0 || row->device_index != index || !row_is_right(row) ||
             !(row->flops > 0) || !(row->bytes > 0) || !row_is_timed(row))
             continue;
         const double intensity = row->flops / row->bytes;
@@ -293,7 +289,7 @@ bool picture_length(struct plot *plot, const char *title, const struct shown *sh
     int64_t used = 0, places[FAMILIES] = {0};
     double best[FAMILIES] = {0};
     for (int64_t n = 0; n < count; n++) {
-        if (!is_right(shown[n].row) || !row_is_timed(shown[n].row) || shown[n].row->kv_len <= 0)
+        if (!row_is_right(shown[n].row) || !row_is_timed(shown[n].row) || shown[n].row->kv_len <= 0)
             continue;
         family_of(members[used].family, shown[n].row);
         members[used++].row = shown[n].row;
@@ -348,7 +344,7 @@ static void stand(struct standing *standings, int64_t *count, const struct row *
 }
 
 static bool competes(const struct row *row) {
-    return is_right(row) && row_is_timed(row) && isfinite(row->deviation.rho) &&
+    return row_is_right(row) && row_is_timed(row) && isfinite(row->deviation.rho) &&
            row->deviation.elements > 0 && time_of(row, false) > 0;
 }
 
@@ -394,7 +390,7 @@ bool picture_mass(struct plot *plot, const char *variant, const struct shown *sh
                   int64_t count) {
     for (int64_t n = 0; n < count; n++) {
         const struct row *row = shown[n].row;
-        if (!is_right(row) || !row_keeps_lists(row) || !isfinite(row->kept_mass) ||
+        if (!row_is_right(row) || !row_keeps_lists(row) || !isfinite(row->kept_mass) ||
             row->deviation.elements == 0 || shown[n].bymask == NULL)
             continue;
         plot_add(plot_series(plot, row->kernel, PLOT_POINTS),

@@ -84,19 +84,15 @@ static void cell_prepare(FILE *to, const struct shown *shown) {
     fputs(number_time(is_prepared(&shown->row) ? shown->row.prepare_us : NAN).text, to);
 }
 
-static bool is_timed(const struct row *row) {
-    return row->warm.n > 0 || row->cold.n > 0;
-}
-
 static void cell_tflops(FILE *to, const struct shown *shown) {
-    fputs(number_plain(is_timed(&shown->row) ? shown->row.tflops : NAN).text, to);
+    fputs(number_plain(row_is_timed(&shown->row) ? shown->row.tflops : NAN).text, to);
 }
 static void cell_gbs(FILE *to, const struct shown *shown) {
-    fputs(number_plain(is_timed(&shown->row) ? shown->row.gbs : NAN).text, to);
+    fputs(number_plain(row_is_timed(&shown->row) ? shown->row.gbs : NAN).text, to);
 }
 static void cell_ceiling(FILE *to, const struct shown *shown) {
     const struct row *row = &shown->row;
-    if (!is_timed(row) || row->ceiling[0] == 0 || !isfinite(row->ceiling_percent))
+    if (!row_is_timed(row) || row->ceiling[0] == 0 || !isfinite(row->ceiling_percent))
         fputs("–", to);
     else
         print_markdown(to,
@@ -350,17 +346,13 @@ static void print_shapes(FILE *to, const struct row *row) {
                 (long long)row->kv_heads, (long long)row->kv_len, (long long)row->head_dim);
 }
 
-static bool keeps_lists(const struct row *row) {
-    return strstr(row->variant, "sparse") != NULL || strstr(row->variant, "magicpig") != NULL;
-}
-
 static void print_problem(FILE *to, const struct shown *shown, int64_t count) {
     /* A row that was judged knows all about its problem; one that was refused, only the line. */
     const struct row *row = &shown[0].row;
     for (int64_t n = 0; n < count && row->deviation.elements == 0; n++) row = &shown[n].row;
     print_markdown(to, "\n### `%s`\n\n", row->line);
     print_shapes(to, row);
-    if (row->deviation.elements > 0 && keeps_lists(row)) {
+    if (row->deviation.elements > 0 && row_keeps_lists(row)) {
         fprintf(to, " · kept ratio %.5g", row->kept_ratio);
         if (isfinite(row->kept_mass)) fprintf(to, " · kept mass %.4g", row->kept_mass);
     }
@@ -374,7 +366,7 @@ static void print_problem(FILE *to, const struct shown *shown, int64_t count) {
     fputc('\n', to);
 
     print_table(to, accuracy_columns, shown, count, is_taken);
-    print_table(to, speed_columns, shown, count, is_timed);
+    print_table(to, speed_columns, shown, count, row_is_timed);
     print_table(to, estimate_columns, shown, count, is_estimated);
     print_counted(to, shown, count);
     print_refusals(to, shown, count);

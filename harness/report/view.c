@@ -54,14 +54,6 @@ void view_free(struct view *view) {
     *view = (struct view){0};
 }
 
-bool row_is_timed(const struct row *row) {
-    return row->warm.n > 0 || row->cold.n > 0;
-}
-
-bool row_keeps_lists(const struct row *row) {
-    return strstr(row->variant, "sparse") != NULL || strstr(row->variant, "magicpig") != NULL;
-}
-
 bool shown_together(const struct shown *a, const struct shown *b) {
     return strcmp(a->row->line, b->row->line) == 0 && strcmp(a->digest, b->digest) == 0;
 }

@@ -27,8 +27,4 @@ bool shown_together(const struct shown *a, const struct shown *b);
 /* How many times as fast, by warm medians; NaN where that cannot be said. */
 double row_speedup(const struct row *row, const struct row *over);
 
-/* What a row is for a reader. */
-bool row_is_timed(const struct row *row);
-bool row_keeps_lists(const struct row *row); /* of a sparse variant */
-
 #endif

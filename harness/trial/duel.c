@@ -282,16 +282,14 @@ static bool share(struct match *match, struct fault *fault) {
     return true;
 }
 
-static bool is_right(const struct row *row) {
-    return status_of(row) == STATUS_PASS || status_of(row) == STATUS_UNSTABLE;
-}
-
 /* Who it is compared with, and why it is not, if one of them is not right. */
 static bool begins(struct row *old_row, struct row *new_row, const struct duel *duel) {
     snprintf(new_row->versus, sizeof new_row->versus, "%s", old_row->kernel);
     snprintf(new_row->versus_digest, sizeof new_row->versus_digest, "%s", old_row->library_digest);
     new_row->versus_least = duel->least;
-    const struct row *wrong = !is_right(old_row) ? old_row : !is_right(new_row) ? new_row : NULL;
+    const struct row *wrong = !row_is_right(old_row)   ? old_row
+                              : !row_is_right(new_row) ? new_row
+                                                       : NULL;
     if (wrong != NULL)
         snprintf(new_row->versus_why, sizeof new_row->versus_why, "%s is %s",
                  wrong == old_row ? "old" : "new", wrong->status);
