@@ -5,6 +5,12 @@
 
 #include <stdlib.h>
 
+void *allocate_or_abort(int64_t count, size_t bytes) {
+    void *memory = calloc((size_t)count + 1, bytes);
+    if (memory == NULL) abort();
+    return memory;
+}
+
 void fault_say(const char *format, ...) {
     char *text = NULL;
     va_list arguments;

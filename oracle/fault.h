@@ -6,6 +6,7 @@
 
 #include <stdarg.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 
 enum fault_code {
@@ -35,6 +36,10 @@ fault_set(struct fault *fault, enum fault_code code, const char *format, ...) {
     va_end(arguments);
     return false;
 }
+
+/* Zeroed room for `count` and one more, so that it is never NULL: for what is small beside that
+ * which it is of. */
+void *allocate_or_abort(int64_t count, size_t bytes);
 
 /* Prints "attest: ..." on stderr, in one line: what a terminal would not show is escaped (text.h).
  */

@@ -6,6 +6,7 @@
 #include "../../fixtures/replace.h"
 #include "../../fixtures/store.h"
 #include "../../oracle/bulk.h"
+#include "../../oracle/fault.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -21,12 +22,6 @@ static const char file_format[] = "attest-samples";
 enum { FILE_VERSION = 1 };
 
 /* Taking */
-
-static void *allocate(int64_t count, size_t bytes) {
-    void *memory = calloc((size_t)count + 1, bytes);
-    if (memory == NULL) abort();
-    return memory;
-}
 
 static void block_free(struct samples_block *block) {
     free(block->index);
@@ -49,7 +44,7 @@ void samples_free(struct samples *samples) {
 
 static void keep(double **kept, const double *values, int64_t count) {
     free(*kept);
-    *kept = allocate(count, sizeof **kept);
+    *kept = allocate_or_abort(count, sizeof **kept);
     memcpy(*kept, values, (size_t)count * sizeof **kept);
 }
 
@@ -80,10 +75,10 @@ static void keep_element(struct samples_block *block, const struct samples_outpu
 }
 
 static void block_allocate(struct samples_block *block, int64_t most) {
-    block->index = allocate(most, sizeof *block->index);
-    block->got = allocate(most, sizeof *block->got);
-    block->expected = allocate(most, sizeof *block->expected);
-    block->tolerance = allocate(most, sizeof *block->tolerance);
+    block->index = allocate_or_abort(most, sizeof *block->index);
+    block->got = allocate_or_abort(most, sizeof *block->got);
+    block->expected = allocate_or_abort(most, sizeof *block->expected);
+    block->tolerance = allocate_or_abort(most, sizeof *block->tolerance);
 }
 
 /* What was judged of the block that query i of a head is in: of out, or of lse. */
@@ -94,7 +89,7 @@ static void keep_block(struct samples_block *block, const struct samples_output 
     const int64_t dim = lse ? 1 : answer->head_dim, q_len = rules_q_len(output->view, b);
     const int64_t most = DEVIATION_BLOCK_ROWS * dim;
     block_allocate(block, most);
-    double *got = allocate(dim, sizeof *got);
+    double *got = allocate_or_abort(dim, sizeof *got);
     for (int64_t row = 0; row < answer->row_count; row++) {
         const int64_t query = answer->rows[row];
         if (query / DEVIATION_BLOCK_ROWS != i / DEVIATION_BLOCK_ROWS || query >= q_len) continue;
@@ -319,7 +314,7 @@ static bool copy_array(store_id to, store_id from, const char *name, struct faul
     if ((array.type != STORE_F64 && array.type != STORE_I64) || bytes > ARRAY_BYTES_MAX ||
         chunk_bytes > ARRAY_BYTES_MAX)
         return fault_set(fault, FAULT_INPUT, "'%s' is no array of samples", name);
-    void *data = allocate(bytes, 1);
+    void *data = allocate_or_abort(bytes, 1);
     const bool copied = store_read(dataset, name, data, fault) &&
                         store_write_array(to, name, &array, data, chunk_bytes > 0, fault);
     free(data);
@@ -459,7 +454,7 @@ bool samples_finish(const char *folder, struct fault *fault) {
     snprintf(path, sizeof path, "%s/samples", folder);
     if (access(path, F_OK) != 0) return true;
     if (!run_read(&run, folder, fault)) return false;
-    struct samples_source *sources = allocate(run.count, sizeof *sources);
+    struct samples_source *sources = allocate_or_abort(run.count, sizeof *sources);
     for (int64_t n = 0; n < run.count; n++)
         sources[n] = (struct samples_source){&run.rows[n], folder};
     snprintf(path, sizeof path, "%s/samples.h5", folder);
@@ -493,7 +488,7 @@ static void *read_array(store_id group, const char *name, enum store_type type, 
         (columns > 1 && array.shape[1] != columns) ||
         array.shape[0] > ARRAY_BYTES_MAX / (8 * columns) || chunk_bytes > ARRAY_BYTES_MAX)
         return NULL;
-    void *data = allocate(array.shape[0] * columns, 8);
+    void *data = allocate_or_abort(array.shape[0] * columns, 8);
     if (store_read(dataset, name, data, &absent)) {
         *count = array.shape[0];
         return data;

@@ -143,10 +143,9 @@ static int trace_order(const void *left, const void *right) {
 /* Runs by their time, rows by kernel, problem and time. */
 static void arrange(struct history *history) {
     const int64_t count = history->moment_count;
-    int64_t *order = calloc((size_t)count + 1, sizeof *order);
-    int64_t *place = calloc((size_t)count + 1, sizeof *place);
-    struct moment *moments = calloc((size_t)count + 1, sizeof *moments);
-    if (order == NULL || place == NULL || moments == NULL) abort();
+    int64_t *order = allocate_or_abort(count, sizeof *order);
+    int64_t *place = allocate_or_abort(count, sizeof *place);
+    struct moment *moments = allocate_or_abort(count, sizeof *moments);
     for (int64_t n = 0; n < count; n++) order[n] = n;
     qsort_r(order, (size_t)count, sizeof *order, moment_order, history->moments);
     for (int64_t n = 0; n < count; n++) {
@@ -402,9 +401,8 @@ static bool write_index(const struct html_folder *folder, const struct history *
 
 static bool write_pages(const struct html_folder *folder, struct history *history,
                         struct fault *fault) {
-    struct standing *standings = calloc((size_t)history->moment_count + 1, sizeof *standings);
-    int64_t *pictures = calloc((size_t)history->trace_count + 1, sizeof *pictures), number = 0;
-    if (standings == NULL || pictures == NULL) abort();
+    struct standing *standings = allocate_or_abort(history->moment_count, sizeof *standings);
+    int64_t *pictures = allocate_or_abort(history->trace_count, sizeof *pictures), number = 0;
     for (int n = 0; n < ATTN_VARIANT_COUNT; n++)
         history->times[n] = plan_variant(history, variant_name(n), standings);
     for (int64_t begin = 0, end; begin < history->trace_count; begin = end) {

@@ -48,12 +48,6 @@ struct book {
     int roof_count;
 };
 
-static void *allocate(int64_t count, size_t bytes) {
-    void *memory = calloc((size_t)count + 1, bytes);
-    if (memory == NULL) abort();
-    return memory;
-}
-
 static bool is_anchor(const struct row *row) {
     return strcmp(row->device, "anchor") == 0;
 }
@@ -194,7 +188,7 @@ static void plan_errors(struct book *book, struct chapter *chapter) {
 }
 
 static void plan_chapters(struct book *book) {
-    book->chapters = allocate(book->view.count, sizeof *book->chapters);
+    book->chapters = allocate_or_abort(book->view.count, sizeof *book->chapters);
     book->chapter_count = 0;
     for (int64_t n = 0; n < book->view.count; n++) {
         const struct row *row = book->view.shown[n].row;
@@ -209,7 +203,7 @@ static void plan_chapters(struct book *book) {
     qsort(book->chapters, (size_t)book->chapter_count, sizeof *book->chapters, chapter_order);
     for (int64_t n = 0; n < book->chapter_count; n++) {
         html_kernel_page(book->chapters[n].page, book->chapters[n].kernel, n);
-        book->chapters[n].shown = allocate(book->chapters[n].count, sizeof(struct shown));
+        book->chapters[n].shown = allocate_or_abort(book->chapters[n].count, sizeof(struct shown));
         book->chapters[n].count = 0;
     }
     for (int64_t n = 0; n < book->view.count; n++) {
@@ -430,7 +424,7 @@ static void write_colours(FILE *to) {
 static void write_matrix(FILE *to, const struct book *book, const struct part *part) {
     const struct matrix *matrix = &part->matrix;
     if (part->matrix_picture < 0) return;
-    struct html_column *columns = allocate(matrix->kernel_count + 1, sizeof *columns);
+    struct html_column *columns = allocate_or_abort(matrix->kernel_count + 1, sizeof *columns);
     columns[0] = (struct html_column){"problem", NULL, true};
     for (int64_t n = 0; n < matrix->kernel_count; n++)
         columns[n + 1] = (struct html_column){matrix->kernels[n], NULL, true};

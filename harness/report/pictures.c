@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include "pictures.h"
 #include "print.h"
+#include "../../oracle/fault.h"
 #include "../../oracle/text.h"
 
 #include <math.h>
@@ -11,12 +12,6 @@
 #include <string.h>
 
 enum { MATRIX_COLUMNS = 240, STRIP_SAMPLES = 500, HEAT_CELLS = 32, FOREST_ROWS = 40, FAMILIES = 3 };
-
-static void *allocate(int64_t count, size_t bytes) {
-    void *memory = calloc((size_t)count + 1, bytes);
-    if (memory == NULL) abort();
-    return memory;
-}
 
 PRINT_FORMAT(2) static void set_note(struct plot *plot, const char *format, ...) {
     va_list arguments;
@@ -39,7 +34,7 @@ static int64_t kernel_of(const struct matrix *matrix, const char *kernel) {
 }
 
 void matrix_make(struct matrix *matrix, const struct shown *shown, int64_t count) {
-    *matrix = (struct matrix){.kernels = allocate(count, sizeof(const char *))};
+    *matrix = (struct matrix){.kernels = allocate_or_abort(count, sizeof(const char *))};
     for (int64_t n = 0; n < count; n++) {
         if (n == 0 || !shown_together(&shown[n - 1], &shown[n])) matrix->problem_count++;
         if (strcmp(shown[n].row->device, "anchor") == 0) continue;
@@ -48,7 +43,7 @@ void matrix_make(struct matrix *matrix, const struct shown *shown, int64_t count
             matrix->kernels[matrix->kernel_count++] = shown[n].row->kernel;
     }
     matrix->cells =
-        allocate(matrix->problem_count * matrix->kernel_count, sizeof(const struct row *));
+        allocate_or_abort(matrix->problem_count * matrix->kernel_count, sizeof(const struct row *));
     int64_t problem = -1;
     for (int64_t n = 0; n < count; n++) {
         if (n == 0 || !shown_together(&shown[n - 1], &shown[n])) problem++;
@@ -285,7 +280,7 @@ static void add_lengths(struct plot *plot, const struct member *members, int64_t
 
 bool picture_length(struct plot *plot, const char *title, const struct shown *shown,
                     int64_t count) {
-    struct member *members = allocate(count, sizeof *members);
+    struct member *members = allocate_or_abort(count, sizeof *members);
     int64_t used = 0, places[FAMILIES] = {0};
     double best[FAMILIES] = {0};
     for (int64_t n = 0; n < count; n++) {
@@ -350,7 +345,7 @@ static bool competes(const struct row *row) {
 
 bool picture_pareto(struct plot *plot, const char *variant, const struct shown *shown,
                     int64_t count) {
-    struct standing *standings = allocate(count, sizeof *standings);
+    struct standing *standings = allocate_or_abort(count, sizeof *standings);
     int64_t used = 0;
     for (int64_t begin = 0, end; begin < count; begin = end) {
         double fastest = INFINITY;
@@ -574,7 +569,7 @@ static int64_t least_telling(const struct compare_pair *const *pairs, int64_t co
 
 bool picture_forest(struct plot *plot, const char *variant, const struct comparison *comparison) {
     const struct compare_pair **pairs =
-        allocate(comparison->pair_count, sizeof(const struct compare_pair *));
+        allocate_or_abort(comparison->pair_count, sizeof(const struct compare_pair *));
     int64_t count = 0, left_out = 0;
     for (int64_t n = 0; n < comparison->pair_count; n++) {
         const struct compare_pair *pair = &comparison->pairs[n];
@@ -587,7 +582,7 @@ bool picture_forest(struct plot *plot, const char *variant, const struct compari
         memmove(&pairs[least], &pairs[least + 1],
                 (size_t)(count - least - 1) * sizeof(const struct compare_pair *));
     }
-    const char **names = plot->owned = allocate(count, sizeof *names);
+    const char **names = plot->owned = allocate_or_abort(count, sizeof *names);
     double least = 1, most = 1;
     for (int64_t n = 0; n < count; n++) {
         const struct compare_pair *pair = pairs[n];
