@@ -685,10 +685,6 @@ void compare_print(FILE *to, const struct comparison *comparison, const char *be
     print_only(&page, after, comparison->after_only, comparison->after_only_count);
 }
 
-static json_t *real_or_null(double value) {
-    return isfinite(value) ? json_real(value) : json_null();
-}
-
 static json_t *side_json(const struct row *row, bool cold) {
     const struct timing *timing = row_timing(row, cold);
     json_t *side =

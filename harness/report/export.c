@@ -41,10 +41,6 @@ bool export_csv(FILE *to, struct row_index *index, struct fault *fault) {
     return true;
 }
 
-static json_t *real_or_null(double value) {
-    return isfinite(value) ? json_real(value) : json_null();
-}
-
 /* Where a value stands in a larger one, and so how far its lines are indented. */
 struct nested {
     FILE *to;

@@ -389,11 +389,6 @@ static json_t *do_prepare(struct worker *worker, const json_t *request) {
     return json_pack("{s:b, s:f}", "ok", 1, "us", side->kernel.prepare != NULL ? us : 0);
 }
 
-json_t *real_or_null(double x) {
-    json_t *json = json_real(x); /* NULL of NaN */
-    return json != NULL ? json : json_null();
-}
-
 const char *worker_scratch_state(const struct worker *worker, const struct side *side) {
     unsigned char guard[SCRATCH_GUARD_BYTES];
     for (int end = 0; side->scratch != NULL && end < 2; end++) {

@@ -63,7 +63,6 @@ const char *worker_scratch_state(const struct worker *worker, const struct side 
 void worker_upload(struct worker *worker, bool outputs);
 void worker_download(struct worker *worker, bool outputs);
 size_t span_bytes(const struct attn_tensor *tensor);
-json_t *real_or_null(double x);
 
 /* operations_time.c */
 json_t *worker_time(struct worker *worker, const json_t *request);

@@ -235,6 +235,11 @@ static json_t *bytes_to_json(const char *text, bool reversible) {
     return json;
 }
 
+json_t *real_or_null(double x) {
+    json_t *json = json_real(x); /* NULL of NaN */
+    return json != NULL ? json : json_null();
+}
+
 json_t *text_to_json(const char *text) {
     return bytes_to_json(text, false);
 }

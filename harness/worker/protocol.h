@@ -27,6 +27,7 @@ bool kernel_from_json(struct attn_kernel *kernel, const json_t *json);
 json_t *tensor_to_json(const struct attn_tensor *tensor);
 bool tensor_from_json(struct attn_tensor *tensor, const json_t *json);
 
+json_t *real_or_null(double x); /* null: not finite */
 /* Any text as a JSON string, which has to be UTF-8: another byte is written \xff. */
 json_t *text_to_json(const char *text);
 /* A path, which has to be found again: also, a backslash is written twice. */

@@ -86,17 +86,21 @@ static const char *surprise(struct sampling *sampling, const struct subject *sub
     return take_extra(sampling, subject, true, &sampling->surprised_us[sampling->surprised++]);
 }
 
+/* Samples stay in their order; of none, without memory. */
+static struct timing summary_of(const double *us, int64_t n) {
+    struct timing timing = {.median_us = NAN};
+    double *sorted = malloc((size_t)(n + 1) * sizeof *sorted);
+    if (sorted == NULL) return timing;
+    memcpy(sorted, us, (size_t)n * sizeof *sorted);
+    timing_summarise(&timing, sorted, n);
+    free(sorted);
+    return timing;
+}
+
 /* By their medians alone: what one hiccup of the machine cannot hide. */
 static bool seem_apart(const double *usual_us, int64_t usual, const double *other_us,
                        int64_t other) {
-    double *sorted = malloc((size_t)(usual + other + 1) * sizeof *sorted);
-    struct timing a = {0}, b = {0};
-    if (sorted == NULL) return false;
-    memcpy(sorted, usual_us, (size_t)usual * sizeof *sorted);
-    timing_summarise(&a, sorted, usual);
-    memcpy(sorted, other_us, (size_t)other * sizeof *sorted);
-    timing_summarise(&b, sorted, other);
-    free(sorted);
+    const struct timing a = summary_of(usual_us, usual), b = summary_of(other_us, other);
     return timing_apart(&a, &b, 0, false);
 }
 
@@ -214,23 +218,13 @@ static const char *take_all(struct sampling *sampling, const struct subject *sub
     return reason == NULL && surprises ? doubt(sampling, subject) : reason;
 }
 
-static double median_us(const struct sampling *sampling) {
-    struct timing timing = {0};
-    double *us = malloc((size_t)sampling->n * sizeof *us + 1);
-    if (us == NULL) return NAN;
-    memcpy(us, sampling->us, (size_t)sampling->n * sizeof *us);
-    timing_summarise(&timing, us, sampling->n);
-    free(us);
-    return timing.median_us;
-}
-
 /* Values are as they were, and outputs expected so. */
 static const char *spoil(struct sampling *sampling, const struct subject *subject) {
     const struct spoil spoil = {.subject = subject,
                                 .calls = series.calls,
                                 .count = series.count,
                                 .single_us = sampling->single_us,
-                                .sample_us = median_us(sampling),
+                                .sample_us = summary_of(sampling->us, sampling->n).median_us,
                                 .sample_launches = sampling->launches,
                                 .watch = sampling->watch};
     return spoil_measure(&spoil, &sampling->spoilt);
