@@ -192,26 +192,31 @@ json_t *trial_watch_for(struct trial *trial, bool cold) {
                      cold ? 0 : WATCHED_SAMPLES);
 }
 
-/* Samples that left another output than was judged: the furthest is at hand. Another output of a
- * kernel that may vary must be right. */
+/* Samples that left another output than was judged: the furthest is at hand, and what a kernel has
+ * written to it since. Another output of a kernel that may vary must be right. */
 bool trial_look_at_samples(struct trial *trial, bool cold, const json_t *reply) {
     const int64_t differed = json_integer_value(json_object_get(reply, "differed"));
     const int64_t stale = json_integer_value(json_object_get(reply, "stale"));
+    const int64_t bare = json_integer_value(json_object_get(reply, "bare"));
     if (differed == 0) return true;
     struct deviation deviation;
     const struct verdict now = trial_judge_now(trial, &deviation);
     trial->seen.repeat_differed = true;
-    if (now.status == STATUS_PASS && trial->nondeterministic) return true;
+    if (bare == 0 && now.status == STATUS_PASS && trial->nondeterministic) return true;
     const bool varies = stale > 0 || now.status == STATUS_PASS ||
                         (now.status > STATUS_FAIL_NONDET && !trial->nondeterministic);
     return trial_end(
-        trial, varies ? STATUS_FAIL_NONDET : now.status,
+        trial,
+        bare > 0 ? STATUS_FAIL_UNWRITTEN
+        : varies ? STATUS_FAIL_NONDET
+                 : now.status,
         "as it was timed: %lld of %lld %s samples left another output, the first was "
-        "number %lld; %s%s%.150s",
+        "number %lld; %s%s%s%.150s",
         (long long)differed, (long long)json_integer_value(json_object_get(reply, "looked")),
         cold ? "cold" : "warm", (long long)json_integer_value(json_object_get(reply, "first")),
+        bare > 0 ? "when launch had returned not all of it was written; " : "",
         stale > 0 ? "an answer to values as they were before their sign changed; " : "",
-        now.status == STATUS_PASS ? "right, but not the same bits" : "", now.reason);
+        bare == 0 && now.status == STATUS_PASS ? "right, but not the same bits" : "", now.reason);
 }
 
 static bool accuse_clock(struct trial *trial, double theirs_us, double ours_us) {

@@ -117,6 +117,7 @@ json_t *worker_time(struct worker *worker, const json_t *request) {
         json_object_set_new(reply, "differed", json_integer(watch.differed));
         json_object_set_new(reply, "first", json_integer(watch.first));
         json_object_set_new(reply, "stale", json_integer(watch.stale));
+        json_object_set_new(reply, "bare", json_integer(watch.bare));
         json_object_set_new(reply, "surprised_us",
                             reals(sampling.surprised_us, sampling.surprised));
         json_object_set_new(reply, "touched_us", reals(sampling.touched_us, sampling.touched));
@@ -170,11 +171,12 @@ json_t *worker_expect(struct worker *worker, const json_t *request) {
 static json_t *racer_json(const struct worker *worker, const struct side *side,
                           const struct racer *racer, int64_t rounds) {
     const struct watch *watch = racer->watch;
-    return json_pack("{s:o, s:o, s:f, s:I, s:I, s:I, s:I, s:s}", "samples_us",
+    return json_pack("{s:o, s:o, s:f, s:I, s:I, s:I, s:I, s:I, s:s}", "samples_us",
                      reals(racer->us, rounds), "clock_mhz", reals(racer->clock_mhz, rounds),
                      "single_us", racer->single_us, "looked", (json_int_t)watch->looked, "differed",
                      (json_int_t)watch->differed, "first", (json_int_t)watch->first, "stale",
-                     (json_int_t)watch->stale, "scratch", worker_scratch_state(worker, side));
+                     (json_int_t)watch->stale, "bare", (json_int_t)watch->bare, "scratch",
+                     worker_scratch_state(worker, side));
 }
 
 static json_t *race_json(const struct worker *worker, const struct race *race) {
@@ -195,7 +197,8 @@ static int line_up(struct worker *worker, struct racer *racers, double *memory, 
     for (; count < SIDES_MAX; count++) {
         struct side *side = &worker->sides[count];
         if (!side->prepared || side->watch.expected == NULL) break;
-        side->watch.looked = side->watch.differed = side->watch.first = side->watch.stale = 0;
+        side->watch.looked = side->watch.differed = side->watch.first = 0;
+        side->watch.stale = side->watch.bare = 0;
         side->watch.distance = side->watch.spent_s = 0;
         racers[count] = (struct racer){.subject = worker_subject(worker, side),
                                        .watch = &side->watch,

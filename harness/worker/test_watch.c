@@ -44,6 +44,10 @@ Test(watch, keeps_the_furthest_of_the_outputs_that_differ_where_they_count) {
         cr_assert(watch.distance == 3 && !memcmp(watch.furthest, far, sizeof far));
         fill_and_write(&watch, out, lost, 5);
         cr_assert(isinf(watch.distance) && !memcmp(watch.furthest, lost, sizeof lost));
+        cr_assert(watch.bare == 0);
+        watch_fill(&watch, INFINITY);
+        watch_look(&watch, 6);
+        cr_assert(watch.differed == 5 && watch.bare == 1);
         watch_end(&watch);
         watch_end(&watch);
     }

@@ -156,6 +156,23 @@ static bool rows_negated(const struct watch *watch, const unsigned char *got,
     return true;
 }
 
+/* Whether an element that counts still is what it was filled with. */
+static bool rows_bare(const struct watch *watch, const unsigned char *got,
+                      const unsigned char *expected, const unsigned char *blank, int32_t dtype,
+                      int64_t row_elements) {
+    const struct attn_problem *problem = watch->problem;
+    const int64_t width = dtype == ATTN_F32 ? 4 : 2, step = problem->q_len * row_elements;
+    for (int64_t n = 0; n < problem->batch * problem->q_heads; n++) {
+        const int64_t end = n * step + watch->q_lens[n / problem->q_heads] * row_elements;
+        for (int64_t at = n * step; at < end; at++) {
+            if (memcmp(got + at * width, blank, (size_t)width) == 0 &&
+                memcmp(expected + at * width, blank, (size_t)width) != 0)
+                return true;
+        }
+    }
+    return false;
+}
+
 static double rows_distance(const struct watch *watch, const unsigned char *a,
                             const unsigned char *b, int32_t dtype, int64_t row_elements) {
     const struct attn_problem *problem = watch->problem;
@@ -195,6 +212,8 @@ void watch_compare(struct watch *watch, const unsigned char *out, const unsigned
     if (lse != NULL)
         distance = fmax(distance, rows_distance(watch, lse, expected_lse, ATTN_F32, 1));
     watch->stale += !right && rows_negated(watch, out, expected, dtype, dim);
+    watch->bare += rows_bare(watch, out, expected, blank, dtype, dim) ||
+                   (lse != NULL && rows_bare(watch, lse, expected_lse, blank_lse, ATTN_F32, 1));
     if (watch->differed++ == 0) watch->first = sample;
     if (watch->differed > 1 && distance <= watch->distance) return;
     watch->distance = distance;

@@ -58,9 +58,9 @@
  *       comes, that of what samples left which is furthest from it; values are turned meanwhile
  *       (turn.h) and as they were afterwards; then also
  *       -> "looked": N, "differed": N, "first": N, the first sample that differed, from 1,
- *          "stale": N that did so in signs alone, "surprised_us": [...], "touched_us": [...],
- *          "turned_bytes", "spoilt": {"launches", "us", "touched_us", "alone_us", "usual_us",
- *          "why"} (spoil.h)
+ *          "stale": N that did so in signs alone, "bare": N that had not been written whole,
+ *          "surprised_us": [...], "touched_us": [...], "turned_bytes", "spoilt": {"launches", "us",
+ *          "touched_us", "alone_us", "usual_us", "why"} (spoil.h)
  *       Beside each sample "control" is timed (control.h), the library's for a GPU.
  *       -> "samples_us": [...], "clock_mhz": [...], "control_us": [...], "interrupted": N, "stop",
  *          "how", "launches", "copies", "single_us", "unrecorded": WHY, "watts", "celsius",
@@ -75,8 +75,9 @@
  *       something, until they tell a share of the time of `least` from none (paired.h) or the time
  *       is over.
  *       -> "sides": [{"samples_us": [...], "clock_mhz": [...], "single_us", "looked", "differed",
- *          "first", "stale", "scratch"}, ...], and as above "stop", "how", "launches", "copies",
- *          "unrecorded", "watts", "celsius", "slowed". Where it fails, "side": whose launch it was.
+ *          "first", "stale", "bare", "scratch"}, ...], and as above "stop", "how", "launches",
+ *          "copies", "unrecorded", "watts", "celsius", "slowed". Where it fails, "side": whose
+ * launch it was.
  *   {"op": "furthest"}
  *       Of what this side's samples left in the last race, what is furthest from what they should
  *       is in shared memory.
