@@ -69,7 +69,8 @@
     FIELD(ROW_INTEGER, row, "versus_" #mode "_pairs", versus_##mode.pairs, "",                     \
           "rounds in which it and `versus` were launched in turn, " what "; 0: none"),             \
         FIELD(ROW_REAL, row, "versus_" #mode "_ratio", versus_##mode.ratio, "1",                   \
-              "its time over those of `versus` and its copy in a round, the median, " what),       \
+              "its time over that of `versus`, of either with its copy, the median of "            \
+              "rounds, " what),                                                                    \
         FIELD(ROW_REAL, row, "versus_" #mode "_low", versus_##mode.low, "1",                       \
               "99 % interval, widened by half of what the control is off 1; lower end, " what      \
               "; null: too few "                                                                   \
@@ -79,7 +80,8 @@
         FIELD(ROW_REAL, row, "versus_" #mode "_p", versus_##mode.p, "1",                           \
               "p of a difference no larger than it was widened by, two-sided, " what),             \
         FIELD(ROW_REAL, row, "versus_" #mode "_control", versus_##mode.control, "1",               \
-              "a copy of the library of `versus` over itself in the same rounds, " what),          \
+              "a copy of one of both libraries over it in the same rounds, the one that differs "  \
+              "more, " what),                                                                      \
         FIELD(ROW_REAL, row, "versus_" #mode "_control_low", versus_##mode.control_low, "1",       \
               "99 % interval of that, lower end, " what),                                          \
         FIELD(ROW_REAL, row, "versus_" #mode "_control_high", versus_##mode.control_high, "1",     \

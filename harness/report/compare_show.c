@@ -200,7 +200,7 @@ void compare_print(FILE *to, const struct comparison *comparison, const char *be
         "expect among such rows, at most %g; control: %s; worse and better are statuses.",
         comparison->options.cold ? "Cold" : "Warm", 100 * comparison->confidence,
         100 * comparison->options.least, 1 - comparison->confidence,
-        comparison->live ? "a copy of the old library over it, launched in turn with both"
+        comparison->live ? "a copy of the old or new library over it, launched in turn with both"
                          : "the same ratio of a fixed kernel, timed beside each row");
     if (comparison->machines_differ[0]) {
         snprintf(text, sizeof text,

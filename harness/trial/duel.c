@@ -1,10 +1,11 @@
-/* Three sides of one worker: old, new, and old once more, which is a file of its own in memory, for
- * the loader has one copy of a file however often it opens it. Where that cannot be -- a library
- * that looks for others beside itself -- the control is the same library twice. */
+/* Four sides of one worker: old, new, and both once more, each a file of its own in memory, for the
+ * loader has one copy of a file however often it opens it. A library that looks for others beside
+ * itself has no copy. */
 #define _GNU_SOURCE
 #include "duel.h"
 #include "trial_inside.h"
 #include "../worker/protocol.h"
+#include "../worker/race.h"
 #include "../../oracle/clock.h"
 #include "../../oracle/text.h"
 
@@ -38,14 +39,14 @@ static const struct timing untimed = {.min_us = NAN,
                                       .control_us = {NAN, NAN, NAN},
                                       .clock_mhz = NAN};
 
-enum { OLD, NEW, CONTROL, SIDES };
+enum { OLD, NEW, OLD_COPY, NEW_COPY, SIDES };
 enum { ROUNDS_MAX = 1 << 14 };
 
 struct match {
     const struct duel *duel;
     struct trial sides[SIDES]; /* one worker, client and outputs: those of the first */
-    struct row control;        /* nobody's row */
-    int count;                 /* SIDES, or without the control */
+    struct row copies[2];      /* nobody's rows */
+    int count;                 /* SIDES, or fewer: the last copies cannot be had */
     struct trial_options options[SIDES];
 };
 
@@ -75,6 +76,10 @@ static bool same_file(const char *a, const char *b) {
 static bool join(struct trial *side, bool copied) {
     json_t *reply, *request = trial_request(side, "load");
     const int copy = copied ? copy_of(side->plugin->path) : -1;
+    if (copied && copy < 0) {
+        json_decref(request);
+        return trial_end(side, STATUS_OOM, "no memory for a copy of the library");
+    }
     json_object_set_new(request, "library", path_to_json(side->plugin->path));
     const bool well =
         trial_ask_with(side, request, &copy, copy >= 0, side->options->watchdog_seconds, &reply);
@@ -83,17 +88,26 @@ static bool join(struct trial *side, bool copied) {
     return well;
 }
 
-/* A control that cannot be had is none, unless it ended the worker. */
-static bool join_control(struct match *match) {
-    struct trial *control = &match->sides[CONTROL];
-    if (join(control, true)) return true;
-    control->verdict = (struct verdict){.grade = '-'};
-    if (control->client->end == CLIENT_ALIVE && join(control, false)) return true;
-    match->count = CONTROL;
-    control->verdict = (struct verdict){.grade = '-'};
-    return control->client->end == CLIENT_ALIVE ||
-           trial_end(&match->sides[OLD], STATUS_CRASH, "loaded once more: %s",
-                     control->client->how);
+/* Which of both a side is, or a copy of. */
+static int original(int side) {
+    return side % 2;
+}
+
+/* A copy that cannot be had is none, nor are those behind it, unless it ended the worker. */
+static bool do_without(struct match *match, int n) {
+    struct trial *copy = &match->sides[n];
+    match->count = n;
+    copy->verdict = (struct verdict){.grade = '-'};
+    return copy->client->end == CLIENT_ALIVE ||
+           trial_end(&match->sides[original(n)], STATUS_CRASH, "loaded once more: %s",
+                     copy->client->how);
+}
+
+static bool join_copies(struct match *match) {
+    for (int n = OLD_COPY; n < match->count; n++) {
+        if (!join(&match->sides[n], true) && !do_without(match, n)) return false;
+    }
+    return true;
 }
 
 /* One launch, into outputs that hold nothing; the guards and what it left are looked at, and the
@@ -150,9 +164,11 @@ static bool compare_times(struct match *match, bool cold, const json_t *reply, d
     const double launches = json_number_value(json_object_get(reply, "launches"));
     double *us[SIDES], sum_us = 0;
     int64_t rounds;
-    bool well = read_times(us, sides, &rounds) &&
-                paired_compare(cold ? &row->versus_cold : &row->versus_warm, us[OLD], us[CONTROL],
-                               us[NEW], rounds, match->duel->least);
+    bool well = read_times(us, sides, &rounds);
+    const struct paired_times times = {
+        .old_us = {us[OLD], us[OLD_COPY]}, .new_us = {us[NEW], us[NEW_COPY]}, .n = rounds};
+    well = well &&
+           paired_compare(cold ? &row->versus_cold : &row->versus_warm, &times, match->duel->least);
     if (!well) trial_end(&match->sides[NEW], STATUS_OOM, "out of memory for what was timed");
     for (int n = 0; n < SIDES && us[n] != NULL; n++) sum_us += sum_of(us[n], rounds) * launches;
     well = well && trial_look_at_sum(&match->sides[NEW], sum_us,
@@ -161,7 +177,7 @@ static bool compare_times(struct match *match, bool cold, const json_t *reply, d
     return well;
 }
 
-/* What the samples left, of which a control's is its original's doing. */
+/* What the samples left, of which a copy's is its original's doing. */
 static bool look_at_side(struct match *match, int n, bool cold, json_t *reply) {
     struct trial *side = &match->sides[n];
     json_t *told, *of = json_array_get(json_object_get(reply, "sides"), (size_t)n);
@@ -190,11 +206,16 @@ static bool race(struct match *match, bool cold) {
                              "touched_bytes", match->sides[OLD].read_bytes, "rounds_max",
                              ROUNDS_MAX, "total_ms_max", duel->total_ms_max, "least", duel->least);
     const double start = clock_s();
-    if (!trial_ask(asked, request, 2 * asked->options->watchdog_seconds + total_ms * 2e-3, &reply))
+    if (!trial_ask(asked, request,
+                   2 * asked->options->watchdog_seconds + total_ms * RACE_STRETCH_MAX * 1e-3,
+                   &reply))
         return blame(match, asked);
     const double wall_us = (clock_s() - start) * 1e6;
     bool well = compare_times(match, cold, reply, wall_us);
-    for (int n = 0; n < match->count && well; n++) well = look_at_side(match, n, cold, reply);
+    /* Guards are those of all: both were right by themselves, and new is what was changed. */
+    static const int order[SIDES] = {NEW, OLD, OLD_COPY, NEW_COPY};
+    for (int n = 0; n < match->count && well; n++)
+        well = look_at_side(match, order[n], cold, reply);
     json_decref(reply);
     const char *where = outputs_guard_broken(&asked->outputs);
     if (well && where != NULL) well = trial_end(asked, STATUS_FAIL_OOB_WRITE, "wrote %s", where);
@@ -204,10 +225,12 @@ static bool race(struct match *match, bool cold) {
 static bool run(struct match *match) {
     struct trial *old = &match->sides[OLD], *new = &match->sides[NEW];
     if (!trial_load(old) || !trial_map(old)) return false;
-    if (!join(new, same_file(old->plugin->path, new->plugin->path)) || !join_control(match))
+    if (!join(new, same_file(old->plugin->path, new->plugin->path)) || !join_copies(match))
         return false;
     for (int n = 0; n < match->count; n++) {
-        if (!get_ready(&match->sides[n])) return false;
+        if (get_ready(&match->sides[n])) continue;
+        const bool no_room = n >= OLD_COPY && match->sides[n].verdict.status == STATUS_OOM;
+        if (!no_room || !do_without(match, n)) return false;
     }
     bool well =
         (!match->duel->cold || race(match, true)) && (!match->duel->warm || race(match, false));
@@ -244,8 +267,7 @@ static void conclude(struct match *match) {
     for (int n = OLD; n <= NEW; n++) {
         struct trial *side = &match->sides[n];
         struct row *row = side->row;
-        const struct trial *of =
-            n == OLD && guilty == &match->sides[CONTROL] ? guilty : &match->sides[n];
+        const struct trial *of = guilty == &match->sides[n + OLD_COPY] ? guilty : side;
         const bool well = of->verdict.status == STATUS_PASS;
         snprintf(row->status, sizeof row->status, "%s", status_name(of->verdict.status));
         snprintf(row->reason, sizeof row->reason, "%s%s%s%.140s", well ? "" : "beside ",
@@ -258,7 +280,8 @@ static void conclude(struct match *match) {
     if (guilty == NULL) return;
     row->versus_cold = row->versus_warm = unknown;
     snprintf(row->versus_why, sizeof row->versus_why, "%s is %s there",
-             guilty == &match->sides[NEW] ? "new" : "old", status_name(guilty->verdict.status));
+             original((int)(guilty - match->sides)) == NEW ? "new" : "old",
+             status_name(guilty->verdict.status));
 }
 
 static void make_side(struct match *match, int n, struct row *row, const struct plugin *plugin,
@@ -322,7 +345,8 @@ bool duel_run(struct row *old_row, struct row *new_row, const struct duel *duel,
     }
     make_side(&match, OLD, old_row, duel->old, fixture);
     make_side(&match, NEW, new_row, duel->new, fixture);
-    make_side(&match, CONTROL, &match.control, duel->old, fixture);
+    make_side(&match, OLD_COPY, &match.copies[OLD], duel->old, fixture);
+    make_side(&match, NEW_COPY, &match.copies[NEW], duel->new, fixture);
     const uint64_t digest = trial_digest_inputs(fixture);
     struct trial *first = &match.sides[OLD];
     first->inputs = digest;

@@ -1,5 +1,5 @@
 /* Two kernels on one problem, in one process and on one allocation of inputs and outputs, whose
- * launches are timed in turn (worker/race.h), beside a copy of the old kernel's library as control.
+ * launches are timed in turn (worker/race.h), beside a copy of each one's library as control.
  * Both were tried before, each by itself (trial.h), and were right: here they are once more, and
  * what they leave meanwhile is compared with that. */
 #ifndef ATTEST_DUEL_H

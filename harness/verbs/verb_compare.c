@@ -55,8 +55,9 @@ static const struct argp_option argp_options[] = {
     {"threads", 't', "N", 0, "As of `attest run`", 0},
     {"warm", OPTION_WARM, NULL, 0, "Time nothing cold", 0},
     {"time-ms", OPTION_TIME_MS, "MS", 0,
-     "Cap on timing a row, for cold and for warm each; default 200. Twelve rounds of all three are "
-     "taken, if they take 20 s at most",
+     "Cap on timing a row, for cold and for warm each; default 200. On a CPU of processor time, "
+     "and "
+     "five times as long by the clock. Twelve rounds are taken, if they take 20 s at most",
      0},
     {0},
 };
@@ -170,7 +171,7 @@ static const struct argp argp = {
         "revisions, and otherwise any, so that 'decode_naive_*' 'decode_flash_*' compares "
         "methods. Exit status 2 when any row became slower or worse, 5 when nothing joins."
         "\vWith --live OLD and NEW are tried by themselves, and where both are right launched in "
-        "turn in one process, beside a copy of OLD as control. What is found is a run like any "
+        "turn in one process, beside a copy of each as control. What is found is a run like any "
         "other, which `attest compare RUN` shows again. reports/README.md says how verdicts are "
         "reached.",
 };

@@ -5,6 +5,7 @@
 #include "hide.h"
 #include "protocol.h"
 #include "survey.h"
+#include "../../kernels/attn_number.h"
 #include "../../oracle/clock.h"
 
 #include <dlfcn.h>
@@ -140,23 +141,35 @@ static void limit_memory(int64_t bytes) {
     fclose(file);
 }
 
+/* Room for `bytes` of scratch and guards around it, of which all sides that need some are told. No
+ * kernel is prepared yet, and none may rely on what a launch before its own has left there. */
+static bool grow_scratch(struct worker *worker, size_t bytes) {
+    const struct device *device = worker->device;
+    unsigned char *scratch = device->allocate(bytes + 2 * SCRATCH_GUARD_BYTES);
+    if (scratch == NULL) return false;
+    if (worker->scratch != NULL) device->release(worker->scratch);
+    worker->scratch = scratch;
+    worker->scratch_bytes = bytes;
+    device->fill(worker->scratch, SCRATCH_GUARD, SCRATCH_GUARD_BYTES);
+    device->fill(worker->scratch + SCRATCH_GUARD_BYTES + bytes, SCRATCH_GUARD, SCRATCH_GUARD_BYTES);
+    for (int n = 0; n < SIDES_MAX; n++) {
+        struct attn_call *call = &worker->sides[n].call;
+        if (call->scratch_bytes > 0) call->scratch = worker->scratch + SCRATCH_GUARD_BYTES;
+    }
+    return true;
+}
+
 static json_t *allocate_scratch(struct worker *worker, struct side *side) {
     size_t bytes = 0;
+    char text[96];
     if (side->kernel.scratch_bytes != NULL)
         bytes = side->kernel.scratch_bytes(&side->given_problem);
+    snprintf(text, sizeof text, "cannot allocate %zu bytes of scratch", bytes);
     if (worker->memory_max > 0) limit_memory(worker->memory_max);
-    if (bytes > 0) {
-        char text[96];
-        snprintf(text, sizeof text, "cannot allocate %zu bytes of scratch", bytes);
-        if (bytes > SIZE_MAX / 2) return refusal_json("oom", text);
-        side->scratch = worker->device->allocate(bytes + 2 * SCRATCH_GUARD_BYTES);
-        if (side->scratch == NULL) return refusal_json("oom", text);
-        worker->device->fill(side->scratch, SCRATCH_GUARD, SCRATCH_GUARD_BYTES);
-        worker->device->fill(side->scratch + SCRATCH_GUARD_BYTES + bytes, SCRATCH_GUARD,
-                             SCRATCH_GUARD_BYTES);
-        side->call.scratch = side->scratch + SCRATCH_GUARD_BYTES;
-        side->call.scratch_bytes = bytes;
-    }
+    if (bytes > SIZE_MAX / 2 || (bytes > worker->scratch_bytes && !grow_scratch(worker, bytes)))
+        return refusal_json("oom", text);
+    side->call.scratch_bytes = bytes;
+    if (bytes > 0) side->call.scratch = worker->scratch + SCRATCH_GUARD_BYTES;
     return json_pack("{s:b, s:I}", "ok", 1, "scratch_bytes", (json_int_t)bytes);
 }
 
@@ -189,6 +202,10 @@ static json_t *join(struct worker *worker, const json_t *request, struct side *s
     const bool copied = worker->inbox->file_count > 0;
     if (worker->mapping_count == 0 || side->kernel.launch != NULL || path == NULL)
         return refusal_json("error", "another kernel before map, or twice, or without library");
+    for (int n = 0; n < SIDES_MAX; n++) {
+        if (worker->sides[n].prepared)
+            return refusal_json("error", "another kernel beside one that is prepared");
+    }
     json_t *reply = copied ? open_copy(worker->inbox->files[0], &side->kernel)
                            : open_library(path, &side->kernel, &handle);
     inbox_close_files(worker->inbox);
@@ -239,14 +256,12 @@ static int slot_find(const char *name) {
 }
 
 size_t span_bytes(const struct attn_tensor *tensor) {
-    static const size_t widths[] = {
-        [ATTN_F32] = 4, [ATTN_F16] = 2, [ATTN_BF16] = 2, [ATTN_I32] = 4, [ATTN_U8] = 1};
     int64_t last = 0;
     for (int n = 0; n < tensor->rank; n++) {
         if (tensor->shape[n] == 0) return 0;
         last += (tensor->shape[n] - 1) * tensor->stride[n];
     }
-    return (size_t)(last + 1) * widths[tensor->dtype];
+    return (size_t)((last + 1) * attn_dtype_bytes(tensor->dtype));
 }
 
 static json_t *map_files(struct worker *worker, const json_t *list) {
@@ -389,11 +404,11 @@ static json_t *do_prepare(struct worker *worker, const json_t *request) {
     return json_pack("{s:b, s:f}", "ok", 1, "us", side->kernel.prepare != NULL ? us : 0);
 }
 
-const char *worker_scratch_state(const struct worker *worker, const struct side *side) {
+const char *worker_scratch_state(const struct worker *worker, size_t bytes) {
     unsigned char guard[SCRATCH_GUARD_BYTES];
-    for (int end = 0; side->scratch != NULL && end < 2; end++) {
-        const size_t at = end * (SCRATCH_GUARD_BYTES + side->call.scratch_bytes);
-        worker->device->download(guard, side->scratch + at, sizeof guard);
+    for (int end = 0; bytes > 0 && end < 2; end++) {
+        const size_t at = end * (SCRATCH_GUARD_BYTES + bytes);
+        worker->device->download(guard, worker->scratch + at, sizeof guard);
         for (size_t n = 0; n < sizeof guard; n++) {
             if (guard[n] != SCRATCH_GUARD) return end == 0 ? "before" : "after";
         }
@@ -440,14 +455,18 @@ static bool raise_edges(struct worker *worker, const struct side *side) {
     return edges_raise(edges, count, worker->answers, worker->nonce);
 }
 
+/* Behind scratch of which another side has more are a guard's bytes for this launch. */
 static json_t *do_launch(struct worker *worker, const json_t *request) {
     struct side *side = worker_prepared(worker, request);
     if (side == NULL) return refusal_json("error", "launch before prepare");
     worker_upload(worker, true);
     const json_t *filling = json_object_get(request, "fill_scratch");
-    if (side->scratch != NULL && filling != NULL)
+    if (side->call.scratch_bytes > 0 && filling != NULL)
         fill_scratch(worker, side,
                      json_is_number(filling) ? (float)json_number_value(filling) : NAN);
+    if (side->call.scratch_bytes > 0 && side->call.scratch_bytes < worker->scratch_bytes)
+        worker->device->fill((unsigned char *)side->call.scratch + side->call.scratch_bytes,
+                             SCRATCH_GUARD, SCRATCH_GUARD_BYTES);
     const struct subject subject = worker_subject(worker, side);
     const bool edges = json_is_true(json_object_get(request, "edges"));
     double us = 0;
@@ -461,7 +480,7 @@ static json_t *do_launch(struct worker *worker, const json_t *request) {
     if (refusal != NULL) return refusal;
     worker_download(worker, true);
     json_t *reply = json_pack("{s:b, s:f, s:s}", "ok", 1, "us", us, "scratch",
-                              worker_scratch_state(worker, side));
+                              worker_scratch_state(worker, side->call.scratch_bytes));
     add_estimate(reply, side->estimate);
     return reply;
 }
@@ -484,9 +503,8 @@ static json_t *do_finish(struct worker *worker, const json_t *request) {
 }
 
 void worker_release(struct worker *worker) {
-    for (int n = 0; n < SIDES_MAX; n++) {
-        if (worker->sides[n].scratch != NULL) worker->device->release(worker->sides[n].scratch);
-    }
+    if (worker->scratch != NULL) worker->device->release(worker->scratch);
+    worker->scratch = NULL;
     worker_end_watches(worker);
 }
 

@@ -8,7 +8,7 @@
 #include "sampling.h"
 #include "../../kernels/ascend/estimate.h"
 
-enum { SIDES_MAX = 3 };
+enum { SIDES_MAX = 4 };
 
 /* A kernel on the worker's problem. */
 struct side {
@@ -18,7 +18,6 @@ struct side {
     /* What kernels are given, copies: what one does to them changes nothing here. */
     struct attn_problem given_problem;
     struct attn_call given_call;
-    unsigned char *scratch; /* with its guards */
     bool prepared;
     struct watch watch; /* what its launches should leave, once that was said */
     int64_t *q_lens;    /* the watch's */
@@ -33,6 +32,8 @@ struct worker {
     struct attn_problem problem;
     struct side sides[SIDES_MAX]; /* on the same tensors, inputs and outputs */
     struct turn turn;             /* of their watches */
+    unsigned char *scratch;       /* of all sides, with its guards: where it lies takes time */
+    size_t scratch_bytes;         /* as many as the side needs that needs most */
     const struct device *device;
     struct inbox *inbox;                      /* the files that came with the request at hand */
     struct mapping mappings[INBOX_FILES_MAX]; /* the parent's memories, here */
@@ -58,8 +59,8 @@ struct subject worker_subject(const struct worker *worker, const struct side *si
 struct side *worker_prepared(struct worker *worker, const json_t *request);
 /* Whether a kernel has written to what it was called with, as it may not: a refusal, or NULL. */
 json_t *worker_look_at_given(const struct worker *worker, const struct side *side);
-/* "intact", or which guard of the scratch was written to. */
-const char *worker_scratch_state(const struct worker *worker, const struct side *side);
+/* "intact", or which guard of so many bytes of scratch was written to. */
+const char *worker_scratch_state(const struct worker *worker, size_t bytes);
 void worker_upload(struct worker *worker, bool outputs);
 void worker_download(struct worker *worker, bool outputs);
 size_t span_bytes(const struct attn_tensor *tensor);

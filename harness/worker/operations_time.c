@@ -103,14 +103,15 @@ json_t *worker_time(struct worker *worker, const json_t *request) {
         hand_over(worker, side, &watch, ATTN_OUT, watch.furthest, watch.out_bytes);
         hand_over(worker, side, &watch, ATTN_LSE, watch.furthest + watch.out_bytes,
                   watch.lse_bytes);
-        reply = json_pack(
-            "{s:b, s:o, s:o, s:s, s:s, s:I, s:I, s:f, s:s, s:o, s:o, s:s, s:s}", "ok", 1,
-            "samples_us", reals(sampling.us, sampling.n), "clock_mhz",
-            reals(sampling.clock_mhz, sampling.n), "stop", sampling.stop, "how", sampling.how,
-            "launches", (json_int_t)sampling.launches, "copies", (json_int_t)sampling.copies,
-            "single_us", sampling.single_us, "unrecorded", sampling.unrecorded, "watts",
-            real_or_null(sampling.last.watts), "celsius", real_or_null(sampling.last.celsius),
-            "slowed", sampling.last.slowed, "scratch", worker_scratch_state(worker, side));
+        reply =
+            json_pack("{s:b, s:o, s:o, s:s, s:s, s:I, s:I, s:f, s:s, s:o, s:o, s:s, s:s}", "ok", 1,
+                      "samples_us", reals(sampling.us, sampling.n), "clock_mhz",
+                      reals(sampling.clock_mhz, sampling.n), "stop", sampling.stop, "how",
+                      sampling.how, "launches", (json_int_t)sampling.launches, "copies",
+                      (json_int_t)sampling.copies, "single_us", sampling.single_us, "unrecorded",
+                      sampling.unrecorded, "watts", real_or_null(sampling.last.watts), "celsius",
+                      real_or_null(sampling.last.celsius), "slowed", sampling.last.slowed,
+                      "scratch", worker_scratch_state(worker, worker->scratch_bytes));
         json_object_set_new(reply, "interrupted", json_integer(sampling.interrupted));
         json_object_set_new(reply, "control_us", reals(sampling.control_us, sampling.n));
         json_object_set_new(reply, "looked", json_integer(watch.looked));
@@ -168,22 +169,20 @@ json_t *worker_expect(struct worker *worker, const json_t *request) {
                               "out of memory for what is expected, or nothing of it is told");
 }
 
-static json_t *racer_json(const struct worker *worker, const struct side *side,
-                          const struct racer *racer, int64_t rounds) {
+static json_t *racer_json(const struct worker *worker, const struct racer *racer, int64_t rounds) {
     const struct watch *watch = racer->watch;
     return json_pack("{s:o, s:o, s:f, s:I, s:I, s:I, s:I, s:I, s:s}", "samples_us",
                      reals(racer->us, rounds), "clock_mhz", reals(racer->clock_mhz, rounds),
                      "single_us", racer->single_us, "looked", (json_int_t)watch->looked, "differed",
                      (json_int_t)watch->differed, "first", (json_int_t)watch->first, "stale",
                      (json_int_t)watch->stale, "bare", (json_int_t)watch->bare, "scratch",
-                     worker_scratch_state(worker, side));
+                     worker_scratch_state(worker, worker->scratch_bytes));
 }
 
 static json_t *race_json(const struct worker *worker, const struct race *race) {
     json_t *list = json_array();
     for (int n = 0; n < race->count; n++)
-        json_array_append_new(
-            list, racer_json(worker, &worker->sides[n], &race->racers[n], race->rounds));
+        json_array_append_new(list, racer_json(worker, &race->racers[n], race->rounds));
     return json_pack("{s:b, s:o, s:s, s:s, s:I, s:I, s:s, s:o, s:o, s:s}", "ok", 1, "sides", list,
                      "stop", race->stop, "how", race->how, "launches", (json_int_t)race->launches,
                      "copies", (json_int_t)race->copies, "unrecorded", race->unrecorded, "watts",
@@ -191,7 +190,7 @@ static json_t *race_json(const struct worker *worker, const struct race *race) {
                      "slowed", race->last.slowed);
 }
 
-/* All sides that are ready, from the first on: two or three. */
+/* All sides that are ready, from the first on: two to four. */
 static int line_up(struct worker *worker, struct racer *racers, double *memory, int64_t room) {
     int count = 0;
     for (; count < SIDES_MAX; count++) {

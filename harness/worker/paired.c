@@ -13,7 +13,7 @@ enum { BATCHES_MIN = 12 };
 
 static const double confidence = 0.99;
 /* The interval of new over old, and half the control's, are narrower than this part of `least`. */
-static const double enough = 0.25;
+static const double enough = 0.15;
 
 static int ascending(const void *a, const void *b) {
     const double x = *(const double *)a, y = *(const double *)b;
@@ -75,25 +75,50 @@ static double inflation_of(const double *differences, int64_t n, double median, 
     return largest;
 }
 
+/* By what a copy's times differ from its original's. */
+static bool measure_copy(struct paired *paired, const double *const us[2], int64_t n) {
+    const struct paired_times times = {.old_us = {us[0]}, .new_us = {us[1]}, .n = n};
+    *paired = (struct paired){.low = 0};
+    return us[1] == NULL || paired_measure(paired, &times);
+}
+
 /* The differences of all rounds, one after the other, and room to sort them. */
 struct differences {
     double *values, *sorted;
     int64_t count;
-    int each;  /* of a round */
-    bool well; /* else there is no memory */
+    int each;              /* of a round */
+    int neighbours;        /* how many others of a round a difference has a time in common with */
+    double widening;       /* half of what a copy differs by, the one that does so more */
+    struct paired control; /* that one */
 };
 
-static struct differences differences_of(const double *before_us, const double *copy_us,
-                                         const double *after_us, int64_t n) {
-    struct differences all = {.each = copy_us != NULL ? 2 : 1};
-    all.values = malloc((size_t)(2 * all.each * n + 1) * sizeof *all.values);
-    all.well = all.values != NULL;
-    for (int64_t i = 0; all.well && i < n; i++) {
-        all.values[all.count++] = log(after_us[i] / before_us[i]);
-        if (copy_us != NULL) all.values[all.count++] = log(after_us[i] / copy_us[i]);
+static void gather(struct differences *all, const struct paired_times *times, const double off[2]) {
+    const int olds = times->old_us[1] != NULL ? 2 : 1, news = times->new_us[1] != NULL ? 2 : 1;
+    all->each = olds * news;
+    all->neighbours = olds - 1 + news - 1;
+    for (int64_t i = 0; i < times->n; i++) {
+        for (int n = 0; n < all->each; n++) {
+            const int old = n % olds, new = n / olds;
+            all->values[all->count++] = log(times->new_us[new][i] / times->old_us[old][i]) +
+                                        (new == 0 ? off[1] : -off[1]) -
+                                        (old == 0 ? off[0] : -off[0]);
+        }
     }
-    all.sorted = all.values + all.count;
-    return all;
+    all->sorted = all->values + all->count;
+}
+
+/* Of a kernel and its copy the middle: both are moved there by half of what they differ by. */
+static bool find_differences(struct differences *all, const struct paired_times *times) {
+    struct paired old, new;
+    *all = (struct differences){.values = malloc((size_t)(8 * times->n + 1) * sizeof(double))};
+    if (all->values == NULL || !measure_copy(&old, times->old_us, times->n) ||
+        !measure_copy(&new, times->new_us, times->n))
+        return false;
+    const double off[2] = {old.median / 2, new.median / 2};
+    all->control = fabs(off[1]) > fabs(off[0]) || old.n == 0 ? new : old;
+    all->widening = fabs(all->control.median) / 2;
+    gather(all, times, off);
+    return true;
 }
 
 /* How many independent differences they are worth. */
@@ -104,7 +129,7 @@ static int64_t worth(const struct paired *paired) {
 static void measure(struct paired *paired, const struct differences *all) {
     /* Of three independent times two differences have a time in common: their signs agree by 1/3
      * more often than not. */
-    const double least = all->each == 2 ? 4.0 / 3 : 1;
+    const double least = 1 + all->neighbours / 3.0;
     const int64_t n = all->count;
     double *sorted = all->sorted;
     *paired = (struct paired){
@@ -123,12 +148,12 @@ static void measure(struct paired *paired, const struct differences *all) {
     paired->high = sorted[n - at];
 }
 
-bool paired_measure(struct paired *paired, const double *before_us, const double *copy_us,
-                    const double *after_us, int64_t n) {
-    struct differences all = differences_of(before_us, copy_us, after_us, n);
-    if (all.well) measure(paired, &all);
+bool paired_measure(struct paired *paired, const struct paired_times *times) {
+    struct differences all;
+    const bool well = find_differences(&all, times);
+    if (well) measure(paired, &all);
     free(all.values);
-    return all.well;
+    return well;
 }
 
 static double width(const struct paired *paired) {
@@ -155,39 +180,44 @@ static double needed(const struct paired *paired, double wider, double least) {
     return ceil((double)paired->n * fmax(1, pow(narrows / gap, 2)));
 }
 
-bool paired_compare(struct versus *versus, const double *old_us, const double *copy_us,
-                    const double *new_us, int64_t n, double least) {
-    struct paired paired, control = {.n = 0};
+bool paired_compare(struct versus *versus, const struct paired_times *times, double least) {
+    struct paired paired;
+    struct differences all;
     *versus = (struct versus){
-        .pairs = n, .needed = NAN, .control = NAN, .control_low = NAN, .control_high = NAN};
-    if (copy_us != NULL && !paired_measure(&control, old_us, NULL, copy_us, n)) return false;
-    struct differences all = differences_of(old_us, copy_us, new_us, n);
-    if (!all.well) return false;
-    measure(&paired, &all);
-    const double wider = fabs(control.median) / 2;
-    versus->ratio = exp(paired.median);
-    versus->low = exp(paired.low - wider);
-    versus->high = exp(paired.high + wider);
-    versus->p = p_of(&paired, &all, wider);
-    versus->inflation = paired.inflation;
-    if (copy_us != NULL) {
-        versus->control = exp(control.median);
-        versus->control_low = exp(control.low);
-        versus->control_high = exp(control.high);
+        .pairs = times->n, .needed = NAN, .control = NAN, .control_low = NAN, .control_high = NAN};
+    const bool well = find_differences(&all, times);
+    if (well) {
+        measure(&paired, &all);
+        if (times->n < PAIRED_MIN) paired.low = -INFINITY, paired.high = INFINITY;
+        versus->ratio = exp(paired.median);
+        versus->low = exp(paired.low - all.widening);
+        versus->high = exp(paired.high + all.widening);
+        versus->p = p_of(&paired, &all, all.widening);
+        versus->inflation = paired.inflation;
+        if (all.control.n > 0) {
+            versus->control = exp(all.control.median);
+            versus->control_low = exp(all.control.low);
+            versus->control_high = exp(all.control.high);
+        }
+        if (times->n > 0 && paired_verdict(versus, least) == PAIRED_UNDECIDED)
+            versus->needed = needed(&paired, all.widening, least);
     }
-    if (n > 0 && paired_verdict(versus, least) == PAIRED_UNDECIDED)
-        versus->needed = needed(&paired, wider, least);
     free(all.values);
-    return true;
+    return well;
 }
 
-bool paired_enough(const double *old_us, const double *copy_us, const double *new_us, int64_t n,
-                   double least) {
-    struct paired paired, control;
+bool paired_enough(const struct paired_times *times, double least) {
     const double most = enough * log1p(least);
-    return paired_measure(&paired, old_us, copy_us, new_us, n) && width(&paired) <= most &&
-           (copy_us == NULL ||
-            (paired_measure(&control, old_us, NULL, copy_us, n) && width(&control) / 2 <= most));
+    struct paired paired;
+    struct differences all;
+    bool well = find_differences(&all, times);
+    if (well) {
+        measure(&paired, &all);
+        well = times->n >= PAIRED_MIN && width(&paired) <= most &&
+               (all.control.n == 0 || width(&all.control) / 2 <= most);
+    }
+    free(all.values);
+    return well;
 }
 
 enum paired_verdict paired_verdict(const struct versus *versus, double least) {

@@ -5,10 +5,11 @@
  * that follow each other: so the number of rounds that are worth as much as independent ones is
  * what is counted (batch means: paired.c).
  *
- * A copy of the old kernel takes part: where libraries and scratch happen to lie, and what a launch
- * finds in caches that the one before it has left, makes a difference that is none of the kernel's.
- * The new one is compared with both in each round, and every interval is wider, both ways, by half
- * of what they differ by. */
+ * A copy of each kernel takes part: where libraries and scratch happen to lie makes a difference
+ * that is none of the kernel's. Of each kernel it is the middle between it and its copy that is
+ * compared, and every interval is wider, both ways, by half of what one of them differs from its
+ * copy, the one that does so more: if one of four places is unlike the others, that is as much as
+ * it can have moved the middle. */
 #ifndef ATTEST_PAIRED_H
 #define ATTEST_PAIRED_H
 
@@ -19,32 +20,36 @@
 struct paired {
     int64_t n;                /* rounds; 0: nothing is known */
     double median, low, high; /* and its 99 % interval; infinite with too few rounds */
-    double inflation;         /* how many rounds are worth an independent one: 1 or more */
+    double inflation; /* rounds that are worth an independent difference: below 1 with copies */
 };
 
-/* Of n rounds, `after` over `before` and, if that is not NULL, over `copy`. False: out of memory.
- */
-bool paired_measure(struct paired *paired, const double *before_us, const double *copy_us,
-                    const double *after_us, int64_t n);
+/* Of each round the time of a launch, of the old kernel and the new and a copy of each; a copy's
+ * may be NULL: it did not take part. */
+struct paired_times {
+    const double *old_us[2], *new_us[2];
+    int64_t n;
+};
+
+/* New over old. False: out of memory. */
+bool paired_measure(struct paired *paired, const struct paired_times *times);
 
 /* What two kernels differ by, as it is written down. */
 struct versus {
     int64_t pairs;           /* rounds; 0: not timed */
     double ratio, low, high; /* new over old and its interval, widened */
     double p;                /* that they differ by no more than it was widened by, two-sided */
-    double control, control_low, control_high; /* the copy of old over old; NaN: there was none */
-    double inflation;                          /* as above */
-    double needed; /* rounds for a verdict with this ratio; NaN: there is one, 0: no number is
-                      enough, since what it is widened by is more than there is to tell */
+    /* A copy over what it is one of, old or new, the one that is farther from 1; NaN: none was. */
+    double control, control_low, control_high;
+    double inflation; /* as above */
+    double needed;    /* rounds for a verdict with this ratio; NaN: there is one, 0: no number is
+                         enough, since what it is widened by is more than there is to tell */
 };
 
-/* `copy_us` NULL: there is no control. `least`: a smaller share of the time is no difference. */
-bool paired_compare(struct versus *versus, const double *old_us, const double *copy_us,
-                    const double *new_us, int64_t n, double least);
+/* `least`: a smaller share of the time is no difference. False: out of memory. */
+bool paired_compare(struct versus *versus, const struct paired_times *times, double least);
 /* Whether the intervals are as narrow as it takes to tell `least`, wherever they lie. */
-bool paired_enough(const double *old_us, const double *copy_us, const double *new_us, int64_t n,
-                   double least);
-/* The number of rounds below which no verdict is possible. */
+bool paired_enough(const struct paired_times *times, double least);
+/* Of fewer rounds paired_compare knows no interval: nothing could be said of neighbours. */
 enum { PAIRED_MIN = 12 };
 
 enum paired_verdict { PAIRED_UNDECIDED, PAIRED_SAME, PAIRED_FASTER, PAIRED_SLOWER };

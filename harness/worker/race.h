@@ -2,8 +2,9 @@
  * in rounds: one of each, in an order that is drawn anew each time. A sample is one as in
  * sampling.h, a shorter replay where the device records. Before each one outputs are filled with
  * what was never written -- the answer that the kernel before it left would be there otherwise --
- * and values are turned (turn.h), so that none finds inputs that it has seen; after it outputs are
- * what its own kernel should leave, or it is taken note of. On a GPU, whose outputs and values have
+ * and before each round values are turned (turn.h), so that none is timed on inputs that it has
+ * seen, but the copy of the old kernel; after each sample outputs are what its own kernel should
+ * leave, or it is taken note of. On a GPU, whose outputs and values have
  * to be fetched and brought, as often as sampling.h does that; within a replay launches find both
  * as the one before them left them. */
 #ifndef ATTEST_RACE_H
@@ -12,7 +13,8 @@
 #include "series.h"
 #include "watch.h"
 
-enum { RACERS_MAX = 3 };
+enum { RACERS_MAX = 4, RACE_STRETCH_MAX = 5 };
+_Static_assert((int)RACERS_MAX <= (int)DEVICE_RECORDS, "each is recorded");
 
 struct racer {
     struct subject subject;
@@ -23,13 +25,15 @@ struct racer {
 
 struct race {
     /* asked for; all subjects are of one device */
-    struct racer *racers; /* the old kernel, the new, and the copy of the old, if there is one */
-    int count;            /* 2 or 3 */
+    struct racer *racers; /* the old kernel, the new, and copies of both, or of the old, or none */
+    int count;            /* 2, 3 or 4 */
     bool cold;
     double touched_bytes; /* as in struct sampling */
     int64_t rounds_max;   /* room in `us` */
-    double total_ms_max;  /* from PAIRED_MIN rounds on (paired.h), which take 20 s at most */
-    double least;         /* rounds are enough when they tell this (paired.h) */
+    /* From PAIRED_MIN rounds on (paired.h), which take 20 s at most; of a CPU what threads have had
+     * one for, and RACE_STRETCH_MAX times as long by the clock at most. */
+    double total_ms_max;
+    double least; /* rounds are enough when they tell this (paired.h) */
     /* found */
     int64_t rounds, launches, copies;
     char how[12], stop[12]; /* as in struct timing; "width": there were enough */

@@ -113,7 +113,7 @@ Test(worker, takes_other_kernels_on_the_tensors_of_the_first) {
              "{\"op\": \"load\", \"side\": 1, \"library\": \"%s/cpu/decode_flash_r1.so\"}",
              verb_kernels());
     declined(&client, request, "before map");
-    declined(&client, "{\"op\": \"load\", \"side\": 3, \"library\": \"/x\"}", "no such side");
+    declined(&client, "{\"op\": \"load\", \"side\": 4, \"library\": \"/x\"}", "no such side");
     json_decref(client_ask(&client, load_request("decode_naive_r1"), 20));
     json_decref(client_ask_with(&client, map_request(), files, 2, 20));
     declined(&client, "{\"op\": \"prepare\", \"side\": 1}", "before load");
@@ -123,6 +123,14 @@ Test(worker, takes_other_kernels_on_the_tensors_of_the_first) {
     cr_assert(json_is_true(json_object_get(reply, "ok")));
     json_decref(reply);
     declined(&client, request, "twice");
+    for (int side = 2; side < 4; side++) {
+        snprintf(request, sizeof request,
+                 "{\"op\": \"load\", \"side\": %d, \"library\": \"%s/cpu/decode_naive_r1.so\"}",
+                 side, verb_kernels());
+        reply = client_ask(&client, json_loads(request, 0, NULL), 20);
+        cr_assert(json_is_true(json_object_get(reply, "ok")));
+        json_decref(reply);
+    }
     declined(&client, "{\"op\": \"race\", \"rounds_max\": 0}", "rounds_max must be in");
     declined(&client, "{\"op\": \"race\", \"rounds_max\": 9}", "a race of one");
     declined(&client, "{\"op\": \"expect\", \"side\": 1}", "before prepare");
@@ -130,10 +138,26 @@ Test(worker, takes_other_kernels_on_the_tensors_of_the_first) {
     reply = client_ask(&client, json_loads("{\"op\": \"prepare\", \"side\": 1}", 0, NULL), 20);
     cr_assert(json_is_true(json_object_get(reply, "ok")));
     json_decref(reply);
+    declined(&client, "{\"op\": \"load\", \"side\": 2, \"library\": \"/x\"}", "or twice");
     declined(&client, "{\"op\": \"expect\", \"side\": 1}", "nothing of it is told");
     declined(&client, "{\"op\": \"expect\", \"side\": 1}", "twice");
     declined(&client, "{\"op\": \"time\", \"side\": 1, \"samples_max\": 1}", "before prepare");
     declined(&client, "{\"op\": \"launch\"}", "before prepare");
+    client_stop(&client);
+    fclose(memories[0]);
+    fclose(memories[1]);
+}
+
+/* What it needs of scratch may be more, and the others' would be elsewhere. */
+Test(worker, takes_no_other_kernel_beside_one_that_is_prepared) {
+    struct client client = start();
+    FILE *memories[] = {tmpfile(), tmpfile()};
+    const int files[] = {fileno(memories[0]), fileno(memories[1])};
+    cr_assert(ftruncate(files[0], 12288) == 0 && ftruncate(files[1], 8192) == 0);
+    json_decref(client_ask(&client, load_request("decode_naive_r1"), 20));
+    json_decref(client_ask_with(&client, map_request(), files, 2, 20));
+    json_decref(client_ask(&client, json_loads("{\"op\": \"prepare\"}", 0, NULL), 20));
+    declined(&client, "{\"op\": \"load\", \"side\": 1, \"library\": \"/x\"}", "that is prepared");
     client_stop(&client);
     fclose(memories[0]);
     fclose(memories[1]);

@@ -25,10 +25,11 @@
  *       The kernel's own refuse() is asked here. "device" is the library's ("cpu" if not told): a
  *       GPU is opened before the library is, unless nothing is to be hidden.
  *   {"op": "load", "side": N, "library": PATH}
- *       After "map": another kernel, number 1 or 2, for the same device, on the same problem and
- *       tensors, inputs and outputs. A file that comes with it is opened in the library's place: a
- *       copy, which the loader takes for another library. Requests that are about a kernel name its
- *       side, 0 if they do not: prepare, launch, expect, furthest, finish.
+ *       After "map" and before "prepare" of any: another kernel, number 1 to 3, for the same
+ *       device, on the same problem and tensors, inputs and outputs, and with the same scratch. A
+ *       file that comes with it is opened in the library's place: a copy, which the loader takes
+ *       for another library. Requests that are about a kernel name its side, 0 if they do not:
+ *       prepare, launch, expect, furthest, finish.
  *       -> "scratch_bytes": N
  *       Both, the first time: "hide": [PATH, ...], which nothing in this process can reach from
  *       then on (hide.h).
@@ -71,13 +72,13 @@
  *   {"op": "expect", "q_lens": [...], "lse": BOOL, "unwritten": WORD, "unwritten_lse": WORD}
  *       What is in shared memory is what this side's launches should leave; until it is unloaded.
  *   {"op": "race", "cold": BOOL, "touched_bytes", "rounds_max", "total_ms_max", "least"}
- *       Takes samples of all sides in turn (race.h), each of which is prepared and expects
- *       something, until they tell a share of the time of `least` from none (paired.h) or the time
- *       is over.
+ *       Takes samples in turn (race.h) of all sides from the first on that are prepared and expect
+ *       something, two at least: 0 is the old kernel, 1 the new, 2 and 3 are their copies. Until
+ *       they tell a share of the time of `least` from none (paired.h) or the time is over.
  *       -> "sides": [{"samples_us": [...], "clock_mhz": [...], "single_us", "looked", "differed",
  *          "first", "stale", "bare", "scratch"}, ...], and as above "stop", "how", "launches",
  *          "copies", "unrecorded", "watts", "celsius", "slowed". Where it fails, "side": whose
- * launch it was.
+ *          launch it was.
  *   {"op": "furthest"}
  *       Of what this side's samples left in the last race, what is furthest from what they should
  *       is in shared memory.
