@@ -1,4 +1,5 @@
-/* binary16 and bfloat16, as bits in a uint16_t, to and from float and double.
+/* binary16 and bfloat16, as bits in a uint16_t, to and from float and double; and how many bytes an
+ * element has.
  *
  * Every conversion rounds once, to nearest with ties to even: from double straight to 16 bits and
  * not by way of float, which would round twice. Overflow gives infinity, subnormals are kept, NaN
@@ -8,6 +9,8 @@
 #ifndef ATTN_NUMBER_H
 #define ATTN_NUMBER_H
 
+#include "attn.h"
+
 #include <stdint.h>
 #include <string.h>
 
@@ -16,6 +19,11 @@
 #else
 #define ATTN_NUMBER static inline
 #endif
+
+/* Of an element of a tensor; `dtype` is an enum attn_dtype, not ATTN_INPUT. */
+ATTN_NUMBER int64_t attn_dtype_bytes(int32_t dtype) {
+    return dtype == ATTN_F16 || dtype == ATTN_BF16 ? 2 : dtype == ATTN_U8 ? 1 : 4;
+}
 
 ATTN_NUMBER uint32_t attn_f32_bits(float value) {
     uint32_t bits;

@@ -14,6 +14,7 @@
 #include "blas.h"
 #include "block.h"
 #include "bulk.h"
+#include "../kernels/attn_number.h"
 
 #include <math.h>
 #include <string.h>
@@ -110,7 +111,7 @@ static bool widen_q(const struct job *job, int64_t b, struct place place, double
                     double *q_abs) {
     const struct attn_problem *problem = job->view->problem;
     const int64_t row = (b * problem->q_heads + place.h) * problem->q_len + place.i;
-    const int64_t row_bytes = job->D * (problem->dtype == ATTN_F32 ? 4 : 2);
+    const int64_t row_bytes = job->D * attn_dtype_bytes(problem->dtype);
     return bulk_widen(q, q_abs, NULL,
                       (const char *)job->view->tensors[ATTN_Q].data + row * row_bytes,
                       (enum attn_dtype)problem->dtype, job->D);

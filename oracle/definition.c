@@ -97,7 +97,7 @@ static void define_row(struct worker *worker, int64_t b, int64_t h, int64_t n) {
     const struct row row = {
         .b = b, .h = h, .i = i, .g = h / (problem->q_heads / problem->kv_heads), .q = q};
     const int64_t q_row = (b * problem->q_heads + h) * problem->q_len + i;
-    const int64_t row_bytes = D * (problem->dtype == ATTN_F32 ? 4 : 2);
+    const int64_t row_bytes = D * attn_dtype_bytes(problem->dtype);
     read_row(q, (const char *)view->tensors[ATTN_Q].data + q_row * row_bytes, problem->dtype, D);
 
     long double max = -INFINITY, size_max = 0, sum = 0;
@@ -161,7 +161,7 @@ static double mass_of(struct worker *worker, int64_t b, int64_t h) {
     long double *q = worker->memory, *k = q + D, *logit = q + 6 * D, size;
     const struct row row = {
         .b = b, .h = h, .g = h / (problem->q_heads / problem->kv_heads), .q = q};
-    const int64_t row_bytes = D * (problem->dtype == ATTN_F32 ? 4 : 2);
+    const int64_t row_bytes = D * attn_dtype_bytes(problem->dtype);
     read_row(q, (const char *)view.tensors[ATTN_Q].data + (b * problem->q_heads + h) * row_bytes,
              problem->dtype, D);
 

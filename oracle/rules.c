@@ -2,6 +2,7 @@
  * here, and answered by the files in rules/ whose trait the problem has; this file knows the
  * tensors that every problem has, and nothing of any trait. */
 #include "rule.h"
+#include "../kernels/attn_number.h"
 
 #include <inttypes.h>
 #include <stddef.h>
@@ -140,7 +141,7 @@ const void *rules_row(const struct rule_view *view, int64_t b, int64_t g, int64_
     const struct attn_tensor *cache = &view->tensors[ATTN_KV_CACHE];
     const struct attn_tensor *tensor =
         cache->data ? cache : &view->tensors[value ? ATTN_V : ATTN_K];
-    const int64_t element_bytes = view->problem->dtype == ATTN_F32 ? 4 : 2;
+    const int64_t element_bytes = attn_dtype_bytes(view->problem->dtype);
     return (const char *)tensor->data +
            rules_row_index(view, b, g, t, value) * view->problem->head_dim * element_bytes;
 }

@@ -145,7 +145,7 @@ bool anchor_out(enum anchor anchor, const struct rule_view *view, const struct a
     const struct attn_problem *problem = view->problem;
     const int64_t heads = problem->batch * problem->q_heads, rows = heads * problem->q_len;
     struct job job = {anchor, view, answer, out, lse, false};
-    memset(out, 0, (size_t)(rows * problem->head_dim) * (problem->dtype == ATTN_F32 ? 4 : 2));
+    memset(out, 0, (size_t)(rows * problem->head_dim) * attn_dtype_bytes(problem->dtype));
     memset(lse, 0, (size_t)rows * sizeof *lse);
     spread(threads, heads, fill_head, &job);
     return !job.out_of_memory || fault_set(fault, FAULT_OURS, "out of memory for a row of scores");
@@ -220,7 +220,7 @@ bool anchor_measure(struct deviation *deviation, enum anchor anchor, const struc
     int64_t count = (int64_t)((double)answer->row_count * part);
     if (count < 1) count = 1; /* every answer has a row */
     struct answer few = {0};
-    void *out = malloc(rows * (size_t)problem->head_dim * (problem->dtype == ATTN_F32 ? 4 : 2) + 1);
+    void *out = malloc(rows * (size_t)problem->head_dim * attn_dtype_bytes(problem->dtype) + 1);
     float *lse = malloc(rows * sizeof *lse + 1);
     bool well = out != NULL && lse != NULL && thin_answer(&few, answer, count);
     if (!well)

@@ -1,5 +1,6 @@
 /* The definition's loops, with a bend wherever a course may take one. */
 #include "course.h"
+#include "../../kernels/attn_number.h"
 #include "../../oracle/bulk.h"
 
 #include <stdlib.h>
@@ -218,7 +219,7 @@ static void widen_value(struct course_row *row, const struct course *course, con
                         int64_t from, int64_t columns) {
     const enum attn_dtype dtype = (enum attn_dtype)course->view->problem->dtype;
     const int64_t dim = course->view->problem->head_dim;
-    const size_t element = dtype == ATTN_F32 ? 4 : 2;
+    const size_t element = attn_dtype_bytes(dtype);
     const int64_t first = (from + course->turn) % dim;
     const int64_t straight = first + columns > dim ? dim - first : columns;
     bulk_widen(row->v + from, NULL, NULL, (const char *)value + (size_t)first * element, dtype,
@@ -243,7 +244,7 @@ bool course_compute(struct course_row *row, const struct course *course, int64_t
     row->size.keys = count;
     row->size.logit_abs = row->size.logit_max = 0;
     const int64_t at = (course->b * problem->q_heads + course->h) * problem->q_len + course->query;
-    const size_t element = dtype == ATTN_F32 ? 4 : 2;
+    const size_t element = attn_dtype_bytes(dtype);
     bulk_widen(row->q, NULL, NULL,
                (const char *)course->view->tensors[ATTN_Q].data + (size_t)(at * dim) * element,
                dtype, dim);

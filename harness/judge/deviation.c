@@ -123,7 +123,7 @@ IN_CLONES double largest_of(const double *x, int64_t n) {
 }
 
 static const void *element(const struct job *job, int64_t at) {
-    return (const char *)job->out + at * (job->rounding.dtype == ATTN_F32 ? 4 : 2);
+    return (const char *)job->out + at * attn_dtype_bytes(job->rounding.dtype);
 }
 
 FOR_EVERY_MACHINE static bool answer_is_finite(const double *x, int64_t n) {

@@ -1,6 +1,7 @@
 /* First every row is looked at, for where it is wrong; then a few, for how. */
 #include "diagnosis.h"
 #include "hypothesis.h"
+#include "../../kernels/attn_number.h"
 #include "../../oracle/bulk.h"
 
 #include <stdio.h>
@@ -55,7 +56,7 @@ static struct place place_at(const struct scan *scan, int64_t at) {
 }
 
 static const void *row_of(const struct scan *scan, const struct place *place) {
-    const size_t bytes = scan->rounding.dtype == ATTN_F32 ? 4 : 2;
+    const size_t bytes = attn_dtype_bytes(scan->rounding.dtype);
     return (const char *)scan->output->out + (size_t)(element_at(scan, place) * scan->dim) * bytes;
 }
 

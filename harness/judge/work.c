@@ -1,6 +1,7 @@
 /* Counts what is visible by asking the rules, row by row; a bit for each key row tells those that
  * were counted already from those that were not, which is what sharing pages and heads comes to. */
 #include "work.h"
+#include "../../kernels/attn_number.h"
 #include "../../fixtures/fixture.h"
 
 #include <stdlib.h>
@@ -61,7 +62,7 @@ bool work_count(struct work *work, const struct rule_view *view, struct fault *f
         queries += rules_q_len(view, b);
         for (int64_t h = 0; h < problem->q_heads; h++) count_head(&counter, b, h);
     }
-    const double element = (double)dtype_bytes((enum attn_dtype)problem->dtype);
+    const double element = (double)attn_dtype_bytes(problem->dtype);
     const double head_dim = (double)problem->head_dim;
     work->flops = 4 * head_dim * counter.pairs;
     const double query_bytes = head_dim * element * (double)(queries * problem->q_heads);

@@ -2,6 +2,7 @@
  * say and run.jsonl decides: what no row of the run owns is not carried over. */
 #define _GNU_SOURCE
 #include "samples.h"
+#include "../../kernels/attn_number.h"
 #include "../judge/tolerance.h"
 #include "../../fixtures/replace.h"
 #include "../../fixtures/store.h"
@@ -96,7 +97,7 @@ static void keep_block(struct samples_block *block, const struct samples_output 
         const int64_t at = (b * problem->q_heads + h) * problem->q_len + query;
         const enum attn_dtype dtype = lse ? ATTN_F32 : (enum attn_dtype)problem->dtype;
         const char *values = lse ? (const void *)output->lse : output->out;
-        bulk_widen(got, NULL, NULL, values + at * dim * (dtype == ATTN_F32 ? 4 : 2), dtype, dim);
+        bulk_widen(got, NULL, NULL, values + at * dim * attn_dtype_bytes(dtype), dtype, dim);
         for (int64_t d = 0; d < dim; d++)
             keep_element(block, output, b, h, row, lse ? -1 : d, got[d]);
     }
@@ -126,7 +127,7 @@ static void keep_both(struct samples_block *block, const struct rule_view *view,
                       const struct deviation_place *at, enum attn_dtype dtype, int64_t dim,
                       const void *got, const void *expected) {
     const struct attn_problem *problem = view->problem;
-    const int64_t q_len = rules_q_len(view, at->b), width = dtype == ATTN_F32 ? 4 : 2;
+    const int64_t q_len = rules_q_len(view, at->b), width = attn_dtype_bytes(dtype);
     const int64_t first = at->i / DEVIATION_BLOCK_ROWS * DEVIATION_BLOCK_ROWS;
     block_allocate(block, DEVIATION_BLOCK_ROWS * dim);
     for (int64_t i = first; i < q_len && i < first + DEVIATION_BLOCK_ROWS; i++) {

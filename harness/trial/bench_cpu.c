@@ -67,7 +67,7 @@ static void *allocate(size_t bytes) {
 
 /* A tensor [x, y, z, D] of uniform numbers in [-1, 1). */
 static struct attn_tensor fill(int32_t dtype, int64_t x, int64_t y, int64_t z, int64_t D) {
-    const size_t count = (size_t)(x * y * z * D), bytes = dtype == ATTN_F32 ? 4 : 2;
+    const size_t count = (size_t)(x * y * z * D), bytes = attn_dtype_bytes(dtype);
     struct attn_tensor tensor = {.dtype = dtype,
                                  .rank = 4,
                                  .shape = {x, y, z, D},
@@ -153,7 +153,7 @@ int main(int argc, char **argv) {
     const double area = (double)p->kv_len * (double)p->head_dim;
     const double flops =
         4 * heads * (double)p->q_len * area * (p->traits & ATTN_CAUSAL ? 0.5 : 1.0);
-    const double bytes = 2 * kv * area * (p->dtype == ATTN_F32 ? 4 : 2);
+    const double bytes = 2 * kv * area * attn_dtype_bytes(p->dtype);
     const double best = seconds[0], middle = seconds[ROUNDS / 2];
     const double work = decode ? bytes : flops;
     printf("%s  best of %d %.3f ms, median %.3f ms  %.1f GFLOP/s  %.1f GB/s\n", argv[1], ROUNDS,

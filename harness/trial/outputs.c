@@ -1,6 +1,7 @@
 /* Output memory, and the three things done with it: fill, look at the guards, compare. */
 #define _GNU_SOURCE
 #include "outputs.h"
+#include "../../kernels/attn_number.h"
 #include "../../fixtures/problem.h"
 #include "../../oracle/bulk.h"
 
@@ -19,7 +20,7 @@ static size_t round_up(size_t bytes) {
 bool outputs_allocate(struct outputs *outputs, const struct attn_problem *problem,
                       struct fault *fault) {
     const size_t rows = (size_t)(problem->batch * problem->q_heads * problem->q_len);
-    const int64_t row_bytes = problem->head_dim * dtype_bytes((enum attn_dtype)problem->dtype);
+    const int64_t row_bytes = problem->head_dim * attn_dtype_bytes(problem->dtype);
     *outputs = (struct outputs){.out_at = GUARD_BYTES,
                                 .out_bytes = rows * (size_t)row_bytes,
                                 .lse_bytes = rows * sizeof(float)};
@@ -100,7 +101,7 @@ uint32_t outputs_unwritten(enum attn_dtype dtype) {
 
 void outputs_fill(struct outputs *outputs, enum attn_dtype dtype) {
     fill(outputs->memory + outputs->out_at, outputs->out_bytes, outputs_unwritten(dtype),
-         (size_t)dtype_bytes(dtype));
+         (size_t)attn_dtype_bytes(dtype));
     fill(outputs->memory + outputs->lse_at, outputs->lse_bytes, UNWRITTEN_32, sizeof(float));
 }
 
@@ -141,7 +142,7 @@ int64_t outputs_difference(const struct outputs *outputs, const unsigned char *f
                            const struct rule_view *view, struct deviation_place *place) {
     const struct attn_problem *problem = view->problem;
     const enum attn_dtype dtype = (enum attn_dtype)problem->dtype;
-    const size_t width = (size_t)dtype_bytes(dtype), dim = (size_t)problem->head_dim;
+    const size_t width = (size_t)attn_dtype_bytes(dtype), dim = (size_t)problem->head_dim;
     const unsigned char *out = outputs->memory + outputs->out_at;
     const unsigned char *first_out = first + outputs->lse_bytes;
     int64_t rows = 0;
@@ -169,7 +170,7 @@ int64_t outputs_difference(const struct outputs *outputs, const unsigned char *f
 
 /* Whether any element of a row is a number other than 0. */
 static bool has_number(const unsigned char *row, size_t bytes, enum attn_dtype dtype) {
-    const size_t width = (size_t)dtype_bytes(dtype);
+    const size_t width = (size_t)attn_dtype_bytes(dtype);
     const uint32_t infinity = dtype == ATTN_F16 ? 0x7c00 : dtype == ATTN_BF16 ? 0x7f80 : 0x7f800000;
     const uint32_t magnitude = width == 2 ? 0x7fff : 0x7fffffff;
     for (size_t n = 0; n < bytes; n += width) {
@@ -184,7 +185,7 @@ static bool has_number(const unsigned char *row, size_t bytes, enum attn_dtype d
 bool outputs_any_unwritten(const struct outputs *outputs, const struct rule_view *view) {
     const struct attn_problem *problem = view->problem;
     const enum attn_dtype dtype = (enum attn_dtype)problem->dtype;
-    const size_t width = (size_t)dtype_bytes(dtype);
+    const size_t width = (size_t)attn_dtype_bytes(dtype);
     const size_t row_bytes = (size_t)problem->head_dim * width;
     const uint32_t word = outputs_unwritten(dtype);
     for (int64_t n = 0; n < problem->batch * problem->q_heads; n++) {

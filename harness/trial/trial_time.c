@@ -4,6 +4,7 @@
 #include "devices.h"
 #include "probe.h"
 #include "trial_inside.h"
+#include "../../kernels/attn_number.h"
 #include "../record/number.h"
 #include "../worker/host.h"
 #include "../worker/protocol.h"
@@ -478,7 +479,7 @@ static struct ceiling ceiling_of_gpu(const struct machine_device *device,
     const struct attn_problem *problem = trial->view.problem;
     const double rates[] = {device->gather_128_bytes_s, device->gather_256_bytes_s,
                             device->gather_512_bytes_s, device->gather_1024_bytes_s};
-    const int64_t row_bytes = problem->head_dim * (problem->dtype == ATTN_F32 ? 4 : 2);
+    const int64_t row_bytes = problem->head_dim * attn_dtype_bytes(problem->dtype);
     int size = 0;
     while (size < 3 && row_bytes >= (int64_t)256 << size) size++;
     if (!(device->read_bytes_s > 0)) {

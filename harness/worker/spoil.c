@@ -1,4 +1,5 @@
 #include "spoil.h"
+#include "../../kernels/attn_number.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -126,7 +127,7 @@ static struct device_step copy_step(void *to, const void *from, size_t bytes) {
 }
 
 static struct device_step fill_step(const struct watch *watch, void *to, bool lse) {
-    const int word_bytes = lse || watch->problem->dtype == ATTN_F32 ? 4 : 2;
+    const int word_bytes = (int)attn_dtype_bytes(lse ? ATTN_F32 : watch->problem->dtype);
     struct device_step step = {.move = {.to = to,
                                         .width = lse ? watch->lse_bytes : watch->out_bytes,
                                         .rows = 1,

@@ -48,6 +48,15 @@ Test(watch, keeps_the_furthest_of_the_outputs_that_differ_where_they_count) {
         watch_fill(&watch, INFINITY);
         watch_look(&watch, 6);
         cr_assert(watch.differed == 5 && watch.bare == 1);
+        float blank, unread[8];
+        memcpy(&blank, &unwritten, sizeof blank);
+        memcpy(unread, near, sizeof unread);
+        unread[6] = unread[7] = blank; /* beyond the rows that count */
+        fill_and_write(&watch, out, unread, 7);
+        cr_assert(watch.differed == 6 && watch.bare == 1);
+        unread[2] = blank;
+        fill_and_write(&watch, out, unread, 8);
+        cr_assert(watch.differed == 7 && watch.bare == 2);
         watch_end(&watch);
         watch_end(&watch);
     }

@@ -3,6 +3,7 @@
  * unless sequences share pages: then all pages of a head are turned, used or not. */
 #define _GNU_SOURCE
 #include "turn.h"
+#include "../../kernels/attn_number.h"
 #include "../../fixtures/random.h"
 
 #include <stdlib.h>
@@ -20,7 +21,7 @@ static const struct attn_tensor *values(const struct turn *turn) {
 }
 
 static int64_t width_of(const struct turn *turn) {
-    return turn->problem->dtype == ATTN_F32 ? 4 : 2;
+    return attn_dtype_bytes(turn->problem->dtype);
 }
 
 static const int32_t *table(const struct turn *turn, enum attn_slot slot) {

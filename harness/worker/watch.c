@@ -11,7 +11,7 @@ static size_t all_bytes(const struct watch *watch) {
 }
 
 static size_t width_of(const struct watch *watch) {
-    return watch->problem->dtype == ATTN_F32 ? 4 : 2;
+    return attn_dtype_bytes(watch->problem->dtype);
 }
 
 static void fetch(const struct watch *watch, unsigned char *to) {
@@ -71,7 +71,7 @@ static double number(int32_t dtype, const unsigned char *at) {
 /* Without what is no difference: the sign of a zero, and which NaN it is, if it was written. */
 static bool elements_equal(const unsigned char *got, const unsigned char *expected,
                            const unsigned char *blank, int32_t dtype, size_t bytes) {
-    const size_t width = dtype == ATTN_F32 ? 4 : 2;
+    const size_t width = attn_dtype_bytes(dtype);
     for (size_t at = 0; at < bytes; at += width) {
         if (memcmp(got + at, expected + at, width) == 0) continue;
         const double x = number(dtype, got + at), y = number(dtype, expected + at);
@@ -86,7 +86,7 @@ static bool rows_equal(const struct watch *watch, const unsigned char *got,
                        const unsigned char *expected, const unsigned char *blank, int32_t dtype,
                        int64_t row_elements) {
     const struct attn_problem *problem = watch->problem;
-    const size_t row_bytes = (size_t)row_elements * (dtype == ATTN_F32 ? 4 : 2);
+    const size_t row_bytes = (size_t)row_elements * attn_dtype_bytes(dtype);
     const size_t step = (size_t)problem->q_len * row_bytes;
     for (int64_t n = 0; n < problem->batch * problem->q_heads; n++) {
         const size_t at = (size_t)n * step;
@@ -144,7 +144,7 @@ static void turn_output_back(const struct watch *watch, unsigned char *out) {
 static bool rows_negated(const struct watch *watch, const unsigned char *got,
                          const unsigned char *expected, int32_t dtype, int64_t row_elements) {
     const struct attn_problem *problem = watch->problem;
-    const int64_t width = dtype == ATTN_F32 ? 4 : 2, step = problem->q_len * row_elements;
+    const int64_t width = attn_dtype_bytes(dtype), step = problem->q_len * row_elements;
     for (int64_t n = 0; n < problem->batch * problem->q_heads; n++) {
         const int64_t end = n * step + watch->q_lens[n / problem->q_heads] * row_elements;
         for (int64_t at = n * step; at < end; at++) {
@@ -161,7 +161,7 @@ static bool rows_bare(const struct watch *watch, const unsigned char *got,
                       const unsigned char *expected, const unsigned char *blank, int32_t dtype,
                       int64_t row_elements) {
     const struct attn_problem *problem = watch->problem;
-    const int64_t width = dtype == ATTN_F32 ? 4 : 2, step = problem->q_len * row_elements;
+    const int64_t width = attn_dtype_bytes(dtype), step = problem->q_len * row_elements;
     for (int64_t n = 0; n < problem->batch * problem->q_heads; n++) {
         const int64_t end = n * step + watch->q_lens[n / problem->q_heads] * row_elements;
         for (int64_t at = n * step; at < end; at++) {
@@ -176,7 +176,7 @@ static bool rows_bare(const struct watch *watch, const unsigned char *got,
 static double rows_distance(const struct watch *watch, const unsigned char *a,
                             const unsigned char *b, int32_t dtype, int64_t row_elements) {
     const struct attn_problem *problem = watch->problem;
-    const int64_t width = dtype == ATTN_F32 ? 4 : 2, step = problem->q_len * row_elements;
+    const int64_t width = attn_dtype_bytes(dtype), step = problem->q_len * row_elements;
     double distance = 0;
     for (int64_t n = 0; n < problem->batch * problem->q_heads; n++) {
         const int64_t end = n * step + watch->q_lens[n / problem->q_heads] * row_elements;

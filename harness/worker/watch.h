@@ -29,7 +29,7 @@ struct watch {
         distance; /* of the furthest: the largest difference of an element; NaN counts infinite */
     int64_t looked, differed, first; /* samples; `first` counts from 1, 0: none differed */
     int64_t stale; /* of those that differed, in nothing but signs: an answer to other values */
-    int64_t bare;  /* of those, where elements had not been written when it was looked */
+    int64_t bare;  /* of those that differed, where elements had not been written yet */
 };
 
 /* Expects what out and lse hold now. `unwritten` and `unwritten_lse` are the words that outputs are

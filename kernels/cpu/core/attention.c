@@ -91,7 +91,7 @@ static void write_row(const struct task *task, const struct isa *isa, int64_t r,
     if (out && sum != 0)
         isa->narrow(row, out, head_dim, task->problem->dtype);
     else
-        memset(row, 0, (size_t)head_dim * dtype_bytes(task->problem->dtype));
+        memset(row, 0, (size_t)head_dim * attn_dtype_bytes(task->problem->dtype));
     if (lse->data)
         ((float *)lse->data)[task->b * lse->stride[0] + h * lse->stride[1] + i * lse->stride[2]] =
             log_sum;

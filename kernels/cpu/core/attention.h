@@ -10,7 +10,7 @@
 #ifndef ATTN_CPU_ATTENTION_H
 #define ATTN_CPU_ATTENTION_H
 
-#include "../../attn.h"
+#include "../../attn_number.h"
 
 #include <stdbool.h>
 
@@ -96,7 +96,6 @@ struct magicpig {
 struct magicpig magicpig_row(const struct task *task, int64_t r, const float *query);
 float magicpig_logit(const struct magicpig *row, float dot, float key_square);
 
-size_t dtype_bytes(int32_t dtype);
 /* Element (x, y, z, 0) of a tensor of rank 4, (x, y, z) of rank 3. */
 void *tensor_at(const struct attn_tensor *tensor, int64_t x, int64_t y, int64_t z);
 

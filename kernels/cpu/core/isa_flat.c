@@ -59,7 +59,7 @@ TEMPLATE floats lane_sums(floats *parts) {
 
 TEMPLATE void score(int32_t dtype, int rows, struct block *block, const struct quad *quad) {
     const int step = WIDTH / rows;
-    const int64_t size = dtype == ATTN_F32 ? 4 : 2;
+    const int64_t size = attn_dtype_bytes(dtype);
     for (int64_t j = 0; j < block->count; j += step) {
         floats parts[WIDTH] = {0};
         for (int64_t d = 0; d < block->depth; d += WIDTH) {
@@ -143,7 +143,7 @@ TEMPLATE void add_chunk(int32_t dtype, int rows, int vectors, bool partly,
                         const struct block *block, const struct quad *quad, const float *shrink,
                         int64_t d) {
     floats acc[ROWS_MAX][4] = {0};
-    const int64_t size = dtype == ATTN_F32 ? 4 : 2;
+    const int64_t size = attn_dtype_bytes(dtype);
     for (int64_t j = 0; j < block->count; j++) {
         for (int64_t at = 0; at < vectors * WIDTH * size; at += 64)
             __builtin_prefetch((const char *)block->next_values[j] + d * size + at, 0, 2);
@@ -262,7 +262,7 @@ void ISA_NAME(flat_)(const struct task *task) {
     const int64_t head_dim = task->problem->head_dim, depth = round_up(head_dim);
     float *wide = task->workspace, *room = wide + 2 * KEY_BLOCK * depth;
     struct block block = {.depth = depth};
-    block.keys_most = keys_most(head_dim * (int64_t)dtype_bytes(task->problem->dtype));
+    block.keys_most = keys_most(head_dim * attn_dtype_bytes(task->problem->dtype));
     for (int n = 0; n < KEY_BLOCK; n++) block.next_keys[n] = block.next_values[n] = wide;
     struct quad quads[FLAT_ROWS];
     int64_t quad_count = 0;

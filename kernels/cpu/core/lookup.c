@@ -1,13 +1,9 @@
 /* Where tokens are stored: the one place that knows layouts, page tables and lengths. */
 #include "attention.h"
 
-size_t dtype_bytes(int32_t dtype) {
-    return dtype == ATTN_F32 ? 4 : 2;
-}
-
 void *tensor_at(const struct attn_tensor *tensor, int64_t x, int64_t y, int64_t z) {
     const int64_t element = x * tensor->stride[0] + y * tensor->stride[1] + z * tensor->stride[2];
-    return (char *)tensor->data + element * (int64_t)dtype_bytes(tensor->dtype);
+    return (char *)tensor->data + element * attn_dtype_bytes(tensor->dtype);
 }
 
 int64_t lookup_all_queries(const struct attn_call *call, int64_t b) {
@@ -35,7 +31,7 @@ void lookup_dense(const struct attn_call *call, int64_t b, int64_t g, const int3
                   int64_t first, int64_t count, const void **keys, const void **values) {
     const struct attn_tensor *k = &call->tensors[ATTN_K], *v = &call->tensors[ATTN_V];
     const char *key = tensor_at(k, b, g, 0), *value = tensor_at(v, b, g, 0);
-    const int64_t bytes = (int64_t)dtype_bytes(k->dtype);
+    const int64_t bytes = attn_dtype_bytes(k->dtype);
     const int64_t key_step = k->stride[2] * bytes, value_step = v->stride[2] * bytes;
     for (int64_t n = 0; n < count; n++) {
         const int64_t token = list ? list[first + n] : first + n;
@@ -49,7 +45,7 @@ void lookup_paged(const struct attn_call *call, int64_t b, int64_t g, const int3
     const struct attn_tensor *cache = &call->tensors[ATTN_KV_CACHE];
     const int32_t *indptr = call->tensors[ATTN_KV_PAGE_INDPTR].data;
     const int32_t *table = (const int32_t *)call->tensors[ATTN_KV_PAGE_INDICES].data + indptr[b];
-    const int64_t bytes = (int64_t)dtype_bytes(cache->dtype), page_size = cache->shape[3];
+    const int64_t bytes = attn_dtype_bytes(cache->dtype), page_size = cache->shape[3];
     const int64_t page_step = cache->stride[0] * bytes, row_step = cache->stride[3] * bytes;
     const int64_t value_step = cache->stride[1] * bytes;
     const char *base = (const char *)cache->data + g * cache->stride[2] * bytes;
