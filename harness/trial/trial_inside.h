@@ -118,8 +118,12 @@ void trial_rate(struct trial *trial);
 json_t *trial_watch_for(struct trial *trial, bool cold);
 void trial_read_samples(struct trial *trial, bool cold, const json_t *reply);
 bool trial_look_at_samples(struct trial *trial, bool cold, const json_t *reply);
-bool trial_look_at_sum(struct trial *trial, double sum_us, double launches, double wall_us);
 /* Rates alone. */
 void trial_set_rates(struct trial *trial);
+
+/* outside.c: launches whose times the worker's clock says add up to no more than passed meanwhile;
+ * and what was timed last, once more in a row, takes as long by our clock. Else INVALID_PHYSICS. */
+bool trial_look_at_sum(struct trial *trial, double sum_us, double launches, double wall_us);
+bool trial_clock_outside(struct trial *trial);
 
 #endif
