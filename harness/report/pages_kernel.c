@@ -1,9 +1,7 @@
 /* The page of a kernel: what is wrong, its pictures, its rows. */
-#define _GNU_SOURCE
 #include "pages_inside.h"
 
 #include <math.h>
-#include <string.h>
 
 enum { WARNINGS_OPEN = 5 };
 

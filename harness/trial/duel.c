@@ -39,7 +39,13 @@ static const struct timing untimed = {.min_us = NAN,
                                       .control_us = {NAN, NAN, NAN},
                                       .clock_mhz = NAN};
 
-enum { OLD, NEW, OLD_COPY, NEW_COPY, SIDES };
+enum {
+    OLD = RACER_OLD,
+    NEW = RACER_NEW,
+    OLD_COPY = RACER_OLD_COPY,
+    NEW_COPY = RACER_NEW_COPY,
+    SIDES = RACERS_MAX
+};
 enum { ROUNDS_MAX = 1 << 14 };
 
 struct match {

@@ -55,9 +55,9 @@ static const struct argp_option argp_options[] = {
     {"threads", 't', "N", 0, "As of `attest run`", 0},
     {"warm", OPTION_WARM, NULL, 0, "Time nothing cold", 0},
     {"time-ms", OPTION_TIME_MS, "MS", 0,
-     "Cap on timing a row, for cold and for warm each; default 200. On a CPU of processor time, "
-     "and "
-     "five times as long by the clock. Twelve rounds are taken, if they take 20 s at most",
+     "Cap on timing a row, for cold and for warm each; default 200. On a CPU of processor "
+     "time, and five times as long by the clock. Twelve rounds are taken, if they take 20 s at "
+     "most",
      0},
     {0},
 };

@@ -5,10 +5,11 @@
 
 #include "fence.h"
 #include "inbox.h"
+#include "race.h"
 #include "sampling.h"
 #include "../../kernels/ascend/estimate.h"
 
-enum { SIDES_MAX = 4 };
+enum { SIDES_MAX = RACERS_MAX };
 
 /* A kernel on the worker's problem. */
 struct side {

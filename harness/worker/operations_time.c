@@ -2,7 +2,6 @@
 #define _GNU_SOURCE
 #include "operations.h"
 #include "protocol.h"
-#include "race.h"
 #include "../../oracle/clock.h"
 
 #include <limits.h>

@@ -106,12 +106,6 @@ static bool turns(const struct course *course) {
            !(course->recorded && course->race->cold); /* copies are not turned */
 }
 
-/* How often a thread of this process had to leave a processor that it could have used on. */
-static long interruptions(void) {
-    struct rusage usage;
-    return getrusage(RUSAGE_SELF, &usage) == 0 ? usage.ru_nivcsw : 0;
-}
-
 static const char *launch(struct course *course, struct racer *racer, double *us, double *clock) {
     const struct series *series = &course->series[racer - course->race->racers];
     const struct subject *subject = &racer->subject;
@@ -125,9 +119,9 @@ static const char *launch(struct course *course, struct racer *racer, double *us
     }
     if (course->race->cold && !subject->device->evict(subject->call->threads))
         return "out of memory to empty the caches";
-    if (course->race->cold) course->interruptions = interruptions();
+    if (course->race->cold) course->interruptions = series_interruptions();
     const char *reason = subject_launch(subject, us);
-    const long now = interruptions();
+    const long now = series_interruptions();
     course->interrupted = !subject->device->events && now != course->interruptions;
     course->interruptions = now;
     return reason;
@@ -147,7 +141,7 @@ static const char *level(struct course *course, const struct racer *other, int *
     *which = (int)(other - course->race->racers);
     const char *reason = subject_launch(&other->subject, &us);
     if (reason == NULL) *which = asked;
-    course->interruptions = interruptions();
+    course->interruptions = series_interruptions();
     return reason;
 }
 
@@ -195,7 +189,6 @@ static void exchange(int *a, int *b) {
  * first of a round, for a kernel that follows itself finds its scratch in a cache. (A prefill was
  * 2.7 % faster.) Of two racers either is preceded by the other. */
 static const char *take_round(struct course *course, int *which) {
-    enum { OLD_COPY = 2 };
     int order[RACERS_MAX] = {0};
     const int count = course->race->count;
     struct racer *racers = course->race->racers;
@@ -204,14 +197,14 @@ static const char *take_round(struct course *course, int *which) {
         if (at < n) order[n] = order[at];
         order[at] = n;
     }
-    if (order[0] == OLD_COPY) exchange(&order[0], &order[1 + draw(course, count - 1)]);
+    if (order[0] == RACER_OLD_COPY) exchange(&order[0], &order[1 + draw(course, count - 1)]);
     for (int n = 0; n < count; n++) {
-        const int other = count > OLD_COPY && order[n] != OLD_COPY ? OLD_COPY
-                          : n > 0                                  ? order[n - 1]
-                                                                   : order[1];
+        const int other = count > RACER_OLD_COPY && order[n] != RACER_OLD_COPY ? RACER_OLD_COPY
+                          : n > 0                                              ? order[n - 1]
+                                                                               : order[1];
         *which = order[n];
-        const char *reason =
-            sample(course, &racers[order[n]], &racers[other], n == 0 || count <= OLD_COPY, which);
+        const char *reason = sample(course, &racers[order[n]], &racers[other],
+                                    n == 0 || count <= RACER_OLD_COPY, which);
         if (reason != NULL) return reason;
     }
     course->race->rounds++;
@@ -260,7 +253,7 @@ static const char *take_rounds(struct course *course, int *which) {
     int64_t next = CHECK_FIRST;
     course->start_s = clock_s();
     course->start_used_s = used_s(course->race);
-    course->interruptions = interruptions();
+    course->interruptions = series_interruptions();
     do {
         reason = take_round(course, which);
     } while (reason == NULL && !is_enough(course->race, elapsed_ms(course), &next));

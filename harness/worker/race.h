@@ -13,7 +13,9 @@
 #include "series.h"
 #include "watch.h"
 
-enum { RACERS_MAX = 4, RACE_STRETCH_MAX = 5 };
+/* By their numbers; a copy's is its original's and 2. */
+enum { RACER_OLD, RACER_NEW, RACER_OLD_COPY, RACER_NEW_COPY, RACERS_MAX };
+enum { RACE_STRETCH_MAX = 5 };
 _Static_assert((int)RACERS_MAX <= (int)DEVICE_RECORDS, "each is recorded");
 
 struct racer {

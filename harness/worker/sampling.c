@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 
 enum { REPLAYS_MIN = 25, SETTLE_MAX = 50 };
 /* Of 40 pairs the 95 % interval leaves out the 13 most extreme on each side. */
@@ -137,12 +136,6 @@ static const char *maybe_surprise(struct sampling *sampling, const struct subjec
     return due || (last && sampling->surprised == 0) ? surprise(sampling, subject) : NULL;
 }
 
-/* How often a thread of this process had to leave a processor that it could have used on. */
-static long interruptions(void) {
-    struct rusage usage;
-    return getrusage(RUSAGE_SELF, &usage) == 0 ? usage.ru_nivcsw : 0;
-}
-
 static const char *take_one(struct sampling *sampling, const struct subject *subject) {
     double *us = &sampling->us[sampling->n], *clock = &sampling->clock_mhz[sampling->n];
     *clock = NAN;
@@ -156,9 +149,9 @@ static const char *take_one(struct sampling *sampling, const struct subject *sub
     }
     if (sampling->cold && !subject->device->evict(subject->call->threads))
         return "out of memory to empty the caches";
-    const long before = interruptions();
+    const long before = series_interruptions();
     const char *reason = subject_launch(subject, us);
-    if (!subject->device->events && interruptions() != before) sampling->interrupted++;
+    if (!subject->device->events && series_interruptions() != before) sampling->interrupted++;
     return reason;
 }
 

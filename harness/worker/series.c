@@ -3,6 +3,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 
 enum { LAUNCHES_MAX = 512, SINGLES = 5 };
 
@@ -125,4 +126,9 @@ const char *subject_time(const struct subject *subject, double *us) {
     timing_summarise(&timing, taken, n);
     *us = timing.median_us;
     return NULL;
+}
+
+long series_interruptions(void) {
+    struct rusage usage;
+    return getrusage(RUSAGE_SELF, &usage) == 0 ? usage.ru_nivcsw : 0;
 }

@@ -59,4 +59,7 @@ void series_forget(struct series *series, const struct subject *subject);
 const char *subject_launch(const struct subject *subject, double *us);
 const char *subject_time(const struct subject *subject, double *us);
 
+/* How often a thread of this process had to leave a processor that it could have used on. */
+long series_interruptions(void);
+
 #endif

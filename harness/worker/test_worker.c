@@ -103,12 +103,22 @@ static json_t *map_request(void) {
                      "bytes", 8192, "tensors", list);
 }
 
+/* What map_request maps. */
+static void open_memories(FILE *memories[2], int files[2]) {
+    static const off_t bytes[] = {12288, 8192};
+    for (int n = 0; n < 2; n++) {
+        memories[n] = tmpfile();
+        files[n] = fileno(memories[n]);
+        cr_assert(ftruncate(files[n], bytes[n]) == 0);
+    }
+}
+
 Test(worker, takes_other_kernels_on_the_tensors_of_the_first) {
     struct client client = start();
     char request[4600];
-    FILE *memories[] = {tmpfile(), tmpfile()};
-    const int files[] = {fileno(memories[0]), fileno(memories[1])};
-    cr_assert(ftruncate(files[0], 12288) == 0 && ftruncate(files[1], 8192) == 0);
+    FILE *memories[2];
+    int files[2];
+    open_memories(memories, files);
     snprintf(request, sizeof request,
              "{\"op\": \"load\", \"side\": 1, \"library\": \"%s/cpu/decode_flash_r1.so\"}",
              verb_kernels());
@@ -151,9 +161,9 @@ Test(worker, takes_other_kernels_on_the_tensors_of_the_first) {
 /* What it needs of scratch may be more, and the others' would be elsewhere. */
 Test(worker, takes_no_other_kernel_beside_one_that_is_prepared) {
     struct client client = start();
-    FILE *memories[] = {tmpfile(), tmpfile()};
-    const int files[] = {fileno(memories[0]), fileno(memories[1])};
-    cr_assert(ftruncate(files[0], 12288) == 0 && ftruncate(files[1], 8192) == 0);
+    FILE *memories[2];
+    int files[2];
+    open_memories(memories, files);
     json_decref(client_ask(&client, load_request("decode_naive_r1"), 20));
     json_decref(client_ask_with(&client, map_request(), files, 2, 20));
     json_decref(client_ask(&client, json_loads("{\"op\": \"prepare\"}", 0, NULL), 20));
@@ -165,9 +175,9 @@ Test(worker, takes_no_other_kernel_beside_one_that_is_prepared) {
 
 Test(worker, moves_inputs_within_their_memory_and_protects_what_has_pages_around_it) {
     struct client client = start();
-    FILE *memories[] = {tmpfile(), tmpfile()};
-    const int files[] = {fileno(memories[0]), fileno(memories[1])};
-    cr_assert(ftruncate(files[0], 12288) == 0 && ftruncate(files[1], 8192) == 0);
+    FILE *memories[2];
+    int files[2];
+    open_memories(memories, files);
     json_decref(client_ask(&client, load_request("decode_naive_r1"), 20));
     json_t *reply = client_ask_with(&client, map_request(), files, 2, 20);
     cr_assert(json_is_true(json_object_get(reply, "ok")));

@@ -140,53 +140,33 @@ static void turn_output_back(const struct watch *watch, unsigned char *out) {
     }
 }
 
-/* Whether all elements that differ do so by their sign. */
-static bool rows_negated(const struct watch *watch, const unsigned char *got,
-                         const unsigned char *expected, int32_t dtype, int64_t row_elements) {
-    const struct attn_problem *problem = watch->problem;
-    const int64_t width = attn_dtype_bytes(dtype), step = problem->q_len * row_elements;
-    for (int64_t n = 0; n < problem->batch * problem->q_heads; n++) {
-        const int64_t end = n * step + watch->q_lens[n / problem->q_heads] * row_elements;
-        for (int64_t at = n * step; at < end; at++) {
-            const double x = number(dtype, got + at * width);
-            const double y = number(dtype, expected + at * width);
-            if (fabs(x) != fabs(y) && !(isnan(x) && isnan(y))) return false;
-        }
-    }
-    return true;
-}
+/* How the elements that count differ. */
+struct difference {
+    double distance; /* the largest; NaN counts infinite */
+    bool signs;      /* in nothing but signs */
+    bool bare;       /* one still is what it was filled with */
+};
 
-/* Whether an element that counts still is what it was filled with. */
-static bool rows_bare(const struct watch *watch, const unsigned char *got,
-                      const unsigned char *expected, const unsigned char *blank, int32_t dtype,
-                      int64_t row_elements) {
+static struct difference rows_difference(const struct watch *watch, const unsigned char *got,
+                                         const unsigned char *expected, const unsigned char *blank,
+                                         int32_t dtype, int64_t row_elements) {
     const struct attn_problem *problem = watch->problem;
-    const int64_t width = attn_dtype_bytes(dtype), step = problem->q_len * row_elements;
+    const size_t width = (size_t)attn_dtype_bytes(dtype);
+    const int64_t step = problem->q_len * row_elements;
+    struct difference difference = {.signs = true};
     for (int64_t n = 0; n < problem->batch * problem->q_heads; n++) {
         const int64_t end = n * step + watch->q_lens[n / problem->q_heads] * row_elements;
-        for (int64_t at = n * step; at < end; at++) {
-            if (memcmp(got + at * width, blank, (size_t)width) == 0 &&
-                memcmp(expected + at * width, blank, (size_t)width) != 0)
-                return true;
+        for (int64_t i = n * step; i < end; i++) {
+            const size_t at = (size_t)i * width;
+            if (memcmp(got + at, expected + at, width) == 0) continue;
+            const double x = number(dtype, got + at), y = number(dtype, expected + at);
+            const double by = fabs(x - y);
+            difference.distance = fmax(difference.distance, isnan(by) ? INFINITY : by);
+            difference.signs &= fabs(x) == fabs(y) || (isnan(x) && isnan(y));
+            difference.bare |= memcmp(got + at, blank, width) == 0;
         }
     }
-    return false;
-}
-
-static double rows_distance(const struct watch *watch, const unsigned char *a,
-                            const unsigned char *b, int32_t dtype, int64_t row_elements) {
-    const struct attn_problem *problem = watch->problem;
-    const int64_t width = attn_dtype_bytes(dtype), step = problem->q_len * row_elements;
-    double distance = 0;
-    for (int64_t n = 0; n < problem->batch * problem->q_heads; n++) {
-        const int64_t end = n * step + watch->q_lens[n / problem->q_heads] * row_elements;
-        for (int64_t at = n * step; at < end; at++) {
-            if (memcmp(a + at * width, b + at * width, (size_t)width) == 0) continue;
-            const double by = fabs(number(dtype, a + at * width) - number(dtype, b + at * width));
-            distance = fmax(distance, isnan(by) ? INFINITY : by);
-        }
-    }
-    return distance;
+    return difference;
 }
 
 void watch_expect_back(struct watch *watch) {
@@ -208,12 +188,12 @@ void watch_compare(struct watch *watch, const unsigned char *out, const unsigned
     const bool right = rows_equal(watch, out, expected, blank, dtype, dim);
     if (right && (lse == NULL || rows_equal(watch, lse, expected_lse, blank_lse, ATTN_F32, 1)))
         return;
-    double distance = rows_distance(watch, out, expected, dtype, dim);
-    if (lse != NULL)
-        distance = fmax(distance, rows_distance(watch, lse, expected_lse, ATTN_F32, 1));
-    watch->stale += !right && rows_negated(watch, out, expected, dtype, dim);
-    watch->bare += rows_bare(watch, out, expected, blank, dtype, dim) ||
-                   (lse != NULL && rows_bare(watch, lse, expected_lse, blank_lse, ATTN_F32, 1));
+    const struct difference of_out = rows_difference(watch, out, expected, blank, dtype, dim);
+    struct difference of_lse = {.distance = 0};
+    if (lse != NULL) of_lse = rows_difference(watch, lse, expected_lse, blank_lse, ATTN_F32, 1);
+    const double distance = fmax(of_out.distance, of_lse.distance);
+    watch->stale += !right && of_out.signs;
+    watch->bare += of_out.bare || of_lse.bare;
     if (watch->differed++ == 0) watch->first = sample;
     if (watch->differed > 1 && distance <= watch->distance) return;
     watch->distance = distance;
