@@ -55,6 +55,11 @@
               "work on the CPU's core, " what),                                                    \
         FIELD(ROW_INTEGER, row, #mode "_interrupted", mode.interrupted, "",                        \
               "samples by the host's clock during which somebody else got the processor, " what),  \
+        FIELD(ROW_INTEGER, row, #mode "_processes", mode.processes, "",                            \
+              "in how many processes, one after the other, it was timed, of which the fastest "    \
+              "stands here, " what "; 0: in one"),                                                 \
+        FIELD(ROW_REAL, row, #mode "_next_us", mode.next_us, "us",                                 \
+              "lower quartile in the process that was next, " what),                               \
         FIELD(ROW_REAL, row, #mode "_clock_mhz", mode.clock_mhz, "MHz",                            \
               "median clock of the GPU, " what),                                                   \
         FIELD(ROW_REAL, row, #mode "_control_begin_us", mode.control_us[0], "us",                  \

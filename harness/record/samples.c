@@ -64,6 +64,25 @@ void samples_keep_times(struct samples *samples, bool cold, const double *us,
     keep_known(cold ? &samples->cold_control_us : &samples->warm_control_us, control_us, count);
 }
 
+static void exchange(double **one, double **other) {
+    double *const kept = *one;
+    *one = *other;
+    *other = kept;
+}
+
+void samples_exchange_times(struct samples *one, struct samples *other, bool cold) {
+    int64_t *const count = cold ? &one->cold_count : &one->warm_count;
+    int64_t *const other_count = cold ? &other->cold_count : &other->warm_count;
+    const int64_t kept = *count;
+    *count = *other_count;
+    *other_count = kept;
+    exchange(cold ? &one->cold_us : &one->warm_us, cold ? &other->cold_us : &other->warm_us);
+    exchange(cold ? &one->cold_clock_mhz : &one->warm_clock_mhz,
+             cold ? &other->cold_clock_mhz : &other->warm_clock_mhz);
+    exchange(cold ? &one->cold_control_us : &one->warm_control_us,
+             cold ? &other->cold_control_us : &other->warm_control_us);
+}
+
 static void keep_element(struct samples_block *block, const struct samples_output *output,
                          int64_t b, int64_t h, int64_t row, int64_t d, double got) {
     const struct answer *answer = output->answer;
@@ -498,14 +517,12 @@ static void *read_array(store_id group, const char *name, enum store_type type, 
     return NULL;
 }
 
-static void read_times(store_id group, const char *us_name, const char *clock_name, double **us,
-                       double **clock_mhz, int64_t *count) {
-    int64_t clocks = 0;
-    *us = read_array(group, us_name, STORE_F64, 1, count);
-    *clock_mhz = read_array(group, clock_name, STORE_F64, 1, &clocks);
-    if (clocks == *count) return;
-    free(*clock_mhz);
-    *clock_mhz = NULL;
+static void read_beside(store_id group, const char *name, int64_t count, double **values) {
+    int64_t there = 0;
+    *values = read_array(group, name, STORE_F64, 1, &there);
+    if (there == count) return;
+    free(*values);
+    *values = NULL;
 }
 
 static void read_block(store_id group, const char *prefix, struct samples_block *block) {
@@ -530,10 +547,19 @@ void samples_read(store_id file, const struct row *row, struct samples *samples)
     samples_name(row, name);
     STORE_HELD group = file >= 0 ? store_open_group(file, name, &absent) : -1;
     if (group < 0 || !is_of(group, row)) return;
-    read_times(group, "cold_us", "cold_clock_mhz", &samples->cold_us, &samples->cold_clock_mhz,
-               &samples->cold_count);
-    read_times(group, "warm_us", "warm_clock_mhz", &samples->warm_us, &samples->warm_clock_mhz,
-               &samples->warm_count);
+    samples->cold_us = read_array(group, "cold_us", STORE_F64, 1, &samples->cold_count);
+    samples->warm_us = read_array(group, "warm_us", STORE_F64, 1, &samples->warm_count);
+    read_beside(group, "cold_clock_mhz", samples->cold_count, &samples->cold_clock_mhz);
+    read_beside(group, "warm_clock_mhz", samples->warm_count, &samples->warm_clock_mhz);
+    read_beside(group, "cold_control_us", samples->cold_count, &samples->cold_control_us);
+    read_beside(group, "warm_control_us", samples->warm_count, &samples->warm_control_us);
     read_block(group, "", &samples->out);
     read_block(group, "lse_", &samples->lse);
+}
+
+void samples_read_row(const char *folder, const struct row *row, struct samples *samples) {
+    char path[PATH_BYTES];
+    part_path(path, folder, row);
+    STORE_HELD part = access(path, F_OK) == 0 ? open_readable(path) : samples_open(folder);
+    samples_read(part, row, samples);
 }

@@ -50,6 +50,8 @@ struct samples_output {
 /* Copy what is worth keeping; to NULL, nothing. clock_mhz and control_us may be NULL. */
 void samples_keep_times(struct samples *samples, bool cold, const double *us,
                         const double *clock_mhz, const double *control_us, int64_t count);
+/* The times of both, cold or warm ones, change places. */
+void samples_exchange_times(struct samples *one, struct samples *other, bool cold);
 /* What is wrong of an output that was judged `status`: of out the block of the worst element or,
  * where each is within its tolerance, of the worst rho; of lse the block of the worst. */
 void samples_keep_failure(struct samples *samples, enum status status,
@@ -80,6 +82,10 @@ struct samples_source {
 };
 bool samples_gather(const char *folder, const struct samples_source *sources, int64_t count,
                     struct fault *fault);
+
+/* Of a row whose run goes on: from its own file, or from the samples.h5 of the run that is resumed.
+ */
+void samples_read_row(const char *folder, const struct row *row, struct samples *samples);
 
 /* Reading: the samples.h5 of a run (its folder or its run.jsonl), to be released with
  * store_release; negative where there is none that can be read. */

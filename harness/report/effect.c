@@ -13,7 +13,9 @@ static const double slow_us = 10e3;
 static const double sensitivity = 2.5; /* of kernels, where the control's is 1 */
 static const double alike_within = 0.03;
 static const double spread_of_mad = 1.4826;
-enum { SAMPLES = 30, SAMPLES_SLOW = 8, ROWS_MIN = 5 };
+/* Of a CPU, by the host's clock; effect.h says where from. */
+static const double spread_of_three = 0.0135, spread_of_one = 0.025, share_of_gap = 0.4;
+enum { SAMPLES = 30, SAMPLES_SLOW = 8, ROWS_MIN = 5, PROCESSES = 3 };
 
 void effect_doubt(const struct timing *timing, char why[96]) {
     const long long n = timing->n, needed = timing->median_us > slow_us ? SAMPLES_SLOW : SAMPLES;
@@ -27,7 +29,20 @@ void effect_doubt(const struct timing *timing, char why[96]) {
 
 /* The standard error of the logarithm of a timing, whose interval covers 95 %. */
 static double error_of(const struct timing *timing) {
-    return log(timing->ci_high_us / timing->ci_low_us) / (2 * z_95);
+    return hypot(log(timing->ci_high_us / timing->ci_low_us) / (2 * z_95),
+                 share_of_gap * timing_gap(timing));
+}
+
+static bool by_host(const struct effect *effect) {
+    return strcmp(effect->before->how, "clock") == 0;
+}
+
+/* What a process finds on a CPU, and the next does not, is not seen in the rows that it left alone,
+ * which are most. */
+static double spread_of_processes(const struct effect *effect) {
+    const bool several =
+        effect->before->processes >= PROCESSES && effect->after->processes >= PROCESSES;
+    return !by_host(effect) ? 0 : several ? spread_of_three : spread_of_one;
 }
 
 /* That |t| is larger by chance. */
@@ -116,10 +131,9 @@ static double spread_of_rows(const struct effect *effects, int64_t count, double
     return n < ROWS_MIN ? NAN : spread(values, n, median(values, n));
 }
 
-/* What rows differ by between runs where there are too few to see. Of quiet rows on a CPU this was
- * 1.8 % in the median (2-core EPYC, busy): memory lies elsewhere in each process. */
+/* What rows differ by between runs where there are too few to see. */
 static double spread_unseen(const struct effect *effects) {
-    return strcmp(effects[0].before->how, "clock") == 0 ? 0.025 : 0.005;
+    return by_host(&effects[0]) ? spread_of_processes(&effects[0]) : 0.005;
 }
 
 /* By as much the machine alone moves a row, in one direction. Without a control what all rows
@@ -134,8 +148,9 @@ static double shift_of(const struct effect *effect, const struct effect_machine 
 static void conclude(struct effect *effect, const struct effect_machine *machine,
                      double rows_shift) {
     const double difference = log(effect->ratio);
-    const double error =
-        hypot(machine->spread, hypot(error_of(effect->before), error_of(effect->after)));
+    const double of_processes = spread_of_processes(effect); /* of nothing known it is no bound */
+    const double spread = machine->spread < of_processes ? of_processes : machine->spread;
+    const double error = hypot(spread, hypot(error_of(effect->before), error_of(effect->after)));
     const double shift = shift_of(effect, machine, rows_shift);
     effect->shift = shift;
     const double half = shift + t_99 * error, beyond = fabs(difference) - shift;

@@ -12,8 +12,11 @@
  *   times the median deviation from the median, which rows that did change do not enter as long as
  *   they are fewer than half. Of rows whose library is the same in both runs, if there are five,
  *   else of all, if kernels are compared with themselves; of those whose control is within 3 % of
- *   the others', if there are five. Of fewer it is 2.5 % on a CPU and 0.5 % on a GPU at least.
- * - error: of the row's own samples.
+ *   the others', if there are five. Of fewer it is 2.5 % on a CPU and 0.5 % on a GPU at least. On a
+ *   CPU it is at least what processes differ by that find memory elsewhere and other neighbours:
+ *   1.35 % where both timings are the fastest of three processes or more, else 2.5 %.
+ * - error: of the row's own samples, and of a CPU 0.4 times what the next process was slower by,
+ *   which is little where two found the same.
  *
  * The interval is the shift, and 3.71 times spread and error together: 99 % of a t distribution
  * with 6 degrees of freedom, for such differences have long tails. */

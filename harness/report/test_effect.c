@@ -54,6 +54,30 @@ Test(effect, on_a_machine_that_stands_still_samples_alone_decide) {
     cr_assert(effects[0].p < 1e-6);
 }
 
+/* On a CPU rows that stand still are not believed: the next process finds something else. */
+Test(effect, on_a_cpu_the_interval_is_what_processes_differ_by) {
+    const struct {
+        int64_t processes;
+        double next_us, spread;
+    } cases[] = {{0, NAN, 0.025}, {1, NAN, 0.025}, {2, 100, 0.025}, {3, 100, 0.0135}};
+    for (int n = 0; n < 4; n++) {
+        rows();
+        for (int i = 0; i < ROWS; i++) {
+            strcpy(before[i].how, "clock");
+            before[i].processes = after[i].processes = cases[n].processes;
+            before[i].next_us = after[i].next_us = cases[n].next_us;
+        }
+        after[0].q1_us = after[0].next_us = 110;
+        measure(ROWS, true);
+        const double off = half(&effects[0]) / (3.7074 * cases[n].spread) - 1;
+        cr_assert(fabs(off) < 0.01, "%lld: %g", (long long)cases[n].processes, half(&effects[0]));
+    }
+    /* ... and more where no two of them agree */
+    after[0].next_us = 110 * exp(0.05);
+    measure(ROWS, true);
+    cr_assert(fabs(half(&effects[0]) / (3.7074 * hypot(0.0135, 0.4 * 0.05)) - 1) < 0.01);
+}
+
 /* As R's 2 * pt(-t, 6) has it. */
 Test(effect, p_is_that_of_a_t_distribution) {
     rows();

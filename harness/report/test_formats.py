@@ -83,7 +83,7 @@ def test_schema(scratch):
     fresh = scratch / "fresh"
     attest("run", "decode_naive_r1", "decode_flash_r1", LINE, "--no-probe", "--time-ms", 5, "--out",
            fresh, "--junit", fresh / "junit.xml")
-    machine, row, _ = check_run(fresh / "run.jsonl")
+    machine, row, *_ = check_run(fresh / "run.jsonl")
     described = schema["$defs"]["row"]["properties"]
     check(list(row) == list(described), "a row has just the fields of the schema, in its order")
     check(set(machine) == set(schema["$defs"]["machine"]["properties"]), "so has the machine")

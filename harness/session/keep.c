@@ -1,20 +1,34 @@
 /* Rows, appended one at a time. */
 #include "keep.h"
+#include "again.h"
 
 #include <string.h>
 
-bool keep_row(struct session *session, const struct row *row, const struct samples *samples,
-              struct fault *fault) {
+static bool append(struct session *session, const struct row *row, const struct samples *samples,
+                   bool first, struct fault *fault) {
     struct board *board = session->board;
     const int exit_status = status_exit(status_of(row));
     if (!samples_write(session->writer.folder, row, samples, fault)) return false;
     crew_lock(&board->writing);
     const bool kept = writer_append(&session->writer, row, fault);
     if (kept && exit_status > board->exit_status) board->exit_status = exit_status;
-    if (kept) board->judged += row_is_judged(row);
+    if (kept && first) board->judged += row_is_judged(row);
     crew_unlock(&board->writing);
-    if (kept) show_row(&board->show, row);
     return kept;
+}
+
+bool keep_row(struct session *session, const struct row *row, const struct samples *samples,
+              struct fault *fault) {
+    if (!append(session, row, samples, true, fault)) return false;
+    show_row(&session->board->show, row, !again_wants(session, row));
+    return true;
+}
+
+bool keep_again(struct session *session, const struct row *row, const struct row *before,
+                const struct samples *samples, struct fault *fault) {
+    if (!append(session, row, samples, false, fault)) return false;
+    show_again(&session->board->show, row, before, !again_wants(session, row));
+    return true;
 }
 
 static const struct mark *mark_of(const struct session *session, const struct item *item) {

@@ -7,6 +7,9 @@
 /* Samples first: run.jsonl says which there are. A fault is the disk's. */
 bool keep_row(struct session *session, const struct row *row, const struct samples *samples,
               struct fault *fault);
+/* `before`, the row that is there, tried again. */
+bool keep_again(struct session *session, const struct row *row, const struct row *before,
+                const struct samples *samples, struct fault *fault);
 /* A row that was not brought to its end. `trial` says for which device and by which file. */
 bool keep_lost(struct session *session, const struct plugin *kernel, const struct item *item,
                const struct trial_options *trial, enum status status, const char *reason,

@@ -1,6 +1,7 @@
 /* One row after the other. A problem that cannot be had costs its rows and the exit status; memory
  * or a process that cannot be had costs a row; a run that cannot be written ends the process. */
 #include "lane.h"
+#include "again.h"
 #include "keep.h"
 #include "../judge/anchor.h"
 #include "../record/number.h"
@@ -16,6 +17,9 @@
 
 /* Visible pairs times head dim that the textbook anchor may cost: about a second. */
 static const double anchor_work_max = 1e9;
+
+/* Launches that must agree, of a row that was checked before, if no number was asked for. */
+enum { AGAIN_REPEATS = 2 };
 
 /* A run that was killed so often at one row, parent and all, does not try it again. */
 enum { TIMES_MAX = 2 };
@@ -212,6 +216,33 @@ static bool run_kernel(struct lane *lane, const struct plugin *kernel, struct fa
            keep(lane, &row, &lane->samples, fault);
 }
 
+/* In a process that has not had it, nor has this lane's worker. What the machine does not give
+ * leaves the row as it is. */
+static bool run_again(struct lane *lane, const struct plugin *kernel, struct fault *fault) {
+    static struct row row;
+    const struct session *session = lane->session;
+    const struct row *before = session_find(session, kernel, lane->item,
+                                            lane->item->file != NULL ? lane->fixture.digest : "");
+    struct samples earlier = {0};
+    const int repeats = lane->trial.repeats;
+    if (!lane->fits || before == NULL) return true;
+    hands_take(&session->hands, lane->options.member, kernel->id, item_name(lane->item));
+    samples_free(&lane->samples);
+    if (!lane->trial.repeats_asked && repeats > AGAIN_REPEATS) lane->trial.repeats = AGAIN_REPEATS;
+    const bool tried = try_kernel(lane, kernel, &row, fault);
+    lane->trial.repeats = repeats;
+    if (!tried) return fault->code == FAULT_OURS;
+    if (row_is_right(&row)) {
+        samples_read_row(session->writer.folder, before, &earlier);
+        trial_join(&row, before, lane->trial.machine, &lane->samples, &earlier);
+        samples_free(&earlier);
+    }
+    row.deviation.rho_std16 = row.deviation.rho / lane->mark->std16_rho;
+    lane->stuck = !keep_again(lane->session, &row, before, &lane->samples, fault);
+    samples_free(&lane->samples);
+    return !lane->stuck;
+}
+
 static bool run_row(struct lane *lane, const struct plugin *kernel, struct fault *fault) {
     const struct hands *hands = &lane->session->hands;
     const struct plugin *partner = partner_of(lane, kernel);
@@ -283,7 +314,9 @@ static bool work(struct lane *lane, struct fault *fault) {
             well = take_up(lane, &dealt, fault);
         if (well && dealt.row < lane->count) {
             const int64_t kernel = lane->chosen[dealt.row];
-            well = run_row(lane, &lane->session->kernels.plugins[kernel], fault);
+            const struct plugin *plugin = &lane->session->kernels.plugins[kernel];
+            well = lane->session->again ? run_again(lane, plugin, fault)
+                                        : run_row(lane, plugin, fault);
         }
         if (well) deal_done(lane->options.deal, lane->options.member);
         if (!well && !lane->stuck) {

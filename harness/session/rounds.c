@@ -1,6 +1,7 @@
 /* The parent while a run goes on: one round of processes for each kind of device, and waiting. It
  * starts no threads, so that it can fork, and never runs a kernel. */
 #include "rounds.h"
+#include "again.h"
 #include "deal.h"
 #include "keep.h"
 #include "lane.h"
@@ -174,6 +175,8 @@ static bool lose_lane(void *context, int member, const char *how) {
 static bool run_round(struct session *session, enum attn_device kind, int *exit_status,
                       struct fault *fault) {
     struct round round = {.session = session};
+    double *cap_ms = &session->options.trial.plan.total_ms_max;
+    const double asked_ms = *cap_ms;
     int64_t resumed = 0, rows = 0;
     for (int64_t n = 0; n < session->targets.count; n++) {
         if (session->targets.list[n].kind == kind)
@@ -190,6 +193,7 @@ static bool run_round(struct session *session, enum attn_device kind, int *exit_
                         : session_choose(session, kind, item, "", round.chosen, &resumed);
         rows += counts[n];
     }
+    if (kind == ATTN_CPU && again_may(session)) *cap_ms = again_cap_ms(session, rows);
     if (well && rows > 0 && round.count > 0) {
         round.deal = deal_make(counts, session->item_count, round.count, fault);
         well = round.deal != NULL;
@@ -202,8 +206,21 @@ static bool run_round(struct session *session, enum attn_device kind, int *exit_
                       (long long)deal_left(round.deal));
         deal_free(round.deal);
     }
+    *cap_ms = asked_ms;
     free(round.chosen);
     free(counts);
+    return well;
+}
+
+static bool run_again(struct session *session, int *exit_status, struct fault *fault) {
+    bool well = true;
+    session->again = true;
+    for (int n = 1; well && n < AGAIN_PROCESSES_MAX; n++) {
+        run_free(&session->done);
+        well = run_read(&session->done, session->writer.folder, fault) &&
+               run_round(session, ATTN_CPU, exit_status, fault);
+    }
+    session->again = false;
     return well;
 }
 
@@ -252,8 +269,11 @@ bool rounds_run(struct session *session, int *exit_status, struct fault *fault) 
         hands_open(&session->hands, session->writer.folder);
         prepare_to_leave(session);
         for (const struct driver *driver = drivers;
-             well && driver->meaning != NULL && *exit_status != FAULT_OURS; driver++)
+             well && driver->meaning != NULL && *exit_status != FAULT_OURS; driver++) {
             well = run_round(session, driver->device, exit_status, fault);
+            if (well && driver->device == ATTN_CPU && again_may(session))
+                well = run_again(session, exit_status, fault);
+        }
         if (session->board->exit_status > *exit_status) *exit_status = session->board->exit_status;
         well = samples_finish(session->writer.folder, fault) && well;
         hands_remove(&session->hands);

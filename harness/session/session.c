@@ -1,5 +1,6 @@
 /* What a run is of: problems, kernels and devices, the machine, and what is there already. */
 #include "session.h"
+#include "again.h"
 #include "rounds.h"
 #include "../record/number.h"
 #include "../report/destination.h"
@@ -34,17 +35,22 @@ bool session_in_shard(const struct session *session, const char *kernel, const s
     return (int64_t)(XXH64(key, strlen(key), 0) % (uint64_t)options->shards) == options->shard - 1;
 }
 
-bool session_has(const struct session *session, const struct plugin *kernel,
-                 const struct item *item, const char *fixture_digest) {
-    for (int64_t n = 0; n < session->done.count; n++) {
+const struct row *session_find(const struct session *session, const struct plugin *kernel,
+                               const struct item *item, const char *fixture_digest) {
+    for (int64_t n = session->done.count - 1; n >= 0; n--) {
         const struct row *row = &session->done.rows[n];
         if (!strcmp(row->kernel, kernel->id) && !strcmp(row->library_digest, kernel->digest) &&
             (item->file != NULL
                  ? !strcmp(row->fixture_digest, fixture_digest) && !strcmp(row->file, item->file)
                  : !strcmp(row->line, item->line) && *row->file == '\0'))
-            return true;
+            return row;
     }
-    return false;
+    return NULL;
+}
+
+bool session_has(const struct session *session, const struct plugin *kernel,
+                 const struct item *item, const char *fixture_digest) {
+    return session_find(session, kernel, item, fixture_digest) != NULL;
 }
 
 /* Which variant one is for that cannot be loaded, its file's name may not tell. */
@@ -75,11 +81,11 @@ int64_t session_choose(const struct session *session, enum attn_device kind,
         if ((enum attn_device)kernel->kernel.device != kind || !offered(session, kernel, item) ||
             !session_in_shard(session, kernel->id, item))
             continue;
-        if (session_has(session, kernel, item, fixture_digest)) {
-            ++*resumed;
-        } else {
+        const struct row *row = session_find(session, kernel, item, fixture_digest);
+        if (session->again ? row != NULL && again_wants(session, row) : row == NULL)
             chosen[count++] = n;
-        }
+        else if (!session->again)
+            ++*resumed;
     }
     return count;
 }

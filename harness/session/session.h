@@ -80,7 +80,8 @@ struct session {
     int64_t *partners;      /* of each kernel, in `old` */
     struct targets targets;
     struct machine machine;
-    struct run done; /* what the resumed run holds */
+    struct run done; /* what the resumed run holds; while `again`, what this one does */
+    bool again;      /* rows that are there are tried once more (again.h) */
     struct writer writer;
     struct hands hands;  /* while rounds.c runs it, as the board */
     struct board *board; /* while rounds.c runs it */
@@ -101,8 +102,11 @@ int session_run(const struct session_options *options, int argc, char **argv,
 bool session_in_shard(const struct session *session, const char *kernel, const struct item *item);
 bool session_has(const struct session *session, const struct plugin *kernel,
                  const struct item *item, const char *fixture_digest);
+/* That row, the last one if there are several; NULL: there is none. */
+const struct row *session_find(const struct session *session, const struct plugin *kernel,
+                               const struct item *item, const char *fixture_digest);
 /* The kernels for `kind` that `item` is still to be run with, as indices into the list; adds those
- * that it was run with already to *resumed. */
+ * that it was run with already to *resumed. While `again`, those that want it. */
 int64_t session_choose(const struct session *session, enum attn_device kind,
                        const struct item *item, const char *fixture_digest, int64_t *chosen,
                        int64_t *resumed);

@@ -115,19 +115,35 @@ static void print_row(const struct show *show, const struct row *row, enum statu
     if (text_given(row->repeat)) print_plain(stdout, "    repeat: %s\n", row->repeat);
 }
 
-void show_row(struct show *show, const struct row *row) {
+static void print(const struct show *show, const struct row *row, bool final, bool seen) {
     const enum status status = status_of(row);
-    crew_lock(&show->lock);
-    show->done++;
-    if (status < STATUS_COUNT) show->counts[status]++;
     erase_bar(show);
-    if (show->json && !show->silent) {
+    if (show->json && !show->silent && final)
         print_json(stdout, row_to_json(row), JSON_COMPACT);
-    } else if (!show->silent && (status != STATUS_PASS || !show->quiet)) {
+    else if (!show->json && !show->silent && !seen && (status != STATUS_PASS || !show->quiet))
         print_row(show, row, status);
-    }
     fflush(stdout);
     draw_bar(show);
+}
+
+static void count(struct show *show, const struct row *row, int by) {
+    const enum status status = status_of(row);
+    if (status < STATUS_COUNT) show->counts[status] += by;
+}
+
+void show_row(struct show *show, const struct row *row, bool final) {
+    crew_lock(&show->lock);
+    show->done++;
+    count(show, row, 1);
+    print(show, row, final, false);
+    crew_unlock(&show->lock);
+}
+
+void show_again(struct show *show, const struct row *row, const struct row *before, bool final) {
+    crew_lock(&show->lock);
+    count(show, before, -1);
+    count(show, row, 1);
+    print(show, row, final, status_of(row) == status_of(before));
     crew_unlock(&show->lock);
 }
 

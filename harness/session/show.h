@@ -22,7 +22,10 @@ struct show {
 bool show_start(struct show *show, bool json, bool quiet, int64_t total, struct fault *fault);
 /* What is being worked on: a problem that is made, a kernel that runs. */
 void show_step(struct show *show, const char *step);
-void show_row(struct show *show, const struct row *row);
+/* `final`: it will not be tried again. JSON is printed of rows that are. */
+void show_row(struct show *show, const struct row *row, bool final);
+/* Was shown as `before`: again only if that was something else. */
+void show_again(struct show *show, const struct row *row, const struct row *before, bool final);
 /* So many more rows were there already. */
 void show_resumed(struct show *show, int64_t rows);
 void show_end(struct show *show, const char *folder);

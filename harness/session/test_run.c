@@ -5,6 +5,7 @@
 #include <criterion/criterion.h>
 #include <fcntl.h>
 #include <glob.h>
+#include <math.h>
 #include <pty.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -54,6 +55,67 @@ Test(run, shards_are_disjoint_and_together_everything) {
     for (int m = 0; m < ROWS; m++) cr_assert(seen[m], "%s", all.rows[m].line);
     run_free(&all);
     test_folder_remove(whole);
+}
+
+/* The last JSON line of what was printed; *count is how many there are. */
+static struct row printed_row(FILE *out, int *count) {
+    char line[65536];
+    struct row row = {.warm = {.n = 0}};
+    rewind(out);
+    *count = 0;
+    while (fgets(line, sizeof line, out) != NULL) {
+        json_t *json = json_loads(line, 0, NULL);
+        if (json == NULL) continue;
+        cr_assert(row_from_json(&row, json));
+        ++*count;
+        json_decref(json);
+    }
+    return row;
+}
+
+Test(run, a_row_of_the_cpu_is_timed_in_several_processes_and_the_fastest_stands) {
+    char folder[64];
+    int count;
+    FILE *out = tmpfile();
+    cr_assert(out != NULL);
+    test_folder_make(folder);
+    const char *words[] = {"attest",
+                           "run",
+                           "--no-probe",
+                           "--json",
+                           "--time-ms",
+                           "5",
+                           "-t",
+                           "1",
+                           "--out",
+                           folder,
+                           "cpu/decode_naive_r1",
+                           "f16-b1-hq2-hkv2-q1-kv64-d64-normal-seed1",
+                           NULL};
+    cr_assert(test_finish(test_start(words, fileno(out))) == 0);
+    const struct row shown = printed_row(out, &count);
+    struct run run = read_run(folder);
+    cr_assert(count == 1 && run.count >= 3 && run.count <= 5, "%d, %lld", count,
+              (long long)run.count);
+    double least = INFINITY, next = INFINITY;
+    for (int64_t n = 0; n < run.count; n++) {
+        const struct timing *warm = &run.rows[n].warm;
+        cr_assert(warm->processes == n + 1 && run.rows[n].cold.processes == n + 1);
+        cr_assert(warm->q1_us <= least && (n == 0 ? isnan(warm->next_us) : warm->next_us <= next));
+        least = warm->q1_us;
+        if (n > 0) next = warm->next_us;
+    }
+    cr_assert(least <= next && shown.warm.q1_us == least && shown.warm.processes == run.count);
+    cr_assert(run.count == 5 || log(next / least) <= 0.01);
+    /* and nothing is left to do */
+    words[8] = "--resume";
+    cr_assert(test_finish(test_start(words, fileno(out))) == 0);
+    struct run resumed = read_run(folder);
+    cr_assert(resumed.count == run.count);
+    run_free(&resumed);
+    run_free(&run);
+    fclose(out);
+    test_folder_remove(folder);
 }
 
 Test(run, json_rows_go_to_standard_output) {

@@ -37,7 +37,8 @@ static const struct timing untimed = {.min_us = NAN,
                                       .ci_low_us = NAN,
                                       .ci_high_us = NAN,
                                       .control_us = {NAN, NAN, NAN},
-                                      .clock_mhz = NAN};
+                                      .clock_mhz = NAN,
+                                      .next_us = NAN};
 
 enum {
     OLD = RACER_OLD,

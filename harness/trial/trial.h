@@ -56,6 +56,11 @@ extern const struct trial_options trial_defaults;
  * load anew. */
 bool trial_run(struct row *row, const struct plugin *plugin, struct fixture *fixture,
                const struct trial_options *options, bool *fixture_spoilt, struct fault *fault);
+/* `row` and `before` are the same trial on a CPU in two processes, both right: `row` becomes what
+ * stands of both. `samples` are the row's, `earlier` are those of `before`, and both are
+ * exchanged where its stand. */
+void trial_join(struct row *row, const struct row *before, const struct machine *machine,
+                struct samples *samples, struct samples *earlier);
 /* A row that was not brought to its end: who and what, `status` and why, and how to repeat it. */
 __attribute__((format(printf, 6, 7))) void trial_lose(struct row *row, const struct plugin *plugin,
                                                       const struct fixture *fixture,

@@ -91,6 +91,8 @@ void trial_read_samples(struct trial *trial, bool cold, const json_t *reply) {
                                     &timing->clock_mhz);
         }
         timing->set_aside = (int64_t)count - kept;
+        timing->processes = 1;
+        timing->next_us = NAN;
         timing_summarise(timing, us, kept); /* sorts */
     }
     free(us);
@@ -272,8 +274,8 @@ static void take_checking_launches(struct trial *trial) {
     samples_keep_times(trial->options->samples, false, trial->launches_us, NULL, NULL,
                        trial->launches);
     timing_summarise(warm, trial->launches_us, trial->launches);
-    warm->launches = 1;
-    warm->clock_mhz = NAN;
+    warm->launches = warm->processes = 1;
+    warm->clock_mhz = warm->next_us = NAN;
     snprintf(warm->stop, sizeof warm->stop, "cap");
     snprintf(warm->how, sizeof warm->how, "%s",
              trial->plugin->kernel.device == ATTN_CPU ? "clock" : "events");
@@ -434,23 +436,40 @@ static void doubt_timing(struct trial *trial) {
                   number_time(warm->median_us).text, number_time(row->single_us).text);
 }
 
-void trial_set_rates(struct trial *trial) {
-    struct row *row = trial->row;
+static void set_rates(struct row *row, const struct ceiling *ceiling) {
     if (row->warm.n == 0) return;
     const struct timing *for_bytes = row->cold.n > 0 ? &row->cold : &row->warm;
     row->tflops = row->flops / row->warm.median_us * 1e-6;
     row->gbs = row->bytes / for_bytes->median_us * 1e-3;
+    const double of_flops = ceiling->flops > 0 ? 100 * row->tflops * 1e12 / ceiling->flops : 0;
+    const double of_bytes = ceiling->bytes_s > 0 ? 100 * row->gbs * 1e9 / ceiling->bytes_s : 0;
+    if (ceiling->from == NULL || !(of_flops + of_bytes > 0)) return;
+    snprintf(row->ceiling_from, sizeof row->ceiling_from, "%s", ceiling->from);
+    if (strcmp(ceiling->from, "bound") == 0) return;
+    row->ceiling_percent = fmax(of_flops, of_bytes);
+    snprintf(row->ceiling, sizeof row->ceiling, "%s",
+             of_flops > of_bytes ? "flops" : ceiling->bytes);
+}
+
+void trial_set_rates(struct trial *trial) {
     const struct ceiling ceiling = ceiling_of(trial, trial->options->machine);
-    const double of_flops = ceiling.flops > 0 ? 100 * row->tflops * 1e12 / ceiling.flops : 0;
-    const double of_bytes = ceiling.bytes_s > 0 ? 100 * row->gbs * 1e9 / ceiling.bytes_s : 0;
-    if (ceiling.from != NULL && of_flops + of_bytes > 0) {
-        snprintf(row->ceiling_from, sizeof row->ceiling_from, "%s", ceiling.from);
-        if (strcmp(ceiling.from, "bound") != 0) {
-            row->ceiling_percent = fmax(of_flops, of_bytes);
-            snprintf(row->ceiling, sizeof row->ceiling, "%s",
-                     of_flops > of_bytes ? "flops" : ceiling.bytes);
-        }
-    }
+    set_rates(trial->row, &ceiling);
+}
+
+void trial_join(struct row *row, const struct row *before, const struct machine *machine,
+                struct samples *samples, struct samples *earlier) {
+    struct timing cold = row->cold, warm = row->warm;
+    const bool cold_stands = timing_join(&cold, &before->cold);
+    const bool warm_stands = timing_join(&warm, &before->warm);
+    const double seconds = row->seconds + before->seconds;
+    const struct ceiling ceiling = machine != NULL ? ceiling_of_cpu(machine) : (struct ceiling){0};
+    if (warm_stands) *row = *before;
+    row->cold = cold;
+    row->warm = warm;
+    row->seconds = seconds;
+    set_rates(row, &ceiling);
+    if (cold_stands) samples_exchange_times(samples, earlier, true);
+    if (warm_stands) samples_exchange_times(samples, earlier, false);
 }
 
 void trial_rate(struct trial *trial) {

@@ -32,7 +32,10 @@ static const struct argp_option options[] = {
     {"threads", 't', "N", 0,
      "Threads for kernels, oracle and judge; default: all cores, which several GPUs divide", 0},
     {"no-time", KEY_NO_TIME, NULL, 0, "Check only", 0},
-    {"time-ms", KEY_TIME_MS, "MS", 0, "Cap on timing, for cold and for warm each; default 300", 0},
+    {"time-ms", KEY_TIME_MS, "MS", 0,
+     "Cap on timing, for cold and for warm each; default 300. On a CPU, where rows are timed in "
+     "three processes or more, for each of them, a third of it where there are many rows",
+     0},
     {"anchors", KEY_ANCHORS, NULL, 0,
      "Add rows for two kernels that are computed here: ideal, the answer rounded once, and std16, "
      "the textbook with S and P in 16 bits",

@@ -172,8 +172,8 @@ static const struct expectation {
     {"decode_forges_answers_r1", DECODE, STATUS_CRASH, "not the protocol's", CPU, 0},
     {"decode_edits_answers_r1", DECODE, STATUS_CRASH, "connection", CPU, 0},
     {"decode_changes_call_r1", DECODE_SHORT, STATUS_FAIL_INPUT_CHANGED, "call", CPU, TIMED},
-    {"decode_answer_stands_r1", DECODE_SHORT, STATUS_INVALID_PHYSICS, "holds the answer", CPU,
-     TIMED},
+    /* where it stands, or else after signs changed: whichever is seen first */
+    {"decode_answer_stands_r1", DECODE_SHORT, STATUS_INVALID_PHYSICS, "takes", CPU, TIMED},
     {"decode_answer_stands_r1", DECODE, STATUS_INVALID_PHYSICS, "output was filled", CUDA, TIMED},
     {"decode_fingerprints_inputs_r1", DECODE_SHORT, STATUS_FAIL_NONDET, "their sign", BOTH, TIMED},
     {"decode_hashes_inputs_r1", DECODE_SHORT, STATUS_INVALID_PHYSICS, "keeps what it computed", CPU,

@@ -179,3 +179,23 @@ Test(timing, keeps_everything_where_it_never_was) {
     cr_assert(timing_keep_quiet(us, none, 3, 2, &quiet) == 3 && quiet == 0);
     cr_assert(timing_keep_quiet(us, control, 0, 2, &quiet) == 0 && quiet == 0);
 }
+
+Test(timing, of_several_processes_the_fastest_stands_and_the_next_is_known) {
+    const double q1_us[] = {105, 100, 103, 101};
+    const double next_us[] = {NAN, 105, 103, 101};
+    struct timing all = {.n = 0, .next_us = NAN};
+    for (int n = 0; n < 4; n++) {
+        const struct timing one = {
+            .n = 30, .q1_us = q1_us[n], .max_us = n, .processes = 1, .next_us = NAN};
+        cr_assert(timing_join(&all, &one) == (n < 2));
+        cr_assert(all.n == 30 && all.processes == n + 1 && all.q1_us == (n == 0 ? 105 : 100));
+        cr_assert(all.next_us == next_us[n] || (n == 0 && isnan(all.next_us)));
+    }
+    cr_assert(all.max_us == 1 && fabs(timing_gap(&all) - log(1.01)) < 1e-12);
+    const struct timing none = {.n = 0, .q1_us = NAN};
+    cr_assert(!timing_join(&all, &none) && all.processes == 4);
+    /* those of older runs do not know how many they are */
+    struct timing old = {.n = 30, .q1_us = 100, .next_us = NAN};
+    cr_assert(timing_gap(&old) == 0 && !timing_join(&old, &(struct timing){.n = 30, .q1_us = 102}));
+    cr_assert(old.processes == 2 && old.next_us == 102);
+}

@@ -56,6 +56,22 @@ void timing_summarise(struct timing *timing, double *samples_us, int64_t n) {
     timing->ci_high_us = samples_us[n - rank];
 }
 
+bool timing_join(struct timing *timing, const struct timing *other) {
+    if (other->n == 0) return false;
+    const bool stands = timing->n == 0 || other->q1_us < timing->q1_us;
+    const struct timing slower = stands ? *timing : *other;
+    const int64_t of_slower = slower.n == 0 ? 0 : slower.processes > 0 ? slower.processes : 1;
+    if (stands) *timing = *other;
+    if (timing->processes == 0) timing->processes = 1;
+    timing->processes += of_slower;
+    if (of_slower > 0) timing->next_us = fmin(timing->next_us, slower.q1_us); /* NaN is not less */
+    return stands;
+}
+
+double timing_gap(const struct timing *timing) {
+    return timing->processes > 1 ? log(timing->next_us / timing->q1_us) : 0;
+}
+
 bool timing_apart(const struct timing *usual, const struct timing *other, double allowed_us,
                   bool surely) {
     return usual->n > 0 && other->n > 0 &&

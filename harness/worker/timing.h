@@ -26,6 +26,11 @@ struct timing {
     double control_us[3];
     int64_t interrupted; /* samples during which others got the processor */
     double clock_mhz;    /* median during the samples that count; NaN: not known */
+    /* Of this one and of others in other processes, where it is the one whose lower quartile is
+     * least: how many there are, 0 as 1, and the least lower quartile of the others, NaN if none.
+     */
+    int64_t processes;
+    double next_us;
 };
 
 struct timing_plan {
@@ -52,6 +57,11 @@ int64_t timing_keep_quiet(double *samples_us, double *control_us, int64_t n, int
 bool timing_is_quiet(double control_us, double quiet_us);
 /* Sets n, the quantiles and the interval. Sorts `samples_us` in place. */
 void timing_summarise(struct timing *timing, double *samples_us, int64_t n);
+/* `timing` becomes what stands of itself and `other`, taken in other processes. Whether that is
+ * `other`. One without samples does not count. */
+bool timing_join(struct timing *timing, const struct timing *other);
+/* By how much the process that was next was slower, as a logarithm; 0: there is none. */
+double timing_gap(const struct timing *timing);
 /* Whether launches of one kind take clearly longer than those of another: by the medians, beyond
  * 1.25 times the other's and 5 us and `allowed_us`; `surely`, the intervals do not meet either. Not
  * of no samples. */
