@@ -4,6 +4,7 @@
 #include "verb.h"
 #include "report/table.h"
 #include "trial/client.h"
+#include "trial/interpreter.h"
 #include "verbs/complete.h"
 #include "worker/worker.h"
 #include "../fixtures/fixture.h"
@@ -127,6 +128,7 @@ int main(int argc, char **argv) {
         if (strcmp(name, verbs[n]->name) != 0) continue;
         if (!check_environment()) return FAULT_INPUT;
         hide_from_kernels();
+        interpreter_set(verb_python(), verb_modules(), verb_worker());
         char both[32]; /* what argp calls the program in usage and messages */
         snprintf(both, sizeof both, "attest %s", name);
         argv[1] = both;

@@ -18,6 +18,10 @@ const struct variable variables[] = {
     {"ATTEST_PLANTED", "folder of selftest's wrong kernels; default: as of kernels"},
     {"ATTEST_PROBES", "folder of the libraries that measure GPUs; default: as of kernels"},
     {"ATTEST_PROGRAM", "the attest that is started as worker and reader; default: this one"},
+    {"ATTEST_PYTHON", "the interpreter for kernels in Python; default: python3"},
+    {"ATTEST_MODULES", "folder that Python's module attest is in; default: the source's, or "
+                       "share/attest/python"},
+    {"ATTEST_WORKER", "the worker as a shared library; default: as of kernels"},
     {"ATTEST_COMMIT", "what runs give as the commit; default: what git says of the tree"},
     {"ATTEST_LOAD_SECONDS",
      "how long a fixture file may take to read; default: 10, and 1 per 20 MB"},
@@ -81,6 +85,23 @@ const char *verb_probes(void) {
     static char path[PATH_MAX];
     return place("ATTEST_PROBES", ATTEST_BINARY_DIR "/probes",
                  ATTEST_INSTALLED_LIB "/attest/probes", path);
+}
+
+const char *verb_modules(void) {
+    static char path[PATH_MAX];
+    return place("ATTEST_MODULES", ATTEST_SOURCE_DIR "/kernels/python",
+                 ATTEST_INSTALLED_DATA "/attest/python", path);
+}
+
+const char *verb_worker(void) {
+    static char path[PATH_MAX];
+    return place("ATTEST_WORKER", ATTEST_BINARY_DIR "/harness/libattest-worker.so",
+                 ATTEST_INSTALLED_LIB "/attest/libattest-worker.so", path);
+}
+
+const char *verb_python(void) {
+    const char *given = getenv("ATTEST_PYTHON");
+    return given != NULL && *given != '\0' ? given : "python3";
 }
 
 const char *verb_baseline(void) {

@@ -49,5 +49,10 @@ const char *verb_baseline(void);
 const char *verb_planted(void);
 /* The libraries that measure ceilings (probe_library.h): $ATTEST_PROBES, else likewise. */
 const char *verb_probes(void);
+/* Of kernels in Python: the interpreter, $ATTEST_PYTHON, else python3; the folder that the module
+ * is in and the worker as a shared library, $ATTEST_MODULES and $ATTEST_WORKER, else likewise. */
+const char *verb_python(void);
+const char *verb_modules(void);
+const char *verb_worker(void);
 
 #endif

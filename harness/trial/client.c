@@ -155,7 +155,7 @@ static bool start(struct client *client, const char *program, const char *const 
 
 bool client_start(struct client *client, const char *program, const char *const *under,
                   struct fault *fault) {
-    *client = (struct client){.socket = -1, .process = -1};
+    *client = (struct client){.socket = -1, .process = -1, .under = under};
     for (int n = 0; n < STARTS_MAX && client->end != CLIENT_HUNG; n++) {
         *fault = (struct fault){.code = FAULT_NONE};
         if (start(client, program, under, fault)) return true;

@@ -24,7 +24,8 @@ struct client {
     char how[96]; /* "SIGSEGV", "exit status 3", "no answer within 60 s", ... */
     int signal;   /* what killed it, 0 if nothing did: then it ended with */
     int exit_status;
-    pid_t before; /* client_running when this one was started */
+    pid_t before;             /* client_running when this one was started */
+    const char *const *under; /* as it was started */
 };
 
 /* Workers do not reach what is at `path`, beneath it, or comes to be there, from the moment on that

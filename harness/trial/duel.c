@@ -3,6 +3,7 @@
  * itself has no copy. */
 #define _GNU_SOURCE
 #include "duel.h"
+#include "interpreter.h"
 #include "trial_inside.h"
 #include "../worker/protocol.h"
 #include "../worker/race.h"
@@ -82,8 +83,9 @@ static bool same_file(const char *a, const char *b) {
 
 static bool join(struct trial *side, bool copied) {
     json_t *reply, *request = trial_request(side, "load");
-    const int copy = copied ? copy_of(side->plugin->path) : -1;
-    if (copied && copy < 0) {
+    const bool once = !interpreter_runs(side->plugin->path); /* of a file, for a loader */
+    const int copy = copied && once ? copy_of(side->plugin->path) : -1;
+    if (copied && once && copy < 0) {
         json_decref(request);
         return trial_end(side, STATUS_OOM, "no memory for a copy of the library");
     }
@@ -352,6 +354,7 @@ bool duel_run(struct row *old_row, struct row *new_row, const struct duel *duel,
     }
     make_side(&match, OLD, old_row, duel->old, fixture);
     make_side(&match, NEW, new_row, duel->new, fixture);
+    match.sides[OLD].interpreted |= match.sides[NEW].interpreted;
     make_side(&match, OLD_COPY, &match.copies[OLD], duel->old, fixture);
     make_side(&match, NEW_COPY, &match.copies[NEW], duel->new, fixture);
     const uint64_t digest = trial_digest_inputs(fixture);

@@ -4,6 +4,7 @@
  * is asked again in a child of its own, and only what fails alone has failed. */
 #include "plugin.h"
 #include "client.h"
+#include "interpreter.h"
 #include "../worker/protocol.h"
 #include "../../fixtures/problem.h"
 #include "../../oracle/nearest.h"
@@ -27,11 +28,23 @@ static bool ends_with_so(const char *name) {
     return length > 3 && !strcmp(name + length - 3, ".so");
 }
 
-/* "decode_flash_r1" of ".../cpu/decode_flash_r1.so". */
+static bool is_path(const char *glob) {
+    return ends_with_so(glob) || interpreter_runs(glob);
+}
+
+/* "decode_flash_r1" of ".../cpu/decode_flash_r1.so" and of ".../mine.py:decode_flash_r1". */
 static void stem_of(const char *path, char stem[80]) {
-    const char *slash = strrchr(path, '/');
+    const char *slash = strrchr(path, '/'), *own = interpreter_name(path);
     const char *name = slash != NULL ? slash + 1 : path;
-    snprintf(stem, 80, "%.*s", (int)(strlen(name) - 3), name);
+    if (own != NULL)
+        snprintf(stem, 80, "%s", own);
+    else
+        snprintf(stem, 80, "%.*s", (int)(strlen(name) - 3), name);
+}
+
+/* Of a path to a kernel, that to the file which it is in. */
+static void file_of(const char *path, char file[PATH_MAX]) {
+    snprintf(file, PATH_MAX, "%.*s", interpreter_file(path), path);
 }
 
 /* Whether a glob is for a file of this stem in a folder of this name ("" for the top). */
@@ -41,15 +54,22 @@ static bool glob_matches(const char *glob, const char *folder, const char *stem)
     return fnmatch(glob, strchr(glob, '/') != NULL ? id : stem, 0) == 0;
 }
 
-static bool is_same_file(const char *a, const char *b) {
+/* Whether two paths are to one kernel, of which a file may have several; to any of them where none
+ * is named. */
+static bool is_same_kernel(const char *a, const char *b) {
     struct stat one, other;
-    return stat(a, &one) == 0 && stat(b, &other) == 0 && one.st_dev == other.st_dev &&
-           one.st_ino == other.st_ino;
+    char files[2][PATH_MAX];
+    const char *names[] = {interpreter_name(a), interpreter_name(b)};
+    file_of(a, files[0]);
+    file_of(b, files[1]);
+    return stat(files[0], &one) == 0 && stat(files[1], &other) == 0 && one.st_dev == other.st_dev &&
+           one.st_ino == other.st_ino &&
+           (names[0] == NULL || names[1] == NULL || !strcmp(names[0], names[1]));
 }
 
 bool plugin_matches(const struct plugin *plugin, const char *glob) {
     char folder[PATH_MAX], stem[80];
-    if (ends_with_so(glob)) return is_same_file(glob, plugin->path);
+    if (is_path(glob)) return is_same_kernel(glob, plugin->path);
     stem_of(plugin->path, stem);
     snprintf(folder, sizeof folder, "%s", plugin->path);
     *strrchr(folder, '/') = '\0';
@@ -65,6 +85,7 @@ struct scan {
     bool *matched; /* of each glob */
     char (*ids)[96];
     size_t id_count;
+    double seconds; /* that a file may take */
 };
 
 static bool note_id(struct scan *scan, const char *folder, const char *stem, struct fault *fault) {
@@ -79,7 +100,7 @@ static bool note_id(struct scan *scan, const char *folder, const char *stem, str
 static bool is_wanted(struct scan *scan, const char *folder, const char *stem) {
     bool wanted = scan->glob_count == 0;
     for (int64_t n = 0; n < scan->glob_count; n++) {
-        if (ends_with_so(scan->globs[n]) || !glob_matches(scan->globs[n], folder, stem)) continue;
+        if (is_path(scan->globs[n]) || !glob_matches(scan->globs[n], folder, stem)) continue;
         wanted = scan->matched[n] = true;
     }
     return wanted;
@@ -199,15 +220,46 @@ static bool refuse_path(const struct scan *scan, const char *path, struct fault 
                      meant);
 }
 
+/* All that an interpreter finds in a file. */
+static bool add_all(struct scan *scan, const char *file, struct fault *fault) {
+    struct client client = {0};
+    char path[2 * PATH_MAX];
+    if (!client_start(&client, interpreter_library(), interpreter_command(), fault)) {
+        client_stop(&client);
+        return false;
+    }
+    json_t *reply = client_ask(&client, client_about("kernels", file), scan->seconds);
+    const char *names = json_string_value(json_object_get(reply, "kernels"));
+    const char *why = json_string_value(json_object_get(reply, "text"));
+    bool well = names != NULL && *names != '\0';
+    if (names == NULL)
+        fault_set(fault, FAULT_INPUT, "cannot import '%s': %s", file,
+                  why != NULL ? why : client.how);
+    else if (!well)
+        fault_set(fault, FAULT_INPUT,
+                  "'%s' has no kernel: no function is decorated with attest.kernel", file);
+    for (const char *at = names; well && *at != '\0'; at += strcspn(at, "\n"), at += *at == '\n') {
+        snprintf(path, sizeof path, "%.*s:%.*s", PATH_MAX, file, (int)strcspn(at, "\n"), at);
+        well = list_add(scan->list, path, false, fault);
+    }
+    json_decref(reply);
+    client_stop(&client);
+    return well;
+}
+
 static bool add_named(struct scan *scan, const char *path, struct fault *fault) {
-    char full[PATH_MAX];
+    char file[PATH_MAX], full[2 * PATH_MAX];
+    const char *name = interpreter_name(path);
     struct stat status;
-    if (realpath(path, full) == NULL || stat(full, &status) != 0)
+    file_of(path, file);
+    if (realpath(file, full) == NULL || stat(full, &status) != 0)
         return refuse_path(scan, path, fault);
     if (!S_ISREG(status.st_mode))
         return fault_set(fault, FAULT_INPUT, "kernel '%s' is no regular file", path);
+    if (interpreter_runs(path) && name == NULL) return add_all(scan, full, fault);
+    if (name != NULL) snprintf(full + strlen(full), PATH_MAX, ":%s", name);
     for (int64_t n = 0; n < scan->list->count; n++) { /* a glob may have found it by another path */
-        if (is_same_file(scan->list->plugins[n].path, full)) return true;
+        if (is_same_kernel(scan->list->plugins[n].path, full)) return true;
     }
     return list_add(scan->list, full, false, fault);
 }
@@ -224,7 +276,7 @@ static bool find_files(struct scan *scan, const char *directory, struct fault *f
     }
     for (int64_t n = 0; well && n < scan->glob_count; n++) {
         const char *glob = scan->globs[n];
-        if (ends_with_so(glob))
+        if (is_path(glob))
             well = add_named(scan, glob, fault);
         else if (!scan->matched[n])
             well = refuse_unmatched(scan, glob, directory, fault);
@@ -232,14 +284,19 @@ static bool find_files(struct scan *scan, const char *directory, struct fault *f
     return well;
 }
 
-static bool digest_file(const char *path, char digest[40], struct fault *fault) {
+/* Of the file; of a kernel in one of Python's, which may have several, of its name as well. */
+static bool digest_kernel(const char *kernel, char digest[40], struct fault *fault) {
     static unsigned char buffer[1 << 16];
+    char path[PATH_MAX];
+    const char *name = interpreter_name(kernel);
+    file_of(kernel, path);
     FILE *file = fopen(path, "rbe");
     XXH3_state_t *state = XXH3_createState();
     bool well = file != NULL && state != NULL;
     if (well) XXH3_128bits_reset(state);
     for (size_t n; well && (n = fread(buffer, 1, sizeof buffer, file)) > 0;)
         XXH3_128bits_update(state, buffer, n);
+    if (well && name != NULL) XXH3_128bits_update(state, name, strlen(name));
     if (well) {
         const XXH128_hash_t hash = XXH3_128bits_digest(state);
         snprintf(digest, 40, "%016llx%016llx", (unsigned long long)hash.high64,
@@ -314,9 +371,12 @@ static bool ask(struct plugin *plugin, struct client *client, const char *progra
                 struct fault *fault) {
     static const char loading[] = " while it was loaded";
     char reason[512];
-    if (client->pid == 0) {
+    const bool interpreted = interpreter_runs(plugin->path);
+    const char *const *under = interpreted ? interpreter_command() : NULL;
+    if (client->pid == 0 || client->under != under) {
         client_stop(client);
-        if (!client_start(client, program, NULL, fault)) return false;
+        if (!client_start(client, interpreted ? interpreter_library() : program, under, fault))
+            return false;
     }
     plugin->trouble = STATUS_PASS;
     json_t *reply = client_ask(client, client_about("describe", plugin->path), seconds);
@@ -372,7 +432,7 @@ static bool describe(struct plugin *plugin, struct client *client, const char *p
         client_stop(client);
         if (!ask(plugin, client, program, seconds, fault)) return false;
     }
-    if (!digest_file(plugin->path, plugin->digest, &unread) && plugin->trouble == STATUS_PASS)
+    if (!digest_kernel(plugin->path, plugin->digest, &unread) && plugin->trouble == STATUS_PASS)
         set_trouble(plugin, STATUS_CRASH, unread.text, "");
     if (plugin->trouble != STATUS_PASS) describe_by_name(plugin);
     return true;
@@ -430,6 +490,7 @@ bool plugin_scan(struct plugin_list *list, const char *program, const char *dire
     struct scan scan = {.list = list,
                         .globs = globs,
                         .glob_count = glob_count,
+                        .seconds = seconds,
                         .matched = calloc((size_t)glob_count + 1, sizeof *scan.matched)};
     bool well = scan.matched != NULL;
     if (!well) fault_set(fault, FAULT_OURS, "out of memory for kernels");

@@ -12,9 +12,9 @@
 
 /* What a library says of itself, copied out of it. */
 struct plugin {
-    char id[96];               /* "cpu/decode_flash_r1" */
-    char path[4096];           /* of the .so */
-    char digest[40];           /* XXH3-128 of the file; "" where it cannot be read */
+    char id[96];     /* "cpu/decode_flash_r1" */
+    char path[4096]; /* of the .so, or "/home/me/mine.py:decode_mine_r1" */
+    char digest[40]; /* XXH3-128 of the file, and of the name in it; "" where it cannot be read */
     struct attn_kernel kernel; /* function pointers are not valid in the parent */
     char name[48], change[256];
     bool found; /* by scanning the folder; else the path is what names it on a command line */
@@ -41,11 +41,12 @@ struct plugin_list {
 
 /* Every library in `directory` (folders joined by ':') and its device folders whose id matches one
  * of `globs` (all when glob_count is 0; a glob without '/' matches the file's name alone; a path to
- * an .so names that library). In order of id. A glob that no file matches is FAULT_INPUT, with the
- * name it may have been meant for. A library that cannot be described, or whose file is not called
- * <variant>_<name>_r<revision>, is not the end: it stays in the list, with its trouble, if a glob
- * named it, and else is left out and a line on stderr. Before that it is asked a second time, in a
- * process that has seen no other library. */
+ * an .so names that library, "mine.py" all kernels in that file of Python's and
+ * "mine.py:decode_mine_r1" one of them). In order of id. A glob that no file matches is
+ * FAULT_INPUT, with the name it may have been meant for. A library that cannot be described, or
+ * whose file is not called <variant>_<name>_r<revision>, is not the end: it stays in the list, with
+ * its trouble, if a glob named it, and else is left out and a line on stderr. Before that it is
+ * asked a second time, in a process that has seen no other library. */
 bool plugin_scan(struct plugin_list *list, const char *program, const char *directory,
                  const char *const *globs, int64_t glob_count, struct fault *fault);
 /* Whether a glob or path, as plugin_scan takes them, is for this kernel. */

@@ -1,4 +1,5 @@
 #define _GNU_SOURCE
+#include "interpreter.h"
 #include "sanitizer.h"
 #include "trial_inside.h"
 #include "../judge/diagnosis.h"
@@ -374,6 +375,10 @@ static void describe_repeat(struct row *row, const struct plugin *plugin,
         text_quote(to, *row->file ? row->file : row->line);
     }
     if (options->threads > 0) fprintf(to, " --threads %d", options->threads);
+    if (interpreter_runs(plugin->path) && strcmp(interpreter_command()[0], "python3") != 0) {
+        fputs(" --python ", to);
+        text_quote(to, interpreter_command()[0]);
+    }
     if (!options->poison) fputs(" --no-poison", to);
     if (options->device_index > 0)
         fprintf(to, " --device %s:%lld", row->device, (long long)options->device_index);
@@ -414,23 +419,32 @@ static void conclude(struct trial *trial) {
     row->seconds = clock_s() - trial->start_s;
 }
 
+static const char *program_of(const struct trial *trial) {
+    return trial->interpreted ? interpreter_library() : trial->options->program;
+}
+
+static const char *const *under_of(const struct trial *trial) {
+    return trial->interpreted                  ? interpreter_command()
+           : trial->options->sanitizer != NULL ? trial->options->sanitizer->command
+                                               : NULL;
+}
+
 /* A worker for the row: the one that is kept, if it still answers, or a new one. Where several in a
  * row die before any kernel is in them, that costs this row; `fault` is for what costs the run. */
 static bool start(struct trial *trial, struct client *own, struct fault *fault) {
     struct client *kept = trial->options->client;
-    const bool share =
-        kept != NULL && driver_of((enum attn_device)trial->plugin->kernel.device)->library != NULL;
-    struct client *client = trial->client = share ? kept : own;
+    const bool slow = trial->interpreted ||
+                      driver_of((enum attn_device)trial->plugin->kernel.device)->library != NULL;
+    struct client *client = trial->client = kept != NULL && slow ? kept : own;
+    const char *const *under = under_of(trial);
+    if (client->pid > 0 && client->under != under) client_stop(client);
     if (client->pid > 0) {
         json_t *hello = client_ask(client, json_pack("{s:s}", "op", "hello"), 5);
         json_decref(hello);
         if (hello != NULL) return true;
         client_stop(client);
     }
-    const struct sanitizer *sanitizer = trial->options->sanitizer;
-    if (client_start(client, trial->options->program, sanitizer != NULL ? sanitizer->command : NULL,
-                     fault))
-        return true;
+    if (client_start(client, program_of(trial), under, fault)) return true;
     if (client->end == CLIENT_ALIVE) return false;
     fault->code = FAULT_NONE;
     return client->end == CLIENT_HUNG ? trial_end(trial, STATUS_HANG, "before it: %s", client->how)
@@ -448,7 +462,8 @@ bool trial_ask_afresh(struct trial *trial, bool (*ask)(struct trial *trial, void
     const int64_t scratch_bytes = trial->scratch_bytes;
     struct client afresh = {0};
     struct fault fault;
-    bool well = client_start(&afresh, trial->options->program, NULL, &fault);
+    bool well = client_start(&afresh, program_of(trial),
+                             trial->interpreted ? interpreter_command() : NULL, &fault);
     trial->client = &afresh;
     well = well && trial_load(trial) && trial_map(trial) && ask(trial, argument);
     client_stop(&afresh);
@@ -516,6 +531,7 @@ void trial_make(struct trial *trial, struct row *row, const struct plugin *plugi
         .row = row,
         .view = fixture_view(fixture),
         .threads = options->threads > 0 ? options->threads : host_cores(),
+        .interpreted = interpreter_runs(plugin->path),
         .writes_lse = plugin->kernel.flags & ATTN_WRITES_LSE,
         .nondeterministic = plugin->kernel.flags & ATTN_NONDETERMINISTIC,
         .promise = {.p_dtype = (enum attn_dtype)plugin->kernel.p_dtype,

@@ -24,6 +24,7 @@ struct trial {
     unsigned char *first; /* out and lse of the first launch */
     int threads;
     bool writes_lse, nondeterministic;
+    bool interpreted; /* its worker is an interpreter's */
     struct promise promise;
     struct observation seen;
     bool late;      /* the first output was written after its launch had returned */

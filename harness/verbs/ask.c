@@ -1,4 +1,5 @@
 #include "ask.h"
+#include "../trial/interpreter.h"
 #include "../verb.h"
 
 #include <stdlib.h>
@@ -37,6 +38,9 @@ error_t ask_parse(struct session_options *asked, struct texts *others, int key, 
         return 0;
     case ASK_OUT:
         take_once(&asked->out, text, "out", state);
+        return 0;
+    case ASK_PYTHON:
+        interpreter_set(text, verb_modules(), verb_worker());
         return 0;
     case ASK_NO_POISON:
         asked->trial.poison = false;

@@ -6,6 +6,7 @@
 #include "../report/table.h"
 #include "../session/targets.h"
 #include "../trial/devices.h"
+#include "../trial/interpreter.h"
 #include "../trial/plugin.h"
 #include "../verb.h"
 #include "../worker/driver.h"
@@ -18,7 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { OPTION_JSON = 256, OPTION_MARKDOWN, NAMES_BYTES = 256 };
+enum { OPTION_JSON = 256, OPTION_MARKDOWN, OPTION_PYTHON, NAMES_BYTES = 256 };
 
 struct options {
     bool json, markdown;
@@ -55,6 +56,8 @@ enum { LISTING_COUNT = sizeof listings / sizeof listings[0] };
 static const struct argp_option argp_options[] = {
     {"json", OPTION_JSON, NULL, 0, "an array of objects instead of columns", 0},
     {"markdown", OPTION_MARKDOWN, NULL, 0, "a table in Markdown instead of columns", 0},
+    {"python", OPTION_PYTHON, "PROGRAM", 0,
+     "the interpreter for kernels in Python; default $ATTEST_PYTHON, then python3", 0},
     {0},
 };
 
@@ -71,6 +74,9 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
     switch (key) {
     case OPTION_JSON:
         options->json = true;
+        return 0;
+    case OPTION_PYTHON:
+        interpreter_set(argument, verb_modules(), verb_worker());
         return 0;
     case OPTION_MARKDOWN:
         options->markdown = true;

@@ -111,7 +111,8 @@ static const struct argp argp = {
     .args_doc = "[KERNEL...] [-s SUITE|-f FILE|LINE...] [WORD...]",
     .doc =
         "Checks kernels against exact answers and times them. KERNEL is a glob over names as "
-        "`attest list kernels` prints them, or a path to an .so; without one, all kernels run. "
+        "`attest list kernels` prints them, or a path to an .so; mine.py is every kernel in that "
+        "file of Python's, mine.py:decode_mine_r1 one; without any, all kernels run. "
         "LINE is a problem, WORD selects among the problems: variant=decode_paged dtype=bf16 "
         "kv>=4096. Without a problem, the suite smoke is run.\vWhat was done stays done: a run "
         "that was interrupted is readable, and --resume with the same arguments completes it. "

@@ -2,6 +2,7 @@
 #include "operations.h"
 #include "driver.h"
 #include "edges.h"
+#include "foreign.h"
 #include "hide.h"
 #include "protocol.h"
 #include "survey.h"
@@ -49,17 +50,29 @@ json_t *worker_look_at_given(const struct worker *worker, const struct side *sid
                         "pointers, shapes and sizes are attest's");
 }
 
+/* What a file exports, and the library's handle, NULL of an interpreter's kernel; NULL, and why. */
+static const struct attn_kernel *find_export(const char *path, void **opened, char text[1024]) {
+    *opened = NULL;
+    if (foreign_is(path)) {
+        if (foreign.open != NULL) return foreign.open(path, text);
+        snprintf(text, 1024, "'%s' is for an interpreter, which this is not", path);
+        return NULL;
+    }
+    *opened = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    const struct attn_kernel *export = *opened != NULL ? dlsym(*opened, "attn_export") : NULL;
+    if (*opened == NULL)
+        snprintf(text, 1024, "%s", dlerror());
+    else if (export == NULL)
+        snprintf(text, 1024, "'%s' exports no symbol attn_export", path);
+    return export;
+}
+
 /* Opens a library and copies what it exports; the copy is never longer than the library's own. It
  * stays open: closing runs more of its code, and runtimes it brought may have threads by now. */
 static json_t *open_library(const char *path, struct attn_kernel *kernel, void **opened) {
     char text[1024];
-    void *handle = *opened = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-    if (handle == NULL) return refusal_json("error", dlerror());
-    const struct attn_kernel *export = dlsym(handle, "attn_export");
-    if (export == NULL) {
-        snprintf(text, sizeof text, "'%s' exports no symbol attn_export", path);
-        return refusal_json("error", text);
-    }
+    const struct attn_kernel *export = find_export(path, opened, text);
+    if (export == NULL) return refusal_json("error", text);
     if (export->abi != ATTN_ABI) {
         snprintf(text, sizeof text, "'%s' was built for contract %u, this program speaks %u", path,
                  export->abi, ATTN_ABI);
@@ -103,6 +116,16 @@ static json_t *do_describe(struct worker *worker, const json_t *request) {
     return reply;
 }
 
+static json_t *do_kernels(struct worker *worker, const json_t *request) {
+    char room[PATH_MAX], text[FOREIGN_TEXT_BYTES] = "this is no interpreter";
+    const char *path = path_from_json(json_object_get(request, "library"), room);
+    if (path == NULL) return refusal_json("error", "kernels without a file");
+    hide_once(worker, request, path);
+    const char *names = foreign.list != NULL ? foreign.list(path, text) : NULL;
+    return names != NULL ? json_pack("{s:b, s:s}", "ok", 1, "kernels", names)
+                         : refusal_json("error", text);
+}
+
 /* Before the library is, and before the fences are up: a driver may start programs of its own, with
  * more rights than ours, that make what a device needs. */
 static json_t *open_device(struct worker *worker, const json_t *request) {
@@ -122,7 +145,8 @@ static json_t *open_device(struct worker *worker, const json_t *request) {
         worker->device = NULL; /* nothing of it is there to be unloaded */
         return refusal_json("refused", reason);
     }
-    if (driver_of(kind)->library == NULL) fence_raise(worker->keepers);
+    if (driver_of(kind)->library == NULL && !worker->fenced) fence_raise(worker->keepers);
+    worker->fenced |= driver_of(kind)->library == NULL;
     return NULL;
 }
 
@@ -238,7 +262,7 @@ static json_t *do_load(struct worker *worker, const json_t *request) {
     reply = open_library(path, &side->kernel, &handle);
     if (reply == NULL && !hides) reply = open_device(worker, request);
     if (reply != NULL) return reply;
-    side->estimate = dlsym(handle, "attest_estimate");
+    side->estimate = handle != NULL ? dlsym(handle, "attest_estimate") : NULL;
     reply = ask(worker, side);
     return reply != NULL ? reply : answer();
 }
@@ -522,7 +546,8 @@ static json_t *do_unload(struct worker *worker, const json_t *request) {
                               .keepers = {worker->keepers[0], worker->keepers[1]},
                               .answers = worker->answers,
                               .nonce = worker->nonce,
-                              .hidden = worker->hidden};
+                              .hidden = worker->hidden,
+                              .fenced = worker->fenced};
     return reason != NULL ? failure_json(reason) : answer();
 }
 
@@ -540,11 +565,22 @@ static const struct {
     const char *name;
     json_t *(*run)(struct worker *worker, const json_t *request);
 } operations[] = {
-    {"hello", do_hello},       {"describe", do_describe}, {"load", do_load},
-    {"map", do_map},           {"place", do_place},       {"prepare", do_prepare},
-    {"launch", do_launch},     {"time", worker_time},     {"repeat", worker_repeat},
-    {"expect", worker_expect}, {"race", worker_race},     {"furthest", worker_furthest},
-    {"finish", do_finish},     {"unload", do_unload},     {"devices", do_devices},
+    {"hello", do_hello},
+    {"kernels", do_kernels},
+    {"describe", do_describe},
+    {"load", do_load},
+    {"map", do_map},
+    {"place", do_place},
+    {"prepare", do_prepare},
+    {"launch", do_launch},
+    {"time", worker_time},
+    {"repeat", worker_repeat},
+    {"expect", worker_expect},
+    {"race", worker_race},
+    {"furthest", worker_furthest},
+    {"finish", do_finish},
+    {"unload", do_unload},
+    {"devices", do_devices},
     {"probe", do_probe},
 };
 

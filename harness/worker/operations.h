@@ -47,6 +47,7 @@ struct worker {
     int answers;       /* the file that they are written to, */
     const char *nonce; /* and what the next one repeats */
     bool hidden;       /* what is to be is, or cannot be */
+    bool fenced;       /* fence_raise was called, once */
 };
 
 /* The answer to a request, but for its nonce. */

@@ -15,10 +15,13 @@
  *
  *   {"op": "hello"}
  *       -> "protocol": 3, "worker": "attest 0.1.0"
+ *   {"op": "kernels", "library": FILE}
+ *       Of an interpreter (foreign.h). -> "kernels": the names of those in the file, a line each
  *   {"op": "describe", "library": PATH}
  *       -> "kernel": {abi, device, variant, name, revision, grade, change, traits: [...],
  *          dtypes: [...], p_dtype, flags: [...], head_dim_max}, all as in kernels/attn.h by name.
- *          May be asked for many libraries, one after the other.
+ *          May be asked for many libraries, one after the other. A library may be FILE:NAME, which
+ *          only an interpreter has (foreign.h); loaded twice it is two.
  *   {"op": "load", "library": PATH, "device": "cpu", "problem": {variant, dtype, traits: [...],
  *    scale, batch, q_heads, kv_heads, q_len, kv_len, head_dim, page_size, pages, page_entries,
  *    kept_max}, "threads": N, "device_index": N, "memory_max": BYTES (0: no limit)}
@@ -95,6 +98,7 @@
  *       The worker exits with 0. */
 #define _GNU_SOURCE
 #include "worker.h"
+#include "foreign.h"
 #include "operations.h"
 #include "protocol.h"
 #include "../../oracle/fault.h"
@@ -187,6 +191,7 @@ int worker_main(int argc, char **argv) {
     char nonce[NONCE_BYTES];
     worker.nonce = nonce;
     while (!end && (line = inbox_next(&inbox)) != NULL) {
+        const int held = foreign.hold != NULL ? foreign.hold() : 0;
         json_t *request = json_loads(line, 0, NULL);
         take_nonce(nonce, request, &inbox);
         const char *op = json_string_value(json_object_get(request, "op"));
@@ -195,6 +200,7 @@ int worker_main(int argc, char **argv) {
         check_ends(to, &ends);
         send_answer(to, reply, nonce);
         json_decref(request);
+        if (foreign.release != NULL) foreign.release(held);
     }
     worker_release(&worker);
     worker.inbox = NULL;

@@ -1,0 +1,155 @@
+#!/usr/bin/python3
+"""Kernels in Python: that right ones are, that each of those that are wrong ends in its status, and what
+is said of files that hold none. Needs numpy."""
+import json, os, pathlib, subprocess, sys, tempfile
+
+try:
+    import numpy
+except ImportError:
+    sys.exit(77)
+
+program = os.environ["ATTEST_PROGRAM"]
+plain = pathlib.Path(__file__).resolve().parents[1] / "kernels/python/numpy_plain.py"
+LINE = "f32-b2-hq4-hkv2-q1-kv300-d64-normal-seed1"
+failures = []
+
+
+def check(holds, what):
+    if not holds:
+        failures.append(what)
+        print("wrong:", what)
+
+
+def attest(*words, status=0):
+    done = subprocess.run([program, *map(str, words)], capture_output=True, text=True, timeout=300)
+    check(status is None or done.returncode == status,
+          f"attest {' '.join(map(str, words))}: {done.returncode}, expected {status}\n{done.stdout}"
+          f"{done.stderr}")
+    return done
+
+
+def rows(*words, status=0):
+    done = attest("run", "--no-probe", "--json", *words, status=status)
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+RIGHT = '''
+import attest, numpy as np
+@attest.kernel(variant="decode", dtypes=["f32"], traits=["gqa"], change="short")
+def decode_mine_r1(call):
+    group = call.problem.q_heads // call.problem.kv_heads
+    k, v = (np.repeat(x, group, axis=1) for x in (call.k, call.v))
+    s = call.scale * np.einsum("bhqd,bhkd->bhqk", call.q, k)
+    p = np.exp(s - s.max(-1, keepdims=True))
+    call.out[...] = np.einsum("bhqk,bhkd->bhqd", p / p.sum(-1, keepdims=True), v)
+'''
+
+# The right kernel with other last lines: of launch; status, what the reason says.
+WRONG = [
+    ("stale", '''
+    global answer
+    if "answer" not in globals(): answer = call.out.copy()
+    call.out[...] = answer''', "FAIL_NONDET", "previous call"),
+    ("unwritten", "    call.out[0, 0, 0, 0] = np.nan\n    call.out.view('u4')[1, 1] = 0x7fc0a77e",
+     "FAIL_NAN", "NaN"),
+    ("nothing", "    pass", "FAIL_UNWRITTEN", "never written"),
+    ("raises", "    raise ValueError(f'kv_len is {call.problem.kv_len}')", "CRASH",
+     "ValueError: kv_len is 300 (wrong.py, line "),
+    ("exits", "    import sys; sys.exit(7)", "CRASH", "SystemExit: 7"),
+    ("dies", "    import os; os._exit(7)", "CRASH", "exit status 7"),
+    ("aborts", "    import os; os.abort()", "CRASH", "SIGABRT"),
+    ("hangs", "    import time; time.sleep(100)", "HANG", "no answer within 5 s"),
+    ("later", '''
+    import threading, time
+    out, values = call.out, call.out.copy()
+    out[...] = np.frombuffer(np.uint32(0x7fc0a77e).tobytes(), "f4")
+    def write():
+        time.sleep(0.2)
+        out[...] = values
+    threading.Thread(target=write).start()''', "FAIL_", ""),
+    ("reads_on", '''
+    k = np.lib.stride_tricks.as_strided(call.v, (call.v.size + 512,), (4,))
+    call.out[0, 0, 0, 0] += 0 * (k[-1] > 0)''', "FAIL_OOB_READ", "v"),
+    ("writes_input", "    call.q[...] = 0", "CRASH", "read-only"),
+    ("other_head", "    call.out[0, 0] = call.out[0, 1]", "FAIL_ACCURACY", "gate 2"),
+]
+
+
+def test_wrong(folder):
+    for name, lines, status, reason in WRONG:
+        text = RIGHT.replace("decode_mine_r1", f"decode_{name}_r1")
+        (folder / "wrong.py").write_text(
+            (text if name != "nothing" else text[:text.index("    group")]) + lines + "\n")
+        row, = rows(folder / "wrong.py", LINE, "--no-time", "--watchdog", "5",
+                    status=3 if status in ("CRASH", "HANG") else 1)
+        check(row["status"].startswith(status) and reason in row["reason"],
+              f"{name}: {row['status']}: {row['reason']}")
+        check(row["repeat"].startswith("attest run ") and "wrong.py:decode_" in row["repeat"],
+              row["repeat"])
+
+
+def test_right(folder):
+    mine = folder / "mine.py"
+    mine.write_text(RIGHT)
+    row, = rows(mine, LINE, "--time-ms", "20")
+    check(row["status"] == "PASS" and row["grade"] == "A" and row["kernel"] == "cpu/decode_mine_r1",
+          f"{row['kernel']}: {row['status']}: {row['reason']}")
+    check(row["warm_how"] == "clock" and row["warm_n"] > 0, "it is timed as others are")
+    check("values signs keys" in row["checks"] and "edges" in row["checks"], row["checks"])
+    # one of several in a file, beside a library's
+    mine.write_text(RIGHT + RIGHT.replace("_mine_r1", "_mine_r2"))
+    check(len(rows(mine, LINE, "--no-time")) == 2, "all kernels of a file")
+    two = rows(f"{mine}:decode_mine_r2", "decode_naive_r1", LINE, "--no-time")
+    check(sorted(row["kernel"] for row in two) == ["cpu/decode_mine_r2", "cpu/decode_naive_r1"],
+          f"{[row['kernel'] for row in two]}")
+    listed = json.loads(attest("list", "kernels", mine, "--json").stdout)
+    check([one["kernel"] for one in listed] == ["cpu/decode_mine_r1", "cpu/decode_mine_r2"] and
+          listed[0]["change"] == "short" and listed[0]["dtypes"] == "f32", f"{listed}")
+    # and in turn with another, and with a library
+    for number, other in enumerate((f"{mine}:decode_mine_r2", "decode_naive_r1")):
+        done = attest("compare", "--live", f"{mine}:decode_mine_r1", other, LINE, "--warm", "--json",
+                      "--time-ms", "50", "--out", folder / f"run{number}", status=None)
+        pair, = json.loads(done.stdout)["pairs"]
+        check(pair["verdict"] in ("same", "undecided", "faster", "slower") and
+              "same library" not in pair["why"] and pair["control"] is not None, f"{other}: {pair['verdict']}: {pair['why']} {done.stderr}")
+
+
+def test_plain():
+    found = rows(plain, "-s", "smoke", "--no-time", "kv<=200")
+    check(len(found) >= 15 and all(row["status"] == "PASS" and row["grade"] == "A" for row in found),
+          "\n".join(f"{row['kernel']} {row['line']}: {row['status']}: {row['reason']}"
+                    for row in found if row["status"] != "PASS") or f"{len(found)} rows")
+    check(len({row["variant"] for row in found}) == 7, "all variants")
+
+
+def test_files(folder):
+    wrong = folder / "none.py"
+    cases = [("", "has no kernel: no function is decorated with attest.kernel"),
+             ("import nothing_of_that_name", "ModuleNotFoundError: No module named"),
+             ("def", "SyntaxError: "),
+             ("raise SystemExit(3)", "SystemExit: 3"),
+             ("import attest\n@attest.kernel(variant='decode', dtypes=['f64'])\ndef decode_a_r1(c): 0",
+              "a dtype is 'f64', expected one of f32, f16, bf16"),
+             ("import attest\n@attest.kernel(variant='decode', dtypes=['f32'])\ndef mine(c): 0",
+              "is named decode_<method>_r<revision>")]
+    for text, expected in cases:
+        wrong.write_text(text)
+        done = attest("run", wrong, LINE, status=4)
+        check(expected in " ".join(done.stderr.split()), f"{text!r}: {done.stderr}")
+    wrong.write_text(RIGHT)
+    done = attest("run", f"{wrong}:decode_other_r1", LINE, "--json", status=3)
+    check("has no kernel decode_other_r1" in done.stdout, done.stdout)
+    done = attest("run", folder / "absent.py", LINE, status=4)
+    check("absent.py" in done.stderr, done.stderr)
+    done = attest("run", wrong, LINE, "--python", "/nonexistent/python", status=4)
+    check("cannot start '/nonexistent/python'" in done.stderr, done.stderr)
+
+
+with tempfile.TemporaryDirectory(prefix="attest-python-") as name:
+    os.environ["ATTEST_RUNS"] = name + "/runs"
+    folder = pathlib.Path(name)
+    test_right(folder)
+    test_wrong(folder)
+    test_plain()
+    test_files(folder)
+sys.exit(1 if failures else 0)

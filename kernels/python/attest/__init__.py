@@ -1,0 +1,190 @@
+"""Attention kernels in Python: a kernel is a function, and `attest run FILE.py` checks and times it.
+
+    import attest, numpy as np
+
+    @attest.kernel(variant="decode", dtypes=["f32"], traits=["gqa"])
+    def decode_mine_r1(call):
+        group = call.problem.q_heads // call.problem.kv_heads
+        k, v = (np.repeat(x, group, axis=1) for x in (call.k, call.v))
+        s = call.scale * np.einsum("bhqd,bhkd->bhqk", call.q, k)
+        p = np.exp(s - s.max(-1, keepdims=True))
+        call.out[...] = np.einsum("bhqk,bhkd->bhqd", p / p.sum(-1, keepdims=True), v)
+
+Shapes, and what a kernel may rely on, are those of attn.h, the contract of kernels in C. Importing
+this module needs numpy and nothing else.
+"""
+from __future__ import annotations
+
+import dataclasses
+import re
+import typing
+
+import numpy
+
+__all__ = ["Call", "Kernel", "Problem", "f32", "kernel", "store"]
+
+VARIANTS = ("prefill", "prefill_varlen", "decode", "decode_paged", "sparse_decode",
+            "sparse_decode_paged", "magicpig_decode_paged")
+DTYPES = ("input", "f32", "f16", "bf16", "i32", "u8")
+TRAITS = ("gqa", "causal", "ragged", "page", "keep", "magicpig")
+DEVICES = {"cpu": 1}
+ARRAYS = ("numpy", "torch")
+SLOTS = ("q", "k", "v", "kv_cache", "kv_page_indptr", "kv_page_indices", "kv_last_page_len",
+         "seq_lens", "sparse_ind", "sparse_nnz", "sparse_mask", "lsh_k", "lsh_l", "out", "lse")
+# What a variant always has, and need not be declared.
+GIVEN = {"prefill": (), "prefill_varlen": ("ragged",), "decode": (),
+         "decode_paged": ("ragged", "page"), "sparse_decode": ("keep",),
+         "sparse_decode_paged": ("ragged", "page", "keep"),
+         "magicpig_decode_paged": ("ragged", "page", "keep", "magicpig")}
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """The sizes of a problem: B = batch, Hq = q_heads, Hkv = kv_heads, Sq = q_len, Skv = kv_len (the
+    room for key tokens), D = head_dim; P = page_size, pages, page_entries: 0 without pages;
+    kept_max: Lmax, the room for one row's list, 0 without lists."""
+    variant: str
+    dtype: str
+    traits: frozenset
+    batch: int
+    q_heads: int
+    kv_heads: int
+    q_len: int
+    kv_len: int
+    head_dim: int
+    page_size: int
+    pages: int
+    page_entries: int
+    kept_max: int
+    scale: float
+
+
+class Call:
+    """One call: views of memory that attest owns. Absent tensors are None.
+
+    q [B, Hq, Sq, D]; k, v [B, Hkv, Skv, D], or kv_cache [pages, 2, Hkv, P, D] with kv_page_indptr
+    [B + 1], kv_page_indices and kv_last_page_len [B]; seq_lens [B]; sparse_ind [B, Hq, Lmax] padded
+    with -1, sparse_nnz [B, Hq], sparse_mask [B, Hq, Skv]; lsh_k, lsh_l [B, Hq] -- to be read; out
+    [B, Hq, Sq, D] and lse [B, Hq, Sq] (f32, natural logarithm) -- to be written. bf16 is uint16 in
+    numpy, which has no such type: `attest.f32` reads it and `attest.store` writes it; a torch.bfloat16
+    in torch.
+
+    scale: of logits. problem: a Problem. threads: how many to use, at least 1. scratch: bytes (u8) as
+    many as `Kernel.scratch` asked for, undefined before every launch; None if none.
+    state: the kernel's own, as its `prepare` leaves it; None before. pointers: the addresses of
+    attn.h's struct attn_problem and struct attn_call, for who calls a kernel in C.
+    """
+    __slots__ = SLOTS + ("scale", "problem", "threads", "scratch", "state", "pointers")
+
+
+class Kernel:
+    """What `attest.kernel` makes of a function. It is still called like one."""
+
+    def __init__(self, function: typing.Callable[[Call], object], description: dict):
+        self.function = function
+        self.description = description
+        self.hooks: dict = {}
+        self.__name__ = function.__name__
+        self.__doc__ = function.__doc__
+
+    def __call__(self, call):
+        return self.function(call)
+
+    def prepare(self, function: typing.Callable[[Call], object]):
+        """Decorates a function of the call, which is called once for a problem, timed apart from
+        launches, and may set `call.state`. Between launches numbers in q, k, v and kv_cache change:
+        it may rely on the problem, lengths, tables and lists."""
+        self.hooks["prepare"] = function
+        return function
+
+    def finish(self, function: typing.Callable[[Call], object]):
+        """Decorates a function of the call, which is called after the last launch."""
+        self.hooks["finish"] = function
+        return function
+
+    def scratch(self, function: typing.Callable[[Problem], int]):
+        """Decorates a function of a Problem that returns how many bytes of scratch a launch needs."""
+        self.hooks["scratch"] = function
+        return function
+
+    def refuse(self, function: typing.Callable[[Problem], typing.Optional[str]]):
+        """Decorates a function of a Problem that returns why the kernel does not take it, or None."""
+        self.hooks["refuse"] = function
+        return function
+
+
+def kernel(*, variant: str, dtypes: typing.Sequence[str], device: str = "cpu",
+           traits: typing.Sequence[str] = (), grade: str = "A", lse_grade: str = "A",
+           p_dtype: str = "input", writes_lse: bool = False, nondeterministic: bool = False,
+           head_dim_max: int = 1 << 20, change: str = "", arrays: typing.Optional[str] = None):
+    """Declares the decorated function a kernel. Its name is <variant>_<method>_r<revision>.
+
+    variant, dtypes ("f32", "f16", "bf16"), traits ("gqa", "causal", ... as `attest list traits`
+    prints them; those that a variant always has need not be named): what it takes; other problems are
+    refused on its behalf. grade: the accuracy that it promises, "A", "B" or "C", and lse_grade, "A" or
+    "B"; p_dtype: what P = softmax is rounded to before P V, "input" being the dtype of q.
+    writes_lse: it writes call.lse. nondeterministic: repeats may differ in the last bits. change: one
+    line, what this revision tries. arrays: "numpy" or "torch", what the tensors of a call are; by
+    default torch where the function's module has imported that by its name.
+
+    ValueError where that is no kernel."""
+    description = {"variant": variant, "device": device, "dtypes": tuple(dtypes),
+                   "traits": tuple(traits), "grade": grade, "lse_grade": lse_grade,
+                   "p_dtype": p_dtype, "writes_lse": writes_lse,
+                   "nondeterministic": nondeterministic, "head_dim_max": head_dim_max,
+                   "change": change, "arrays": arrays}
+
+    def decorate(function):
+        return Kernel(function, _checked(function, description))
+    return decorate
+
+
+def _one_of(what, value, known):
+    if value not in known:
+        raise ValueError(f"{what} is {value!r}, expected one of {', '.join(known)}")
+
+
+def _checked(function, description):
+    variant = description["variant"]
+    _one_of("variant", variant, VARIANTS)
+    _one_of("device", description["device"], tuple(DEVICES))
+    _one_of("grade", description["grade"], ("A", "B", "C"))
+    _one_of("lse_grade", description["lse_grade"], ("A", "B"))
+    _one_of("p_dtype", description["p_dtype"], DTYPES[:4])
+    for dtype in description["dtypes"]:
+        _one_of("a dtype", dtype, DTYPES[1:4])
+    for trait in description["traits"]:
+        _one_of("a trait", trait, TRAITS)
+    if not description["dtypes"]:
+        raise ValueError("dtypes is empty, expected at least one of f32, f16, bf16")
+    if description["arrays"] is None:
+        torch = function.__globals__.get("torch")
+        description = dict(description, arrays="torch" if getattr(torch, "__name__", "") == "torch"
+                           else "numpy")
+    _one_of("arrays", description["arrays"], ARRAYS)
+    parts = re.fullmatch(re.escape(variant) + r"_([a-z0-9_]+)_r([1-9][0-9]*)", function.__name__)
+    if parts is None:
+        raise ValueError(f"a kernel of {variant} is named {variant}_<method>_r<revision>, as "
+                         f"{variant}_mine_r1, not {function.__name__!r}")
+    return dict(description, name=parts[1], revision=int(parts[2]),
+                traits=tuple(dict.fromkeys(description["traits"] + GIVEN[variant])))
+
+
+def f32(array: numpy.ndarray) -> numpy.ndarray:
+    """The numbers of a tensor as float32, exactly; of bf16, which is uint16 here, too."""
+    if array.dtype == numpy.uint16:
+        return (array.astype(numpy.uint32) << 16).view(numpy.float32)
+    return array.astype(numpy.float32)
+
+
+def store(out: numpy.ndarray, values: numpy.ndarray) -> None:
+    """Writes float32 values into `out`, f32, f16 or bf16 (uint16), each rounded to the nearest, ties
+    to even. Values of float64 are rounded twice."""
+    values = numpy.asarray(values, dtype=numpy.float32)
+    if out.dtype != numpy.uint16:
+        with numpy.errstate(over="ignore"):
+            out[...] = values
+        return
+    bits = numpy.ascontiguousarray(values).view(numpy.uint32)
+    rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16
+    out[...] = numpy.where(numpy.isnan(values), bits >> 16 | 0x40, rounded)

@@ -1,0 +1,285 @@
+"""`python3 -m attest.worker LIBRARY worker PROCESS...`: a worker of attest whose kernels are Python's.
+
+LIBRARY is attest's worker as a shared library, which knows the protocol, launches and times; here is
+only what makes a kernel of a function: `open` fills the structure of attn.h, `prepare` makes views of
+the call's memory, and a launch is a call of a Python object, which C makes itself (worker/foreign.c).
+"""
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import os
+import sys
+import traceback
+
+from ctypes import c_char_p, c_double, c_int, c_int32, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
+
+DTYPE_BITS = {"f32": 1, "f16": 2, "bf16": 3}
+TEXT_BYTES = 1024
+
+
+class Problem(ctypes.Structure):
+    _fields_ = ([("abi", c_uint32), ("variant", c_int32), ("dtype", c_int32), ("reserved0", c_int32),
+                 ("traits", c_uint64)] +
+                [(name, c_int64) for name in ("batch", "q_heads", "kv_heads", "q_len", "kv_len",
+                                              "head_dim", "page_size", "pages", "page_entries",
+                                              "kept_max")] +
+                [("scale", c_double), ("reserved", c_int64 * 16)])
+
+
+class Tensor(ctypes.Structure):
+    _fields_ = [("data", c_void_p), ("host", c_void_p), ("dtype", c_int32), ("rank", c_int32),
+                ("shape", c_int64 * 5), ("stride", c_int64 * 5)]
+
+
+class Call(ctypes.Structure):
+    _fields_ = [("abi", c_uint32), ("device_index", c_int32), ("threads", c_int32),
+                ("reserved0", c_int32), ("tensors", Tensor * 32), ("scratch", c_void_p),
+                ("scratch_bytes", c_size_t), ("stream", c_void_p), ("state", c_void_p),
+                ("reserved", c_void_p * 8)]
+
+
+PREPARE = ctypes.CFUNCTYPE(c_void_p, ctypes.POINTER(Problem), ctypes.POINTER(Call))
+FINISH = ctypes.CFUNCTYPE(None, ctypes.POINTER(Problem), ctypes.POINTER(Call))
+REFUSE = ctypes.CFUNCTYPE(c_void_p, ctypes.POINTER(Problem))
+SCRATCH = ctypes.CFUNCTYPE(c_size_t, ctypes.POINTER(Problem))
+OPEN = ctypes.CFUNCTYPE(c_void_p, c_char_p, c_void_p)
+
+
+class Export(ctypes.Structure):
+    """struct attn_kernel."""
+    _fields_ = [("abi", c_uint32), ("bytes", c_uint32), ("device", c_int32), ("variant", c_int32),
+                ("name", c_char_p), ("revision", c_int32), ("grade", c_int32), ("change", c_char_p),
+                ("traits", c_uint64), ("dtypes", c_uint32), ("p_dtype", c_int32), ("flags", c_uint32),
+                ("head_dim_max", c_int32), ("refuse", REFUSE), ("scratch_bytes", SCRATCH),
+                ("prepare", PREPARE), ("finish", FINISH), ("launch", c_void_p),
+                ("lse_grade", c_int32), ("reserved0", c_int32), ("reserved", c_void_p * 7)]
+
+
+class Foreign(ctypes.Structure):
+    """struct foreign of worker/foreign.h."""
+    _fields_ = [("open", OPEN), ("list", OPEN), ("hold", c_void_p), ("release", c_void_p),
+                ("call", c_void_p), ("drop", c_void_p), ("clear", c_void_p), ("text", c_void_p),
+                ("nothing", c_void_p)]
+
+
+kept = []  # what C has pointers to, for as long as the process lives
+
+
+def keep_text(text):
+    """The address of a C string that stays."""
+    buffer = ctypes.create_string_buffer(text if isinstance(text, bytes)
+                                         else text.encode("utf-8", "backslashreplace"))
+    kept.append(buffer)
+    return ctypes.addressof(buffer)
+
+
+def in_words(error):
+    """"ValueError: it is too long (mine.py, line 12)": the traceback's last line, and where."""
+    where = ""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if frame.filename != __file__:
+            where = f" ({os.path.basename(frame.filename)}, line {frame.lineno})"
+            break
+    return traceback.format_exception_only(type(error), error)[-1].strip() + where
+
+
+def answer(text, room):
+    """Writes why there is no answer."""
+    data = text.encode("utf-8", "backslashreplace")[:TEXT_BYTES - 1]
+    ctypes.memmove(room, data + b"\0", len(data) + 1)
+
+
+# Views
+
+def numpy_view(tensor, writeable):
+    import numpy
+    dtype = numpy.dtype({1: "f4", 2: "f2", 3: "u2", 4: "i4", 5: "u1"}[tensor.dtype])
+    shape, stride = tensor.shape[:tensor.rank], tensor.stride[:tensor.rank]
+    if 0 in shape:
+        return numpy.empty(shape, dtype)
+    span = (1 + sum((n - 1) * step for n, step in zip(shape, stride))) * dtype.itemsize
+    memory = (ctypes.c_ubyte * span).from_address(tensor.data)
+    view = numpy.ndarray(shape, dtype, memory, 0, [step * dtype.itemsize for step in stride])
+    view.flags.writeable = writeable
+    return view
+
+
+def torch_view(tensor, writeable):
+    import torch
+    view = numpy_view(tensor, True)  # torch has no arrays that are read only
+    if tensor.dtype == 3:
+        return torch.from_numpy(view.view("i2")).view(torch.bfloat16)
+    return torch.from_numpy(view)
+
+
+VIEWS = {"numpy": numpy_view, "torch": torch_view}
+
+
+def problem_of(problem):
+    import attest
+    sizes = {name: getattr(problem, name)
+             for name in ("batch", "q_heads", "kv_heads", "q_len", "kv_len", "head_dim", "page_size",
+                          "pages", "page_entries", "kept_max", "scale")}
+    traits = frozenset(name for n, name in enumerate(attest.TRAITS) if problem.traits >> n & 1)
+    return attest.Problem(variant=attest.VARIANTS[problem.variant],
+                          dtype=attest.DTYPES[problem.dtype], traits=traits, **sizes)
+
+
+def call_of(problem, call, arrays):
+    import attest
+    view = VIEWS[arrays]
+    made = attest.Call()
+    for n, name in enumerate(attest.SLOTS):
+        tensor = call.tensors[n]
+        setattr(made, name, view(tensor, name in ("out", "lse")) if tensor.data else None)
+    made.problem, made.scale, made.threads = problem_of(problem), problem.scale, call.threads
+    made.scratch = view(scratch_of(call), True) if call.scratch else None
+    made.state, made.pointers = None, (ctypes.addressof(problem), ctypes.addressof(call))
+    return made
+
+
+def scratch_of(call):
+    return Tensor(data=call.scratch, dtype=5, rank=1, shape=(call.scratch_bytes,), stride=(1,))
+
+
+# Kernels
+
+def launcher(function, call):
+    """What a launch calls: None, or why it failed, as bytes that C keeps."""
+    def launch():
+        try:
+            function(call)
+        except BaseException as error:  # sys.exit too: it is the kernel's, not the worker's
+            return in_words(error).encode("utf-8", "backslashreplace")
+    return launch
+
+
+def export_of(kernel, library):
+    """struct attn_kernel for one that knows itself (attest.Kernel)."""
+    import attest
+    description, hooks, running = kernel.description, kernel.hooks, {}
+
+    def prepare(problem, call):
+        try:
+            made = call_of(problem.contents, call.contents, description["arrays"])
+            if "prepare" in hooks:
+                hooks["prepare"](made)
+            launch = launcher(kernel.function, made)
+            running[id(launch)] = made, launch
+            call.contents.state = id(launch)
+        except BaseException as error:
+            return keep_text(in_words(error))
+
+    def finish(problem, call):
+        made, _ = running.pop(call.contents.state, (None, None))
+        if made is not None and "finish" in hooks:
+            try:
+                hooks["finish"](made)
+            except BaseException as error:
+                print(in_words(error), file=sys.stderr)
+
+    def refuse(problem):
+        try:
+            reason = hooks["refuse"](problem_of(problem.contents))
+            return keep_text(str(reason)) if reason is not None else None
+        except BaseException as error:
+            return keep_text(in_words(error))
+
+    def scratch(problem):
+        try:
+            return int(hooks["scratch"](problem_of(problem.contents)))
+        except BaseException as error:
+            print(in_words(error), file=sys.stderr)
+            return 2 ** 64 - 1  # which cannot be had
+
+    bits = attest.TRAITS.index
+    export = Export(
+        abi=1, bytes=ctypes.sizeof(Export), device=attest.DEVICES[description["device"]],
+        variant=attest.VARIANTS.index(description["variant"]), name=description["name"].encode(),
+        revision=description["revision"], grade=ord(description["grade"]),
+        change=description["change"].encode("utf-8", "backslashreplace"),
+        traits=sum(1 << bits(trait) for trait in description["traits"]),
+        dtypes=sum(1 << DTYPE_BITS[dtype] for dtype in set(description["dtypes"])),
+        p_dtype=attest.DTYPES.index(description["p_dtype"]),
+        flags=description["writes_lse"] | description["nondeterministic"] << 1,
+        head_dim_max=description["head_dim_max"], prepare=PREPARE(prepare), finish=FINISH(finish),
+        launch=ctypes.cast(library.foreign_launch, c_void_p).value,
+        lse_grade=ord(description["lse_grade"]))
+    if "refuse" in hooks:
+        export.refuse = REFUSE(refuse)
+    if "scratch" in hooks:
+        export.scratch_bytes = SCRATCH(scratch)
+    return export
+
+
+modules = 0
+
+
+def module_of(path):
+    """The file as a module of its own: each time a new one, which shares no names with another."""
+    global modules
+    modules += 1
+    folder = os.path.dirname(path)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    spec = importlib.util.spec_from_file_location(f"attest_kernels_{modules}", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def kernels_of(module):
+    import attest
+    return {name: value for name, value in vars(module).items()
+            if isinstance(value, attest.Kernel) and value.function.__module__ == module.__name__}
+
+
+def open_kernel(library):
+    def function(path, room):
+        try:
+            path, name = os.fsdecode(path).rsplit(":", 1)
+            kernels = kernels_of(module_of(path))
+            if name not in kernels:
+                return answer(f"'{path}' has no kernel {name}", room)
+            export = export_of(kernels[name], library)
+            kept.append(export)
+            return ctypes.addressof(export)
+        except BaseException as error:
+            return answer(in_words(error), room)
+    return function
+
+
+def list_kernels(path, room):
+    """The names, a line each."""
+    try:
+        return keep_text("\n".join(kernels_of(module_of(os.fsdecode(path)))))
+    except BaseException as error:
+        return answer(in_words(error), room)
+
+
+def main(words):
+    library = ctypes.CDLL(words[0])
+    foreign = Foreign.in_dll(library, "foreign")
+    sizes = (c_size_t * 4).in_dll(library, "foreign_sizes")
+    ours = [ctypes.sizeof(one) for one in (Problem, Call, Export, Foreign)]
+    if list(sizes) != ours:
+        sys.exit(f"attest.worker: '{words[0]}' is of another version than this module")
+    foreign.open, foreign.list = OPEN(open_kernel(library)), OPEN(list_kernels)
+    api = ctypes.pythonapi
+    for member, function in (("hold", api.PyGILState_Ensure), ("release", api.PyGILState_Release),
+                             ("call", api.PyObject_CallObject), ("drop", api.Py_DecRef),
+                             ("clear", api.PyErr_Clear), ("text", api.PyBytes_AsString)):
+        setattr(foreign, member, ctypes.cast(function, c_void_p).value)
+    foreign.nothing = id(None)
+    sys.stdout.reconfigure(line_buffering=True)  # it is standard error by then
+    arguments = (c_char_p * len(words))(*map(os.fsencode, words[1:]), None)
+    library.foreign_main.restype = c_int
+    status = library.foreign_main(len(words) - 1, arguments)
+    sys.stdout.flush()
+    os._exit(status)  # what a kernel left, threads and exit handlers, is not waited for
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
