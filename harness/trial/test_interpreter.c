@@ -33,8 +33,10 @@ Test(interpreter, is_started_where_it_finds_the_module) {
     setenv("PYTHONPATH", "/a:/b", 1);
     interpreter_set("/opt/python", "/modules", "/lib/worker.so");
     const char *const *command = interpreter_command();
-    cr_assert(!strcmp(command[0], "/opt/python") && !strcmp(command[2], "attest.worker"));
+    cr_assert(command[0] != NULL && !strcmp(command[0], "/opt/python") &&
+              !strcmp(command[2], "attest.worker"));
     cr_assert(command[3] == NULL && !strcmp(interpreter_library(), "/lib/worker.so"));
     cr_assert(command == interpreter_command());
-    cr_assert(!strcmp(getenv("PYTHONPATH"), "/modules:/a:/b"), "%s", getenv("PYTHONPATH"));
+    const char *path = getenv("PYTHONPATH");
+    cr_assert(path != NULL && !strcmp(path, "/modules:/a:/b"), "%s", path);
 }
