@@ -8,6 +8,10 @@ try:
 except ImportError:
     sys.exit(77)
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "kernels/python"))
+import attest as attest_module
+import attest._arrays
+
 program = os.environ["ATTEST_PROGRAM"]
 plain = pathlib.Path(__file__).resolve().parents[1] / "kernels/python/numpy_plain.py"
 LINE = "f32-b2-hq4-hkv2-q1-kv300-d64-normal-seed1"
@@ -145,6 +149,108 @@ def test_files(folder):
     check("cannot start '/nonexistent/python'" in done.stderr, done.stderr)
 
 
+def raises(kind, text, function, *arguments, **words):
+    try:
+        function(*arguments, **words)
+    except kind as error:
+        check(text in " ".join(str(error).split()), f"{text!r}: {error}")
+    else:
+        check(False, f"nothing is raised of {text!r}")
+
+
+def exact(problem, keys=None):
+    """out of float32 arithmetic, rounded to the problem's dtype, and lse; of the first keys only."""
+    module, group = attest_module, problem.q.shape[1] // problem.k.shape[1]
+    q, k, v = (module.f32(x).astype("f8") for x in (problem.q, problem.k, problem.v))
+    k, v = (numpy.repeat(x, group, axis=1)[:, :, :keys] for x in (k, v))
+    s = problem.scale * q @ k.swapaxes(-1, -2)
+    if problem.causal:
+        seen = numpy.arange(k.shape[2]) <= numpy.arange(q.shape[2])[:, None] + k.shape[2] - q.shape[2]
+        s = numpy.where(seen, s, -numpy.inf)
+    p = numpy.exp(s - s.max(-1, keepdims=True))
+    out = numpy.empty_like(problem.q)
+    module.store(out, p @ v / p.sum(-1, keepdims=True))
+    return out, (s.max(-1) + numpy.log(p.sum(-1))).astype("f4")
+
+
+def test_judge(folder):
+    """Outputs of no kernel: from a notebook, and from files."""
+    module = attest_module
+    for line in ("f16-b2-hq4-hkv2-q1-kv300-d64-normal-seed1", "f32-b1-hq2-hkv2-q20-kv30-d32-causal-normal-seed1",
+                 "bf16-b1-hq2-hkv1-q4-kv100-d64-normal-seed2"):
+        problem = module.problem(line)
+        out, lse = exact(problem)
+        check(numpy.allclose(module.f32(out), problem.answer_out, atol=0.01), "its answer is there")
+        given = dict(causal=problem.causal, scale=problem.scale)
+        if problem.dtype == "bf16":  # which numpy does not know: a file says so
+            given = None
+            name = folder / "bf16.npz"
+            numpy.savez(name, out=out, lse=lse)
+            row, = [json.loads(text) for text in attest("judge", line, name, "--json").stdout.splitlines()]
+            check(row["status"] == "PASS" and row["lse_grade"] == "A", f"{row['status']}: {row['reason']}")
+            continue
+        row = module.judge(problem.q, problem.k, problem.v, out, lse=lse, **given)
+        check(row and row.grade == "A" and row.lse_grade == "A" and row.kernel == "judged/output" and
+              "not values" in row.checks, str(row))
+        swapped = [x.swapaxes(1, 2) for x in (problem.q, problem.k, problem.v, out)]
+        check(module.judge(*swapped, lse=lse, layout="bshd", **given), "another layout")
+        wrong, _ = exact(problem, problem.k.shape[2] - 1)
+        if not problem.causal:
+            raises(AssertionError, "as if a query saw one key fewer", module.assert_right, problem.q,
+                   problem.k, problem.v, wrong, **given)
+        raises(ValueError, "dataset 'v' is for", module.judge, problem.q, problem.k, problem.v[:, :, :9],
+               out, **given)
+        raises(ValueError, "out is [", module.judge, problem.q, problem.k, problem.v, out[:, :1], **given)
+        raises(ValueError, "expected", module.judge, problem.q, problem.k, problem.v,
+               out.astype("f8"), **given)
+    raises(ValueError, "causal is 'top-left'", module.judge, problem.q, problem.k, problem.v, out,
+           causal="top-left")
+    raises(TypeError, "unknown array 'key'", module.judge, problem.q, key=problem.k, out=out)
+
+    line = "f16-b2-hq4-hkv2-q1-kv300-d64-normal-seed1"
+    problem = module.problem(line)
+    out, lse = exact(problem)
+    numpy.save(folder / "mine.npy", out)
+    numpy.savez_compressed(folder / "wrong.npz", out=exact(problem, 299)[0], lse=lse)
+    arrays = {"out": (out, "F16"), "lse": (lse, "F32")}
+    module._arrays.save(folder / "other.safetensors", arrays)
+    files = ["mine.npy", "wrong.npz", "other.safetensors"]
+    try:
+        import h5py
+        with h5py.File(folder / "more.h5", "w") as file:
+            file["out"], file["lse"] = out, lse
+        files.append("more.h5")
+    except ImportError:
+        pass
+    done = attest("judge", line, *(folder / name for name in files), "--json", "--out", folder / "judged",
+                  status=1)
+    rows = [json.loads(text) for text in done.stdout.splitlines()]
+    check([row["status"] for row in rows] == ["PASS", "FAIL_ACCURACY", "PASS", "PASS"][:len(files)] and
+          rows[0]["lse_grade"] == "" and rows[2]["lse_grade"] == "A", done.stdout + done.stderr)
+    check("one key fewer" in rows[1]["diagnosis"] and rows[1]["repeat"].startswith("attest judge " + line),
+          f"{rows[1]['diagnosis']}; {rows[1]['repeat']}")
+    check("judged/wrong" in attest("report", folder / "judged").stdout, "a run like others")
+    # fixtures from and to safetensors
+    tensors, made, again = folder / "f.safetensors", folder / "f.h5", folder / "g.safetensors"
+    attest("convert", line, tensors)
+    check(attest("convert", tensors, made).stdout.strip() == line, "the line stays")
+    attest("convert", made, again)
+    first, second = module._arrays.load(tensors)[0], module._arrays.load(again)[0]
+    check(all((first[name][0] == second[name][0]).all() for name in ("q", "k", "v")), "and each bit")
+    check(json.loads(attest("judge", tensors, folder / "mine.npy", "--json").stdout)["status"] == "PASS",
+          "a fixture in safetensors")
+    for text, expected in ((b"", "no safetensors file: it is empty"), (b"\xff" * 64, "its header is longer"),
+                           (b"\x02" + bytes(7) + b"[]", "no JSON object"),
+                           (b"\x40" + bytes(7) + b'{"out":{"dtype":"F16","shape":[4],"data_offsets":[0,8]}}'.ljust(64),
+                            "lies at 0 to 8 of 0 bytes")):
+        (folder / "bad.safetensors").write_bytes(text)
+        done = attest("judge", line, folder / "bad.safetensors", status=4)
+        check(expected in " ".join(done.stderr.split()), f"{expected}: {done.stderr}")
+    numpy.save(folder / "bad.npy", numpy.array([{}], dtype=object), allow_pickle=True)
+    done = attest("judge", line, folder / "bad.npy", status=4)
+    check("cannot be read" in done.stderr, done.stderr)
+
+
 with tempfile.TemporaryDirectory(prefix="attest-python-") as name:
     os.environ["ATTEST_RUNS"] = name + "/runs"
     folder = pathlib.Path(name)
@@ -152,4 +258,5 @@ with tempfile.TemporaryDirectory(prefix="attest-python-") as name:
     test_wrong(folder)
     test_plain()
     test_files(folder)
+    test_judge(folder)
 sys.exit(1 if failures else 0)

@@ -6,8 +6,8 @@
 #include <stdlib.h>
 
 const struct verb *const verbs[] = {
-    &verb_make,    &verb_run,      &verb_list,   &verb_oracle, &verb_inspect,
-    &verb_compare, &verb_report,   &verb_merge,  &verb_probe,  &verb_cache,
+    &verb_make,    &verb_run,      &verb_judge,  &verb_convert, &verb_list,  &verb_oracle,
+    &verb_inspect, &verb_compare,  &verb_report, &verb_merge,   &verb_probe, &verb_cache,
     &verb_fuzz,    &verb_selftest, &verb_doctor, NULL,
 };
 

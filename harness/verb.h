@@ -16,8 +16,9 @@ struct verb {
     int (*run)(int argc, char **argv); /* argv[0] is "attest VERB"; returns the exit status */
 };
 
-extern const struct verb verb_make, verb_run, verb_list, verb_oracle, verb_compare, verb_report,
-    verb_merge, verb_fuzz, verb_selftest, verb_doctor, verb_probe, verb_inspect, verb_cache;
+extern const struct verb verb_judge, verb_convert, verb_make, verb_run, verb_list, verb_oracle,
+    verb_compare, verb_report, verb_merge, verb_fuzz, verb_selftest, verb_doctor, verb_probe,
+    verb_inspect, verb_cache;
 extern const struct verb *const verbs[]; /* in the order of --help; ends with NULL */
 
 /* Every variable of the environment that the program reads, and kernels of this tree. */

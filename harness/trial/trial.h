@@ -66,6 +66,13 @@ __attribute__((format(printf, 6, 7))) void trial_lose(struct row *row, const str
                                                       const struct fixture *fixture,
                                                       const struct trial_options *options,
                                                       enum status status, const char *format, ...);
+/* A row of an output that was computed elsewhere, by no kernel that there is: `plugin` says who
+ * made it and what it promises. out is [B, Hq, Sq, D] of the problem's dtype; lse, f32 [B, Hq, Sq],
+ * may be NULL. Judged and diagnosed as a first launch's output is; what takes launches is not
+ * shown. */
+bool trial_judge(struct row *row, const struct plugin *plugin, struct fixture *fixture,
+                 const struct trial_options *options, const void *out, const void *lse,
+                 struct fault *fault);
 /* Only who and what. */
 void trial_describe(struct row *row, const struct plugin *plugin, const struct fixture *fixture,
                     const struct trial_options *options);

@@ -21,7 +21,10 @@ import typing
 
 import numpy
 
-__all__ = ["Call", "Kernel", "Problem", "f32", "kernel", "store"]
+from ._judge import Row, assert_right, judge, problem
+
+__all__ = ["Call", "Kernel", "Problem", "Row", "assert_right", "f32", "judge", "kernel", "problem",
+           "store"]
 
 VARIANTS = ("prefill", "prefill_varlen", "decode", "decode_paged", "sparse_decode",
             "sparse_decode_paged", "magicpig_decode_paged")

@@ -1,0 +1,102 @@
+#include "exchange.h"
+#include "../../fixtures/replace.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const enum store_type type_of_dtype[] = {
+    [ATTN_F32] = STORE_F32, [ATTN_F16] = STORE_F16, [ATTN_BF16] = STORE_BF16,
+    [ATTN_I32] = STORE_I32, [ATTN_U8] = STORE_U8,
+};
+
+static bool is_number(const char *name) {
+    return !strcmp(name, "version") || !strcmp(name, "causal") || !strcmp(name, "scale") ||
+           !strcmp(name, "generator_version");
+}
+
+static bool write_attribute(store_id file, const char *name, const char *text,
+                            struct fault *fault) {
+    if (!is_number(name)) return store_write_text(file, name, text, fault);
+    const bool is_true = !strcasecmp(text, "true"), named = is_true || !strcasecmp(text, "false");
+    char *rest = (char *)text;
+    const double value = named ? is_true : strtod(text, &rest);
+    if (!named && (rest == text || *rest != '\0'))
+        return fault_set(fault, FAULT_INPUT, "attribute '%s' is '%.60s', expected a number", name,
+                         text);
+    return !strcmp(name, "scale") ? store_write_double(file, name, value, fault)
+                                  : store_write_integer(file, name, (int32_t)value, fault);
+}
+
+static bool write_attributes(store_id file, const json_t *metadata, struct fault *fault) {
+    const char *name;
+    json_t *text;
+    bool well = true;
+    json_object_foreach((json_t *)metadata, name, text) {
+        well = well && (json_is_string(text)
+                            ? write_attribute(file, name, json_string_value(text), fault)
+                            : fault_set(fault, FAULT_INPUT, "metadata '%.60s' is no text", name));
+    }
+    return well;
+}
+
+static bool write_arrays(store_id file, const struct tensors *tensors, struct fault *fault) {
+    bool well = true;
+    for (int n = 0; n < tensors->count && well; n++) {
+        const struct tensors_entry *entry = &tensors->entries[n];
+        if (strchr(entry->name, '.') != NULL) continue; /* of an answer, which is made anew */
+        well = entry->array.type != STORE_OTHER
+                   ? store_write_array(file, entry->name, &entry->array, entry->data, false, fault)
+                   : fault_set(fault, FAULT_INPUT,
+                               "'%s' is of type %s, expected F64, F32, F16, BF16, BOOL or integers",
+                               entry->name, entry->array.type_text);
+    }
+    return well;
+}
+
+static bool write_all(const struct tensors *tensors, const char *path, struct fault *fault) {
+    store_id file = store_create(path, fault);
+    const bool well = file >= 0 && write_attributes(file, tensors->metadata, fault) &&
+                      write_arrays(file, tensors, fault);
+    return file < 0 ? false : store_close(&file, well ? fault : &(struct fault){0}) && well;
+}
+
+bool exchange_write(const struct tensors *tensors, const char *path, struct fault *fault) {
+    struct replace replace;
+    const bool well = replace_begin(&replace, path, fault) &&
+                      write_all(tensors, replace.temporary, fault) &&
+                      replace_commit(&replace, fault);
+    replace_abort(&replace);
+    return well;
+}
+
+static void take_answer(struct tensors *tensors, const struct answer *answer) {
+    struct store_array array = {
+        .type = STORE_F64,
+        .rank = 4,
+        .shape = {answer->batch, answer->q_heads, answer->row_count, answer->head_dim}};
+    const struct store_array rows = {.type = STORE_I64, .rank = 1, .shape = {answer->row_count}};
+    if (answer->rows == NULL) return;
+    tensors_add(tensors, "answer.out", &array, answer->out);
+    array.rank = 3;
+    tensors_add(tensors, "answer.lse", &array, answer->lse);
+    tensors_add(tensors, "answer.rows", &rows, answer->rows);
+}
+
+void exchange_take(struct tensors *tensors, const struct fixture *fixture) {
+    const struct attn_problem *problem = &fixture->problem.attn;
+    char scale[40];
+    *tensors = (struct tensors){.count = 0};
+    for (int slot = 0; slot < ATTN_OUT; slot++) {
+        const struct attn_tensor *tensor = &fixture->tensors[slot];
+        if (tensor->data == NULL) continue;
+        struct store_array array = {.type = type_of_dtype[tensor->dtype], .rank = tensor->rank};
+        memcpy(array.shape, tensor->shape, sizeof array.shape);
+        tensors_add(tensors, slot_name((enum attn_slot)slot), &array, tensor->data);
+    }
+    take_answer(tensors, &fixture->answer);
+    snprintf(scale, sizeof scale, "%.17g", problem->scale);
+    tensors->metadata =
+        json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "format", "attest-fixture", "version", "1",
+                  "line", fixture->line, "dtype", dtype_name((enum attn_dtype)problem->dtype),
+                  "causal", problem->traits & ATTN_CAUSAL ? "1" : "0", "scale", scale);
+}

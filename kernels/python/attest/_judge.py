@@ -1,0 +1,133 @@
+"""Judging arrays, and the arrays of a problem: by the program, through files in a folder that goes."""
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import tempfile
+import types
+
+from . import _arrays
+
+INPUTS = ("q", "k", "v", "kv_cache", "kv_page_indptr", "kv_page_indices", "kv_last_page_len",
+          "seq_lens", "sparse_ind", "sparse_nnz", "sparse_mask", "lsh_k", "lsh_l")
+SWAPPED = {"bhsd": None, "bshd": (0, 2, 1, 3)}
+
+
+class Row(dict):
+    """A row of a run: its fields are keys and attributes, status, reason, diagnosis, grade, t_max, rho
+    and what else `attest list fields` prints. True where it is right."""
+
+    def __getattr__(self, name):
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+    def __bool__(self):
+        return self["status"] == "PASS"
+
+    def __str__(self):
+        text = f"{self['status']} {self['grade']}  {self['kernel']}  {self['line']}"
+        return "\n".join([text] + [self[name] for name in ("reason", "diagnosis") if self[name]])
+
+
+def program():
+    """$ATTEST_PROGRAM, the program of the installation or build that this module is of, or in PATH."""
+    here = pathlib.Path(__file__).resolve()
+    places = [os.environ.get("ATTEST_PROGRAM"), here.parents[4] / "bin/attest",
+              *sorted(here.parents[3].glob("build/*/harness/attest")), shutil.which("attest")]
+    for place in places:
+        if place and os.access(place, os.X_OK):
+            return str(place)
+    raise FileNotFoundError("no program attest: install it, or set ATTEST_PROGRAM")
+
+
+def call(*words):
+    done = subprocess.run([program(), *map(str, words)], capture_output=True, text=True)
+    if done.returncode not in (0, 1):
+        words = done.stderr.strip().removeprefix("attest: ")
+        raise ValueError(re.sub(r"'[^']*/(fixture|output)\.safetensors': ", "", words))
+    return done.stdout
+
+
+def is_causal(causal, q_len, kv_len):
+    if causal in (False, True, "bottom-right"):
+        return bool(causal)
+    if causal == "top-left":
+        if q_len == kv_len:
+            return True  # where they are the same
+        raise ValueError(f"causal is 'top-left': query i sees keys 0..i there, here 0..i + {kv_len} - "
+                         f"{q_len}; pass the keys that are seen at all, or causal=False and lists")
+    raise ValueError(f"causal is {causal!r}, expected False, True, 'bottom-right' or 'top-left'")
+
+
+def judge(q, k=None, v=None, out=None, *, lse=None, causal=False, scale=None, layout="bhsd",
+          grade="A", lse_grade="A", p_dtype="input", name="output", threads=None, **others) -> Row:
+    """How far `out` is from exact attention of these arrays -- of numpy, torch, JAX, CuPy -- and
+    whether that is honest rounding: a Row, true where it is right.
+
+    q [B, Hq, Sq, D], k and v [B, Hkv, Skv, D], out as q; layout="bshd": [B, Sq, Hq, D] and so on, as
+    FlashAttention has them. lse [B, Hq, Sq], natural, f32. Or, by name, kv_cache and its tables,
+    seq_lens, sparse_ind and sparse_nnz, ... as `attest.Call` has them. causal: True is "bottom-right",
+    query i of Sq sees keys up to i + Skv - Sq; "top-left" where that is no other. scale: default
+    1/sqrt(D). grade, lse_grade, p_dtype: what is asked, as in `attest.kernel`. threads: of the
+    oracle, default all.
+
+    ValueError with the program's words where arrays are not of one problem."""
+    if layout not in SWAPPED:
+        raise ValueError(f"layout is {layout!r}, expected 'bhsd' or 'bshd'")
+    given = {"q": q, "k": k, "v": v, **others}
+    unknown = set(given) - set(INPUTS)
+    if unknown or out is None:
+        raise TypeError(f"unknown array {sorted(unknown)[0]!r}" if unknown else "out is missing")
+    arrays = {key: _arrays.as_numpy(array) for key, array in given.items() if array is not None}
+    result = {"out": _arrays.as_numpy(out)}
+    axes = SWAPPED[layout]
+    if axes is not None:
+        for of, key in ((arrays, "q"), (arrays, "k"), (arrays, "v"), (result, "out")):
+            if key in of:
+                array, kind = of[key]
+                of[key] = _arrays.numpy.ascontiguousarray(array.transpose(axes)), kind
+    if lse is not None:
+        result["lse"] = _arrays.as_numpy(lse)
+    metadata = {"format": "attest-fixture", "version": "1"}
+    if arrays["q"][1] == "BF16":
+        metadata["dtype"] = "bf16"
+    q_len, kv_len = arrays["q"][0].shape[2], arrays["k"][0].shape[2] if "k" in arrays else 0
+    metadata["causal"] = "1" if is_causal(causal, q_len, kv_len) else "0"
+    if scale is not None:
+        metadata["scale"] = repr(float(scale))
+    with tempfile.TemporaryDirectory(prefix="attest-") as folder:
+        fixture, output = f"{folder}/fixture.safetensors", f"{folder}/output.safetensors"
+        _arrays.save(fixture, arrays, metadata)
+        _arrays.save(output, result)
+        text = call("judge", fixture, output, "--json", "--out", f"{folder}/run", "--name", name,
+                    "--grade", grade, "--lse-grade", lse_grade, "--p-dtype", p_dtype,
+                    *(["--threads", threads] if threads else []))
+    return Row(json.loads(text))
+
+
+def assert_right(*arrays, **words) -> Row:
+    """`judge`, for tests: AssertionError with status, reason and diagnosis where it is wrong."""
+    row = judge(*arrays, **words)
+    assert row, str(row)
+    return row
+
+
+def problem(line) -> types.SimpleNamespace:
+    """The arrays of a problem's line, numpy's, by their names (`attest.Call` has them), with line,
+    dtype, causal, scale, and the exact answer: answer_out, answer_lse, f64, of the query rows
+    answer_rows. bf16 is uint16. Drawn and answered if need be, and kept in attest's cache."""
+    with tempfile.TemporaryDirectory(prefix="attest-") as folder:
+        call("convert", line, f"{folder}/problem.safetensors")
+        arrays, metadata = _arrays.load(f"{folder}/problem.safetensors")
+    made = types.SimpleNamespace(**dict.fromkeys(INPUTS))
+    for name, (array, _) in arrays.items():
+        setattr(made, name.replace(".", "_"), array)
+    made.line, made.dtype = metadata["line"], metadata["dtype"]
+    made.causal, made.scale = metadata["causal"] == "1", float(metadata["scale"])
+    return made
