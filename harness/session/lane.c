@@ -225,7 +225,9 @@ static bool run_again(struct lane *lane, const struct plugin *kernel, struct fau
                                             lane->item->file != NULL ? lane->fixture.digest : "");
     struct samples earlier = {0};
     const int repeats = lane->trial.repeats;
-    if (!lane->fits || before == NULL) return true;
+    if (!lane->fits || before == NULL ||
+        hands_times(&session->hands, kernel->id, item_name(lane->item)) >= TIMES_MAX)
+        return true;
     hands_take(&session->hands, lane->options.member, kernel->id, item_name(lane->item));
     samples_free(&lane->samples);
     if (!lane->trial.repeats_asked && repeats > AGAIN_REPEATS) lane->trial.repeats = AGAIN_REPEATS;

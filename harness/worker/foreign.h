@@ -28,6 +28,9 @@ struct foreign {
     void (*clear)(void);
     const char *(*text)(void *bytes);
     void *nothing;
+    /* Set by the worker before it opens a kernel: how many threads the kernel is given; 0: not
+     * known, it is only described. */
+    int32_t threads;
 };
 /* All NULL: there is no interpreter. */
 extern struct foreign foreign;

@@ -254,6 +254,7 @@ static json_t *do_load(struct worker *worker, const json_t *request) {
     if (path == NULL || !problem_from_json(&worker->problem, json_object_get(request, "problem")))
         return refusal_json("error", "load without a library or a whole problem");
     if (worker->mapping_count > 0) return refusal_json("error", "load before unload");
+    foreign.threads = (int32_t)json_integer_value(json_object_get(request, "threads"));
     const bool hides = json_object_get(request, "hide") != NULL;
     json_t *reply = hides ? open_device(worker, request) : NULL;
     if (reply != NULL) return reply;

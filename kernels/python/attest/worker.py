@@ -60,7 +60,7 @@ class Foreign(ctypes.Structure):
     """struct foreign of worker/foreign.h."""
     _fields_ = [("open", OPEN), ("list", OPEN), ("hold", c_void_p), ("release", c_void_p),
                 ("call", c_void_p), ("drop", c_void_p), ("clear", c_void_p), ("text", c_void_p),
-                ("nothing", c_void_p)]
+                ("nothing", c_void_p), ("threads", c_int32)]
 
 
 kept = []  # what C has pointers to, for as long as the process lives
@@ -133,6 +133,9 @@ def call_of(problem, call, arrays):
     for n, name in enumerate(attest.SLOTS):
         tensor = call.tensors[n]
         setattr(made, name, view(tensor, name in ("out", "lse")) if tensor.data else None)
+    if arrays == "torch":
+        import torch
+        torch.set_num_threads(call.threads)
     made.problem, made.scale, made.threads = problem_of(problem), problem.scale, call.threads
     made.scratch = view(scratch_of(call), True) if call.scratch else None
     made.state, made.pointers = None, (ctypes.addressof(problem), ctypes.addressof(call))
@@ -236,8 +239,16 @@ def kernels_of(module):
             if isinstance(value, attest.Kernel) and value.function.__module__ == module.__name__}
 
 
-def open_kernel(library):
+def limit_threads(count):
+    """Libraries read these when they are loaded: so only the first kernel of a process decides."""
+    if count > 0:
+        for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+            os.environ[name] = str(count)
+
+
+def open_kernel(library, foreign):
     def function(path, room):
+        limit_threads(foreign.threads)
         try:
             path, name = os.fsdecode(path).rsplit(":", 1)
             kernels = kernels_of(module_of(path))
@@ -266,7 +277,7 @@ def main(words):
     ours = [ctypes.sizeof(one) for one in (Problem, Call, Export, Foreign)]
     if list(sizes) != ours:
         sys.exit(f"attest.worker: '{words[0]}' is of another version than this module")
-    foreign.open, foreign.list = OPEN(open_kernel(library)), OPEN(list_kernels)
+    foreign.open, foreign.list = OPEN(open_kernel(library, foreign)), OPEN(list_kernels)
     api = ctypes.pythonapi
     for member, function in (("hold", api.PyGILState_Ensure), ("release", api.PyGILState_Release),
                              ("call", api.PyObject_CallObject), ("drop", api.Py_DecRef),
