@@ -118,6 +118,41 @@ def test_right(folder):
               "same library" not in pair["why"] and pair["control"] is not None, f"{other}: {pair['verdict']}: {pair['why']} {done.stderr}")
 
 
+def test_modules(folder):
+    """What files import from beside themselves is their own; each file is executed once a process."""
+    for name, factor in (("a", 1), ("b", 2)):
+        (folder / name).mkdir()
+        (folder / name / "helper.py").write_text(f"factor = {factor}\n")
+        (folder / name / "mine.py").write_text("import helper\n" + RIGHT + "    call.out[...] *= helper.factor\n" + """
+import sys
+assert not hasattr(sys, __file__), "executed twice"
+setattr(sys, __file__, True)
+""")
+    a, b = folder / "a/mine.py", folder / "b/mine.py"
+    (folder / "c").mkdir()
+    (folder / "c/mine.py").write_text(b.read_text().replace("decode_mine_r1", "decode_mine_r2"))
+    (folder / "c/helper.py").write_text("factor = 2\n")
+    found = rows(a, folder / "c/mine.py", LINE, LINE.replace("kv300", "kv200"), "--no-time", status=1)
+    check(sorted((row["kernel"], row["status"]) for row in found) ==
+          [("cpu/decode_mine_r1", "PASS")] * 2 + [("cpu/decode_mine_r2", "FAIL_ACCURACY")] * 2,
+          f"{[(row['kernel'], row['status'], row['reason']) for row in found]}")
+    done = attest("compare", "--live", a, b, LINE, "--warm", "--json", "--time-ms", "20", "--out",
+                  folder / "beside", status=2)
+    pair, = json.loads(done.stdout)["pairs"]
+    check(pair["old"]["status"] == "PASS" and pair["new"]["status"] == "FAIL_ACCURACY", done.stdout)
+
+
+def test_threads(folder):
+    """NumPy's BLAS is told how many threads there are, and so is the kernel."""
+    (folder / "threads.py").write_text(RIGHT + """
+    import os
+    if os.environ["OPENBLAS_NUM_THREADS"] != str(call.threads): call.out[...] = 0
+""")
+    for count in (1, 3):
+        row, = rows(folder / "threads.py", LINE, "--no-time", "-t", count)
+        check(row["status"] == "PASS", f"{count}: {row['status']}")
+
+
 def test_plain():
     found = rows(plain, "-s", "smoke", "--no-time", "kv<=200")
     check(len(found) >= 15 and all(row["status"] == "PASS" and row["grade"] == "A" for row in found),
@@ -182,8 +217,8 @@ def test_judge(folder):
         out, lse = exact(problem)
         check(numpy.allclose(module.f32(out), problem.answer_out, atol=0.01), "its answer is there")
         given = dict(causal=problem.causal, scale=problem.scale)
-        if problem.dtype == "bf16":  # which numpy does not know: a file says so
-            given = None
+        if problem.dtype == "bf16":  # which numpy does not know
+            check(module.judge(problem.q, problem.k, problem.v, out, lse=lse, **given), "bf16")
             name = folder / "bf16.npz"
             numpy.savez(name, out=out, lse=lse)
             row, = [json.loads(text) for text in attest("judge", line, name, "--json").stdout.splitlines()]
@@ -256,6 +291,8 @@ with tempfile.TemporaryDirectory(prefix="attest-python-") as name:
     folder = pathlib.Path(name)
     test_right(folder)
     test_wrong(folder)
+    test_modules(folder)
+    test_threads(folder)
     test_plain()
     test_files(folder)
     test_judge(folder)

@@ -11,6 +11,7 @@
 
 /* More than any header that says what few arrays are. */
 enum { HEADER_MAX = 1 << 20, PIECE = 1 << 20 };
+static const int64_t elements_max = (int64_t)1 << 40;
 
 static const struct {
     const char *name;
@@ -39,7 +40,7 @@ static bool map_file(struct tensors *tensors, const char *path, struct fault *fa
     if (memory == MAP_FAILED)
         return wrong(fault, path, regular ? "it is empty, or cannot be mapped" : "no regular file");
     tensors->memory = memory;
-    tensors->memory_bytes = (size_t)status.st_size;
+    tensors->memory_bytes = tensors->mapped_bytes = (size_t)status.st_size;
     return true;
 }
 
@@ -48,7 +49,8 @@ static bool read_input(struct tensors *tensors, struct fault *fault) {
     size_t room = 16 * (size_t)PIECE, used = 0;
     unsigned char *memory =
         mmap(NULL, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    for (ssize_t n = 1; memory != MAP_FAILED && n > 0; used += n > 0 ? (size_t)n : 0) {
+    ssize_t n = 1;
+    for (; memory != MAP_FAILED && n > 0; used += n > 0 ? (size_t)n : 0) {
         if (room - used < PIECE) {
             memory = mremap(memory, room, 2 * room, MREMAP_MAYMOVE);
             room *= 2;
@@ -58,8 +60,10 @@ static bool read_input(struct tensors *tensors, struct fault *fault) {
     }
     if (memory == MAP_FAILED) return fault_set(fault, FAULT_OURS, "out of memory for arrays");
     tensors->memory = memory;
-    tensors->memory_bytes = room;
-    return used >= 8 || wrong(fault, "-", "it is shorter than its first number");
+    tensors->memory_bytes = used;
+    tensors->mapped_bytes = room;
+    return n == 0 ||
+           fault_set(fault, FAULT_INPUT, "cannot read standard input: %s", strerror(errno));
 }
 
 static bool read_shape(struct store_array *array, const json_t *shape, int64_t *elements) {
@@ -70,8 +74,8 @@ static bool read_shape(struct store_array *array, const json_t *shape, int64_t *
     if (!json_is_array(shape) || array->rank > STORE_RANK_MAX) return false;
     json_array_foreach(shape, n, size) {
         array->shape[n] = json_integer_value(size);
-        if (!json_is_integer(size) || array->shape[n] < 0 ||
-            (array->shape[n] > 0 && *elements > ((int64_t)1 << 40) / array->shape[n]))
+        if (!json_is_integer(size) || array->shape[n] < 0 || array->shape[n] > elements_max ||
+            (array->shape[n] > 0 && *elements > elements_max / array->shape[n]))
             return false;
         *elements *= array->shape[n];
     }
@@ -95,11 +99,11 @@ static bool read_entry(struct tensors *tensors, const char *path, const char *na
     snprintf(entry->array.type_text, sizeof entry->array.type_text, "%s", type);
     for (int n = 0; n < TYPES; n++)
         if (!strcmp(type, types[n].name)) entry->array.type = types[n].type;
-    entry->bytes = to - from;
-    entry->data = tensors->memory + begin + from;
     snprintf(what, sizeof what, "'%.60s' lies at %lld to %lld of %zu bytes", name, (long long)from,
              (long long)to, bytes);
     if (from < 0 || to < from || (uint64_t)to > bytes) return wrong(fault, path, what);
+    entry->bytes = to - from;
+    entry->data = tensors->memory + begin + from;
     const int64_t needed = elements * store_type_bytes(entry->array.type);
     snprintf(what, sizeof what, "'%.60s' has %lld bytes, its type and shape need %lld", name,
              (long long)entry->bytes, (long long)needed);
@@ -142,7 +146,7 @@ bool tensors_open(struct tensors *tensors, const char *path, struct fault *fault
 }
 
 void tensors_close(struct tensors *tensors) {
-    if (tensors->memory != NULL) munmap(tensors->memory, tensors->memory_bytes);
+    if (tensors->memory != NULL) munmap(tensors->memory, tensors->mapped_bytes);
     json_decref(tensors->metadata);
     *tensors = (struct tensors){.count = 0};
 }

@@ -22,7 +22,7 @@ struct tensors {
     int count;
     json_t *metadata; /* an object of texts; NULL: none */
     unsigned char *memory;
-    size_t memory_bytes;
+    size_t memory_bytes, mapped_bytes;
 };
 
 /* `path` "-" is standard input. The caller closes it, also where it could not be read. */

@@ -252,9 +252,7 @@ static void print_counts(FILE *to, const struct headline *headline, const struct
     }
     fputs(".\n", to);
     if (index->total > index->count)
-        fprintf(to,
-                "\nEach as it stands last: %s of the same kernels and problems came before, of a "
-                "CPU in another process.\n",
+        fprintf(to, "\nEach as it stands last: %s of the same kernels and problems came before.\n",
                 number_count(index->total - index->count, "row").text);
     if (index->reader.torn > 0)
         fprintf(to,

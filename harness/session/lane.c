@@ -222,7 +222,7 @@ static bool run_again(struct lane *lane, const struct plugin *kernel, struct fau
     static struct row row;
     const struct session *session = lane->session;
     const struct row *before = session_find(session, kernel, lane->item,
-                                            lane->item->file != NULL ? lane->fixture.digest : "");
+                                            lane->item->file != NULL ? lane->mark->digest : "");
     struct samples earlier = {0};
     const int repeats = lane->trial.repeats;
     if (!lane->fits || before == NULL ||
@@ -234,6 +234,7 @@ static bool run_again(struct lane *lane, const struct plugin *kernel, struct fau
     const bool tried = try_kernel(lane, kernel, &row, fault);
     lane->trial.repeats = repeats;
     if (!tried) return fault->code == FAULT_OURS;
+    if (status_of(&row) == STATUS_OOM) return true;
     if (row_is_right(&row)) {
         samples_read_row(session->writer.folder, before, &earlier);
         trial_join(&row, before, lane->trial.machine, &lane->samples, &earlier);

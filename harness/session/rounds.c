@@ -5,6 +5,7 @@
 #include "deal.h"
 #include "keep.h"
 #include "lane.h"
+#include "../report/row_index.h"
 #include "../worker/driver.h"
 #include "../worker/host.h"
 #include "../../oracle/text.h"
@@ -108,6 +109,16 @@ static int run_lane(void *context, int member) {
 
 enum { IDLE_MAX = 3 };
 
+/* What a file that was loaded turned out to be; false: it was not, and nothing is known. */
+static bool know_file(struct session *session, int64_t problem) {
+    struct item *item = &session->items[problem];
+    const struct mark *mark = &session->board->marks[problem];
+    struct fault fault;
+    if (mark->line[0] == '\0' || !problem_parse(&item->problem, mark->line, &fault)) return false;
+    snprintf(item->line, sizeof item->line, "%s", mark->line);
+    return true;
+}
+
 /* The kernel of a row that was dealt, NULL while that is not known: what a file's rows are is known
  * when it is loaded. */
 static const struct plugin *kernel_of(struct round *round, int member,
@@ -115,13 +126,8 @@ static const struct plugin *kernel_of(struct round *round, int member,
     struct session *session = round->session;
     struct item *item = &session->items[dealt->problem];
     const struct mark *mark = &session->board->marks[dealt->problem];
-    struct fault fault;
     int64_t resumed = 0;
-    if (item->file != NULL) {
-        if (mark->line[0] == '\0' || !problem_parse(&item->problem, mark->line, &fault))
-            return NULL;
-        snprintf(item->line, sizeof item->line, "%s", mark->line);
-    }
+    if (item->file != NULL && !know_file(session, dealt->problem)) return NULL;
     const int64_t count =
         session_choose(session, round->targets[member].kind, item,
                        item->file != NULL ? mark->digest : "", round->chosen, &resumed);
@@ -188,9 +194,12 @@ static bool run_round(struct session *session, enum attn_device kind, int *exit_
     if (!well) fault_set(fault, FAULT_OURS, "out of memory for rows");
     for (int64_t n = 0; well && n < session->item_count; n++) {
         const struct item *item = &session->items[n];
-        counts[n] = item->file != NULL
-                        ? session->kernels.count
-                        : session_choose(session, kind, item, "", round.chosen, &resumed);
+        counts[n] = item->file == NULL
+                        ? session_choose(session, kind, item, "", round.chosen, &resumed)
+                    : session->again && know_file(session, n)
+                        ? session_choose(session, kind, item, session->board->marks[n].digest,
+                                         round.chosen, &resumed)
+                        : session->kernels.count;
         rows += counts[n];
     }
     if (kind == ATTN_CPU && again_may(session)) *cap_ms = again_cap_ms(session, rows);
@@ -212,6 +221,22 @@ static bool run_round(struct session *session, enum attn_device kind, int *exit_
     return well;
 }
 
+/* Rows that could not be tried once more, for a process that was lost or memory that was not there,
+ * stay as they are: what waited for them has them now. */
+static bool show_unfinished(struct session *session, struct fault *fault) {
+    struct row_index index;
+    struct row row;
+    if (!session->options.json) return true;
+    if (!row_index_make(&index, session->writer.folder, "", fault)) return false;
+    bool well = true;
+    for (int64_t n = 0; well && n < index.count; n++) {
+        well = row_index_read(&index, n, &row, fault);
+        if (well && again_wants(session, &row)) show_again(&session->board->show, &row, &row, true);
+    }
+    row_index_free(&index);
+    return well;
+}
+
 static bool run_again(struct session *session, int *exit_status, struct fault *fault) {
     bool well = true;
     session->again = true;
@@ -220,6 +245,7 @@ static bool run_again(struct session *session, int *exit_status, struct fault *f
         well = run_read(&session->done, session->writer.folder, fault) &&
                run_round(session, ATTN_CPU, exit_status, fault);
     }
+    well = well && show_unfinished(session, fault);
     session->again = false;
     return well;
 }

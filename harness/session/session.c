@@ -64,6 +64,7 @@ static bool offered(const struct session *session, const struct plugin *kernel,
                     const struct item *item) {
     const struct texts *globs = &session->options.globs;
     if (is_for(kernel, item->problem.attn.variant)) return true;
+    if (kernel->among) return false;
     if (!item->named || !kernel->found) return item->named;
     for (int64_t n = 0; n < globs->count; n++) {
         const char *slash = strchr(kernel->id, '/');

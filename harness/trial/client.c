@@ -2,6 +2,7 @@
  * standard input and output, over which files come too, and nothing else of the parent's. */
 #define _GNU_SOURCE
 #include "client.h"
+#include "interpreter.h"
 #include "strays.h"
 #include "../worker/hide.h"
 #include "../worker/protocol.h"
@@ -80,24 +81,26 @@ static _Noreturn void become_worker(char *const *command, char **environment, in
 }
 
 /* The parent's environment, and in it: BLAS on one thread, because the worker links OpenBLAS and
- * never calls it, and starting its threads would be most of the start-up; and OpenMP threads that
+ * never calls it, and starting its threads would be most of the start-up -- an interpreter's own is
+ * told how many it has; and OpenMP threads that
  * soon sleep without work. By default libgomp's spin for milliseconds, on the cores
  * that empty the caches before the next cold launch: decode read 6 GB/s cold instead of 38 (2-core
  * EPYC, Zen 5). Who sets GOMP_SPINCOUNT or OMP_WAIT_POLICY is obeyed. NULL-terminated; the caller
  * frees it. */
-static char **worker_environment(void) {
+static char **worker_environment(bool interpreted) {
     static char one_thread[] = "OPENBLAS_NUM_THREADS=1", short_spin[] = "GOMP_SPINCOUNT=5000";
     size_t count = 0, kept = 0;
     while (environ[count] != NULL) count++;
-    char **list = malloc((count + 3) * sizeof *list);
+    char **list = malloc((count + 3 + INTERPRETER_WORDS) * sizeof *list);
     if (list == NULL) return NULL;
     for (size_t n = 0; n < count; n++) {
         if (strncmp(environ[n], one_thread, strlen("OPENBLAS_NUM_THREADS=")) != 0)
             list[kept++] = environ[n];
     }
-    list[kept++] = one_thread;
+    if (!interpreted) list[kept++] = one_thread;
     if (getenv("GOMP_SPINCOUNT") == NULL && getenv("OMP_WAIT_POLICY") == NULL)
         list[kept++] = short_spin;
+    if (interpreted) kept = interpreter_environment(list, kept);
     list[kept] = NULL;
     return list;
 }
@@ -124,7 +127,7 @@ static bool start(struct client *client, const char *program, const char *const 
     const struct timeval send_max = {.tv_sec = 20};
     setsockopt(pair[0], SOL_SOCKET, SO_SNDTIMEO, &send_max, sizeof send_max);
     const int messages = echo_open(&client->echo);
-    char **environment = worker_environment();
+    char **environment = worker_environment(interpreter_is(under));
     strays_adopt();
     const pid_t pid = environment != NULL ? fork() : -1;
     const int error = errno;

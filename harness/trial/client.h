@@ -26,6 +26,7 @@ struct client {
     int exit_status;
     pid_t before;             /* client_running when this one was started */
     const char *const *under; /* as it was started */
+    int threads;              /* that an interpreter was told of */
 };
 
 /* Workers do not reach what is at `path`, beneath it, or comes to be there, from the moment on that

@@ -90,6 +90,7 @@ static bool join(struct trial *side, bool copied) {
         return trial_end(side, STATUS_OOM, "no memory for a copy of the library");
     }
     json_object_set_new(request, "library", path_to_json(side->plugin->path));
+    if (copied) json_object_set_new(request, "copy", json_true());
     const bool well =
         trial_ask_with(side, request, &copy, copy >= 0, side->options->watchdog_seconds, &reply);
     if (copy >= 0) close(copy);
@@ -267,6 +268,7 @@ static void describe_repeat(struct row *row, const struct match *match) {
     fputs(*row->file ? " -f " : " ", to);
     text_quote(to, *row->file ? row->file : row->line);
     if (match->options[OLD].threads > 0) fprintf(to, " --threads %d", match->options[OLD].threads);
+    if (match->sides[OLD].interpreted) trial_repeat_python(to);
     if (fclose(to) == 0) row->repeat = text_kept(command);
     free(command);
 }

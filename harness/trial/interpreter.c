@@ -46,9 +46,37 @@ static void point_at_modules(void) {
     setenv("PYTHONPATH", path, 1);
 }
 
+bool interpreter_is(const char *const *asked) {
+    return asked == command;
+}
+
 const char *const *interpreter_command(void) {
     point_at_modules();
     return command;
+}
+
+static int threads_told;
+
+void interpreter_threads(int threads) {
+    threads_told = threads;
+}
+
+/* BLAS, OpenMP and MKL, of NumPy and of torch. */
+size_t interpreter_environment(char **environment, size_t count) {
+    static char words[INTERPRETER_WORDS][40];
+    static const char *const names[INTERPRETER_WORDS] = {"OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS",
+                                                         "MKL_NUM_THREADS"};
+    for (int n = 0; n < INTERPRETER_WORDS && threads_told > 0; n++) {
+        const size_t length = (size_t)snprintf(words[n], sizeof words[n], "%s=", names[n]);
+        snprintf(words[n] + length, sizeof words[n] - length, "%d", threads_told);
+        size_t kept = 0;
+        for (size_t at = 0; at < count; at++)
+            if (strncmp(environment[at], words[n], length) != 0)
+                environment[kept++] = environment[at];
+        count = kept;
+        environment[count++] = words[n];
+    }
+    return count;
 }
 
 const char *interpreter_library(void) {

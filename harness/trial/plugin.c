@@ -240,7 +240,9 @@ static bool add_all(struct scan *scan, const char *file, struct fault *fault) {
                   "'%s' has no kernel: no function is decorated with attest.kernel", file);
     for (const char *at = names; well && *at != '\0'; at += strcspn(at, "\n"), at += *at == '\n') {
         snprintf(path, sizeof path, "%.*s:%.*s", PATH_MAX, file, (int)strcspn(at, "\n"), at);
+        const int64_t before = scan->list->count;
         well = list_add(scan->list, path, false, fault);
+        if (well && scan->list->count > before) scan->list->plugins[before].among = true;
     }
     json_decref(reply);
     client_stop(&client);

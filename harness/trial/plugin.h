@@ -18,6 +18,7 @@ struct plugin {
     struct attn_kernel kernel; /* function pointers are not valid in the parent */
     char name[48], change[256];
     bool found; /* by scanning the folder; else the path is what names it on a command line */
+    bool among; /* others of a file of Python's, which alone was named */
     /* Not STATUS_PASS: it was named and cannot be loaded, as `why` says; each of its rows has this
      * status. Of the members above those are known that its file and its folder are named after;
      * a device that they do not tell is the CPU, a variant PLUGIN_VARIANT_UNKNOWN. */

@@ -362,6 +362,13 @@ static bool names_itself(const struct plugin *plugin) {
            strpbrk(plugin->id, "*?[\\") == NULL;
 }
 
+void trial_repeat_python(FILE *to) {
+    const char *python = interpreter_command()[0];
+    if (!strcmp(python, "python3")) return;
+    fputs(" --python ", to);
+    text_quote(to, python);
+}
+
 static void describe_repeat(struct row *row, const struct plugin *plugin,
                             const struct trial_options *options) {
     char *command = NULL;
@@ -375,10 +382,7 @@ static void describe_repeat(struct row *row, const struct plugin *plugin,
         text_quote(to, *row->file ? row->file : row->line);
     }
     if (options->threads > 0) fprintf(to, " --threads %d", options->threads);
-    if (interpreter_runs(plugin->path) && strcmp(interpreter_command()[0], "python3") != 0) {
-        fputs(" --python ", to);
-        text_quote(to, interpreter_command()[0]);
-    }
+    if (interpreter_runs(plugin->path)) trial_repeat_python(to);
     if (!options->poison) fputs(" --no-poison", to);
     if (options->device_index > 0)
         fprintf(to, " --device %s:%lld", row->device, (long long)options->device_index);
@@ -437,14 +441,20 @@ static bool start(struct trial *trial, struct client *own, struct fault *fault) 
                       driver_of((enum attn_device)trial->plugin->kernel.device)->library != NULL;
     struct client *client = trial->client = kept != NULL && slow ? kept : own;
     const char *const *under = under_of(trial);
-    if (client->pid > 0 && client->under != under) client_stop(client);
+    const int threads = trial->interpreted ? trial->threads : 0;
+    if (client->pid > 0 && (client->under != under || client->threads != threads))
+        client_stop(client);
+    interpreter_threads(threads);
     if (client->pid > 0) {
         json_t *hello = client_ask(client, json_pack("{s:s}", "op", "hello"), 5);
         json_decref(hello);
         if (hello != NULL) return true;
         client_stop(client);
     }
-    if (client_start(client, program_of(trial), under, fault)) return true;
+    if (client_start(client, program_of(trial), under, fault)) {
+        client->threads = threads;
+        return true;
+    }
     if (client->end == CLIENT_ALIVE) return false;
     fault->code = FAULT_NONE;
     return client->end == CLIENT_HUNG ? trial_end(trial, STATUS_HANG, "before it: %s", client->how)

@@ -80,6 +80,8 @@ bool trial_call(struct trial *trial);
  * learned; the row goes on with the process that it has. */
 bool trial_ask_afresh(struct trial *trial, bool (*ask)(struct trial *trial, void *argument),
                       void *argument);
+/* The option that names the interpreter, where it is not the usual one. */
+void trial_repeat_python(FILE *to);
 /* The first says most. */
 __attribute__((format(printf, 2, 0))) void trial_break_guard(struct trial *trial,
                                                              const char *format, const char *where);

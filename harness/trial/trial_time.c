@@ -460,7 +460,11 @@ void trial_join(struct row *row, const struct row *before, const struct machine 
                 struct samples *samples, struct samples *earlier) {
     struct timing cold = row->cold, warm = row->warm;
     const bool cold_stands = timing_join(&cold, &before->cold);
-    const bool warm_stands = timing_join(&warm, &before->warm);
+    /* What one process was disturbed in says nothing of another. */
+    const bool was_well = status_of(before) == STATUS_PASS, is_well = status_of(row) == STATUS_PASS;
+    if (was_well && !is_well) warm = before->warm;
+    const bool warm_stands =
+        was_well == is_well ? timing_join(&warm, &before->warm) : was_well && !is_well;
     const double seconds = row->seconds + before->seconds;
     const struct ceiling ceiling = machine != NULL ? ceiling_of_cpu(machine) : (struct ceiling){0};
     if (warm_stands) *row = *before;

@@ -36,7 +36,13 @@ enum {
 
 /* Of an output in HDF5. */
 enum { READ_SECONDS = 120 };
-static const int64_t array_bytes_max = (int64_t)1 << 36;
+static const int64_t chunk_bytes_max = (int64_t)1 << 30;
+
+/* An output, and what it should be of. */
+struct source {
+    const char *path;
+    const struct attn_problem *problem;
+};
 
 struct options {
     bool json;
@@ -140,6 +146,11 @@ static bool ends_with(const char *path, const char *end) {
     return length >= tail && !strcmp(path + length - tail, end);
 }
 
+/* A file may be named after the line that it is of. */
+static bool is_line(const char *fixture) {
+    return !ends_with(fixture, ".safetensors") && select_is_line(fixture);
+}
+
 /* A file of ours beside others' that goes when it was read. */
 static bool make_temporary(char path[PATH_MAX], const char *end, struct fault *fault) {
     const char *folder = getenv("TMPDIR");
@@ -166,78 +177,6 @@ static bool run_python(const char *module, const char *from, const char *to, str
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR) continue;
     return (WIFEXITED(status) && WEXITSTATUS(status) == 0) ||
            fault_set(fault, FAULT_INPUT, "'%.400s' cannot be read", from);
-}
-
-/* Out and lse of a stranger's HDF5. */
-static bool copy_arrays(const char *path, const char *to, struct fault *fault) {
-    static const char *const names[] = {"out", "lse"};
-    struct tensors tensors = {.count = 0};
-    void *data[2] = {NULL, NULL};
-    int64_t chunk_bytes = 0;
-    STORE_HELD file = store_open(path, fault);
-    bool well = file >= 0;
-    for (int n = 0; n < 2 && well; n++) {
-        struct store_array array;
-        if (!store_has(file, names[n])) continue;
-        STORE_HELD dataset = store_inspect(file, names[n], &array, &chunk_bytes, fault);
-        int64_t bytes = store_type_bytes(array.type);
-        for (int i = 0; dataset >= 0 && i < array.rank; i++)
-            bytes = array.shape[i] > 0 && bytes > array_bytes_max / array.shape[i]
-                        ? array_bytes_max + 1
-                        : bytes * array.shape[i];
-        if (dataset >= 0 && (array.type == STORE_OTHER || bytes > array_bytes_max))
-            fault_set(fault, FAULT_INPUT, "%s is of %s, or too large", names[n], array.type_text);
-        well = dataset >= 0 && array.type != STORE_OTHER && bytes <= array_bytes_max &&
-               (data[n] = malloc((size_t)bytes + 1)) != NULL &&
-               store_read(dataset, names[n], data[n], fault) &&
-               tensors_add(&tensors, names[n], &array, data[n]);
-    }
-    FILE *copy = well ? fopen(to, "wbe") : NULL;
-    if (well && (copy == NULL || !tensors_write(&tensors, copy)))
-        well = fault_set(fault, FAULT_INPUT, "cannot write '%s'", to);
-    if (copy != NULL && fclose(copy) != 0) well = false;
-    free(data[0]);
-    free(data[1]);
-    return well;
-}
-
-/* In a process of its own, which has little time and memory for it. */
-static bool read_hdf5(const char *path, const char *to, struct fault *fault) {
-    const pid_t pid = fork();
-    int status = 0;
-    if (pid == 0) {
-        setrlimit(RLIMIT_CPU, &(struct rlimit){READ_SECONDS, READ_SECONDS});
-        setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
-        const bool well = copy_arrays(path, to, fault);
-        if (!well) fault_say("'%.400s': %s", path, fault->text);
-        _exit(well ? 0 : 1);
-    }
-    while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR) continue;
-    return (pid > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0) ||
-           fault_set(fault, FAULT_INPUT, "'%.400s' cannot be read", path);
-}
-
-static bool open_output(struct tensors *tensors, const char *path, struct fault *fault) {
-    char temporary[PATH_MAX];
-    if (ends_with(path, ".safetensors") || !strcmp(path, "-"))
-        return tensors_open(tensors, path, fault);
-    *tensors = (struct tensors){.count = 0};
-    if (access(path, R_OK) != 0)
-        return fault_set(fault, FAULT_INPUT, "cannot open '%.400s': %s", path, strerror(errno));
-    if (!make_temporary(temporary, ".safetensors", fault)) return false;
-    const bool pythons = ends_with(path, ".npy") || ends_with(path, ".npz");
-    const bool well = (pythons ? run_python("attest.outputs", path, temporary, fault)
-                               : read_hdf5(path, temporary, fault)) &&
-                      tensors_open(tensors, temporary, fault);
-    unlink(temporary);
-    return well;
-}
-
-/* Of the name or, of out, the only one that there is. */
-static const struct tensors_entry *find(const struct tensors *tensors, const char *name) {
-    const struct tensors_entry *entry = tensors_find(tensors, name);
-    return entry == NULL && !strcmp(name, "out") && tensors->count == 1 ? &tensors->entries[0]
-                                                                        : entry;
 }
 
 static void print_shape(char text[128], const int64_t *shape, int rank) {
@@ -272,12 +211,89 @@ static bool check(const struct tensors_entry *entry, const struct attn_problem *
                      got, wanted, slot == ATTN_OUT ? "[B, Hq, Sq, D]" : "[B, Hq, Sq]");
 }
 
+/* Out and lse of a stranger's HDF5, which are read once they are what they should be. */
+static bool copy_array(struct tensors *tensors, void **data, store_id file, enum attn_slot slot,
+                       const struct source *source, struct fault *fault) {
+    struct tensors_entry entry = {.bytes = 0};
+    int64_t chunk_bytes = 0;
+    snprintf(entry.name, sizeof entry.name, "%s", slot_name(slot));
+    if (!store_has(file, entry.name)) return true;
+    STORE_HELD dataset = store_inspect(file, entry.name, &entry.array, &chunk_bytes, fault);
+    if (dataset < 0 || !check(&entry, source->problem, slot, source->path, fault)) return false;
+    if (chunk_bytes > chunk_bytes_max)
+        return fault_set(fault, FAULT_INPUT, "'%.300s': %s has chunks of %lld bytes, at most %lld",
+                         source->path, entry.name, (long long)chunk_bytes,
+                         (long long)chunk_bytes_max);
+    int64_t bytes = store_type_bytes(entry.array.type);
+    for (int n = 0; n < entry.array.rank; n++) bytes *= entry.array.shape[n];
+    *data = malloc((size_t)bytes + 1);
+    if (*data == NULL) return fault_set(fault, FAULT_OURS, "out of memory for an output");
+    return store_read(dataset, entry.name, *data, fault) &&
+           tensors_add(tensors, entry.name, &entry.array, *data);
+}
+
+static bool copy_arrays(const struct source *source, const char *to, struct fault *fault) {
+    struct tensors tensors = {.count = 0};
+    void *data[2] = {NULL, NULL};
+    STORE_HELD file = store_open(source->path, fault);
+    bool well = file >= 0 && copy_array(&tensors, &data[0], file, ATTN_OUT, source, fault) &&
+                copy_array(&tensors, &data[1], file, ATTN_LSE, source, fault);
+    FILE *copy = well ? fopen(to, "wbe") : NULL;
+    if (well && (copy == NULL || !tensors_write(&tensors, copy)))
+        well = fault_set(fault, FAULT_INPUT, "cannot write '%s'", to);
+    if (copy != NULL && fclose(copy) != 0) well = false;
+    free(data[0]);
+    free(data[1]);
+    return well;
+}
+
+/* In a process of its own, which has little time for it. */
+static bool read_hdf5(const struct source *source, const char *to, struct fault *fault) {
+    const pid_t pid = fork();
+    int status = 0;
+    if (pid == 0) {
+        setrlimit(RLIMIT_CPU, &(struct rlimit){READ_SECONDS, READ_SECONDS});
+        setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
+        const bool well = copy_arrays(source, to, fault);
+        if (!well) fault_say("'%.400s': %s", source->path, fault->text);
+        _exit(well ? 0 : 1);
+    }
+    while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR) continue;
+    return (pid > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0) ||
+           fault_set(fault, FAULT_INPUT, "'%.400s' cannot be read", source->path);
+}
+
+static bool open_output(struct tensors *tensors, const struct source *source, struct fault *fault) {
+    char temporary[PATH_MAX];
+    const char *path = source->path;
+    if (ends_with(path, ".safetensors") || !strcmp(path, "-"))
+        return tensors_open(tensors, path, fault);
+    *tensors = (struct tensors){.count = 0};
+    if (access(path, R_OK) != 0)
+        return fault_set(fault, FAULT_INPUT, "cannot open '%.400s': %s", path, strerror(errno));
+    if (!make_temporary(temporary, ".safetensors", fault)) return false;
+    const bool pythons = ends_with(path, ".npy") || ends_with(path, ".npz");
+    const bool well = (pythons ? run_python("attest.outputs", path, temporary, fault)
+                               : read_hdf5(source, temporary, fault)) &&
+                      tensors_open(tensors, temporary, fault);
+    unlink(temporary);
+    return well;
+}
+
+/* Of the name or, of out, the only one that there is. */
+static const struct tensors_entry *find(const struct tensors *tensors, const char *name) {
+    const struct tensors_entry *entry = tensors_find(tensors, name);
+    return entry == NULL && !strcmp(name, "out") && tensors->count == 1 ? &tensors->entries[0]
+                                                                        : entry;
+}
+
 /* Who made it, as a kernel is described. */
 static void describe(struct plugin *made, const struct options *options,
                      const struct attn_problem *problem, const char *path,
                      const struct tensors *tensors, bool has_lse) {
     const char *slash = strrchr(path, '/'), *file = slash != NULL ? slash + 1 : path;
-    const int stem = (int)strcspn(file, ".");
+    const char *dot = strrchr(file, '.');
+    const int stem = dot != NULL ? (int)(dot - file) : (int)strlen(file);
     *made = (struct plugin){.kernel = {.device = ATTN_CPU,
                                        .variant = problem->variant,
                                        .grade = options->grade,
@@ -289,7 +305,6 @@ static void describe(struct plugin *made, const struct options *options,
     else
         snprintf(made->name, sizeof made->name, "%.*s", stem > 0 ? stem : 6,
                  stem > 0 ? file : "output");
-    snprintf(made->id, sizeof made->id, "judged/%s", made->name);
     store_digest(tensors->memory, (int64_t)tensors->memory_bytes, made->digest);
 }
 
@@ -312,11 +327,27 @@ static void describe_repeat(struct row *row, const struct options *options, cons
 
 struct judging {
     const struct options *options;
+    char (*names)[48]; /* of those that were judged */
+    int64_t named;
     struct fixture fixture;
     struct writer writer;
     struct show show;
     int exit_status;
 };
+
+/* A row is told from others by its name. */
+static void name_apart(struct judging *judging, struct plugin *made) {
+    char name[sizeof made->name];
+    int64_t same = 1;
+    snprintf(name, sizeof name, "%s", made->name);
+    for (int64_t n = 0; n < judging->named; n++) {
+        if (strcmp(judging->names[n], made->name) != 0) continue;
+        snprintf(made->name, sizeof made->name, "%.26s-%lld", name, (long long)++same);
+        n = -1;
+    }
+    snprintf(judging->names[judging->named++], sizeof *judging->names, "%s", made->name);
+    snprintf(made->id, sizeof made->id, "judged/%s", made->name);
+}
 
 static bool judge_one(struct judging *judging, const char *path, struct fault *fault) {
     const struct options *options = judging->options;
@@ -326,7 +357,7 @@ static bool judge_one(struct judging *judging, const char *path, struct fault *f
     struct tensors tensors;
     struct plugin made;
     struct row row;
-    bool well = open_output(&tensors, path, fault);
+    bool well = open_output(&tensors, &(struct source){path, problem}, fault);
     const struct tensors_entry *out = well ? find(&tensors, "out") : NULL;
     const struct tensors_entry *lse = well ? find(&tensors, "lse") : NULL;
     if (well && out == NULL)
@@ -335,9 +366,10 @@ static bool judge_one(struct judging *judging, const char *path, struct fault *f
            (lse == NULL || check(lse, problem, ATTN_LSE, path, fault));
     if (well) {
         describe(&made, options, problem, path, &tensors, lse != NULL);
+        name_apart(judging, &made);
         trial.threads = options->threads;
         trial.samples = &samples;
-        if (!select_is_line(options->fixture)) trial.file = options->fixture;
+        if (!is_line(options->fixture)) trial.file = options->fixture;
         well = trial_judge(&row, &made, &judging->fixture, &trial, out->data,
                            lse != NULL ? lse->data : NULL, fault);
     }
@@ -372,7 +404,7 @@ static bool obtain(struct judging *judging, struct fault *fault) {
     const char *path = options->fixture;
     char temporary[PATH_MAX];
     struct tensors tensors;
-    if (select_is_line(path)) return obtain_line(&judging->fixture, path, &how, fault);
+    if (is_line(path)) return obtain_line(&judging->fixture, path, &how, fault);
     if (!ends_with(path, ".safetensors")) return obtain_file(&judging->fixture, path, &how, fault);
     if (!make_temporary(temporary, ".h5", fault)) return false;
     const bool well = tensors_open(&tensors, path, fault) &&
@@ -413,7 +445,10 @@ static int judge_run(int argc, char **argv) {
     struct fault fault = {0};
     argp_err_exit_status = FAULT_INPUT;
     argp_parse(&argp, argc, argv, 0, NULL, &options);
+    judging.names = calloc((size_t)argc + 1, sizeof *judging.names);
+    if (options.outputs == NULL || judging.names == NULL) abort();
     const bool well = judge_all(&judging, argc, argv, &fault);
+    free(judging.names);
     fixture_free(&judging.fixture);
     free(options.outputs);
     return well ? judging.exit_status : fault_tell(&fault);

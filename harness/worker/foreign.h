@@ -12,8 +12,8 @@
 enum { FOREIGN_TEXT_BYTES = 1024 };
 
 struct foreign {
-    /* The kernel of that name, each time a new one, which shares nothing with those before it but
-     * what the interpreter shares. It is prepared before it is launched; prepare sets call->state
+    /* The kernel of that name; if `anew`, one that shares nothing with those before it but what the
+     * interpreter shares. It is prepared before it is launched; prepare sets call->state
      * to the object that a launch calls, which answers nothing, or bytes: why it failed. What is
      * returned stays. NULL, and why in `text`. */
     const struct attn_kernel *(*open)(const char *path, char text[FOREIGN_TEXT_BYTES]);
@@ -28,9 +28,7 @@ struct foreign {
     void (*clear)(void);
     const char *(*text)(void *bytes);
     void *nothing;
-    /* Set by the worker before it opens a kernel: how many threads the kernel is given; 0: not
-     * known, it is only described. */
-    int32_t threads;
+    bool anew; /* set by the worker before it opens a kernel: it is a copy */
 };
 /* All NULL: there is no interpreter. */
 extern struct foreign foreign;

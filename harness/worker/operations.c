@@ -230,6 +230,7 @@ static json_t *join(struct worker *worker, const json_t *request, struct side *s
         if (worker->sides[n].prepared)
             return refusal_json("error", "another kernel beside one that is prepared");
     }
+    foreign.anew = json_is_true(json_object_get(request, "copy"));
     json_t *reply = copied ? open_copy(worker->inbox->files[0], &side->kernel)
                            : open_library(path, &side->kernel, &handle);
     inbox_close_files(worker->inbox);
@@ -254,7 +255,7 @@ static json_t *do_load(struct worker *worker, const json_t *request) {
     if (path == NULL || !problem_from_json(&worker->problem, json_object_get(request, "problem")))
         return refusal_json("error", "load without a library or a whole problem");
     if (worker->mapping_count > 0) return refusal_json("error", "load before unload");
-    foreign.threads = (int32_t)json_integer_value(json_object_get(request, "threads"));
+    foreign.anew = false;
     const bool hides = json_object_get(request, "hide") != NULL;
     json_t *reply = hides ? open_device(worker, request) : NULL;
     if (reply != NULL) return reply;

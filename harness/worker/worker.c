@@ -21,7 +21,7 @@
  *       -> "kernel": {abi, device, variant, name, revision, grade, change, traits: [...],
  *          dtypes: [...], p_dtype, flags: [...], head_dim_max}, all as in kernels/attn.h by name.
  *          May be asked for many libraries, one after the other. A library may be FILE:NAME, which
- *          only an interpreter has (foreign.h); loaded twice it is two.
+ *          only an interpreter has (foreign.h).
  *   {"op": "load", "library": PATH, "device": "cpu", "problem": {variant, dtype, traits: [...],
  *    scale, batch, q_heads, kv_heads, q_len, kv_len, head_dim, page_size, pages, page_entries,
  *    kept_max}, "threads": N, "device_index": N, "memory_max": BYTES (0: no limit)}
@@ -31,8 +31,8 @@
  *       After "map" and before "prepare" of any: another kernel, number 1 to 3, for the same
  *       device, on the same problem and tensors, inputs and outputs, and with the same scratch. A
  *       file that comes with it is opened in the library's place: a copy, which the loader takes
- *       for another library. Requests that are about a kernel name its side, 0 if they do not:
- *       prepare, launch, expect, furthest, finish.
+ *       for another library; of an interpreter's kernel "copy": true says so. Requests that are
+ * about a kernel name its side, 0 if they do not: prepare, launch, expect, furthest, finish.
  *       -> "scratch_bytes": N
  *       Both, the first time: "hide": [PATH, ...], which nothing in this process can reach from
  *       then on (hide.h).

@@ -95,7 +95,7 @@ def judge(q, k=None, v=None, out=None, *, lse=None, causal=False, scale=None, la
     if lse is not None:
         result["lse"] = _arrays.as_numpy(lse)
     metadata = {"format": "attest-fixture", "version": "1"}
-    if arrays["q"][1] == "BF16":
+    if arrays["q"][1] in ("BF16", "U16"):
         metadata["dtype"] = "bf16"
     q_len, kv_len = arrays["q"][0].shape[2], arrays["k"][0].shape[2] if "k" in arrays else 0
     metadata["causal"] = "1" if is_causal(causal, q_len, kv_len) else "0"
@@ -114,7 +114,8 @@ def judge(q, k=None, v=None, out=None, *, lse=None, causal=False, scale=None, la
 def assert_right(*arrays, **words) -> Row:
     """`judge`, for tests: AssertionError with status, reason and diagnosis where it is wrong."""
     row = judge(*arrays, **words)
-    assert row, str(row)
+    if not row:
+        raise AssertionError(str(row))
     return row
 
 

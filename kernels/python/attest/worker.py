@@ -60,7 +60,7 @@ class Foreign(ctypes.Structure):
     """struct foreign of worker/foreign.h."""
     _fields_ = [("open", OPEN), ("list", OPEN), ("hold", c_void_p), ("release", c_void_p),
                 ("call", c_void_p), ("drop", c_void_p), ("clear", c_void_p), ("text", c_void_p),
-                ("nothing", c_void_p), ("threads", c_int32)]
+                ("nothing", c_void_p), ("anew", ctypes.c_bool)]
 
 
 kept = []  # what C has pointers to, for as long as the process lives
@@ -138,7 +138,7 @@ def call_of(problem, call, arrays):
         torch.set_num_threads(call.threads)
     made.problem, made.scale, made.threads = problem_of(problem), problem.scale, call.threads
     made.scratch = view(scratch_of(call), True) if call.scratch else None
-    made.state, made.pointers = None, (ctypes.addressof(problem), ctypes.addressof(call))
+    made.state = None
     return made
 
 
@@ -166,16 +166,19 @@ def export_of(kernel, library):
     def prepare(problem, call):
         try:
             made = call_of(problem.contents, call.contents, description["arrays"])
+            own = Call.from_buffer_copy(call.contents)  # whose state is that of a kernel in C
+            own.state = None
+            made.pointers = ctypes.addressof(problem.contents), ctypes.addressof(own)
             if "prepare" in hooks:
                 hooks["prepare"](made)
             launch = launcher(kernel.function, made)
-            running[id(launch)] = made, launch
+            running[id(launch)] = made, launch, own
             call.contents.state = id(launch)
         except BaseException as error:
             return keep_text(in_words(error))
 
     def finish(problem, call):
-        made, _ = running.pop(call.contents.state, (None, None))
+        made = running.pop(call.contents.state, (None,))[0]
         if made is not None and "finish" in hooks:
             try:
                 hooks["finish"](made)
@@ -187,7 +190,7 @@ def export_of(kernel, library):
             reason = hooks["refuse"](problem_of(problem.contents))
             return keep_text(str(reason)) if reason is not None else None
         except BaseException as error:
-            return keep_text(in_words(error))
+            return keep_text("CRASH: refuse failed: " + in_words(error))
 
     def scratch(problem):
         try:
@@ -216,42 +219,54 @@ def export_of(kernel, library):
     return export
 
 
-modules = 0
+modules = {}  # of each file, by its path and when it was changed
+folders = set()  # that they lie in
+executed = 0
 
 
-def module_of(path):
-    """The file as a module of its own: each time a new one, which shares no names with another."""
-    global modules
-    modules += 1
-    folder = os.path.dirname(path)
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
-    spec = importlib.util.spec_from_file_location(f"attest_kernels_{modules}", path)
+def forget_others(path):
+    """Modules that files imported from beside themselves: another file's are others of the same name, and
+    a copy's are its own. What is installed stays."""
+    installed = ("site-packages", "dist-packages")
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None) or ""
+        if (file.endswith(".py") and any(file.startswith(folder + os.sep) for folder in folders)
+                and not any(part in file for part in installed)
+                and not file.startswith((os.path.dirname(os.__file__), os.path.dirname(__file__)))):
+            del sys.modules[name]
+    sys.path[:] = [os.path.dirname(path)] + [one for one in sys.path if one not in folders]
+    folders.add(os.path.dirname(path))
+
+
+def module_of(path, anew):
+    """The file as a module, executed once, or `anew`: a module that shares no names with another."""
+    global executed
+    key = path, os.stat(path).st_mtime_ns
+    if key in modules and not anew:
+        return modules[key]
+    executed += 1
+    forget_others(path)
+    spec = importlib.util.spec_from_file_location(f"attest_kernels_{executed}", path)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
+    if not anew:
+        modules[key] = module
     return module
 
 
 def kernels_of(module):
     import attest
     return {name: value for name, value in vars(module).items()
-            if isinstance(value, attest.Kernel) and value.function.__module__ == module.__name__}
-
-
-def limit_threads(count):
-    """Libraries read these when they are loaded: so only the first kernel of a process decides."""
-    if count > 0:
-        for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-            os.environ[name] = str(count)
+            if isinstance(value, attest.Kernel) and value.function.__module__ == module.__name__
+            and name == value.__name__}
 
 
 def open_kernel(library, foreign):
     def function(path, room):
-        limit_threads(foreign.threads)
         try:
             path, name = os.fsdecode(path).rsplit(":", 1)
-            kernels = kernels_of(module_of(path))
+            kernels = kernels_of(module_of(path, foreign.anew))
             if name not in kernels:
                 return answer(f"'{path}' has no kernel {name}", room)
             export = export_of(kernels[name], library)
@@ -265,7 +280,7 @@ def open_kernel(library, foreign):
 def list_kernels(path, room):
     """The names, a line each."""
     try:
-        return keep_text("\n".join(kernels_of(module_of(os.fsdecode(path)))))
+        return keep_text("\n".join(kernels_of(module_of(os.fsdecode(path), False))))
     except BaseException as error:
         return answer(in_words(error), room)
 
