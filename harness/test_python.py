@@ -265,6 +265,22 @@ def test_judge(folder):
     check("one key fewer" in rows[1]["diagnosis"] and rows[1]["repeat"].startswith("attest judge " + line),
           f"{rows[1]['diagnosis']}; {rows[1]['repeat']}")
     check("judged/wrong" in attest("report", folder / "judged").stdout, "a run like others")
+    # of other programs' files
+    numpy.savez(folder / "theirs.npz", query=problem.q.swapaxes(1, 2), k=problem.k.swapaxes(1, 2),
+                v=problem.v.swapaxes(1, 2), note=numpy.zeros(3))
+    convert = [sys.executable, "-m", "attest.convert", folder / "theirs.npz", folder / "theirs.h5"]
+    environment = dict(os.environ, PYTHONPATH=str(plain.parent))
+    for more, status, expected in (
+            (["--layout", "bshd", "--name", "q=query", "--without", "note"], 0, line[:-13]),
+            (["--layout", "bshd", "--name", "q=query"], 1, "has an array 'note', for which a fixture has no"),
+            (["--name", "q=query", "--without", "note"], 1, "key/value heads do not divide 1 query"),
+            (["--name", "query", "--without", "note"], 1, "--name query: expected OURS=THEIRS")):
+        done = subprocess.run([*map(str, convert), *more], capture_output=True, text=True, env=environment)
+        check(done.returncode == status and expected in done.stdout + done.stderr,
+              f"{more}: {done.stdout}{done.stderr}")
+    row, = [json.loads(text) for text in attest("judge", folder / "theirs.h5", folder / "mine.npy",
+                                                "--json").stdout.splitlines()]
+    check(row["status"] == "PASS", f"{row['status']}: {row['reason']}")
     # fixtures from and to safetensors
     tensors, made, again = folder / "f.safetensors", folder / "f.h5", folder / "g.safetensors"
     attest("convert", line, tensors)

@@ -1,5 +1,4 @@
 #include "exchange.h"
-#include "../../fixtures/replace.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -53,20 +52,20 @@ static bool write_arrays(store_id file, const struct tensors *tensors, struct fa
     return well;
 }
 
-static bool write_all(const struct tensors *tensors, const char *path, struct fault *fault) {
+bool exchange_write(const struct tensors *tensors, const char *path, struct fault *fault) {
     store_id file = store_create(path, fault);
     const bool well = file >= 0 && write_attributes(file, tensors->metadata, fault) &&
                       write_arrays(file, tensors, fault);
     return file < 0 ? false : store_close(&file, well ? fault : &(struct fault){0}) && well;
 }
 
-bool exchange_write(const struct tensors *tensors, const char *path, struct fault *fault) {
-    struct replace replace;
-    const bool well = replace_begin(&replace, path, fault) &&
-                      write_all(tensors, replace.temporary, fault) &&
-                      replace_commit(&replace, fault);
-    replace_abort(&replace);
-    return well;
+void exchange_rename(struct fault *fault, const char *temporary, const char *path) {
+    char text[sizeof fault->text];
+    const char *at = strstr(fault->text, temporary);
+    if (at == NULL) return;
+    snprintf(text, sizeof text, "%.*s%s%s", (int)(at - fault->text), fault->text, path,
+             at + strlen(temporary));
+    fault_set(fault, fault->code, "%s", text);
 }
 
 static void take_answer(struct tensors *tensors, const struct answer *answer) {

@@ -4,6 +4,7 @@
 #include "../session/select.h"
 #include "../trial/obtain.h"
 #include "../verb.h"
+#include "../../fixtures/replace.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -48,7 +49,7 @@ static const struct argp argp = {
         "output, of safetensors."
         "\vThe arrays have the names of a fixture's datasets, texts of __metadata__ those of its "
         "attributes. The other way there are also answer.out and answer.lse, f64, and answer.rows, "
-        "which query rows they are of. The file that is written is looked at as any stranger's.",
+        "which query rows they are of. The file is there once it makes a fixture.",
 };
 
 static bool ends_with(const char *path, const char *end) {
@@ -63,10 +64,17 @@ static bool is_safetensors(const char *path) {
 static bool make_fixture(const struct options *options, struct fault *fault) {
     struct tensors tensors;
     struct fixture fixture = {0};
+    struct replace replace = {.folder = -1};
     const char *path = options->paths[1];
-    const bool well = tensors_open(&tensors, options->paths[0], fault) &&
-                      exchange_write(&tensors, path, fault) &&
-                      fixture_load(&fixture, verb_program(), path, fault);
+    bool well =
+        tensors_open(&tensors, options->paths[0], fault) && replace_begin(&replace, path, fault);
+    if (well) {
+        well = exchange_write(&tensors, replace.temporary, fault) &&
+               fixture_load(&fixture, verb_program(), replace.temporary, fault);
+        if (!well) exchange_rename(fault, replace.temporary, path);
+    }
+    well = well && replace_commit(&replace, fault);
+    replace_abort(&replace);
     tensors_close(&tensors);
     if (well) print_plain(stdout, "%s\n", fixture.line);
     fixture_free(&fixture);

@@ -387,16 +387,6 @@ static bool judge_one(struct judging *judging, const char *path, struct fault *f
     return well;
 }
 
-/* A fault of a file of ours is that of the file which it was made from. */
-static void name_source(struct fault *fault, const char *temporary, const char *path) {
-    char text[sizeof fault->text];
-    const char *at = strstr(fault->text, temporary);
-    if (at == NULL) return;
-    snprintf(text, sizeof text, "%.*s%s%s", (int)(at - fault->text), fault->text, path,
-             at + strlen(temporary));
-    fault_set(fault, fault->code, "%s", text);
-}
-
 /* Of safetensors a fixture file is made first: what makes one of it is the loader's to say. */
 static bool obtain(struct judging *judging, struct fault *fault) {
     const struct options *options = judging->options;
@@ -410,7 +400,7 @@ static bool obtain(struct judging *judging, struct fault *fault) {
     const bool well = tensors_open(&tensors, path, fault) &&
                       exchange_write(&tensors, temporary, fault) &&
                       obtain_file(&judging->fixture, temporary, &how, fault);
-    if (!well) name_source(fault, temporary, path);
+    if (!well) exchange_rename(fault, temporary, path);
     tensors_close(&tensors);
     unlink(temporary);
     return well;

@@ -65,6 +65,42 @@ def is_causal(causal, q_len, kv_len):
     raise ValueError(f"causal is {causal!r}, expected False, True, 'bottom-right' or 'top-left'")
 
 
+def in_order(array, layout):
+    """[B, H, S, D] of what has that layout; and its type's name."""
+    values, kind = array
+    axes = SWAPPED[layout]
+    if axes is None:
+        return array
+    if values.ndim != 4:
+        raise ValueError(f"layout is {layout!r}, and an array has {values.ndim} dimensions, expected 4")
+    return _arrays.numpy.ascontiguousarray(values.transpose(axes)), kind
+
+
+def fixture_of(given, causal, scale, layout):
+    """Arrays by the names of a fixture's datasets, and its attributes."""
+    if layout not in SWAPPED:
+        raise ValueError(f"layout is {layout!r}, expected 'bhsd' or 'bshd'")
+    unknown = sorted(set(given) - set(INPUTS))
+    if unknown:
+        raise TypeError(f"unknown array {unknown[0]!r}, expected {', '.join(INPUTS)}")
+    arrays = {name: _arrays.as_numpy(array) for name, array in given.items() if array is not None}
+    for name in ("q", "k", "v"):
+        if name in arrays:
+            arrays[name] = in_order(arrays[name], layout)
+    if "q" not in arrays or arrays["q"][0].ndim != 4:
+        raise ValueError("q is missing" if "q" not in arrays else
+                         f"q is {list(arrays['q'][0].shape)}, expected [B, Hq, Sq, D]")
+    q_len = arrays["q"][0].shape[2]
+    kv_len = arrays["k"][0].shape[2] if "k" in arrays and arrays["k"][0].ndim == 4 else 0
+    metadata = {"format": "attest-fixture", "version": "1",
+                "causal": "1" if is_causal(causal, q_len, kv_len) else "0"}
+    if arrays["q"][1] in ("BF16", "U16"):
+        metadata["dtype"] = "bf16"
+    if scale is not None:
+        metadata["scale"] = repr(float(scale))
+    return arrays, metadata
+
+
 def judge(q, k=None, v=None, out=None, *, lse=None, causal=False, scale=None, layout="bhsd",
           grade="A", lse_grade="A", p_dtype="input", name="output", threads=None, **others) -> Row:
     """How far `out` is from exact attention of these arrays -- of numpy, torch, JAX, CuPy -- and
@@ -78,29 +114,12 @@ def judge(q, k=None, v=None, out=None, *, lse=None, causal=False, scale=None, la
     oracle, default all.
 
     ValueError with the program's words where arrays are not of one problem."""
-    if layout not in SWAPPED:
-        raise ValueError(f"layout is {layout!r}, expected 'bhsd' or 'bshd'")
-    given = {"q": q, "k": k, "v": v, **others}
-    unknown = set(given) - set(INPUTS)
-    if unknown or out is None:
-        raise TypeError(f"unknown array {sorted(unknown)[0]!r}" if unknown else "out is missing")
-    arrays = {key: _arrays.as_numpy(array) for key, array in given.items() if array is not None}
-    result = {"out": _arrays.as_numpy(out)}
-    axes = SWAPPED[layout]
-    if axes is not None:
-        for of, key in ((arrays, "q"), (arrays, "k"), (arrays, "v"), (result, "out")):
-            if key in of:
-                array, kind = of[key]
-                of[key] = _arrays.numpy.ascontiguousarray(array.transpose(axes)), kind
+    if out is None:
+        raise TypeError("out is missing")
+    arrays, metadata = fixture_of({"q": q, "k": k, "v": v, **others}, causal, scale, layout)
+    result = {"out": in_order(_arrays.as_numpy(out), layout)}
     if lse is not None:
         result["lse"] = _arrays.as_numpy(lse)
-    metadata = {"format": "attest-fixture", "version": "1"}
-    if arrays["q"][1] in ("BF16", "U16"):
-        metadata["dtype"] = "bf16"
-    q_len, kv_len = arrays["q"][0].shape[2], arrays["k"][0].shape[2] if "k" in arrays else 0
-    metadata["causal"] = "1" if is_causal(causal, q_len, kv_len) else "0"
-    if scale is not None:
-        metadata["scale"] = repr(float(scale))
     with tempfile.TemporaryDirectory(prefix="attest-") as folder:
         fixture, output = f"{folder}/fixture.safetensors", f"{folder}/output.safetensors"
         _arrays.save(fixture, arrays, metadata)
