@@ -62,7 +62,7 @@ WRONG = [
     ("exits", "    import sys; sys.exit(7)", "CRASH", "SystemExit: 7"),
     ("dies", "    import os; os._exit(7)", "CRASH", "exit status 7"),
     ("aborts", "    import os; os.abort()", "CRASH", "SIGABRT"),
-    ("hangs", "    import time; time.sleep(100)", "HANG", "no answer within 5 s"),
+    ("hangs", "    import time; time.sleep(100)", "HANG", "no answer within 3 s"),
     ("later", '''
     import threading, time
     out, values = call.out, call.out.copy()
@@ -84,7 +84,7 @@ def test_wrong(folder):
         text = RIGHT.replace("decode_mine_r1", f"decode_{name}_r1")
         (folder / "wrong.py").write_text(
             (text if name != "nothing" else text[:text.index("    group")]) + lines + "\n")
-        row, = rows(folder / "wrong.py", LINE, "--no-time", "--watchdog", "5",
+        row, = rows(folder / "wrong.py", LINE, "--no-time", "--watchdog", "3",
                     status=3 if status in ("CRASH", "HANG") else 1)
         check(row["status"].startswith(status) and reason in row["reason"],
               f"{name}: {row['status']}: {row['reason']}")

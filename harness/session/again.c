@@ -3,15 +3,20 @@
 #include <math.h>
 #include <string.h>
 
-enum { PROCESSES_MIN = 3 };
+enum { PROCESSES = 3 };
 static const double agree_within = 0.01;
 static const double long_us = 10e3;
 static const double apart_ms = 10e3;
 
+static int64_t processes(const struct session *session) {
+    const int64_t asked = session->options.processes;
+    return asked > 0 ? asked : PROCESSES;
+}
+
 bool again_may(const struct session *session) {
     const struct session_options *options = &session->options;
     return options->trial.time && options->live.old == NULL && options->sanitize == NULL &&
-           targets_have(&session->targets, ATTN_CPU);
+           processes(session) > 1 && targets_have(&session->targets, ATTN_CPU);
 }
 
 bool again_wants(const struct session *session, const struct row *row) {
@@ -19,12 +24,12 @@ bool again_wants(const struct session *session, const struct row *row) {
     if (!again_may(session) || strcmp(row->device, "cpu") != 0 || !row_is_right(row) ||
         !row_is_timed(row) || warm->median_us > long_us)
         return false;
-    return warm->processes < PROCESSES_MIN ||
+    return warm->processes < processes(session) ||
            (warm->processes < AGAIN_PROCESSES_MAX && timing_gap(warm) > agree_within);
 }
 
 double again_cap_ms(const struct session *session, int64_t rows) {
     const double whole = session->options.trial.plan.total_ms_max;
     const double room = apart_ms / (2 * fmax(1, (double)rows)); /* cold and warm */
-    return fmin(whole, fmax(whole / PROCESSES_MIN, room));
+    return fmin(whole, fmax(whole / (double)processes(session), room));
 }

@@ -33,6 +33,7 @@ struct session_options {
     const char *out, *resume;
     const char *junit;     /* a file for the rows of the whole run, as JUnit's XML; or NULL */
     int64_t shard, shards; /* 1..shards; 0: all */
+    int64_t processes;     /* that rows of the CPU are timed in at least; 0: the usual number */
     bool anchors, no_probe, json, quiet;
     const char *sanitize; /* the tool of compute-sanitizer that GPU kernels run under; or NULL */
     struct session_live live;

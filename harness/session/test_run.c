@@ -107,12 +107,20 @@ Test(run, a_row_of_the_cpu_is_timed_in_several_processes_and_the_fastest_stands)
     }
     cr_assert(least <= next && shown.warm.q1_us == least && shown.warm.processes == run.count);
     cr_assert(run.count == 5 || log(next / least) <= 0.01);
-    /* and nothing is left to do */
+    /* and nothing is left to do, which one process would have done */
     words[8] = "--resume";
     cr_assert(test_finish(test_start(words, fileno(out))) == 0);
     struct run resumed = read_run(folder);
     cr_assert(resumed.count == run.count);
     run_free(&resumed);
+    run_free(&run);
+    test_folder_remove(folder);
+    test_folder_make(folder);
+    words[3] = "--processes=1";
+    words[8] = "--out";
+    cr_assert(test_finish(test_start(words, fileno(out))) == 0);
+    run = read_run(folder);
+    cr_assert(run.count == 1 && run.rows[0].warm.processes == 1);
     run_free(&run);
     fclose(out);
     test_folder_remove(folder);

@@ -1,5 +1,6 @@
 /* attest run: what was asked for; session.h does it. */
 #include "ask.h"
+#include "../session/again.h"
 #include "../verb.h"
 
 #include <stdio.h>
@@ -9,6 +10,7 @@ enum {
     KEY_SHARD,
     KEY_NO_TIME,
     KEY_TIME_MS,
+    KEY_PROCESSES,
     KEY_NO_PROBE,
     KEY_ANCHORS,
     KEY_SANITIZE,
@@ -35,6 +37,11 @@ static const struct argp_option options[] = {
     {"time-ms", KEY_TIME_MS, "MS", 0,
      "Cap on timing, for cold and for warm each; default 300. On a CPU, where rows are timed in "
      "three processes or more, for each of them, a third of it where there are many rows",
+     0},
+    {"processes", KEY_PROCESSES, "N", 0,
+     "Time rows of the CPU in N processes at least, one after the other; default 3, and up to 5 "
+     "where "
+     "two do not agree. 1: once, of which little is known of another run's",
      0},
     {"anchors", KEY_ANCHORS, NULL, 0,
      "Add rows for two kernels that are computed here: ideal, the answer rounded once, and std16, "
@@ -76,6 +83,9 @@ static error_t parse(int key, char *text, struct argp_state *state) {
         return 0;
     case KEY_TIME_MS:
         trial->plan.total_ms_max = verb_number(text, 1, 1e6, "time-ms", state);
+        return 0;
+    case KEY_PROCESSES:
+        asked->processes = verb_count(text, 1, AGAIN_PROCESSES_MAX, "processes", state);
         return 0;
     case KEY_SANITIZE:
         take_once(&asked->sanitize, text, "sanitize", state);
