@@ -189,7 +189,7 @@ Test(samples, of_a_timed_row_are_its_timings_in_the_order_taken) {
     cr_assert(RUN("--out", folder, "--time-ms", "20", "decode_naive_r1", decode_line) == 0);
     struct run run = read_run(folder);
     const struct row *row = &run.rows[run.count - 1]; /* it is timed in several processes */
-    cr_assert(row->warm.n >= 5 && row->cold.n >= 1 && row->warm.processes == run.count);
+    cr_assert(row->warm.n >= 5 && row->cold.n >= 1 && row->cold.processes == run.count);
     STORE_HELD file = open_samples(folder);
     STORE_HELD group = open_row(file, row);
     assert_times(group, "cold_us", &row->cold);

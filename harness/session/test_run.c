@@ -98,20 +98,28 @@ Test(run, a_row_of_the_cpu_is_timed_in_several_processes_and_the_fastest_stands)
     cr_assert(count == 1 && run.count >= 3 && run.count <= 5, "%d, %lld", count,
               (long long)run.count);
     double least = INFINITY, next = INFINITY;
+    bool steady = true; /* where one was disturbed another's timing stands, and it does not count */
     for (int64_t n = 0; n < run.count; n++) {
         const struct timing *warm = &run.rows[n].warm;
-        cr_assert(warm->processes == n + 1 && run.rows[n].cold.processes == n + 1);
+        steady = steady && status_of(&run.rows[n]) == STATUS_PASS;
+        cr_assert(warm->processes >= 1 && warm->processes <= n + 1);
+        cr_assert(run.rows[n].cold.processes == n + 1);
+        if (!steady) continue;
+        cr_assert(warm->processes == n + 1);
         cr_assert(warm->q1_us <= least && (n == 0 ? isnan(warm->next_us) : warm->next_us <= next));
         least = warm->q1_us;
         if (n > 0) next = warm->next_us;
     }
-    cr_assert(least <= next && shown.warm.q1_us == least && shown.warm.processes == run.count);
-    cr_assert(run.count == 5 || log(next / least) <= 0.01);
+    cr_assert(shown.warm.q1_us == run.rows[run.count - 1].warm.q1_us);
+    if (steady) {
+        cr_assert(least <= next && shown.warm.processes == run.count);
+        cr_assert(run.count == 5 || log(next / least) <= 0.01);
+    }
     /* and nothing is left to do, which one process would have done */
     words[8] = "--resume";
     cr_assert(test_finish(test_start(words, fileno(out))) == 0);
     struct run resumed = read_run(folder);
-    cr_assert(resumed.count == run.count);
+    cr_assert(!steady || resumed.count == run.count);
     run_free(&resumed);
     run_free(&run);
     test_folder_remove(folder);
