@@ -42,6 +42,11 @@ size_t text_bytes(const char *text, int columns) {
     return bytes;
 }
 
+bool text_ends_with(const char *text, const char *end) {
+    const size_t length = strlen(text), tail = strlen(end);
+    return length > tail && strcmp(text + length - tail, end) == 0;
+}
+
 void text_copy(char *to, size_t room, const char *text) {
     uint32_t character;
     for (int length; (length = text_next(text, &character)) > 0 && (size_t)length < room;

@@ -27,6 +27,9 @@ bool text_is_plain(uint32_t character);
 void text_show(FILE *to, const char *text);
 void text_show_character(FILE *to, const char *text, int length, uint32_t character);
 
+/* Whether it ends so, and has something before. */
+bool text_ends_with(const char *text, const char *end);
+
 /* The text as one word for bash: as it is, in '', or, with characters that are not plain, in $''.
  */
 void text_quote(FILE *to, const char *text);

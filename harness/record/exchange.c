@@ -1,12 +1,8 @@
 #include "exchange.h"
+#include "../../fixtures/schema.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-static const enum store_type type_of_dtype[] = {
-    [ATTN_F32] = STORE_F32, [ATTN_F16] = STORE_F16, [ATTN_BF16] = STORE_BF16,
-    [ATTN_I32] = STORE_I32, [ATTN_U8] = STORE_U8,
-};
 
 static bool is_number(const char *name) {
     return !strcmp(name, "version") || !strcmp(name, "causal") || !strcmp(name, "scale") ||
@@ -88,8 +84,7 @@ void exchange_take(struct tensors *tensors, const struct fixture *fixture) {
     for (int slot = 0; slot < ATTN_OUT; slot++) {
         const struct attn_tensor *tensor = &fixture->tensors[slot];
         if (tensor->data == NULL) continue;
-        struct store_array array = {.type = type_of_dtype[tensor->dtype], .rank = tensor->rank};
-        memcpy(array.shape, tensor->shape, sizeof array.shape);
+        const struct store_array array = schema_array(tensor);
         tensors_add(tensors, slot_name((enum attn_slot)slot), &array, tensor->data);
     }
     take_answer(tensors, &fixture->answer);

@@ -11,8 +11,8 @@
 bool exchange_write(const struct tensors *tensors, const char *path, struct fault *fault);
 /* What is said of a file of ours is said of `path`, which it was made from or is to be. */
 void exchange_rename(struct fault *fault, const char *temporary, const char *path);
-/* A fixture's tensors and, as answer.out and answer.lse, its answer, with its attributes and its
- * digest as metadata; they stay the fixture's. tensors_close. */
+/* A fixture's tensors and, as answer.out and answer.lse, its answer, with its attributes as
+ * metadata; they stay the fixture's. tensors_close. */
 void exchange_take(struct tensors *tensors, const struct fixture *fixture);
 
 #endif

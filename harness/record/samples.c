@@ -5,6 +5,7 @@
 #include "../../kernels/attn_number.h"
 #include "../judge/tolerance.h"
 #include "../../fixtures/replace.h"
+#include "../../oracle/text.h"
 #include "../../fixtures/store.h"
 #include "../../oracle/bulk.h"
 #include "../../oracle/fault.h"
@@ -453,15 +454,10 @@ static void move_aside(const char *path) {
     if (rename(path, aside) == 0) fault_say("'%s': %s; moved to '%s'", path, fault.text, aside);
 }
 
-static bool ends_with(const char *name, const char *end) {
-    const size_t length = strlen(name), tail = strlen(end);
-    return length > tail && !strcmp(name + length - tail, end);
-}
-
 static void remove_parts(const char *parts) {
     DIR *folder = opendir(parts);
     for (const struct dirent *entry; folder != NULL && (entry = readdir(folder)) != NULL;) {
-        if (ends_with(entry->d_name, ".h5") || ends_with(entry->d_name, ".h5.tmp"))
+        if (text_ends_with(entry->d_name, ".h5") || text_ends_with(entry->d_name, ".h5.tmp"))
             unlinkat(dirfd(folder), entry->d_name, 0);
     }
     if (folder != NULL) closedir(folder);

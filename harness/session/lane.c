@@ -44,9 +44,12 @@ struct lane {
     double clock_mhz, quiet_us; /* as in struct trial_options */
 };
 
-static bool keep(struct lane *lane, struct row *row, struct samples *samples, struct fault *fault) {
+/* `before`: the row that is there; NULL: none is. */
+static bool keep(struct lane *lane, struct row *row, const struct row *before,
+                 struct samples *samples, struct fault *fault) {
     row->deviation.rho_std16 = row->deviation.rho / lane->mark->std16_rho;
-    lane->stuck = !keep_row(lane->session, row, samples, fault);
+    lane->stuck = before == NULL ? !keep_row(lane->session, row, samples, fault)
+                                 : !keep_again(lane->session, row, before, samples, fault);
     samples_free(samples);
     return !lane->stuck;
 }
@@ -113,7 +116,7 @@ static bool run_anchor(struct lane *lane, enum anchor anchor, bool again, struct
         session_has(lane->session, &computed, item, lane->fixture.digest) ||
         (again && keep_has(lane->session, &computed, item)))
         return true;
-    return keep(lane, &row, &lane->samples, fault);
+    return keep(lane, &row, NULL, &lane->samples, fault);
 }
 
 static bool run_anchors(struct lane *lane, struct fault *fault) {
@@ -210,10 +213,11 @@ static bool run_kernel(struct lane *lane, const struct plugin *kernel, struct fa
     samples_free(&lane->samples);
     samples_free(&lane->old_samples);
     if (partner == NULL)
-        return try_kernel(lane, kernel, &row, fault) && keep(lane, &row, &lane->samples, fault);
+        return try_kernel(lane, kernel, &row, fault) &&
+               keep(lane, &row, NULL, &lane->samples, fault);
     return try_pair(lane, partner, kernel, &old_row, &row, fault) &&
-           keep(lane, &old_row, &lane->old_samples, fault) &&
-           keep(lane, &row, &lane->samples, fault);
+           keep(lane, &old_row, NULL, &lane->old_samples, fault) &&
+           keep(lane, &row, NULL, &lane->samples, fault);
 }
 
 /* In a process that has not had it, nor has this lane's worker. What the machine does not give
@@ -240,10 +244,7 @@ static bool run_again(struct lane *lane, const struct plugin *kernel, struct fau
         trial_join(&row, before, lane->trial.machine, &lane->samples, &earlier);
         samples_free(&earlier);
     }
-    row.deviation.rho_std16 = row.deviation.rho / lane->mark->std16_rho;
-    lane->stuck = !keep_again(lane->session, &row, before, &lane->samples, fault);
-    samples_free(&lane->samples);
-    return !lane->stuck;
+    return keep(lane, &row, before, &lane->samples, fault);
 }
 
 static bool run_row(struct lane *lane, const struct plugin *kernel, struct fault *fault) {

@@ -1,4 +1,5 @@
 #include "interpreter.h"
+#include "../../oracle/text.h"
 
 #include <limits.h>
 #include <stdio.h>
@@ -15,10 +16,9 @@ void interpreter_set(const char *python, const char *modules, const char *librar
 }
 
 static const char *end_of_file(const char *path) {
-    const size_t length = strlen(path);
     const char *colon = strstr(path, ".py:");
     if (colon != NULL) return colon + 3;
-    return length > 3 && !strcmp(path + length - 3, ".py") ? path + length : NULL;
+    return text_ends_with(path, ".py") ? path + strlen(path) : NULL;
 }
 
 bool interpreter_runs(const char *path) {

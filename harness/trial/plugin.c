@@ -23,13 +23,8 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-static bool ends_with_so(const char *name) {
-    const size_t length = strlen(name);
-    return length > 3 && !strcmp(name + length - 3, ".so");
-}
-
 static bool is_path(const char *glob) {
-    return ends_with_so(glob) || interpreter_runs(glob);
+    return text_ends_with(glob, ".so") || interpreter_runs(glob);
 }
 
 /* "decode_flash_r1" of ".../cpu/decode_flash_r1.so" and of ".../mine.py:decode_flash_r1". */
@@ -137,7 +132,7 @@ static bool scan_folder(struct scan *scan, const char *path, const char *folder,
             continue;
         if (S_ISDIR(status.st_mode) && *folder == '\0') {
             well = scan_folder(scan, full, entry->d_name, fault);
-        } else if (S_ISREG(status.st_mode) && ends_with_so(entry->d_name)) {
+        } else if (S_ISREG(status.st_mode) && text_ends_with(entry->d_name, ".so")) {
             stem_of(full, stem);
             well = note_id(scan, folder, stem, fault) &&
                    (!is_wanted(scan, folder, stem) || list_add(scan->list, full, true, fault));

@@ -5,6 +5,7 @@
 #include "../trial/obtain.h"
 #include "../verb.h"
 #include "../../fixtures/replace.h"
+#include "../../oracle/text.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -52,13 +53,8 @@ static const struct argp argp = {
         "which query rows they are of. The file is there once it makes a fixture.",
 };
 
-static bool ends_with(const char *path, const char *end) {
-    const size_t length = strlen(path), tail = strlen(end);
-    return length >= tail && !strcmp(path + length - tail, end);
-}
-
 static bool is_safetensors(const char *path) {
-    return !strcmp(path, "-") || ends_with(path, ".safetensors");
+    return !strcmp(path, "-") || text_ends_with(path, ".safetensors");
 }
 
 static bool make_fixture(const struct options *options, struct fault *fault) {

@@ -11,7 +11,7 @@
 #include "../trial/obtain.h"
 #include "../trial/trial.h"
 #include "../verb.h"
-#include "../../kernels/attn_number.h"
+#include "../../fixtures/schema.h"
 #include "../../oracle/text.h"
 
 #include <errno.h>
@@ -76,11 +76,10 @@ static char read_grade(const char *text, char most, const char *option, struct a
 }
 
 static int32_t read_dtype(const char *text, struct argp_state *state) {
-    static const char *const names[] = {"input", "f32", "f16", "bf16"};
-    for (int32_t n = 0; n < 4; n++)
-        if (!strcmp(text, names[n])) return n;
-    argp_error(state, "--p-dtype takes input, f32, f16 or bf16, not '%s'", text);
-    return 0;
+    enum attn_dtype dtype = ATTN_INPUT;
+    if (strcmp(text, "input") != 0 && (!dtype_parse(&dtype, text) || dtype > ATTN_BF16))
+        argp_error(state, "--p-dtype takes input, f32, f16 or bf16, not '%s'", text);
+    return dtype;
 }
 
 static error_t parse_option(int key, char *argument, struct argp_state *state) {
@@ -141,14 +140,9 @@ static const struct argp argp = {
         "fast. bf16 in npy and npz is uint16.",
 };
 
-static bool ends_with(const char *path, const char *end) {
-    const size_t length = strlen(path), tail = strlen(end);
-    return length >= tail && !strcmp(path + length - tail, end);
-}
-
 /* A file may be named after the line that it is of. */
 static bool is_line(const char *fixture) {
-    return !ends_with(fixture, ".safetensors") && select_is_line(fixture);
+    return !text_ends_with(fixture, ".safetensors") && select_is_line(fixture);
 }
 
 /* A file of ours beside others' that goes when it was read. */
@@ -192,8 +186,6 @@ static void print_shape(char text[128], const int64_t *shape, int rank) {
  */
 static bool check(const struct tensors_entry *entry, const struct attn_problem *problem,
                   enum attn_slot slot, const char *path, struct fault *fault) {
-    static const enum store_type types[] = {
-        [ATTN_F32] = STORE_F32, [ATTN_F16] = STORE_F16, [ATTN_BF16] = STORE_BF16};
     struct attn_tensor expected;
     char got[128], wanted[128];
     if (!tensor_shape(&expected, problem, slot, fault)) return false;
@@ -201,7 +193,7 @@ static bool check(const struct tensors_entry *entry, const struct attn_problem *
     const bool bits = expected.dtype == ATTN_BF16 && (type == STORE_U16 || type == STORE_I16);
     print_shape(got, entry->array.shape, entry->array.rank);
     print_shape(wanted, expected.shape, expected.rank);
-    if (type != types[expected.dtype] && !bits)
+    if (type != schema_type((enum attn_dtype)expected.dtype) && !bits)
         return fault_set(
             fault, FAULT_INPUT, "'%.300s': %s is of type %s, expected %s, the dtype of %s", path,
             entry->name, entry->array.type_text, dtype_name((enum attn_dtype)expected.dtype),
@@ -266,13 +258,13 @@ static bool read_hdf5(const struct source *source, const char *to, struct fault 
 static bool open_output(struct tensors *tensors, const struct source *source, struct fault *fault) {
     char temporary[PATH_MAX];
     const char *path = source->path;
-    if (ends_with(path, ".safetensors") || !strcmp(path, "-"))
+    if (text_ends_with(path, ".safetensors") || !strcmp(path, "-"))
         return tensors_open(tensors, path, fault);
     *tensors = (struct tensors){.count = 0};
     if (access(path, R_OK) != 0)
         return fault_set(fault, FAULT_INPUT, "cannot open '%.400s': %s", path, strerror(errno));
     if (!make_temporary(temporary, ".safetensors", fault)) return false;
-    const bool pythons = ends_with(path, ".npy") || ends_with(path, ".npz");
+    const bool pythons = text_ends_with(path, ".npy") || text_ends_with(path, ".npz");
     const bool well = (pythons ? run_python("attest.outputs", path, temporary, fault)
                                : read_hdf5(source, temporary, fault)) &&
                       tensors_open(tensors, temporary, fault);
@@ -395,7 +387,8 @@ static bool obtain(struct judging *judging, struct fault *fault) {
     char temporary[PATH_MAX];
     struct tensors tensors;
     if (is_line(path)) return obtain_line(&judging->fixture, path, &how, fault);
-    if (!ends_with(path, ".safetensors")) return obtain_file(&judging->fixture, path, &how, fault);
+    if (!text_ends_with(path, ".safetensors"))
+        return obtain_file(&judging->fixture, path, &how, fault);
     if (!make_temporary(temporary, ".h5", fault)) return false;
     const bool well = tensors_open(&tensors, path, fault) &&
                       exchange_write(&tensors, temporary, fault) &&

@@ -31,8 +31,9 @@
  *       After "map" and before "prepare" of any: another kernel, number 1 to 3, for the same
  *       device, on the same problem and tensors, inputs and outputs, and with the same scratch. A
  *       file that comes with it is opened in the library's place: a copy, which the loader takes
- *       for another library; of an interpreter's kernel "copy": true says so. Requests that are
- * about a kernel name its side, 0 if they do not: prepare, launch, expect, furthest, finish.
+ *       for another library; of an interpreter's kernel "copy": true says so. Requests that
+ *       are about a kernel name its side, 0 if they do not: prepare, launch, expect, furthest,
+ *       finish.
  *       -> "scratch_bytes": N
  *       Both, the first time: "hide": [PATH, ...], which nothing in this process can reach from
  *       then on (hide.h).

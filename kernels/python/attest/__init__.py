@@ -21,6 +21,7 @@ import typing
 
 import numpy
 
+from ._arrays import SLOTS
 from ._judge import Row, assert_right, judge, problem
 
 __all__ = ["Call", "Kernel", "Problem", "Row", "assert_right", "f32", "judge", "kernel", "problem",
@@ -32,8 +33,6 @@ DTYPES = ("input", "f32", "f16", "bf16", "i32", "u8")
 TRAITS = ("gqa", "causal", "ragged", "page", "keep", "magicpig")
 DEVICES = {"cpu": 1}
 ARRAYS = ("numpy", "torch")
-SLOTS = ("q", "k", "v", "kv_cache", "kv_page_indptr", "kv_page_indices", "kv_last_page_len",
-         "seq_lens", "sparse_ind", "sparse_nnz", "sparse_mask", "lsh_k", "lsh_l", "out", "lse")
 # What a variant always has, and need not be declared.
 GIVEN = {"prefill": (), "prefill_varlen": ("ragged",), "decode": (),
          "decode_paged": ("ragged", "page"), "sparse_decode": ("keep",),

@@ -12,8 +12,7 @@ import types
 
 from . import _arrays
 
-INPUTS = ("q", "k", "v", "kv_cache", "kv_page_indptr", "kv_page_indices", "kv_last_page_len",
-          "seq_lens", "sparse_ind", "sparse_nnz", "sparse_mask", "lsh_k", "lsh_l")
+INPUTS = _arrays.SLOTS[:-2]
 SWAPPED = {"bhsd": None, "bshd": (0, 2, 1, 3)}
 
 

@@ -14,7 +14,6 @@ import traceback
 
 from ctypes import c_char_p, c_double, c_int, c_int32, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
 
-DTYPE_BITS = {"f32": 1, "f16": 2, "bf16": 3}
 TEXT_BYTES = 1024
 
 
@@ -206,7 +205,7 @@ def export_of(kernel, library):
         revision=description["revision"], grade=ord(description["grade"]),
         change=description["change"].encode("utf-8", "backslashreplace"),
         traits=sum(1 << bits(trait) for trait in description["traits"]),
-        dtypes=sum(1 << DTYPE_BITS[dtype] for dtype in set(description["dtypes"])),
+        dtypes=sum(1 << attest.DTYPES.index(dtype) for dtype in set(description["dtypes"])),
         p_dtype=attest.DTYPES.index(description["p_dtype"]),
         flags=description["writes_lse"] | description["nondeterministic"] << 1,
         head_dim_max=description["head_dim_max"], prepare=PREPARE(prepare), finish=FINISH(finish),
