@@ -118,6 +118,55 @@ def test_right(folder):
               "same library" not in pair["why"] and pair["control"] is not None, f"{other}: {pair['verdict']}: {pair['why']} {done.stderr}")
 
 
+# For the stand-in of a GPU, which has its memory on the host: a kernel in C does it, called as one would be.
+ON_A_GPU = '''
+import attest, ctypes, os
+from attest import worker
+library = ctypes.CDLL(os.environ["ATTEST_LIBCUDA"].replace("libcuda.so.1", "cuda/decode_honest_r1.so"))
+export = worker.Export.in_dll(library, "attn_export")
+places = set()
+
+@attest.kernel(variant="decode", device="cuda", dtypes=["f16"], writes_lse=True, {more})
+def decode_mine_r1(call):
+    at = call.q.__cuda_array_interface__
+    assert at["shape"] == call.q.shape == (1, 1, 1, call.problem.head_dim) and at["typestr"] == "<f2", at
+    problem, mine = (ctypes.cast(address, ctypes.POINTER(kind)) for address, kind in
+                     zip(call.pointers, (worker.Problem, worker.Call)))
+    assert mine.contents.tensors[0].data == at["data"][0] and mine.contents.stream == call.stream
+    places.add(at["data"][0])
+    reason = export.launch(problem, mine)
+    if reason: raise RuntimeError(ctypes.string_at(reason).decode())
+    {fault}
+
+@decode_mine_r1.scratch
+def room(problem):
+    return 1 << 16
+
+@decode_mine_r1.finish
+def tell(call):
+    with open(__file__ + ".places", "a") as file: file.write(str(len(places)) + " ")
+'''
+
+
+def test_gpu(folder):
+    """Kernels for a GPU are launched into graphs, and with each copy of the tensors."""
+    standin = os.environ["ATTEST_STANDIN"]
+    os.environ["ATTEST_LIBCUDA"] = f"{standin}/libcuda.so.1"
+    mine, line = folder / "gpu.py", "f16-b1-hq1-kv4096-d64-normal-seed1"
+    (folder / "gpu.py.places").touch()  # beside runs, where a kernel can make no file
+    for more, fault, status, reason in (
+            ("", "", "PASS", ""), ("needs=['no-such-package']", "", "REFUSED", "no-such-package is not installed"),
+            ("", "raise KeyError(call.problem.kv_len)", "CRASH", "KeyError: 4096 (gpu.py, line ")):
+        mine.write_text(ON_A_GPU.replace("{more}", more).replace("{fault}", fault))
+        row, = rows(mine, line, status=3 if status == "CRASH" else None)
+        check(row["status"] == status and reason in row["reason"] and row["kernel"] == "cuda/decode_mine_r1",
+              f"{row['status']}: {row['reason']}")
+        if status == "PASS":
+            check(row["warm_how"] == row["cold_how"] == "graph", f"{row['warm_how']}, {row['cold_how']}")
+            check("2" in (folder / "gpu.py.places").read_text().split(), "the copies of cold launches are given to it")
+    del os.environ["ATTEST_LIBCUDA"]
+
+
 def test_modules(folder):
     """What files import from beside themselves is their own; each file is executed once a process."""
     for name, factor in (("a", 1), ("b", 2)):
@@ -169,6 +218,8 @@ def test_files(folder):
              ("raise SystemExit(3)", "SystemExit: 3"),
              ("import attest\n@attest.kernel(variant='decode', dtypes=['f64'])\ndef decode_a_r1(c): 0",
               "a dtype is 'f64', expected one of f32, f16, bf16"),
+             ("import attest\n@attest.kernel(variant='decode', dtypes=['f32'], arrays='cupy')\ndef decode_a_r1(c): 0",
+              "arrays is 'cupy', expected one of torch, jax, numpy"),
              ("import attest\n@attest.kernel(variant='decode', dtypes=['f32'])\ndef mine(c): 0",
               "is named decode_<method>_r<revision>")]
     for text, expected in cases:
@@ -307,6 +358,7 @@ with tempfile.TemporaryDirectory(prefix="attest-python-") as name:
     folder = pathlib.Path(name)
     test_right(folder)
     test_wrong(folder)
+    test_gpu(folder)
     test_modules(folder)
     test_threads(folder)
     test_plain()

@@ -16,7 +16,9 @@ this module needs numpy and nothing else.
 from __future__ import annotations
 
 import dataclasses
+import importlib.metadata
 import re
+import types
 import typing
 
 import numpy
@@ -31,8 +33,9 @@ VARIANTS = ("prefill", "prefill_varlen", "decode", "decode_paged", "sparse_decod
             "sparse_decode_paged", "magicpig_decode_paged")
 DTYPES = ("input", "f32", "f16", "bf16", "i32", "u8")
 TRAITS = ("gqa", "causal", "ragged", "page", "keep", "magicpig")
-DEVICES = {"cpu": 1}
-ARRAYS = ("numpy", "torch")
+DEVICES = {"cpu": 1, "cuda": 2}
+# What tensors are, by the modules that a kernel's file has imported; the last where it has none of them.
+ARRAYS = {"cpu": ("torch", "jax", "numpy"), "cuda": ("torch", "cupy", "interface")}
 # What a variant always has, and need not be declared.
 GIVEN = {"prefill": (), "prefill_varlen": ("ragged",), "decode": (),
          "decode_paged": ("ragged", "page"), "sparse_decode": ("keep",),
@@ -68,15 +71,31 @@ class Call:
     [B + 1], kv_page_indices and kv_last_page_len [B]; seq_lens [B]; sparse_ind [B, Hq, Lmax] padded
     with -1, sparse_nnz [B, Hq], sparse_mask [B, Hq, Skv]; lsh_k, lsh_l [B, Hq] -- to be read; out
     [B, Hq, Sq, D] and lse [B, Hq, Sq] (f32, natural logarithm) -- to be written. bf16 is uint16 in
-    numpy, which has no such type: `attest.f32` reads it and `attest.store` writes it; a torch.bfloat16
-    in torch.
+    numpy and CuPy, which have no such type: `attest.f32` reads it and `attest.store` writes it, in
+    numpy; torch.bfloat16 in torch, and JAX's own in JAX.
 
     scale: of logits. problem: a Problem. threads: how many to use, at least 1. scratch: bytes (u8) as
     many as `Kernel.scratch` asked for, undefined before every launch; None if none.
     state: the kernel's own, as its `prepare` leaves it; None before. pointers: the addresses of
     attn.h's struct attn_problem and struct attn_call, for who calls a kernel in C.
+
+    On a GPU: device_index, and stream, the address of the CUDA stream to launch on, which is the
+    current one of torch or CuPy already. A launch may be recorded, into a graph that is replayed, and
+    may be given other tensors than `prepare` was, of the same sizes; lengths, tables and lists have
+    the same numbers.
     """
-    __slots__ = SLOTS + ("scale", "problem", "threads", "scratch", "state", "pointers")
+    __slots__ = SLOTS + ("scale", "problem", "threads", "scratch", "state", "pointers", "stream",
+                         "device_index")
+
+    def replaced(self, make):
+        """The same call, with each input as `make` returns it."""
+        other = Call()
+        for name in self.__slots__:
+            value = getattr(self, name)
+            if name in SLOTS[:-2] and value is not None:
+                value = make(value)
+            setattr(other, name, value)
+        return other
 
 
 class Kernel:
@@ -118,23 +137,27 @@ class Kernel:
 def kernel(*, variant: str, dtypes: typing.Sequence[str], device: str = "cpu",
            traits: typing.Sequence[str] = (), grade: str = "A", lse_grade: str = "A",
            p_dtype: str = "input", writes_lse: bool = False, nondeterministic: bool = False,
-           head_dim_max: int = 1 << 20, change: str = "", arrays: typing.Optional[str] = None):
+           head_dim_max: int = 1 << 20, change: str = "", needs: typing.Sequence[str] = (),
+           arrays: typing.Optional[str] = None):
     """Declares the decorated function a kernel. Its name is <variant>_<method>_r<revision>.
 
-    variant, dtypes ("f32", "f16", "bf16"), traits ("gqa", "causal", ... as `attest list traits`
-    prints them; those that a variant always has need not be named): what it takes; other problems are
-    refused on its behalf. grade: the accuracy that it promises, "A", "B" or "C", and lse_grade, "A" or
-    "B"; p_dtype: what P = softmax is rounded to before P V, "input" being the dtype of q.
-    writes_lse: it writes call.lse. nondeterministic: repeats may differ in the last bits. change: one
-    line, what this revision tries. arrays: "numpy" or "torch", what the tensors of a call are; by
-    default torch where the function's module has imported that by its name.
+    variant, device ("cpu", "cuda"), dtypes ("f32", "f16", "bf16"), traits ("gqa", "causal", ... as
+    `attest list traits` prints them; those that a variant always has need not be named): what it
+    takes; other problems are refused on its behalf. grade: the accuracy that it promises, "A", "B" or
+    "C", and lse_grade, "A" or "B"; p_dtype: what P = softmax is rounded to before P V, "input" being
+    the dtype of q. writes_lse: it writes call.lse. nondeterministic: repeats may differ in the last
+    bits. change: one line, what this revision tries. needs: packages by pip's names; where one is not
+    installed problems are refused, where all are their versions stand behind `change`. arrays: what
+    the tensors of a call are, on a CPU "numpy", "torch" or "jax", on a GPU "torch", "cupy" or
+    "interface", which has __cuda_array_interface__ and nothing else; by default what the function's
+    module has imported.
 
     ValueError where that is no kernel."""
     description = {"variant": variant, "device": device, "dtypes": tuple(dtypes),
                    "traits": tuple(traits), "grade": grade, "lse_grade": lse_grade,
                    "p_dtype": p_dtype, "writes_lse": writes_lse,
                    "nondeterministic": nondeterministic, "head_dim_max": head_dim_max,
-                   "change": change, "arrays": arrays}
+                   "change": change, "needs": tuple(needs), "arrays": arrays}
 
     def decorate(function):
         return Kernel(function, _checked(function, description))
@@ -147,7 +170,7 @@ def _one_of(what, value, known):
 
 
 def _checked(function, description):
-    variant = description["variant"]
+    description, variant = dict(description), description["variant"]
     _one_of("variant", variant, VARIANTS)
     _one_of("device", description["device"], tuple(DEVICES))
     _one_of("grade", description["grade"], ("A", "B", "C"))
@@ -159,17 +182,32 @@ def _checked(function, description):
         _one_of("a trait", trait, TRAITS)
     if not description["dtypes"]:
         raise ValueError("dtypes is empty, expected at least one of f32, f16, bf16")
+    known = ARRAYS[description["device"]]
     if description["arrays"] is None:
-        torch = function.__globals__.get("torch")
-        description = dict(description, arrays="torch" if getattr(torch, "__name__", "") == "torch"
-                           else "numpy")
-    _one_of("arrays", description["arrays"], ARRAYS)
+        imported = {value.__name__.split(".")[0] for value in function.__globals__.values()
+                    if isinstance(value, types.ModuleType)}
+        description["arrays"] = next((name for name in known if name in imported), known[-1])
+    _one_of("arrays", description["arrays"], known)
+    if description["needs"] and missing(description["needs"]) is None:
+        versions = ", ".join(f"{name} {importlib.metadata.version(name)}"
+                             for name in description["needs"])
+        description["change"] = "; ".join(filter(None, (description["change"], versions)))
     parts = re.fullmatch(re.escape(variant) + r"_([a-z0-9_]+)_r([1-9][0-9]*)", function.__name__)
     if parts is None:
         raise ValueError(f"a kernel of {variant} is named {variant}_<method>_r<revision>, as "
                          f"{variant}_mine_r1, not {function.__name__!r}")
     return dict(description, name=parts[1], revision=int(parts[2]),
                 traits=tuple(dict.fromkeys(description["traits"] + GIVEN[variant])))
+
+
+def missing(packages: typing.Sequence[str]) -> typing.Optional[str]:
+    """Which of the packages is not installed, in words, or None."""
+    for name in packages:
+        try:
+            importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            return f"{name} is not installed"
+    return None
 
 
 def f32(array: numpy.ndarray) -> numpy.ndarray:

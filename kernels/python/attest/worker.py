@@ -6,13 +6,17 @@ the call's memory, and a launch is a call of a Python object, which C makes itse
 """
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import importlib.util
 import os
 import sys
+import tempfile
 import traceback
 
 from ctypes import c_char_p, c_double, c_int, c_int32, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
+
+from . import _views
 
 TEXT_BYTES = 1024
 
@@ -38,6 +42,8 @@ class Call(ctypes.Structure):
                 ("reserved", c_void_p * 8)]
 
 
+TENSORS_BYTES = ctypes.sizeof(Tensor) * 32
+
 PREPARE = ctypes.CFUNCTYPE(c_void_p, ctypes.POINTER(Problem), ctypes.POINTER(Call))
 FINISH = ctypes.CFUNCTYPE(None, ctypes.POINTER(Problem), ctypes.POINTER(Call))
 REFUSE = ctypes.CFUNCTYPE(c_void_p, ctypes.POINTER(Problem))
@@ -51,7 +57,7 @@ class Export(ctypes.Structure):
                 ("name", c_char_p), ("revision", c_int32), ("grade", c_int32), ("change", c_char_p),
                 ("traits", c_uint64), ("dtypes", c_uint32), ("p_dtype", c_int32), ("flags", c_uint32),
                 ("head_dim_max", c_int32), ("refuse", REFUSE), ("scratch_bytes", SCRATCH),
-                ("prepare", PREPARE), ("finish", FINISH), ("launch", c_void_p),
+                ("prepare", PREPARE), ("finish", FINISH), ("launch", PREPARE),
                 ("lse_grade", c_int32), ("reserved0", c_int32), ("reserved", c_void_p * 7)]
 
 
@@ -77,42 +83,18 @@ def in_words(error):
     """"ValueError: it is too long (mine.py, line 12)": the traceback's last line, and where."""
     where = ""
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if frame.filename != __file__:
+        if os.path.dirname(frame.filename) != os.path.dirname(__file__):
             where = f" ({os.path.basename(frame.filename)}, line {frame.lineno})"
             break
-    return traceback.format_exception_only(type(error), error)[-1].strip() + where
+    told = traceback.TracebackException(type(error), error, None)
+    told.__notes__ = None  # JAX's say that a traceback is shorter than it was
+    return list(told.format_exception_only())[-1].strip() + where
 
 
 def answer(text, room):
     """Writes why there is no answer."""
     data = text.encode("utf-8", "backslashreplace")[:TEXT_BYTES - 1]
     ctypes.memmove(room, data + b"\0", len(data) + 1)
-
-
-# Views
-
-def numpy_view(tensor, writeable):
-    import numpy
-    dtype = numpy.dtype({1: "f4", 2: "f2", 3: "u2", 4: "i4", 5: "u1"}[tensor.dtype])
-    shape, stride = tensor.shape[:tensor.rank], tensor.stride[:tensor.rank]
-    if 0 in shape:
-        return numpy.empty(shape, dtype)
-    span = (1 + sum((n - 1) * step for n, step in zip(shape, stride))) * dtype.itemsize
-    memory = (ctypes.c_ubyte * span).from_address(tensor.data)
-    view = numpy.ndarray(shape, dtype, memory, 0, [step * dtype.itemsize for step in stride])
-    view.flags.writeable = writeable
-    return view
-
-
-def torch_view(tensor, writeable):
-    import torch
-    view = numpy_view(tensor, True)  # torch has no arrays that are read only
-    if tensor.dtype == 3:
-        return torch.from_numpy(view.view("i2")).view(torch.bfloat16)
-    return torch.from_numpy(view)
-
-
-VIEWS = {"numpy": numpy_view, "torch": torch_view}
 
 
 def problem_of(problem):
@@ -125,18 +107,17 @@ def problem_of(problem):
                           dtype=attest.DTYPES[problem.dtype], traits=traits, **sizes)
 
 
-def call_of(problem, call, arrays):
+def call_of(problem, call, kind):
+    """attest.Call of the structures; `kind` makes views."""
     import attest
-    view = VIEWS[arrays]
     made = attest.Call()
     for n, name in enumerate(attest.SLOTS):
         tensor = call.tensors[n]
-        setattr(made, name, view(tensor, name in ("out", "lse")) if tensor.data else None)
-    if arrays == "torch":
-        import torch
-        torch.set_num_threads(call.threads)
+        setattr(made, name, kind.view(tensor, name in ("out", "lse")) if tensor.data else None)
     made.problem, made.scale, made.threads = problem_of(problem), problem.scale, call.threads
-    made.scratch = view(scratch_of(call), True) if call.scratch else None
+    made.scratch = kind.view(scratch_of(call), True) if call.scratch else None
+    made.stream, made.device_index = call.stream or 0, call.device_index
+    made.pointers = ctypes.addressof(problem), ctypes.addressof(call)
     made.state = None
     return made
 
@@ -147,14 +128,38 @@ def scratch_of(call):
 
 # Kernels
 
-def launcher(function, call):
-    """What a launch calls: None, or why it failed, as bytes that C keeps."""
-    def launch():
+class Prepared:
+    """A kernel between prepare and finish."""
+
+    def __init__(self, kernel, problem, call):
+        self.function, self.problem, self.calls, self.copies = kernel.function, problem, {}, []
+        self.kind = _views.KINDS[kernel.description["device"], kernel.description["arrays"]](call)
+        self.first = self.call_of(call)
+
+    def call_of(self, call):
+        """Those views are made once. On a GPU launches rotate through copies of the tensors."""
+        key = ctypes.string_at(ctypes.addressof(call.tensors), TENSORS_BYTES)
+        if key not in self.calls:
+            own = Call.from_buffer_copy(call)  # whose state is that of a kernel in C
+            own.state = None
+            self.copies.append(own)
+            self.calls[key] = made = call_of(self.problem, own, self.kind)
+            made.state = self.first.state if len(self.calls) > 1 else None
+        return self.calls[key]
+
+    def launch(self):
+        """None, or why it failed, as bytes that C keeps."""
         try:
-            function(call)
+            self.kind.launch(self.function, self.first)
         except BaseException as error:  # sys.exit too: it is the kernel's, not the worker's
             return in_words(error).encode("utf-8", "backslashreplace")
-    return launch
+
+    def launch_copy(self, call):
+        """The same, of whatever tensors the call has; words that stay."""
+        try:
+            self.kind.launch(self.function, self.call_of(call))
+        except BaseException as error:
+            return keep_text(in_words(error))
 
 
 def export_of(kernel, library):
@@ -164,29 +169,33 @@ def export_of(kernel, library):
 
     def prepare(problem, call):
         try:
-            made = call_of(problem.contents, call.contents, description["arrays"])
-            own = Call.from_buffer_copy(call.contents)  # whose state is that of a kernel in C
-            own.state = None
-            made.pointers = ctypes.addressof(problem.contents), ctypes.addressof(own)
+            prepared = Prepared(kernel, problem.contents, call.contents)
             if "prepare" in hooks:
-                hooks["prepare"](made)
-            launch = launcher(kernel.function, made)
-            running[id(launch)] = made, launch, own
+                hooks["prepare"](prepared.first)
+            launch = prepared.launch
+            running[id(launch)] = prepared, launch
             call.contents.state = id(launch)
         except BaseException as error:
             return keep_text(in_words(error))
 
+    def launch(problem, call):
+        return running[call.contents.state][0].launch_copy(call.contents)
+
     def finish(problem, call):
-        made = running.pop(call.contents.state, (None,))[0]
-        if made is not None and "finish" in hooks:
-            try:
-                hooks["finish"](made)
-            except BaseException as error:
-                print(in_words(error), file=sys.stderr)
+        prepared = running.pop(call.contents.state, (None,))[0]
+        try:
+            if prepared is not None and "finish" in hooks:
+                hooks["finish"](prepared.first)
+            if prepared is not None:
+                prepared.kind.end()
+        except BaseException as error:
+            print(in_words(error), file=sys.stderr)
 
     def refuse(problem):
         try:
-            reason = hooks["refuse"](problem_of(problem.contents))
+            reason = attest.missing(description["needs"])
+            if reason is None and "refuse" in hooks:
+                reason = hooks["refuse"](problem_of(problem.contents))
             return keep_text(str(reason)) if reason is not None else None
         except BaseException as error:
             return keep_text("CRASH: refuse failed: " + in_words(error))
@@ -209,9 +218,12 @@ def export_of(kernel, library):
         p_dtype=attest.DTYPES.index(description["p_dtype"]),
         flags=description["writes_lse"] | description["nondeterministic"] << 1,
         head_dim_max=description["head_dim_max"], prepare=PREPARE(prepare), finish=FINISH(finish),
-        launch=ctypes.cast(library.foreign_launch, c_void_p).value,
         lse_grade=ord(description["lse_grade"]))
-    if "refuse" in hooks:
+    if description["device"] == "cpu":
+        export.launch = ctypes.cast(library.foreign_launch, PREPARE)
+    else:
+        export.launch = PREPARE(launch)
+    if "refuse" in hooks or description["needs"]:
         export.refuse = REFUSE(refuse)
     if "scratch" in hooks:
         export.scratch_bytes = SCRATCH(scratch)
@@ -284,7 +296,26 @@ def list_kernels(path, room):
         return answer(in_words(error), room)
 
 
+def make_room_for_compilers():
+    """Where what kernels are compiled with keeps things: beneath a folder that leads to what is hidden
+    from kernels nothing can be made later on (worker/hide.h)."""
+    home, scratch = os.path.expanduser("~"), f"{tempfile.gettempdir()}/attest-{os.getuid()}"
+    places = [("triton", "TRITON_CACHE_DIR", f"{home}/.triton/cache"),
+              ("torch", "TORCHINDUCTOR_CACHE_DIR", f"{scratch}/inductor"),
+              ("flashinfer", "FLASHINFER_WORKSPACE_BASE", home)]
+    with contextlib.suppress(OSError):
+        os.makedirs(scratch, mode=0o700, exist_ok=True)
+        if os.stat(scratch).st_uid == os.getuid():
+            os.environ["TMPDIR"] = tempfile.tempdir = scratch
+        for module, variable, usual in places:
+            if importlib.util.find_spec(module) is not None:
+                folder = os.environ.setdefault(variable, usual)
+                os.makedirs(f"{folder}/.cache/flashinfer" if module == "flashinfer" else folder,
+                            exist_ok=True)
+
+
 def main(words):
+    make_room_for_compilers()
     library = ctypes.CDLL(words[0])
     foreign = Foreign.in_dll(library, "foreign")
     sizes = (c_size_t * 4).in_dll(library, "foreign_sizes")

@@ -1,0 +1,69 @@
+"""PyTorch's flex_attention, compiled: causality, lengths and their mask are functions of indices, of
+which blocks that nobody sees are left out. Compiling is the first launch's, which is not timed."""
+import attest
+
+try:
+    import torch
+    from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+    compiled = torch.compile(flex_attention, dynamic=False)
+except ImportError:
+    torch = None
+
+GPU = torch is not None and torch.cuda.is_available()
+COMMON = dict(device="cuda" if GPU else "cpu", arrays="torch", needs=["torch"],
+              dtypes=["f32", "f16", "bf16"], head_dim_max=256)
+
+
+def attend(call):
+    call.out.copy_(compiled(call.q, call.k, call.v, block_mask=call.state, scale=call.scale,
+                            enable_gqa=call.problem.q_heads != call.problem.kv_heads))
+
+
+def mask_of(call, sees):
+    torch._dynamo.config.cache_size_limit = 1 << 10  # a problem is a specialisation
+    batch = call.problem.batch if call.seq_lens is not None else None
+    call.state = create_block_mask(sees, batch, None, call.problem.q_len, call.problem.kv_len,
+                                   device=call.q.device)
+
+
+def refuse(problem):
+    if problem.head_dim < 16 or problem.head_dim & problem.head_dim - 1:
+        return "flex_attention takes a head dim that is a power of two from 16"
+    if problem.kv_len == 0:
+        return "flex_attention takes at least one key"
+    return None
+
+
+@attest.kernel(variant="prefill", traits=["gqa", "causal"], **COMMON)
+def prefill_torch_flex_r1(call):
+    attend(call)
+
+
+@prefill_torch_flex_r1.prepare
+def prepare_prefill(call):
+    if "causal" in call.problem.traits:
+        shift = call.problem.kv_len - call.problem.q_len
+        mask_of(call, lambda b, h, i, j: j <= i + shift)
+
+
+@attest.kernel(variant="prefill_varlen", traits=["gqa", "causal"], **COMMON)
+def prefill_varlen_torch_flex_r1(call):
+    attend(call)
+
+
+@prefill_varlen_torch_flex_r1.prepare
+def prepare_varlen(call):
+    lengths = call.seq_lens.clone()
+    if "causal" in call.problem.traits:
+        mask_of(call, lambda b, h, i, j: (j <= i) & (i < lengths[b]))
+    else:
+        mask_of(call, lambda b, h, i, j: (j < lengths[b]) & (i < lengths[b]))
+
+
+@attest.kernel(variant="decode", traits=["gqa"], **COMMON)
+def decode_torch_flex_r1(call):
+    attend(call)
+
+
+for kernel in (prefill_torch_flex_r1, prefill_varlen_torch_flex_r1, decode_torch_flex_r1):
+    kernel.refuse(refuse)

@@ -1,0 +1,156 @@
+#!/usr/bin/env python3
+"""Kernels of PyTorch and CuPy on a GPU: by hand, where there is one. Each ends in the status that it
+should, and what a torch kernel takes is compared with triton.testing.do_bench_cudagraph.
+
+    kernels/python/test_gpu.py PROGRAM     # build/cuda/harness/attest
+"""
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+os.environ["ATTEST_PROGRAM"] = program = str(pathlib.Path(sys.argv[1]).resolve())
+LINE = "f16-b2-hq4-hkv2-q1-kv300-d64-normal-seed1"
+failures = 0
+
+KERNELS = '''
+import attest, torch
+import torch.nn.functional as F
+WORDS = dict(variant="decode", device="cuda", dtypes=["f16", "bf16", "f32"], traits=["gqa"])
+
+def attend(call):
+    return F.scaled_dot_product_attention(call.q, call.k, call.v, scale=call.scale, enable_gqa=True)
+
+@attest.kernel(**WORDS)
+def decode_plain_r1(call):
+    call.out.copy_(attend(call))
+
+@attest.kernel(**WORDS)
+def decode_allocates_r1(call):
+    """Much more than is needed, all of which a replay writes again."""
+    group = call.problem.q_heads // call.problem.kv_heads
+    k, v = (x.float().repeat_interleave(group, 1) for x in (call.k, call.v))
+    rubbish = [torch.full((1 << 20,), float("nan"), device=call.q.device) for _ in range(8)]
+    p = torch.softmax(call.scale * call.q.float() @ k.transpose(-1, -2), -1)
+    del rubbish
+    call.out.copy_(p @ v)
+
+@attest.kernel(**WORDS)
+def decode_waits_r1(call):
+    call.out.copy_(attend(call))
+    if call.out.float().sum().item() == 1e30: raise ValueError("never")
+
+@attest.kernel(**WORDS)
+def decode_elsewhere_r1(call):
+    """On a stream of its own, that joins ours."""
+    own, ours = torch.cuda.Stream(), torch.cuda.current_stream()
+    own.wait_stream(ours)
+    with torch.cuda.stream(own):
+        out = attend(call)
+    ours.wait_stream(own)
+    call.out.copy_(out)
+
+first = {}
+@attest.kernel(**WORDS)
+def decode_stale_r1(call):
+    key = call.problem
+    if key not in first: first[key] = attend(call).clone()
+    call.out.copy_(first[key])
+
+@attest.kernel(**WORDS)
+def decode_nothing_r1(call):
+    pass
+
+@attest.kernel(**WORDS)
+def decode_beyond_r1(call):
+    call.out.copy_(attend(call))
+    torch.as_strided(call.out, (call.out.numel() + 4096,), (1,))[-1] = 1
+
+@attest.kernel(**WORDS)
+def decode_raises_r1(call):
+    raise ValueError(f"kv_len is {call.problem.kv_len}")
+'''
+# Of which the first is how it is timed.
+EXPECTED = {
+    "plain": ("PASS", "graph"), "allocates": ("PASS", "graph"), "waits": ("PASS", "events"),
+    "elsewhere": ("PASS", "graph"), "stale": ("FAIL_", ""), "nothing": ("FAIL_UNWRITTEN", ""),
+    "beyond": (("CRASH", "FAIL_"), ""), "raises": ("CRASH", ""),
+}
+CUPY = '''
+import attest, cupy
+
+@attest.kernel(variant="decode", device="cuda", dtypes=["f32"])
+def decode_cupy_r1(call):
+    s = call.scale * cupy.matmul(call.q, call.k.swapaxes(-1, -2))
+    p = cupy.exp(s - s.max(-1, keepdims=True))
+    call.out[...] = cupy.matmul(p, call.v) / p.sum(-1, keepdims=True)
+'''
+TIMED = [LINE, "f16-b8-hq64-hkv16-q1-kv1024-d64-normal0.5-seed1",
+         "bf16-b1-hq32-hkv8-q1-kv8192-d128-normal-seed1", "f16-b1-hq8-hkv8-q1-kv131072-d128-normal-seed1"]
+
+
+def check(well, text):
+    global failures
+    if not well:
+        failures += 1
+        print("FAILED", text, flush=True)
+
+
+def rows(*words):
+    done = subprocess.run([program, "run", *map(str, words), "--json", "--no-probe", "--out",
+                           tempfile.mkdtemp(dir=folder)], capture_output=True, text=True)
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    check(found, done.stderr)
+    return found
+
+
+def outside(line):
+    """Microseconds by do_bench_cudagraph, of the same numbers on the same kind of tensors."""
+    import attest
+    import torch
+    import triton
+    problem = attest.problem(line)
+    kind = torch.bfloat16 if problem.dtype == "bf16" else None
+    q, k, v = (torch.from_numpy(x if kind is None else x.view("i2")).cuda() for x in
+               (problem.q, problem.k, problem.v))
+    if kind is not None:
+        q, k, v = (x.view(kind) for x in (q, k, v))
+    out = torch.empty_like(q)
+
+    def launch():
+        out.copy_(torch.nn.functional.scaled_dot_product_attention(q, k, v, scale=problem.scale,
+                                                                   enable_gqa=True))
+    with torch.no_grad():
+        return triton.testing.do_bench_cudagraph(launch, rep=200, return_mode="median") * 1e3
+
+
+with tempfile.TemporaryDirectory(prefix="attest-gpu-") as name:
+    folder = pathlib.Path(name)
+    mine = folder / "mine.py"
+    mine.write_text(KERNELS)
+    for row in rows(mine, LINE):
+        method = row["kernel"].removeprefix("cuda/decode_").removesuffix("_r1")
+        status, how = EXPECTED[method]
+        check(row["status"].startswith(status), f"{method}: {row['status']}: {row['reason']}")
+        check(not how or row["warm_how"] == how, f"{method} is timed by {row['warm_how']}")
+        print(method, row["status"], row["warm_how"], row["warm_median_us"], row["cold_how"], row["cold_median_us"],
+              row["reason"], row["unspoilt"], flush=True)
+    (folder / "ours.py").write_text(CUPY)
+    for row in rows(folder / "ours.py", "f32-b1-hq2-hkv2-q1-kv300-d64-normal-seed1"):
+        check(row["status"] == "PASS", f"CuPy: {row['status']}: {row['reason']}")
+        print("cupy", row["status"], row["warm_how"], row["warm_median_us"], flush=True)
+    print("| problem | attest, us | do_bench_cudagraph, us | ratio |\n|---|--:|--:|--:|")
+    for line in TIMED:
+        row, = rows(f"{mine}:decode_plain_r1", line)
+        us = outside(line)
+        print(f"| {line} | {row['warm_median_us'] or 0:.2f} | {us:.2f} | {(row['warm_median_us'] or 0) / us:.3f} |", flush=True)
+    done = subprocess.run([program, "compare", "--live", f"{mine}:decode_plain_r1",
+                           f"{mine}:decode_allocates_r1", LINE, "--warm", "--time-ms", "100", "--json",
+                           "--out", folder / "live"], capture_output=True, text=True)
+    pair, = json.loads(done.stdout)["pairs"]
+    check(pair["verdict"] == "slower", f"{pair['verdict']}: {pair['why']} {done.stderr}")
+sys.exit(1 if failures else 0)
