@@ -302,6 +302,7 @@ def make_room_for_compilers():
     home, scratch = os.path.expanduser("~"), f"{tempfile.gettempdir()}/attest-{os.getuid()}"
     places = [("triton", "TRITON_CACHE_DIR", f"{home}/.triton/cache"),
               ("torch", "TORCHINDUCTOR_CACHE_DIR", f"{scratch}/inductor"),
+              ("cupy", "CUPY_CACHE_DIR", f"{home}/.cupy/kernel_cache"),
               ("flashinfer", "FLASHINFER_WORKSPACE_BASE", home)]
     with contextlib.suppress(OSError):
         os.makedirs(scratch, mode=0o700, exist_ok=True)
