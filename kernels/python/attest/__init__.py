@@ -23,7 +23,7 @@ import typing
 
 import numpy
 
-from ._arrays import SLOTS
+from ._arrays import SLOTS, bf16
 from ._judge import Row, assert_right, judge, problem
 
 __all__ = ["Call", "Kernel", "Problem", "Row", "assert_right", "f32", "judge", "kernel", "problem",
@@ -221,10 +221,8 @@ def store(out: numpy.ndarray, values: numpy.ndarray) -> None:
     """Writes float32 values into `out`, f32, f16 or bf16 (uint16), each rounded to the nearest, ties
     to even. Values of float64 are rounded twice."""
     values = numpy.asarray(values, dtype=numpy.float32)
-    if out.dtype != numpy.uint16:
-        with numpy.errstate(over="ignore"):
-            out[...] = values
+    if out.dtype == numpy.uint16:
+        out[...] = bf16(values)
         return
-    bits = numpy.ascontiguousarray(values).view(numpy.uint32)
-    rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16
-    out[...] = numpy.where(numpy.isnan(values), bits >> 16 | 0x40, rounded)
+    with numpy.errstate(over="ignore"):
+        out[...] = values

@@ -47,16 +47,32 @@ def save(path, arrays, metadata=None):
             file.write(array.data if array.size else b"")
 
 
-def load(path):
-    """{name: (array, type's name)} and the metadata of a file that attest wrote."""
+def load(path, names=None):
+    """{name: (array, type's name)}, of these names, and the metadata of a file of safetensors."""
     with open(path, "rb") as file:
-        data = file.read()
-    length, = struct.unpack_from("<Q", data)
-    header = json.loads(data[8:8 + length])
-    metadata = header.pop("__metadata__", {})
-    arrays = {}
-    for name, entry in header.items():
-        begin, end = (8 + length + offset for offset in entry["data_offsets"])
-        arrays[name] = (numpy.frombuffer(data[begin:end], TYPES[entry["dtype"]]).reshape(entry["shape"]),
-                        entry["dtype"])
+        size = file.seek(0, 2)
+        file.seek(0)
+        length, = struct.unpack("<Q", file.read(8).ljust(8, b"\0"))
+        if not 2 <= length <= size - 8:
+            raise ValueError(f"no safetensors: its header takes {length} of {size} bytes")
+        header = json.loads(file.read(length))
+        if not isinstance(header, dict):
+            raise ValueError("no safetensors: its header is no JSON object")
+        metadata, arrays = header.pop("__metadata__", {}), {}
+        for name, entry in header.items():
+            if names is not None and name not in names:
+                continue
+            if entry["dtype"] not in TYPES:
+                raise TypeError(f"array {name!r} is {entry['dtype']}, expected {', '.join(TYPES)}")
+            begin, end = entry["data_offsets"]
+            file.seek(8 + length + begin)
+            arrays[name] = (numpy.frombuffer(file.read(end - begin), TYPES[entry["dtype"]])
+                            .reshape(entry["shape"]), entry["dtype"])
     return arrays, metadata
+
+
+def bf16(values):
+    """float32 as bf16's bits, each rounded to the nearest, ties to even; of float64 twice."""
+    bits = numpy.ascontiguousarray(values, numpy.float32).view(numpy.uint32)
+    rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16
+    return numpy.where(numpy.isnan(values), bits >> 16 | 0x40, rounded).astype(numpy.uint16)

@@ -1,19 +1,30 @@
-"""`python3 -m attest.convert FROM TO.h5`: fixtures of arrays in other programs' files.
+"""`python3 -m attest.convert FROM TO`: fixtures of problems in other programs' files.
 
-FROM is npz, safetensors, or what torch.save wrote (.pt, .pth; read as weights only). Its arrays have the
+FROM is arrays: npz, safetensors, or what torch.save wrote (.pt, .pth; read as weights only). They have the
 names of a fixture's datasets -- q, k, v, kv_cache, ... as `attest.Call` has them -- or are given them with
 --name q=query. An array that a fixture has no place for is named, and nothing is written, unless
 --without says that it does not matter.
+
+Or FROM is of problems, and TO a folder, NAME.h5 for each, or a file where there is one:
+
+  a definition of FlashInfer-Bench or SOL-ExecBench (.json, or a folder with definition.json) with its
+  workloads; what is random in them is drawn: normal, by --seed
+  a folder that FlashInfer dumped to (FLASHINFER_LOGLEVEL=10), or one call's in it
+
+What a fixture cannot say is named; the others are written, and the exit status is 1.
 """
 from __future__ import annotations
 
 import argparse
+import fnmatch
+import os
+import pathlib
 import sys
 import tempfile
 
 import numpy
 
-from . import _arrays, _judge
+from . import _arrays, _flashinfer, _foreign, _judge
 
 
 def read(path):
@@ -28,7 +39,8 @@ def read(path):
         if not isinstance(found, dict):
             raise ValueError(f"holds a {type(found).__name__}, expected a dict of tensors")
         return found
-    raise ValueError("is neither npz, safetensors nor torch's (.pt, .pth)")
+    raise ValueError("is neither npz, safetensors, torch's (.pt, .pth), a definition (.json) nor a folder "
+                     "that FlashInfer dumped to")
 
 
 class Typed:
@@ -46,37 +58,117 @@ def names(words):
     return {other: own for own, _, other in pairs}
 
 
+def write(arrays, metadata, to):
+    with tempfile.TemporaryDirectory(prefix="attest-") as folder:
+        _arrays.save(f"{folder}/fixture.safetensors", arrays, metadata)
+        return _judge.call("convert", f"{folder}/fixture.safetensors", to).strip()
+
+
+def convert_arrays(options):
+    own = names(options.name)
+    found = {own.get(name, name): array for name, array in read(options.source).items()
+             if name not in options.without}
+    strange = sorted(set(found) - set(_judge.INPUTS))
+    if strange:
+        raise ValueError(f"has an array {strange[0]!r}, for which a fixture has no place: --name "
+                         f"OURS={strange[0]} says what it is, --without {strange[0]} that it does "
+                         "not matter")
+    given = {name: array.array if isinstance(array, Typed) else array
+             for name, array in found.items()}
+    causal = options.causal if options.causal not in (None, "none") else False
+    arrays, metadata = _judge.fixture_of(given, causal, options.scale, options.layout)
+    if any(isinstance(array, Typed) and array.kind == "BF16" for array in found.values()):
+        metadata["dtype"] = "bf16"
+    print(write(arrays, metadata, options.to))
+
+
+def convert_problem(problem, to, outputs):
+    """Writes a fixture and, below `outputs`, the answer that the source has."""
+    arrays = {name: (numpy.ascontiguousarray(array), problem.kind if name in ("q", "k", "v", "kv_cache")
+                     else _arrays.NAMES[array.dtype]) for name, array in problem.arrays.items()}
+    metadata = {"format": "attest-fixture", "version": "1", "causal": "1" if problem.causal else "0"}
+    if problem.kind == "BF16":
+        metadata["dtype"] = "bf16"
+    if problem.scale is not None:
+        metadata["scale"] = repr(problem.scale)
+    print(f"{to}: {write(arrays, metadata, to)}")
+    if outputs and problem.out is not None:
+        given = {"out": (numpy.ascontiguousarray(problem.out), problem.kind)}
+        if problem.lse is not None:
+            given["lse"] = (numpy.ascontiguousarray(problem.lse), "F32")
+        _arrays.save(f"{outputs}/{pathlib.Path(to).stem}.safetensors", given)
+
+
+def convert_problems(found, options):
+    """Each that --only names; how many could not be said."""
+    found = [(name, make) for name, make in found if fnmatch.fnmatchcase(name, options.only)]
+    if not found:
+        raise ValueError(f"has no problem{'' if options.only == '*' else ' ' + repr(options.only)}")
+    one = options.to.endswith(".h5")
+    if one and len(found) > 1:
+        raise ValueError(f"has {len(found)} problems, and '{options.to}' is one file: expected a folder, or "
+                         f"--only {found[0][0]}")
+    for folder in ([] if one else [options.to]) + ([options.outputs] if options.outputs else []):
+        os.makedirs(folder, exist_ok=True)
+    paths, refused = {}, 0
+    for name, make in found:
+        to = options.to if one else f"{options.to}/{_foreign.file_name(name)}.h5"
+        try:
+            if to in paths:
+                raise ValueError(f"is '{to}', as {paths[to]!r} is")
+            paths[to] = name
+            convert_problem(make(), to, options.outputs)
+        except (OSError, ValueError, TypeError, KeyError, MemoryError) as error:
+            refused += 1
+            reason = f"has no {error}" if isinstance(error, KeyError) else error
+            print(f"attest.convert: '{options.source}': {name}: {reason}", file=sys.stderr)
+    return refused
+
+
+def problems_in(options):
+    """(name, make) of each problem in what FROM names, or None where that is arrays."""
+    if _flashinfer.definition_in(options.source):
+        return _flashinfer.workloads_of(options.source, options)
+    if _flashinfer.dump_in(options.source):
+        return _flashinfer.calls_of(options.source, options)
+    return None
+
+
 def main(words=None):
     parser = argparse.ArgumentParser(prog="attest.convert", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", metavar="FROM")
-    parser.add_argument("to", metavar="TO.h5")
-    parser.add_argument("--name", action="append", default=[], metavar="OURS=THEIRS")
-    parser.add_argument("--without", action="append", default=[], metavar="THEIRS")
-    parser.add_argument("--causal", choices=("bottom-right", "top-left"), default=False,
-                        help="query i sees keys up to i + Skv - Sq, or up to i; default: all")
-    parser.add_argument("--scale", type=float, help="of logits; default 1/sqrt(D)")
+    parser.add_argument("to", metavar="TO")
+    parser.add_argument("--causal", choices=("bottom-right", "top-left", "none"), default=None,
+                        help="query i sees keys up to i + Skv - Sq, or up to i, or all; of arrays the "
+                             "default is all, of a definition what its name says")
+    parser.add_argument("--name", action="append", default=[], metavar="OURS=THEIRS", help="of arrays")
+    parser.add_argument("--without", action="append", default=[], metavar="THEIRS", help="of arrays")
+    parser.add_argument("--scale", type=float, help="of arrays: of logits; default 1/sqrt(D)")
     parser.add_argument("--layout", choices=tuple(_judge.SWAPPED), default="bhsd",
-                        help="of q, k and v: [B, H, S, D] or [B, S, H, D]")
+                        help="of arrays: [B, H, S, D] or [B, S, H, D]")
+    parser.add_argument(
+    "--only",
+    default="*",
+    metavar="NAME",
+     help="of problems: those of this name, as a shell matches")
+    parser.add_argument(
+    "--outputs",
+    metavar="DIR",
+     help="of problems: where answers go that come with them, NAME.safetensors, for `attest judge`")
+    parser.add_argument("--workloads", metavar="FILE", help="of a definition: JSONL")
+    parser.add_argument("--root", metavar="DIR", help="of a definition: where paths in workloads begin")
+    parser.add_argument("--seed", type=int, default=1, help="of a definition: of what is random; default 1")
+    parser.add_argument("--kv-layout", choices=("NHD", "HND"),
+                        help="of a definition or dump that does not say it")
     options = parser.parse_args(words)
     try:
-        own = names(options.name)
-        found = {own.get(name, name): array for name, array in read(options.source).items()
-                 if name not in options.without}
-        strange = sorted(set(found) - set(_judge.INPUTS))
-        if strange:
-            raise ValueError(f"has an array {strange[0]!r}, for which a fixture has no place: --name "
-                             f"OURS={strange[0]} says what it is, --without {strange[0]} that it does "
-                             "not matter")
-        given = {name: array.array if isinstance(array, Typed) else array
-                 for name, array in found.items()}
-        arrays, metadata = _judge.fixture_of(given, options.causal, options.scale, options.layout)
-        if any(isinstance(array, Typed) and array.kind == "BF16" for array in found.values()):
-            metadata["dtype"] = "bf16"
-        with tempfile.TemporaryDirectory(prefix="attest-") as folder:
-            _arrays.save(f"{folder}/fixture.safetensors", arrays, metadata)
-            print(_judge.call("convert", f"{folder}/fixture.safetensors", options.to).strip())
-    except (OSError, ValueError, TypeError) as error:
+        found = problems_in(options)
+        if found is None:
+            convert_arrays(options)
+        elif convert_problems(found, options):
+            sys.exit(1)
+    except (OSError, ValueError, TypeError, KeyError, ImportError) as error:
         sys.exit(f"attest.convert: '{options.source}': {error}")
 
 

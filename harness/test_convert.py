@@ -1,0 +1,462 @@
+#!/usr/bin/python3
+"""Problems of FlashInfer-Bench, SOL-ExecBench and FlashInfer's dumps become fixtures, or are refused with what
+a fixture cannot say. Needs numpy."""
+import contextlib, io, json, math, pathlib, sys, tempfile
+
+try:
+    import numpy as np
+except ImportError:
+    sys.exit(77)
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "kernels/python"))
+from attest import _arrays, _judge, bf16, convert, f32
+
+failures = []
+random = np.random.default_rng(1)
+
+
+def check(holds, what):
+    if not holds:
+        failures.append(what)
+        print("wrong:", what)
+
+
+def converted(*words):
+    """Exit status, standard output and error of the program's main."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            convert.main([str(word) for word in words])
+            status = 0
+        except SystemExit as end:
+            status = end.code if isinstance(end.code, int) else 1
+            print(end.code if isinstance(end.code, str) else "", file=err)
+    return status, out.getvalue(), err.getvalue()
+
+
+def expect(words, status, *texts):
+    found, out, err = converted(*words)
+    check(found == status, f"{words}: {found}, expected {status}\n{out}{err}")
+    for text in texts:
+        check(text in out + err, f"{text!r} is not in\n{out}{err}")
+    check("Traceback" not in err, err)
+
+
+def fixture(path, folder):
+    _judge.call("convert", path, folder / "back.safetensors")
+    return _arrays.load(folder / "back.safetensors")[0]
+
+
+def attention(q, k, v, seen=None, scale=None):
+    """By the definition, of [..., S, D]: out, and lse of base 2."""
+    s = q @ k.swapaxes(-1, -2) * (scale or q.shape[-1] ** -0.5)
+    if seen is not None:
+        s = np.where(seen, s, -np.inf)
+    top = np.where(np.isneginf(s.max(-1, keepdims=True, initial=-np.inf)), 0,
+                   s.max(-1, keepdims=True, initial=-np.inf))
+    p = np.exp(s - top)
+    total = p.sum(-1, keepdims=True)
+    with np.errstate(divide="ignore"):
+        return p / np.where(total == 0, 1, total) @ v, ((top + np.log(total)) / math.log(2))[..., 0]
+
+
+CONST = {"num_qo_heads": 4, "num_kv_heads": 2, "head_dim": 16}
+
+
+def definition(name, inputs, axes=None, **more):
+    """A definition whose axes are CONST, and var; inputs: name: (shape, dtype)."""
+    inputs = {
+        key: {"shape": shape and shape.split(), "dtype": dtype} for key, (shape, dtype) in inputs.items()
+    }
+    used = {axis for spec in inputs.values() for axis in spec["shape"] or []}
+    known = {
+        **{axis: {"type": "var"} for axis in sorted(used)},
+        **{axis: {"type": "const", "value": value} for axis, value in CONST.items()}, **(axes or {})
+    }
+    return {
+        "name": name, "op_type": "gqa", "axes": known, "inputs": inputs, "outputs": {}, "reference": "",
+        **more
+    }
+
+
+def put(folder, problem, workloads, kind="gqa_paged"):
+    """A data set of one definition, and its workloads, as FlashInfer-Bench lays them out."""
+    path = folder / "definitions" / kind / f"{problem['name']}.json"
+    lines = folder / "workloads" / kind / f"{problem['name']}.jsonl"
+    for one in (path, lines):
+        one.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(problem))
+    lines.write_text("".join(
+        json.dumps({
+            "definition": problem["name"], "workload": {"uuid": name, "axes": axes, "inputs": inputs},
+            "solution": None, "evaluation": None
+        }) + "\n" for name, axes, inputs in workloads))
+    return path
+
+
+def blob(folder, name, **arrays):
+    (folder / "blob").mkdir(exist_ok=True)
+    _arrays.save(folder / "blob" / name, {
+        key: array if isinstance(array, tuple) else _arrays.as_numpy(array)
+        for key, array in arrays.items()
+    })
+    return {key: {"type": "safetensors", "path": f"blob/{name}", "tensor_key": key} for key in arrays}
+
+
+CACHE = "num_pages page_size num_kv_heads head_dim"
+DECODE = {
+    "q": ("batch_size num_qo_heads head_dim", "bfloat16"), "k_cache": (CACHE, "bfloat16"),
+    "v_cache": (CACHE, "bfloat16"), "kv_indptr": ("len_indptr", "int32"),
+    "kv_indices": ("num_kv_indices", "int32"), "sm_scale": (None, "float32")
+}
+RANDOM = {name: {"type": "random"} for name in ("q", "k", "v", "k_cache", "v_cache")}
+SCALE = {"sm_scale": {"type": "scalar", "value": 0.3}}
+
+
+def test_paged(folder):
+    ps1 = {"page_size": {"type": "const", "value": 1}}
+    tables = blob(folder,
+                  "ps1.safetensors",
+                  kv_indptr=np.array([0, 3, 3, 8], "i4"),
+                  kv_indices=np.array([9, 0, 4, 1, 2, 3, 5, 8], "i4"))
+    wrong = blob(folder,
+                 "wrong.safetensors",
+                 kv_indptr=np.array([0, 3, 2, 8], "i4"),
+                 kv_indices=np.array([9, 0, 4, 1, 2, 3, 5, 10], "i4"))
+    axes = {"batch_size": 3, "num_pages": 10, "len_indptr": 4, "num_kv_indices": 8}
+    inputs = {**RANDOM, **SCALE, **tables}
+    path = put(
+        folder, definition("gqa_paged_decode_h4_kv2_d16_ps1", DECODE, ps1),
+        [("good", axes, inputs), ("drawn", axes, {**inputs, "kv_indices": {"type": "random"}}),
+         ("axis", {**axes, "num_kv_indices": 7}, inputs), ("absent", {"batch_size": 3}, inputs),
+         ("falls", axes, {**inputs, "kv_indptr": wrong["kv_indptr"]}),
+         ("beyond", axes, {**inputs, "kv_indices": wrong["kv_indices"]}),
+         ("key", axes, {**inputs, "kv_indptr": {**tables["kv_indptr"], "tensor_key": "indptr"}}),
+         ("file", axes, {**inputs, "kv_indptr": {**tables["kv_indptr"], "path": "blob/none.safetensors"}}),
+         ("scale", axes, {**RANDOM, **tables})])
+    expect([path, folder / "out"], 1, f"{folder}/out/good.h5: bf16-b3-hq4-hkv2-q1-kv5-d16-page1-lens3,0,5-",
+           "drawn: input 'kv_indices' is int32 and random: lengths and tables have to be in a file",
+           "axis: input 'kv_indices' is [8] in 'blob/ps1.safetensors', expected [7], [num_kv_indices]",
+           "absent: axis 'len_indptr' is missing", "falls: 'kv_indptr' falls from 3 to 2 at 2",
+           "beyond: page 10 of entry 7 is none of 10", "ps1.safetensors' has no array 'indptr'",
+           "file: 'blob/none.safetensors' is not below",
+           "scale: input 'sm_scale' is not there, expected a scalar")
+    check(
+        sorted(one.name for one in (folder / "out").iterdir()) == ["good.h5"],
+        "nothing of what was refused")
+    first = fixture(folder / "out/good.h5", folder)
+    expect([path, folder / "again.h5", "--only", "good"], 0)
+    expect([path, folder / "other.h5", "--only", "good", "--seed", "2"], 0)
+    expect([path, folder / "other.h5"], 1, "has 9 problems", "expected a folder, or --only good")
+    expect([path, folder / "other.h5", "--only", "g"], 1, "has no problem 'g'")
+    again, other = fixture(folder / "again.h5", folder), fixture(folder / "other.h5", folder)
+    same = [(again[name][0] == first[name][0]).all() and not (other[name][0] == first[name][0]).all()
+            for name in ("q", "kv_cache")]
+    check(all(same), f"a seed is the same bits, another is others: {same}")
+    values = f32(first["kv_cache"][0])
+    check(
+        first["kv_cache"][0].shape == (10, 2, 2, 1, 16) and abs(values.mean()) < 0.2 and
+        abs(values.std() - 1) < 0.1 and (values[:, 0] != values[:, 1]).any(), "drawn as standard normal")
+
+    # Pages of 4, values from a file, both layouts; the answer by another way through the pages.
+    q, k, v = (random.standard_normal(shape, "f4").astype("f2")
+               for shape in ((2, 4, 16), (5, 4, 2, 16), (5, 4, 2, 16)))
+    given = blob(folder,
+                 "ps4.safetensors",
+                 q=q,
+                 k_cache=k,
+                 v_cache=v,
+                 kv_indptr=np.array([0, 2, 3], "i4"),
+                 kv_indices=np.array([4, 1, 0], "i8"),
+                 kv_last_page_len=np.array([3, 4], "i4"),
+                 block_tables=np.array([[4, 1, -1], [0, 7, 7]], "i4"),
+                 seq_lens=np.array([7, 4], "i4"))
+    hnd = blob(folder, "hnd.safetensors", k_cache=k.swapaxes(1, 2), v_cache=v.swapaxes(1, 2))
+    f16 = {
+        name: (shape, dtype.replace("bfloat16", "float16").replace("int32", "int64")
+               if name == "kv_indices" else dtype.replace("bfloat16", "float16"))
+        for name, (shape, dtype) in DECODE.items()
+    }
+    axes = {
+        "batch_size": 2, "num_pages": 5, "len_indptr": 3, "num_kv_indices": 3, "page_size": 4, "blocks": 3
+    }
+    last = {"kv_last_page_len": ("batch_size", "int32")}
+    blocks = {
+        "q": f16["q"], "k_cache": f16["k_cache"], "v_cache": f16["v_cache"],
+        "block_tables": ("batch_size blocks", "int32"), "seq_lens": ("batch_size", "int32")
+    }
+    swapped = {
+        **f16, **last,
+        **dict.fromkeys(("k_cache", "v_cache"), ("num_pages num_kv_heads page_size head_dim", "float16"))
+    }
+    out = np.zeros((2, 4, 1, 16))
+    where = ((4, 4, 4, 4, 1, 1, 1), (0, 1, 2, 3, 0, 1, 2)), ((0, 0, 0, 0), (0, 1, 2, 3))
+    for b, (page, row) in enumerate(where):
+        for h in range(4):
+            out[b, h] = attention(q[b, h:h + 1].astype("f8"), k[page, row, h // 2].astype("f8"),
+                                  v[page, row, h // 2].astype("f8"), None, 0.3)[0]
+    _arrays.save(folder / "answer.safetensors", {"out": (out.astype("f2"), "F16")})
+    for name, inputs, sources in (("nhd", {**f16, **last}, given), ("hnd", swapped, {**given, **hnd}),
+                                  ("blocks", blocks, given)):
+        scale = {} if name == "blocks" else SCALE
+        path = put(folder, definition(f"decode_{name}", inputs), [(name, axes, {**sources, **scale})])
+        expect([path, folder / f"{name}.h5"], 0, "-page4-lens7,4-")
+        check(
+            name == "blocks" or
+            '"PASS"' in _judge.call("judge", folder / f"{name}.h5", folder / "answer.safetensors", "--json",
+                                    "--out", folder / f"judged_{name}"), f"{name}: the answer is another")
+    path = put(folder, definition("decode_tail", f16), [("tail", axes, {**given, **SCALE})])
+    expect([path, folder / "tail.h5"], 1, "tail: 'kv_last_page_len' is missing: pages hold 4 tokens")
+    path = put(
+        folder, definition("prefill_paged", {**f16, **last, "qo_indptr": ("len_indptr", "int32")}),
+        [("many", axes,
+          {**given, **SCALE, **blob(folder, "qo.safetensors", qo_indptr=np.array([0, 2, 3], "i4"))})])
+    expect([path, folder / "many.h5"], 1,
+           "many: sequence 0 has 2 queries over pages: a fixture with pages has one query")
+    for name, inputs, text in (("latent", {
+            "q_nope": ("batch_size num_qo_heads head_dim", "bfloat16"), "ckv_cache": (CACHE, "bfloat16")
+    }, "input 'q_nope' is of multi-head latent attention"),
+                               ("sinks", {**DECODE, "sink": ("num_qo_heads", "float32")},
+                                "input 'sink': a fixture cannot say it"),
+                               ("fp8", {**DECODE, "k_cache": (CACHE, "float8_e4m3fn")},
+                                "input 'k_cache' is float8_e4m3fn, expected float16"),
+                               ("capped", {**DECODE, "logits_soft_cap": (None, "float32")},
+                                "input 'logits_soft_cap' is 30: a fixture cannot say it")):
+        path = put(folder, definition(name, inputs, ps1),
+                   [(name, {"batch_size": 3, "num_pages": 10, "len_indptr": 4, "num_kv_indices": 8},
+                     {**RANDOM, **SCALE, **tables, "logits_soft_cap": {"type": "scalar", "value": 30}})])
+        expect([path, folder / "none.h5"], 1, f"{name}: {text}")
+    check(not (folder / "none.h5").exists(), "nothing is half written")
+
+
+def test_ragged(folder):
+    inputs = {
+        "q": ("total_q num_qo_heads head_dim", "float16"),
+        **dict.fromkeys(("k", "v"), ("total_kv num_kv_heads head_dim", "float16")), "qo_indptr": (
+            "len_indptr", "int32"), "kv_indptr": ("len_indptr", "int32"), "sm_scale": (None, "float32")
+    }
+    cases = [("as_many", [0, 3, 3, 10], [0, 3, 3, 10], "q7-kv7-d16-causal-lens3,0,7-scale0.3-"),
+             ("alike", [0, 3, 6], [0, 7, 14], "b2-hq4-hkv2-q3-kv7-d16-causal-scale0.3-"),
+             ("one", [0, 5], [0, 9], "b1-hq4-hkv2-q5-kv9-d16-causal-scale0.3-"),
+             ("decode", [0, 1, 2, 3], [0, 4, 4, 13], "b3-hq4-hkv2-q1-kv9-d16-page1-lens4,0,9-scale0.3-"),
+             ("others", [0, 3, 10], [0, 5,
+                                     12], "sequence 0 has 3 queries and 5 keys: where sequences differ"),
+             ("short", [0, 3, 9], [0, 3, 8], "sequence 1 has 6 queries and 5 keys"),
+             ("batch", [0, 3, 10], [0, 10], "input 'kv_indptr' is [2] in"),
+             ("begin", [1, 3], [0, 3], "'qo_indptr' begins with 1, expected 0")]
+    for name, queries, keys, text in cases:
+        tables = blob(folder,
+                      f"{name}.safetensors",
+                      qo_indptr=np.array(queries, "i4"),
+                      kv_indptr=np.array(keys, "i4"))
+        axes = {"total_q": queries[-1], "total_kv": keys[-1], "len_indptr": len(queries)}
+        path = put(folder, definition("gqa_ragged_prefill_causal_h4", inputs),
+                   [(name, axes, {**RANDOM, **SCALE, **tables})])
+        expect([path, folder / f"{name}.h5"], int("-" not in text), text)
+    path = put(folder, definition("gqa_ragged_h4", inputs),
+               [("as_many", {"total_q": 10, "total_kv": 10, "len_indptr": 4}, {
+                   **RANDOM, **SCALE, **blob(folder,
+                                             "as_many.safetensors",
+                                             qo_indptr=np.array([0, 3, 3, 10], "i4"),
+                                             kv_indptr=np.array([0, 3, 3, 10], "i4"))
+               })])
+    expect([path, folder / "unsaid.h5"], 1,
+           "it is not said whether it is causal: --causal bottom-right, or none")
+    expect([path, folder / "said.h5", "--causal", "none"], 0, "kv7-d16-lens3,0,7-scale0.3-")
+    expect([path, folder / "said.h5", "--causal", "top-left"], 0, "kv7-d16-causal-")
+
+
+def test_sol(folder):
+    """SOL-ExecBench: definition.json beside workload.jsonl, bare workloads, axes computed from others."""
+    inputs = {"q": ("B Q H_qo D", "bfloat16"), **dict.fromkeys(("k", "v"), ("B KV H_kv D", "bfloat16"))}
+    axes = {
+        "H_kv": {"type": "const", "value": 2}, "H_qo": {"type": "expr", "expression": "H_kv * 4"},
+        "D": {"type": "const", "value": 32}
+    }
+    one = {
+        "uuid": "a/b c", "axes": {"B": 2, "Q": 5, "KV": 9},
+        "inputs": {name: {"type": "random"} for name in "qkv"}
+    }
+    custom = {**one, "uuid": "custom", "inputs": {name: {"type": "custom"} for name in "qkv"}}
+    (folder / "sol").mkdir()
+    (folder / "sol/definition.json").write_text(json.dumps(definition("gqa", inputs, axes)))
+    (folder / "sol/workload.jsonl").write_text(json.dumps(one) + "\n\n" + json.dumps(custom) + "\n")
+    for words, text in (((), "it is not said whether it is causal"),
+                        (("--causal", "bottom-right"), "a_b_c.h5: bf16-b2-hq8-hkv2-q5-kv9-d32-causal-"),
+                        (("--causal", "none"), "bf16-b2-hq8-hkv2-q5-kv9-d32-"),
+                        (("--causal", "top-left"), "causal is 'top-left': query i sees keys 0..i")):
+        expect([folder / "sol", folder / "out", *words], 1, text, "custom: input 'q' is custom")
+    # decode over caches with room, of which lengths say what is valid
+    cached = {**inputs, "q": ("B H_qo D", "bfloat16"), "seq_lens": ("B", "int32")}
+    lengths = blob(folder, "lengths.safetensors", seq_lens=np.array([9, 0], "i4"))
+    for more, text in (({}, "bf16-b2-hq8-hkv2-q1-kv9-d32-page9-lens9,0-"),
+                       ({"sm_scale": (None, "float32"), "kv_indptr": ("B", "int32")}, "expected a scalar")):
+        (folder / "sol/definition.json").write_text(json.dumps(definition("gqa", {**cached, **more}, axes)))
+        (folder / "sol/workload.jsonl").write_text(
+            json.dumps({**one, "inputs": {**one["inputs"], **lengths, "kv_indptr": lengths["seq_lens"]}}))
+        expect([folder / "sol", folder / "cached.h5", "--root", folder], int("-" not in text), text)
+    (folder / "sol/workload.jsonl").write_text('{"uuid": "x"}\n')
+    expect([folder / "sol", folder / "out"], 1,
+           "line 1 is no workload: expected JSON with uuid, axes and inputs")
+    (folder / "sol/definition.json").write_text(
+        json.dumps(
+            definition("gqa", inputs,
+                       {**axes, "H_qo": {"type": "expr", "expression": "__import__('os')"}})))
+    (folder / "sol/workload.jsonl").write_text(json.dumps(one))
+    expect([folder / "sol", folder / "out"], 1, "which cannot be computed from")
+    (folder / "sol/definition.json").write_text("[]")
+    expect([folder / "sol", folder / "out"], 1, "is no definition: expected name, axes and inputs")
+
+
+SIGNATURES = {
+    "single_prefill_with_kv_cache":
+    "(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, custom_mask: Optional[torch.Tensor] = None, "
+    "causal: bool = False, kv_layout: str = 'NHD', sm_scale: Optional[float] = None, "
+    "return_lse: bool = False) -> Union[torch.Tensor]",
+    "__init__": "(self, float_workspace_buffer: torch.Tensor, kv_layout: str = 'NHD') -> None",
+    "plan": "(self, indptr: torch.Tensor, indices: torch.Tensor, last_page_len: torch.Tensor, "
+    "num_qo_heads: int, num_kv_heads: int, head_dim: int, page_size: int, "
+    "*deprecated_positional_args: Any, **kwargs: Any) -> None",
+    "run": "(self, q: torch.Tensor, paged_kv_cache: Union[torch.Tensor, Tuple[torch.Tensor, "
+    "torch.Tensor]], *args, q_scale: Optional[float] = None, return_lse: bool = False, "
+    "sinks: Optional[torch.Tensor] = None) -> torch.Tensor"
+}
+WRAPPER = "BatchDecodeWithPagedKVCacheWrapper"
+
+
+def dump(root, number, function, positional, keyword=None, outputs=None, self_id=None):
+    """One call, as FlashInfer 0.7.4 dumps it with FLASHINFER_DUMP_SAFETENSORS=1."""
+    folder = root / f"20260801_12000{number}_000_pid7_{function}_call0001"
+    folder.mkdir(parents=True)
+    tensors, metadata = {}, {}
+    named = [(f"arg_{at}", value) for at, value in enumerate(positional)] + \
+              [(f"kwarg_{name}", value) for name, value in (keyword or {}).items()]
+    for key, value in named:
+        if isinstance(value, np.ndarray):
+            tensors[key] = value
+        elif isinstance(value, tuple):
+            tensors.update({f"{key}__{at}": one for at, one in enumerate(value)})
+            metadata[key] = {
+                "type": "tuple", "length": len(value), "truncated": False,
+                "items": [{"type": "torch.Tensor", "tensor_key": f"{key}__{at}"}
+                          for at in range(len(value))]
+            }
+        else:
+            metadata[key] = value
+    for kind, arrays in (("inputs", tensors), ("outputs", outputs or {})):
+        if arrays:
+            _arrays.save(folder / f"{kind}.safetensors",
+                         {name: _arrays.as_numpy(array) for name, array in arrays.items()})
+    entry = {
+        "function_name": function, "process_id": 7, "input_metadata": metadata,
+        "function_signature": SIGNATURES[function.rpartition(".")[2]],
+        "tensor_info": {"input_tensor_keys": list(tensors)}, "execution_status": "inputs_saved",
+        "graph_capture": False, **({"self_id": self_id} if self_id else {})
+    }
+    entries = [entry, {**entry, "execution_status": "completed"}] if outputs else [entry]
+    (folder / "metadata.jsonl").write_text("".join(json.dumps(one) + "\n" for one in entries))
+    return folder
+
+
+def test_dumps(folder):
+    root, workspace, me = folder / "dumps", np.zeros(8, "u1"), {"type": WRAPPER, "repr": "<...>"}
+    draw = lambda *shape: random.standard_normal(shape, "f4")
+    q, k, v = draw(3, 4, 16), draw(6, 2, 8, 16), draw(6, 2, 8, 16)  # HND
+    indptr, indices, last = np.array([0, 2, 2, 3], "i4"), np.array([5, 0, 3, 1, 1],
+                                                                   "i4"), np.array([3, 8, 8], "i4")
+    out, lse = np.zeros((3, 4, 16), "f4"), np.full((3, 4), -np.inf, "f4")
+    for b, rows in ((0, [(5, t) for t in range(8)] + [(0, t) for t in range(3)]), (2, [(3, t)
+                                                                                       for t in range(8)])):
+        page, row = np.array(rows).T
+        for h in range(4):
+            one, two = attention(q[b, h:h + 1].astype("f8"), k[page, h // 2, row].astype("f8"),
+                                 v[page, h // 2, row].astype("f8"))
+            out[b, h], lse[b, h] = one[0], two[0]
+    plan = [me, indptr, indices, last, 4, 2, 16, 8]
+    dump(root, 0, f"{WRAPPER}.__init__", [me, workspace, "HND"], self_id=1)
+    dump(root,
+         1,
+         f"{WRAPPER}.plan",
+         plan, {"q_data_type": {"type": "torch.dtype", "value": "torch.float32"}, "window_left": -1},
+         self_id=1)
+    dump(root, 2, f"{WRAPPER}.run", [me, q, (k, v)], {"return_lse": True},
+         {"result_0": out, "result_1": lse}, 1)
+    dump(root, 3, f"{WRAPPER}.run", [me, q, np.stack([k, v], 1)], {"sinks": np.zeros(4, "f4")}, self_id=1)
+    dump(root, 4, f"{WRAPPER}.run", [me, q, (k, v)], {"kernel_mode": 2}, self_id=1)
+    dump(root, 5, f"{WRAPPER}.run", [me, q, (k, v)], self_id=2)
+    dump(root, 6, f"{WRAPPER}.plan", plan[:-1] + [4], self_id=1)
+    dump(root, 7, f"{WRAPPER}.run", [me, q, (k, v)], self_id=1)
+    dump(root, 8, f"{WRAPPER}.plan", plan + ["NONE"], self_id=1)
+    pending = dump(root, 9, f"{WRAPPER}.run", [me, q, (k, v)], self_id=1)
+    expect([root, folder / "out", "--outputs", folder / "answers"], 1,
+           "f32-b3-hq4-hkv2-q1-kv11-d16-page8-lens11,0,8-",
+           "argument 'sinks' is an array [4]: a fixture cannot say it",
+           "argument 'kernel_mode' is 2: a fixture cannot say it", f"its {WRAPPER}.plan is not in the dump",
+           "page_size is 4 in plan, and 8 of the arrays in layout HND",
+           "has an argument 8 without a name: pass by keyword")
+    path, = (folder / "out").iterdir()
+    row = json.loads(
+        _judge.call("judge", path, folder / "answers" / f"{path.stem}.safetensors", "--json", "--out",
+                    folder / "judged"))
+    check(row["status"] == "PASS" and row["lse_grade"] == "A", f"{row['status']}: {row['reason']}")
+    (pending / "inputs.safetensors").unlink()
+    metadata = json.loads((pending / "metadata.jsonl").read_text())
+    (pending / "metadata.jsonl").write_text(json.dumps({**metadata, "graph_capture": True}))
+    expect([pending, folder / "one.h5"], 1,
+           "its inputs are not there: it was captured in a CUDA graph, and never replayed")
+    # without __init__, of one call; and a single prefill
+    lone = folder / "lone"
+    dump(lone, 1, f"{WRAPPER}.plan", plan, self_id=1)
+    run = dump(lone, 2, f"{WRAPPER}.run", [me, q, (k, v)], self_id=1)
+    expect([run, folder / "one.h5"], 1,
+           f"its {WRAPPER}.__init__ is not in the dump: --kv-layout NHD or HND")
+    expect([run, folder / "one.h5", "--kv-layout", "HND"], 0, "-page8-lens11,0,8-")
+    expect([run, folder / "one.h5", "--kv-layout", "NHD"], 1,
+           "num_kv_heads is 2 in plan, and 8 of the arrays in layout NHD")
+    q, k, v = draw(5, 4, 16), draw(9, 2, 16), draw(9, 2, 16)
+    seen = np.arange(9) <= np.arange(5)[:, None] + 4
+    pairs = [
+        attention(q[:, h].astype("f8"), k[:, h // 2].astype("f8"), v[:, h // 2].astype("f8"), seen, 0.5)
+        for h in range(4)
+    ]
+    out, lse = np.stack([one for one, _ in pairs], 1).astype("f4"), np.stack([two for _, two in pairs],
+                                                                             1).astype("f4")
+    one = dump(folder / "single", 0, "single_prefill_with_kv_cache", [q, k, v],
+               {"causal": True, "sm_scale": 0.5, "return_lse": True}, {"result_0": out, "result_1": lse})
+    expect([one, folder / "single.h5", "--outputs", folder / "answers"], 0,
+           "f32-b1-hq4-hkv2-q5-kv9-d16-causal-scale0.5-")
+    row = json.loads(
+        _judge.call("judge", folder / "single.h5", folder / "answers/single.safetensors", "--json", "--out",
+                    folder / "judged1"))
+    check(row["status"] == "PASS" and row["lse_grade"] == "A", f"{row['status']}: {row['reason']}")
+    other = dump(folder / "masked", 0, "single_prefill_with_kv_cache", [q, k, v],
+                 {"custom_mask": np.ones((5, 9), "?")})
+    expect([other, folder / "masked.h5"], 1, "argument 'custom_mask' is an array [5, 9]")
+
+
+def test_arrays(folder):
+    """Arrays that are not dense are stored as they read; what is no safetensors is said to be none."""
+    array = np.arange(24, dtype="f4").reshape(2, 3, 4).T
+    _arrays.save(folder / "t.safetensors", {"a": _arrays.as_numpy(array)})
+    check((_arrays.load(folder / "t.safetensors")[0]["a"][0] == array).all(), "a transposed array")
+    check((f32(bf16(np.array([1, 1 + 2 ** -8, 1 + 2 ** -8 + 2 ** -20, 3.4e38, np.nan],
+                             "f4")))[:3] == [1, 1, 1 + 2 ** -7]).all(), "ties to even")
+    for data, text in ((b"", "its header takes 0 of 0 bytes"), (b"\xff" * 64,
+                                                                "no safetensors: its header takes"),
+                       (b"\x02" + bytes(7) + b"[]", "its header is no JSON object")):
+        (folder / "bad.safetensors").write_bytes(data)
+        expect([folder / "bad.safetensors", folder / "bad.h5"], 1, text)
+    expect([folder / "nothing.txt", folder / "bad.h5"], 1,
+           "is neither npz, safetensors, torch's (.pt, .pth), a definition")
+    for kind in ("f8", "f4"):
+        np.savez(folder / "f8.npz",
+                 **{name: random.standard_normal((1, 2, 3, 8)).astype(kind) for name in "qkv"})
+        expect([folder / "f8.npz", folder / "f8.h5"], int(kind == "f8"),
+               "expected" if kind == "f8" else "f32-b1-hq2-hkv2-q3-kv3-d8-")
+
+
+with tempfile.TemporaryDirectory(prefix="attest-convert-") as name:
+    for test in (test_paged, test_ragged, test_sol, test_dumps, test_arrays):
+        (pathlib.Path(name) / test.__name__).mkdir()
+        test(pathlib.Path(name) / test.__name__)
+sys.exit(1 if failures else 0)
