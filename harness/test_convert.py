@@ -1,7 +1,8 @@
 #!/usr/bin/python3
-"""Problems of FlashInfer-Bench, SOL-ExecBench and FlashInfer's dumps become fixtures, or are refused with what
-a fixture cannot say. Needs numpy."""
-import contextlib, io, json, math, pathlib, sys, tempfile
+"""Problems of FlashInfer-Bench, SOL-ExecBench, FlashInfer's dumps and ONNX become fixtures, or are refused
+with what a fixture cannot say. Needs numpy; what needs torch and onnx is in
+kernels/python/test_semantics.py."""
+import contextlib, io, itertools, json, math, pathlib, sys, tempfile
 
 try:
     import numpy as np
@@ -9,7 +10,7 @@ except ImportError:
     sys.exit(77)
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "kernels/python"))
-from attest import _arrays, _judge, bf16, convert, f32
+from attest import _arrays, _judge, _onnx, bf16, convert, f32
 
 failures = []
 random = np.random.default_rng(1)
@@ -434,6 +435,100 @@ def test_dumps(folder):
     expect([other, folder / "masked.h5"], 1, "argument 'custom_mask' is an array [5, 9]")
 
 
+def by_fixture(problem):
+    """Attention of a Problem's arrays by what a fixture means; [B, Hq, Sq, D]."""
+    a, out = problem.arrays, np.zeros_like(problem.arrays["q"])
+    batch, heads, queries, _ = out.shape
+    for b, h in np.ndindex(batch, heads):
+        if "kv_cache" in a:
+            cache, begin, end = a["kv_cache"], *a["kv_page_indptr"][b:b + 2]
+            g = h // (heads // cache.shape[2])
+            k, v = (cache[a["kv_page_indices"][begin:end], half, g].reshape(-1, cache.shape[-1])
+                    for half in (0, 1))
+            count = (end - begin - 1) * cache.shape[3] + a["kv_last_page_len"][b] if end > begin else 0
+            k, v, seen = k[:count], v[:count], None
+        else:
+            g = h // (heads // a["k"].shape[1])
+            k, v = a["k"][b, g], a["v"][b, g]
+            seen = np.arange(
+                len(k)) <= np.arange(queries)[:, None] + len(k) - queries if problem.causal else None
+            seen = a["sparse_mask"][b, h][None] != 0 if "sparse_mask" in a else seen
+        out[b, h] = attention(a["q"][b, h], k, v, seen, problem.scale)[0]
+    return out
+
+
+def test_onnx():
+    """What is said of an Attention is what ONNX's text says it computes: j <= i + offset, windows, lengths,
+    mask; over all combinations of few sizes. How many can be said is counted, so that none is lost."""
+    random = np.random.default_rng(2)
+    said = refused = 0
+    for queries, keys, causal, cache, mask, window in itertools.product(
+        (1, 3), (2, 3, 5), (0, 1), (None, "past", (4, 1), (3, 3), (0, 2)), (None, "bool", "ones", "short"),
+        ((-1, -1), (1, 0), (9, 9))):
+        q, k, v = (random.standard_normal(shape)
+                   for shape in ((2, 4, queries, 8), (2, 2, keys, 8), (2, 2, keys, 8)))
+        given, attributes, offset = {"Q": q, "K": k, "V": v}, {
+            "is_causal": causal, "left_window_size": window[0], "right_window_size": window[1]
+        }, 0
+        length = np.full((2, 1, 1, 1), keys)
+        if cache == "past":
+            given["past_key"], given["past_value"] = random.standard_normal((2, 2, 2, 2, 8))
+            k, v = np.concatenate([given["past_key"], k], 2), np.concatenate([given["past_value"], v], 2)
+            offset, length = 2, length + 2
+        elif cache:
+            given["nonpad_kv_seqlen"] = np.minimum(cache, keys)
+            length = given["nonpad_kv_seqlen"].reshape(2, 1, 1, 1)
+            offset = length - queries
+        j, i = np.arange(k.shape[2]), np.arange(queries)[:, None]
+        seen = (j < length) & np.ones((2, 4, queries, 1), bool)
+        seen &= (not causal) | (j <= i + offset)
+        seen &= (window[0] < 0) | (i + offset - j <= window[0])
+        seen &= (window[1] < 0) | (j - i - offset <= window[1])
+        if mask:
+            width = k.shape[2] - (mask == "short")
+            given["attn_mask"] = {
+                "bool": random.random((queries, width)) < 0.6, "ones": np.ones((1, 1, queries, width),
+                                                                               bool),
+                "short": np.where(random.random((4, queries, width)) < 0.8, 0, -np.inf)
+            }[mask]
+            allowed = given["attn_mask"] if mask != "short" else given["attn_mask"] == 0
+            if width > 1:
+                seen &= np.pad(allowed, [(0, 0)] * (allowed.ndim - 1) + [(0, k.shape[2] - width)])
+            else:
+                continue  # a mask of one key, short of one more, is no width that broadcasts
+        given = {
+            name: array.astype("f4") if array.dtype == "f8" else array for name, array in given.items()
+        }
+        try:
+            problem, _ = _onnx.of_attention(given, attributes)
+        except ValueError as error:
+            check(queries > 1 and "expected" in str(error), f"{error}")
+            refused += 1
+            continue
+        said += 1
+        expected = attention(q, np.repeat(k, 2, 1), np.repeat(v, 2, 1), seen)[0]
+        check(np.allclose(by_fixture(problem), expected, atol=1e-5),
+              f"{queries} {keys} {causal} {cache} {mask} {window}: {list(problem.arrays)}")
+    check(said > 390, f"{said} said, {refused} refused")
+    q = np.zeros((1, 2, 3, 8), "f4")
+    for given, attributes, text in (({}, {"softcap": 2.0},
+                                     "softcap is 2"), ({"attn_mask": np.full(
+                                         (3, 3), 0.5, "f4")}, {}, "'attn_mask' adds 0.5 to a logit"),
+                                    ({"Q": q.astype("f8")}, {}, "'Q' is F64, expected F16, BF16 or F32"),
+                                    ({"K": q.astype("f2")}, {}, "'K' is F16, expected F32 as 'Q' is"),
+                                    ({"V": np.zeros((1, 2, 3, 4),
+                                                    "f4")}, {}, "'V' has 4 elements a head, expected 8"),
+                                    ({"Q": np.zeros((1, 3, 16), "f4")}, {},
+                                     "'Q' is [1, 3, 16], expected [B, H, S, D], or [B, S, H * D]"),
+                                    ({"nonpad_kv_seqlen": np.array([1, 2])}, {},
+                                     "'nonpad_kv_seqlen' has 2 numbers, expected 1")):
+        try:
+            _onnx.of_attention({"Q": q, "K": q, "V": q, **given}, attributes)
+            check(False, f"nothing is raised of {text!r}")
+        except ValueError as error:
+            check(text in str(error), f"{text!r}: {error}")
+
+
 def test_arrays(folder):
     """Arrays that are not dense are stored as they read; what is no safetensors is said to be none."""
     array = np.arange(24, dtype="f4").reshape(2, 3, 4).T
@@ -459,4 +554,5 @@ with tempfile.TemporaryDirectory(prefix="attest-convert-") as name:
     for test in (test_paged, test_ragged, test_sol, test_dumps, test_arrays):
         (pathlib.Path(name) / test.__name__).mkdir()
         test(pathlib.Path(name) / test.__name__)
+    test_onnx()
 sys.exit(1 if failures else 0)

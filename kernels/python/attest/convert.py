@@ -10,6 +10,7 @@ Or FROM is of problems, and TO a folder, NAME.h5 for each, or a file where there
   a definition of FlashInfer-Bench or SOL-ExecBench (.json, or a folder with definition.json) with its
   workloads; what is random in them is drawn: normal, by --seed
   a folder that FlashInfer dumped to (FLASHINFER_LOGLEVEL=10), or one call's in it
+  a folder with ONNX's model.onnx, of one Attention, and test_data_set_0, or a folder of such
 
 What a fixture cannot say is named; the others are written, and the exit status is 1.
 """
@@ -24,7 +25,7 @@ import tempfile
 
 import numpy
 
-from . import _arrays, _flashinfer, _foreign, _judge
+from . import _arrays, _flashinfer, _foreign, _judge, _onnx
 
 
 def read(path):
@@ -39,8 +40,8 @@ def read(path):
         if not isinstance(found, dict):
             raise ValueError(f"holds a {type(found).__name__}, expected a dict of tensors")
         return found
-    raise ValueError("is neither npz, safetensors, torch's (.pt, .pth), a definition (.json) nor a folder "
-                     "that FlashInfer dumped to")
+    raise ValueError("is neither npz, safetensors, torch's (.pt, .pth), a definition (.json), a folder that "
+                     "FlashInfer dumped to nor one with model.onnx")
 
 
 class Typed:
@@ -131,6 +132,8 @@ def problems_in(options):
         return _flashinfer.workloads_of(options.source, options)
     if _flashinfer.dump_in(options.source):
         return _flashinfer.calls_of(options.source, options)
+    if _onnx.models_in(options.source):
+        return _onnx.problems_of(options.source, options)
     return None
 
 

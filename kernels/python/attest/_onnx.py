@@ -1,0 +1,203 @@
+"""Problems of ONNX: a model of one Attention (opset 23 to 25), and the inputs of its test data.
+
+A folder has `model.onnx` and `test_data_set_N/input_M.pb`, as the backend tests of ONNX do. What
+is_causal, windows, a past, nonpad_kv_seqlen and a mask of yes and no let a query see is put together
+first, and then said as a fixture says it: all keys, causal, fewer keys, pages, or lists.
+"""
+from __future__ import annotations
+
+import pathlib
+
+import numpy
+
+from . import _foreign
+from ._foreign import Problem
+
+INPUTS = ("Q", "K", "V", "attn_mask", "past_key", "past_value", "nonpad_kv_seqlen")
+
+
+def models_in(path):
+    """The folders of models that a path names: itself, or those in it."""
+    path = pathlib.Path(path)
+    if path.name == "model.onnx":
+        path = path.parent
+    if (path / "model.onnx").is_file():
+        return [path]
+    return sorted(one.parent for one in path.glob("*/model.onnx")) if path.is_dir() else []
+
+
+def problems_of(path, options):
+    """(name, make) of each set of test data of each model."""
+    folders = models_in(path)
+    for folder in folders:
+        sets = sorted(folder.glob("test_data_set_*"), key=lambda one: (len(one.name), one.name))
+        if not sets:
+            raise ValueError(f"'{folder}' has no test_data_set_0")
+        for one in sets:
+            name = folder.name if len(
+                sets) == 1 else f"{folder.name}.{one.name.removeprefix('test_data_set_')}"
+            yield name, lambda folder=folder, one=one: of_files(folder, one)
+
+
+def of_files(folder, data):
+    import onnx
+    from onnx import numpy_helper
+    model = onnx.load(folder / "model.onnx")
+    nodes = [node for node in model.graph.node if node.op_type != "Constant"]
+    if len(nodes) != 1 or nodes[0].op_type != "Attention" or nodes[0].domain not in ("", "ai.onnx"):
+        kinds = sorted({node.op_type for node in nodes})
+        raise ValueError(
+            f"'model.onnx' has {len(nodes)} nodes, {', '.join(kinds[:3])}{', ...' if kinds[3:] else ''}: "
+            "expected one, Attention")
+    node = nodes[0]
+    opset = next((one.version for one in model.opset_import if one.domain in ("", "ai.onnx")), 0)
+    if not 23 <= opset <= 25:
+        raise ValueError(f"'model.onnx' is of opset {opset}, expected 23 to 25")
+
+    def read(kind, names):
+        found = {}
+        for number, value in enumerate(names):
+            place = data / f"{kind}_{number}.pb"
+            if not place.is_file():
+                raise ValueError(f"'{place}' is not there")
+            tensor = onnx.TensorProto()
+            try:
+                tensor.ParseFromString(place.read_bytes())
+                found[value.name] = numpy_helper.to_array(tensor)
+            except Exception as error:  # protobuf's own kinds
+                raise ValueError(f"'{place}': {error}") from None
+        return found
+
+    values = read("input", model.graph.input)
+    given = {name: values[own] for name, own in zip(INPUTS, node.input) if own}
+    attributes = {one.name: onnx.helper.get_attribute_value(one) for one in node.attribute}
+    problem, heads = of_attention(given, attributes)
+    outputs = read("output", model.graph.output)
+    if node.output[0] in outputs:
+        problem.out = heads(outputs[node.output[0]])
+    return problem
+
+
+def of_attention(given, attributes):
+    """The Problem of an Attention's inputs and attributes, and a function that brings Y into its form."""
+    if attributes.get("softcap", 0):
+        raise ValueError(f"softcap is {attributes['softcap']:g}: a fixture cannot say it")
+    (q, k,
+     v), kind = _foreign.elements(**{name: _foreign.typed(name, given[name]) for name in ("Q", "K", "V")})
+
+    def heads(name, array, count):
+        if array.ndim == 4:
+            return array
+        if array.ndim != 3 or not count or array.shape[2] % count:
+            raise ValueError(
+                f"{name!r} is {list(array.shape)}, expected [B, H, S, D], or [B, S, H * D] of {count} heads"
+            )
+        return numpy.ascontiguousarray(array.reshape(*array.shape[:2], count, -1).swapaxes(1, 2))
+
+    of_q, of_kv = attributes.get("q_num_heads"), attributes.get("kv_num_heads")
+    q, k, v = heads("Q", q, of_q), heads("K", k, of_kv), heads("V", v, of_kv)
+    past = 0
+    if "past_key" in given:
+        (k_past, v_past), _ = _foreign.elements(
+            **{name: _foreign.typed(name, given[name]) for name in ("past_key", "past_value")})
+        past = k_past.shape[2]
+        k, v = numpy.concatenate([k_past, k], 2), numpy.concatenate([v_past, v], 2)
+    if v.shape[3] != q.shape[3]:
+        raise ValueError(f"'V' has {v.shape[3]} elements a head, expected {q.shape[3]} as 'Q' has")
+    if k.shape != v.shape or len(k) != len(q):
+        raise ValueError(f"'K' is {list(k.shape)} and 'V' {list(v.shape)}, with the past, and 'Q' "
+                         f"{list(q.shape)}")
+    arrays, causal = seen_as(q, k, v, visible(given, attributes, q.shape, k.shape[2], past))
+    problem = Problem(arrays, kind, causal, attributes.get("scale"))
+    return problem, lambda y: heads("Y", _foreign.typed("Y", y)[0], of_q)
+
+
+def visible(given, attributes, shape, keys, past):
+    """Which keys a query sees, [B or 1, Hq or 1, Sq, Skv]."""
+    batch, _, queries, _ = shape
+    lengths = None
+    if "nonpad_kv_seqlen" in given:
+        lengths = _foreign.integers("nonpad_kv_seqlen", given["nonpad_kv_seqlen"], batch)
+        lengths = lengths.reshape(-1, 1, 1, 1)
+    offset = past if lengths is None else lengths - queries
+    j, at = numpy.arange(keys), numpy.arange(queries)[:, None] + offset
+    seen = numpy.ones((1, 1, queries, keys), bool)
+    if attributes.get("is_causal"):
+        seen = seen & (j <= at)
+    for name, sign in (("left_window_size", 1), ("right_window_size", -1)):
+        if attributes.get(name, -1) >= 0:
+            seen = seen & (sign * (at - j) <= attributes[name])
+    if lengths is not None:
+        seen = seen & (j < lengths)
+    if "attn_mask" in given:
+        seen = seen & mask_of(given["attn_mask"], keys)
+    return seen
+
+
+def mask_of(mask, keys):
+    """A mask of yes and no, or of 0 and -infinity; what it does not reach is not seen."""
+    if mask.dtype != bool:
+        values = mask.astype("f4")
+        other = values[(values != 0) & ~numpy.isneginf(values)]
+        if other.size:
+            raise ValueError(f"'attn_mask' adds {other[0]:g} to a logit: a fixture cannot say it")
+        mask = values == 0
+    width = mask.shape[-1] if mask.ndim else 1
+    if width > keys or mask.ndim > 4 or width == 1 < keys:  # 1: broadcast in the text, short in the reference
+        raise ValueError(f"'attn_mask' is {list(mask.shape)}, expected up to {keys} in its last dimension, "
+                         "and more than 1")
+    mask = numpy.pad(mask, [(0, 0)] * (mask.ndim - 1) + [(0, keys - width)])
+    return mask.reshape((1, ) * (4 - mask.ndim) + mask.shape)
+
+
+def seen_as(q, k, v, seen):
+    """The arrays of a fixture in which queries see just these keys, and whether it is causal."""
+    batch, q_heads, queries, _ = q.shape
+    keys = k.shape[2]
+    counts = seen.sum(-1)
+    runs = (seen == (numpy.arange(keys) < counts[..., None])).all()  # from key 0 on
+    rows = counts.reshape(-1, queries)
+    if runs and (rows == rows[0]).all():
+        most = int(rows[0, -1])
+        for causal, expected in ((False, numpy.full(queries, most)),
+                                 (True, numpy.clip(numpy.arange(queries) + 1 + most - queries, 0, most))):
+            if (rows[0] == expected).all():
+                return {"q": q, "k": k[:, :, :most], "v": v[:, :, :most]}, causal
+    if queries == 1 and runs and counts.shape[1] == 1:  # each sequence's cache is one page
+        lengths = numpy.broadcast_to(counts[:, 0, 0], batch)
+        return _foreign.of_caches(q, k, v, lengths), False
+    if queries == 1:
+        mask = numpy.broadcast_to(seen[:, :, 0], (batch, q_heads, keys))
+        return {"q": q, "k": k, "v": v, "sparse_mask": mask.astype("u1")}, False
+    raise ValueError(strange(seen))
+
+
+def strange(seen):
+    """Which query sees what a fixture cannot say: neither all that the last one sees nor causal, or not
+    what it sees in sequence 0."""
+    queries, keys = seen.shape[2:]
+    j, i = numpy.arange(keys), numpy.arange(queries)[:, None]
+    for b, h in numpy.ndindex(seen.shape[:2]):
+        most = int(seen[b, h, -1].sum())
+        forms = [(seen[b, h] == (j < most) & (j <= last)).all(-1) for last in (keys, i + most - queries)]
+        right = max(forms, key=numpy.sum)
+        if not right.all():
+            at = int(numpy.flatnonzero(~right)[0])
+            other = queries - 1 if at < queries - 1 else 0
+            return (f"query {at} of {queries} sees keys {listed(seen[b, h, at])} of {keys}, query {other} "
+                    f"keys {listed(seen[b, h, other])} (sequence {b}, head {h}): expected each all of them, "
+                    "or causal, bottom-right")
+        differ = (seen[b, h] != seen[0, 0]).any(-1)
+        if differ.any():
+            at = int(numpy.flatnonzero(differ)[0])
+            return (f"query {at} of {queries} sees keys {listed(seen[0, 0, at])} in sequence 0, head 0, and "
+                    f"{listed(seen[b, h, at])} in sequence {b}, head {h}: expected the same, where there is "
+                    "more than one query")
+    raise AssertionError("nothing is strange")
+
+
+def listed(row):
+    """Which are true, as 0..3, 7; none."""
+    edges = numpy.flatnonzero(numpy.diff(numpy.concatenate([[0], row.astype("i1"), [0]]))).reshape(-1, 2)
+    parts = [f"{begin}..{end - 1}" if end - begin > 1 else f"{begin}" for begin, end in edges]
+    return ", ".join(parts[:3] + ["..."] * bool(parts[3:])) or "none"
