@@ -534,6 +534,7 @@ def test_arrays(folder):
     array = np.arange(24, dtype="f4").reshape(2, 3, 4).T
     _arrays.save(folder / "t.safetensors", {"a": _arrays.as_numpy(array)})
     check((_arrays.load(folder / "t.safetensors")[0]["a"][0] == array).all(), "a transposed array")
+    check((_arrays.as_numpy(array.astype(">f4"))[0].view("u4") == array.view("u4")).all(), "the other byte order")
     check((f32(bf16(np.array([1, 1 + 2 ** -8, 1 + 2 ** -8 + 2 ** -20, 3.4e38, np.nan],
                              "f4")))[:3] == [1, 1, 1 + 2 ** -7]).all(), "ties to even")
     for data, text in ((b"", "its header takes 0 of 0 bytes"), (b"\xff" * 64,

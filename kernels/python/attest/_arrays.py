@@ -27,10 +27,11 @@ def as_numpy(array):
     array = numpy.ascontiguousarray(numpy.asarray(array))
     if array.dtype.name == "bfloat16":  # ml_dtypes', which JAX has
         return array.view("u2"), "BF16"
-    if array.dtype not in NAMES:
+    dense = array.astype(array.dtype.newbyteorder("<"), copy=False)
+    if dense.dtype not in NAMES:
         raise TypeError(f"an array of {array.dtype}, expected floats of 16, 32 or 64 bits, integers or "
                         "booleans")
-    return array.astype(array.dtype.newbyteorder("<"), copy=False), NAMES[array.dtype]
+    return dense, NAMES[dense.dtype]
 
 
 def save(path, arrays, metadata=None):
