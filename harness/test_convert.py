@@ -199,15 +199,15 @@ def test_paged(folder):
     _arrays.save(folder / "answer.safetensors", {"out": (out.astype("f2"), "F16")})
     for name, inputs, sources in (("nhd", {**f16, **last}, given), ("hnd", swapped, {**given, **hnd}),
                                   ("blocks", blocks, given)):
-        scale = {} if name == "blocks" else SCALE
-        path = put(folder, definition(f"decode_{name}", inputs), [(name, axes, {**sources, **scale})])
-        expect([path, folder / f"{name}.h5"], 0, "-page4-lens7,4-")
+        scale = [{}, "--scale", "0.3"] if name == "blocks" else [SCALE]
+        path = put(folder, definition(f"decode_{name}", inputs), [(name, axes, {**sources, **scale[0]})])
+        expect([path, folder / f"{name}.h5", *scale[1:]], 0, "-page4-lens7,4-")
         check(
-            name == "blocks" or
             '"PASS"' in _judge.call("judge", folder / f"{name}.h5", folder / "answer.safetensors", "--json",
                                     "--out", folder / f"judged_{name}"), f"{name}: the answer is another")
     path = put(folder, definition("decode_tail", f16), [("tail", axes, {**given, **SCALE})])
     expect([path, folder / "tail.h5"], 1, "tail: 'kv_last_page_len' is missing: pages hold 4 tokens")
+    expect([path, folder / "tail.h5", "--scale", "1"], 1, "tail: --scale is 1, and its own is 0.3")
     path = put(
         folder, definition("prefill_paged", {**f16, **last, "qo_indptr": ("len_indptr", "int32")}),
         [("many", axes,
@@ -282,11 +282,14 @@ def test_sol(folder):
     (folder / "sol").mkdir()
     (folder / "sol/definition.json").write_text(json.dumps(definition("gqa", inputs, axes)))
     (folder / "sol/workload.jsonl").write_text(json.dumps(one) + "\n\n" + json.dumps(custom) + "\n")
+    expect([folder / "sol", folder / "out"], 1,
+           "nothing says what logits are scaled by: --scale, or --reference")
     for words, text in (((), "it is not said whether it is causal"),
                         (("--causal", "bottom-right"), "a_b_c.h5: bf16-b2-hq8-hkv2-q5-kv9-d32-causal-"),
                         (("--causal", "none"), "bf16-b2-hq8-hkv2-q5-kv9-d32-"),
                         (("--causal", "top-left"), "causal is 'top-left': query i sees keys 0..i")):
-        expect([folder / "sol", folder / "out", *words], 1, text, "custom: input 'q' is custom")
+        expect([folder / "sol", folder / "out", "--scale", "0.5", *words], 1, text,
+               "custom: input 'q' is custom")
     # decode over caches with room, of which lengths say what is valid
     cached = {**inputs, "q": ("B H_qo D", "bfloat16"), "seq_lens": ("B", "int32")}
     lengths = blob(folder, "lengths.safetensors", seq_lens=np.array([9, 0], "i4"))
@@ -295,7 +298,8 @@ def test_sol(folder):
         (folder / "sol/definition.json").write_text(json.dumps(definition("gqa", {**cached, **more}, axes)))
         (folder / "sol/workload.jsonl").write_text(
             json.dumps({**one, "inputs": {**one["inputs"], **lengths, "kv_indptr": lengths["seq_lens"]}}))
-        expect([folder / "sol", folder / "cached.h5", "--root", folder], int("-" not in text), text)
+        expect([folder / "sol", folder / "cached.h5", "--root", folder, "--scale", "0.5"],
+               int("-" not in text), text)
     (folder / "sol/workload.jsonl").write_text('{"uuid": "x"}\n')
     expect([folder / "sol", folder / "out"], 1,
            "line 1 is no workload: expected JSON with uuid, axes and inputs")
@@ -534,7 +538,8 @@ def test_arrays(folder):
     array = np.arange(24, dtype="f4").reshape(2, 3, 4).T
     _arrays.save(folder / "t.safetensors", {"a": _arrays.as_numpy(array)})
     check((_arrays.load(folder / "t.safetensors")[0]["a"][0] == array).all(), "a transposed array")
-    check((_arrays.as_numpy(array.astype(">f4"))[0].view("u4") == array.view("u4")).all(), "the other byte order")
+    turned = _arrays.as_numpy(array.astype(">f4"))[0]
+    check((turned.view("u4") == array.view("u4")).all(), "the other byte order")
     check((f32(bf16(np.array([1, 1 + 2 ** -8, 1 + 2 ** -8 + 2 ** -20, 3.4e38, np.nan],
                              "f4")))[:3] == [1, 1, 1 + 2 ** -7]).all(), "ties to even")
     for data, text in ((b"", "its header takes 0 of 0 bytes"), (b"\xff" * 64,

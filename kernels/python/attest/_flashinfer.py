@@ -306,7 +306,7 @@ def layout_of(definition, layout):
         return layout
     for name in ("k", "key", "k_cache", "key_cache", "kv_cache"):
         shape = definition["inputs"].get(name, {}).get("shape") or []
-        heads = [at for at, axis in enumerate(shape[:-1]) if re.match(r"(?i)h(_|$)|.*heads?", axis)]
+        heads = [at for at, axis in enumerate(shape[:-1]) if re.match(r"(?i)h(_\w+|[qk]|kv|qo)?$|.*head", axis)]
         if len(shape) >= 3 and len(heads) == 1:
             return "NHD" if heads[0] == len(shape) - 2 else "HND"
     raise ValueError("the names of the axes do not say which are heads: --kv-layout NHD or HND")
@@ -320,7 +320,7 @@ def of_workload(definition, workload, roots, options):
     strange = [name for name in definition["inputs"] if name not in ROLE_OF and name not in NEUTRAL]
     if strange:
         raise no_place("input", strange[0])
-    axes, given = axes_of(definition, workload), {}
+    axes, given, values = axes_of(definition, workload), {}, {}
     order = sorted(definition["inputs"].items(),
                    key=lambda one: one[1].get("shape") and len(one[1]["shape"]) or 0)
     for name, spec in order:  # tables before what is drawn for long
@@ -330,17 +330,58 @@ def of_workload(definition, workload, roots, options):
                 expect_neutral("input", name, (source or {}).get("value"))
             elif NEUTRAL[name] is not None:
                 raise no_place("input", name)
+            values[name] = (source or {}).get("value")
             continue
-        value = input_of(name, spec, source, axes, roots, options.seed)
-        if value is not None:
-            given[ROLE_OF[name]] = value
+        values[name] = input_of(name, spec, source, axes, roots, options.seed)
+        if values[name] is not None:
+            given[ROLE_OF[name]] = values[name]
     causal = options.causal
     if "causal" in given:
         causal = bool(given.pop("causal"))
-    elif causal is None and re.search(r"(^|_)causal(_|$)", definition["name"]):
-        causal = "bottom-right"
+    elif causal is None and re.search(r"(^|_)causal(_|$)", definition["name"]) and "qo_indptr" in given:
+        causal = "bottom-right"  # as FlashInfer's is; what others call causal may be top-left
+    if "sm_scale" not in given and not options.reference:
+        if options.scale is None:
+            raise ValueError("nothing says what logits are scaled by: --scale, or --reference, which runs "
+                             "its code to see that it is 1/sqrt(D)")
+    if options.scale is not None:
+        if "sm_scale" in given:
+            raise ValueError(f"--scale is {options.scale:g}, and its own is {given['sm_scale']:g}")
+        given["sm_scale"] = options.scale
     layout = layout_of(definition, options.kv_layout)
-    return problem_of(given, layout, known_causal(given, layout, causal))
+    problem = problem_of(given, layout, known_causal(given, layout, causal))
+    if options.reference:
+        add_reference(problem, definition, values, given, layout)
+    return problem
+
+
+def add_reference(problem, definition, values, given, layout):
+    """The answer of the definition's own code."""
+    import torch
+
+    def tensor(value):
+        if not isinstance(value, tuple):
+            return value
+        array = torch.from_numpy(numpy.array(value[0].view("i2") if value[1] == "BF16" else value[0]))
+        return array.view(torch.bfloat16) if value[1] == "BF16" else array
+    names = {"__name__": "reference"}
+    try:
+        exec(compile(definition.get("reference", ""), "reference", "exec"), names)
+        found = names["run"](*(tensor(values[name]) for name in definition["inputs"]))
+    except Exception as error:  # of code that is not ours
+        raise ValueError(f"its reference raises {type(error).__name__}: {error}") from None
+    found = next(iter(found.values())) if isinstance(found, dict) else found
+    out, kind = _foreign.typed("reference", found[0] if isinstance(found, (tuple, list)) else found)
+    if kind != problem.kind:
+        raise ValueError(f"its reference gives {kind}, expected {problem.kind} as 'q' is")
+    if out.ndim == 4:
+        out = tokens_first(out, "HND" if layout == "NHD" else "NHD")
+    elif "qo_indptr" not in given and out.ndim == 3 and out.shape[0] == len(problem.arrays["q"]) and (
+            "k" not in given or given["k"][0].ndim == 4):
+        out = out[:, :, None]
+    else:
+        out = answer_as(problem, out, given["qo_indptr"][0] if "qo_indptr" in given else None, out.ndim == 2)
+    problem.out, problem.checked = out, True
 
 
 def known_causal(given, layout, causal):

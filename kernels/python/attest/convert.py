@@ -8,7 +8,7 @@ names of a fixture's datasets -- q, k, v, kv_cache, ... as `attest.Call` has the
 Or FROM is of problems, and TO a folder, NAME.h5 for each, or a file where there is one:
 
   a definition of FlashInfer-Bench or SOL-ExecBench (.json, or a folder with definition.json) with its
-  workloads; what is random in them is drawn: normal, by --seed
+  workloads; what is random in them is drawn: normal, by --seed. --reference runs the definition's code
   a folder that FlashInfer dumped to (FLASHINFER_LOGLEVEL=10), or one call's in it
   a folder with ONNX's model.onnx, of one Attention, and test_data_set_0, or a folder of such
 
@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import fnmatch
+import json
 import os
 import pathlib
 import sys
@@ -92,12 +93,27 @@ def convert_problem(problem, to, outputs):
         metadata["dtype"] = "bf16"
     if problem.scale is not None:
         metadata["scale"] = repr(problem.scale)
+    given = {}
+    if problem.out is not None:
+        given["out"] = numpy.ascontiguousarray(problem.out), problem.kind
+    if problem.lse is not None:
+        given["lse"] = numpy.ascontiguousarray(problem.lse), "F32"
+    if problem.checked:
+        check(arrays, metadata, given)
     print(f"{to}: {write(arrays, metadata, to)}")
-    if outputs and problem.out is not None:
-        given = {"out": (numpy.ascontiguousarray(problem.out), problem.kind)}
-        if problem.lse is not None:
-            given["lse"] = (numpy.ascontiguousarray(problem.lse), "F32")
+    if outputs and given:
         _arrays.save(f"{outputs}/{pathlib.Path(to).stem}.safetensors", given)
+
+
+def check(arrays, metadata, given):
+    """ValueError where the answer is not of these arrays: at grade C, which any honest arithmetic has."""
+    with tempfile.TemporaryDirectory(prefix="attest-") as folder:
+        _arrays.save(f"{folder}/fixture.safetensors", arrays, metadata)
+        _arrays.save(f"{folder}/output.safetensors", given)
+        row = json.loads(_judge.call("judge", f"{folder}/fixture.safetensors", f"{folder}/output.safetensors",
+                                     "--json", "--grade", "C", "--out", f"{folder}/run"))
+    if row["status"] != "PASS":
+        raise ValueError(f"its reference is of another problem: {row['reason']}; {row['diagnosis']}")
 
 
 def convert_problems(found, options):
@@ -147,7 +163,8 @@ def main(words=None):
                              "default is all, of a definition what its name says")
     parser.add_argument("--name", action="append", default=[], metavar="OURS=THEIRS", help="of arrays")
     parser.add_argument("--without", action="append", default=[], metavar="THEIRS", help="of arrays")
-    parser.add_argument("--scale", type=float, help="of arrays: of logits; default 1/sqrt(D)")
+    parser.add_argument("--scale", type=float, help="of logits; of arrays the default is 1/sqrt(D), of a "
+                        "definition what it says")
     parser.add_argument("--layout", choices=tuple(_judge.SWAPPED), default="bhsd",
                         help="of arrays: [B, H, S, D] or [B, S, H, D]")
     parser.add_argument(
@@ -162,6 +179,8 @@ def main(words=None):
     parser.add_argument("--workloads", metavar="FILE", help="of a definition: JSONL")
     parser.add_argument("--root", metavar="DIR", help="of a definition: where paths in workloads begin")
     parser.add_argument("--seed", type=int, default=1, help="of a definition: of what is random; default 1")
+    parser.add_argument("--reference", action="store_true",
+                        help="of a definition: run its code, with torch, which has to be of the same problem")
     parser.add_argument("--kv-layout", choices=("NHD", "HND"),
                         help="of a definition or dump that does not say it")
     options = parser.parse_args(words)
