@@ -409,6 +409,10 @@ def test_dumps(folder):
     (pending / "metadata.jsonl").write_text(json.dumps({**metadata, "graph_capture": True}))
     expect([pending, folder / "one.h5"], 1,
            "its inputs are not there: it was captured in a CUDA graph, and never replayed")
+    for text in ("", "{", '{"function_name": 1}', '{"function_name": "f", "input_metadata": []}'):
+        (pending / "metadata.jsonl").write_text(text)
+        expect([root, folder / "out"], 1, "call0001: its metadata.jsonl is not FlashInfer's",
+               "-page8-lens11,0,8-")
     # without __init__, of one call; and a single prefill
     lone = folder / "lone"
     dump(lone, 1, f"{WRAPPER}.plan", plan, self_id=1)

@@ -306,7 +306,9 @@ def layout_of(definition, layout):
         return layout
     for name in ("k", "key", "k_cache", "key_cache", "kv_cache"):
         shape = definition["inputs"].get(name, {}).get("shape") or []
-        heads = [at for at, axis in enumerate(shape[:-1]) if re.match(r"(?i)h(_\w+|[qk]|kv|qo)?$|.*head", axis)]
+        heads = [
+            at for at, axis in enumerate(shape[:-1]) if re.match(r"(?i)h(_\w+|[qk]|kv|qo)?$|.*head", axis)
+        ]
         if len(shape) >= 3 and len(heads) == 1:
             return "NHD" if heads[0] == len(shape) - 2 else "HND"
     raise ValueError("the names of the axes do not say which are heads: --kv-layout NHD or HND")
@@ -465,10 +467,18 @@ class Dumped:
     def __init__(self, folder):
         self.folder = pathlib.Path(folder)
         lines = _foreign.lines_of(self.folder / "metadata.jsonl")
-        if not lines:
-            raise ValueError(f"'{self.folder / 'metadata.jsonl'}' is empty")
-        self.metadata = json.loads(lines[-1][1])
-        self.function = self.metadata["function_name"]
+        try:
+            self.metadata = json.loads(lines[-1][1])
+            self.function = self.metadata["function_name"]
+            self.passed = self.metadata["input_metadata"]
+            self.keys = self.metadata["tensor_info"]["input_tensor_keys"]
+            self.signature = self.metadata["function_signature"]
+            parts = (self.function, str), (self.signature, str), (self.passed, dict), (self.keys, list)
+            if not all(isinstance(part, kind) for part, kind in (*parts, *((key, str) for key in self.keys))):
+                raise TypeError
+        except (ValueError, KeyError, TypeError, IndexError):
+            raise ValueError("its metadata.jsonl is not FlashInfer's: expected JSON with function_name, "
+                             "function_signature, input_metadata and tensor_info") from None
         self.who = (self.metadata.get("process_id"), self.metadata.get("self_id"))
         self.defaults = {}
 
@@ -489,11 +499,10 @@ class Dumped:
 
     def arguments(self):
         """{name: value} of what was passed, and of defaults: (array, kind), or as JSON has it."""
-        signature = self.metadata.get("function_signature", "")
         try:
-            parsed = ast.parse(f"def call{signature}: pass").body[0].args
-        except SyntaxError:
-            raise ValueError(f"its function_signature cannot be read: {signature[:60]!r}") from None
+            parsed = ast.parse(f"def call{self.signature}: pass").body[0].args
+        except (SyntaxError, ValueError):
+            raise ValueError(f"its function_signature cannot be read: {self.signature[:60]!r}") from None
         places = [one.arg for one in parsed.posonlyargs + parsed.args]
         for names, defaults in ((places[len(places) - len(parsed.defaults):], parsed.defaults),
                                 ([one.arg for one in parsed.kwonlyargs], parsed.kw_defaults)):
@@ -501,14 +510,13 @@ class Dumped:
                 if isinstance(default, ast.Constant):
                     self.defaults[name] = default.value
         found = dict(self.defaults)
-        info = self.metadata.get("tensor_info", {}).get("input_tensor_keys", [])
-        tensors = self.tensors("inputs") if info else {}
+        tensors = self.tensors("inputs") if self.keys else {}
         if tensors is None:
             graph = self.metadata.get("graph_capture")
             why = "it was captured in a CUDA graph, and never replayed"
             why = why if graph else f"'{self.folder / 'inputs.pt'}'"
             raise ValueError(f"its inputs are not there: {why}")
-        for key in [*self.metadata.get("input_metadata", {}), *info]:
+        for key in [*self.passed, *self.keys]:
             name = key.partition("_")[2]
             if "__" in key:
                 continue  # of a tuple, which is read as one
@@ -525,7 +533,7 @@ class Dumped:
     def value(self, key, tensors):
         if key in tensors:
             return self.tensor(key, tensors)
-        value = self.metadata["input_metadata"][key]
+        value = self.passed[key]
         if isinstance(value, dict) and value.get("type") in ("tuple", "list"):
             keys = [
                 one.get("tensor_key") if isinstance(one, dict) else None for one in value.get("items", [])
@@ -631,13 +639,22 @@ def dump_in(path):
     return path.is_dir() and ((path / "metadata.jsonl").is_file() or any(path.glob("*/metadata.jsonl")))
 
 
+def refuse(error):
+    raise error
+
+
 def calls_of(path, options):
     """(name, make) of each call of attention in a dump, in the order they were made."""
     path = pathlib.Path(path)
     alone = (path / "metadata.jsonl").is_file()
     folders = sorted((one.parent for one in (path.parent if alone else path).glob("*/metadata.jsonl")),
                      key=lambda one: one.name)  # which begins with the time
-    calls = [Dumped(folder) for folder in folders]
+    calls = []
+    for folder in folders:
+        try:
+            calls.append(Dumped(folder))
+        except ValueError as error:  # of one call, as of a process that was killed
+            yield folder.name, lambda error=error: refuse(error)
     for at, call in enumerate(calls):
         if alone and call.folder.resolve() != path.resolve():
             continue

@@ -34,15 +34,17 @@ def problems_of(path, options):
         if not sets:
             raise ValueError(f"'{folder}' has no test_data_set_0")
         for one in sets:
-            name = folder.name if len(
-                sets) == 1 else f"{folder.name}.{one.name.removeprefix('test_data_set_')}"
-            yield name, lambda folder=folder, one=one: of_files(folder, one)
+            number = one.name.removeprefix("test_data_set_")
+            yield folder.name if len(sets) == 1 else f"{folder.name}.{number}", lambda folder=folder, one=one: of_files(folder, one)
 
 
 def of_files(folder, data):
     import onnx
     from onnx import numpy_helper
-    model = onnx.load(folder / "model.onnx")
+    try:
+        model = onnx.load(folder / "model.onnx")
+    except Exception as error:  # protobuf's own kinds
+        raise ValueError(f"'model.onnx': {error}") from None
     nodes = [node for node in model.graph.node if node.op_type != "Constant"]
     if len(nodes) != 1 or nodes[0].op_type != "Attention" or nodes[0].domain not in ("", "ai.onnx"):
         kinds = sorted({node.op_type for node in nodes})
