@@ -1,6 +1,7 @@
 /* What is timed, and how a request says so. */
 #define _GNU_SOURCE
 #include "operations.h"
+#include "priority.h"
 #include "protocol.h"
 #include "../../oracle/clock.h"
 
@@ -95,7 +96,9 @@ json_t *worker_time(struct worker *worker, const json_t *request) {
         sampling.watch = &watch;
     sampling.watched_min =
         json_integer_value(json_object_get(json_object_get(request, "watch"), "samples_min"));
+    const bool raised = priority_raise();
     const char *reason = sampling_take(&sampling, &subject);
+    priority_lower(raised);
     json_t *reply = reason != NULL ? failure_json(reason) : worker_look_at_given(worker, side);
     if (reply == NULL) {
         worker_download(worker, true);

@@ -1,15 +1,14 @@
 #define _GNU_SOURCE
 #include "race.h"
 #include "paired.h"
+#include "priority.h"
 #include "../../fixtures/random.h"
 #include "../../oracle/clock.h"
 
-#include <dirent.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/random.h>
-#include <sys/resource.h>
 #include <time.h>
 
 /* A replay lasts about this long, a third of what it does in sampling.h: rounds are what counts,
@@ -19,8 +18,6 @@ static const double replay_us = 500;
 static const double settle_us = 10e3;
 /* Fewer rounds than a verdict needs are of no use, as long as they do not take longer than this. */
 static const double fewest_ms_max = 20e3;
-/* The niceness of threads meanwhile, where that is allowed. */
-enum { PREFERRED = -10 };
 enum { SETTLE_MAX = 20, CHECK_FIRST = 30, TRIES = 4 };
 
 struct course {
@@ -268,19 +265,6 @@ static void turn_all_back(struct race *race) {
     watch_turn_back(race->racers[0].watch);
 }
 
-/* All threads of this process from one niceness to another. Whether the system has let one. */
-static bool move_priority(int from, int to) {
-    bool moved = false;
-    DIR *folder = opendir("/proc/self/task");
-    for (const struct dirent *entry; folder != NULL && (entry = readdir(folder)) != NULL;) {
-        const id_t thread = (id_t)strtol(entry->d_name, NULL, 10);
-        if (thread > 0 && getpriority(PRIO_PROCESS, thread) == from)
-            moved |= setpriority(PRIO_PROCESS, thread, to) == 0;
-    }
-    if (folder != NULL) closedir(folder);
-    return moved;
-}
-
 const char *race_run(struct race *race, int *which) {
     struct course course = {.race = race};
     const struct subject *first = &race->racers[0].subject;
@@ -298,9 +282,9 @@ const char *race_run(struct race *race, int *which) {
              course.recorded         ? "graph"
              : first->device->events ? "events"
                                      : "clock");
-    const bool preferred = move_priority(0, PREFERRED);
+    const bool raised = priority_raise();
     if (reason == NULL) reason = take_rounds(&course, which);
-    if (preferred) move_priority(PREFERRED, 0);
+    priority_lower(raised);
     turn_all_back(race);
     forget(&course);
     return reason;
