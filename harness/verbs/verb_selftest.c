@@ -52,7 +52,8 @@ static const struct argp argp = {
     .doc =
         "Runs kernels with planted bugs -- a dropped key, a scale wrong by a thousandth, a write "
         "past the end, a crash -- and checks that each is found and diagnosed for what it is: on "
-        "the CPU and, where they are here, on a GPU and under compute-sanitizer; then runs every "
+        "the CPU, in Python where NumPy is there and, where they are, on a GPU and under "
+        "compute-sanitizer; then runs every "
         "CPU kernel on the suite smoke, where all must pass. Says which expectation failed, if one "
         "did.",
 };
@@ -60,6 +61,7 @@ static const struct argp argp = {
 /* Problems on which a bug has to show. Sequences do not fill their last page: there is a key after
  * the last. */
 #define DECODE "f16-b2-hq8-hkv2-q1-kv4096-d64-normal-seed1"
+#define DECODE_F32 "f32-b2-hq4-hkv2-q1-kv300-d64-normal-seed1"
 #define DECODE_SHORT "f16-b2-hq8-hkv2-q1-kv256-d64-normal-seed1"
 #define DECODE_ONE "f16-b1-hq8-hkv2-q1-kv1024-d64-normal-seed1"
 #define DECODE_ODD "f16-b1-hq2-hkv2-q1-kv301-d56-normal-seed1"
@@ -107,20 +109,23 @@ static const struct place {
     enum attn_device device;
     const char *tool; /* compute-sanitizer's */
     double hang_seconds, repeat_seconds;
-} places[] = {{"cpu", ATTN_CPU, NULL, 2, 60},
-              {"cuda", ATTN_CUDA, NULL, 10, 20},
-              {"memcheck", ATTN_CUDA, "memcheck", 60, 20},
-              {"racecheck", ATTN_CUDA, "racecheck", 60, 20},
-              {"initcheck", ATTN_CUDA, "initcheck", 60, 20}};
+    bool interpreted; /* those of planted.py */
+} places[] = {{"cpu", ATTN_CPU, NULL, 2, 60, false},
+              {"python", ATTN_CPU, NULL, 5, 60, true},
+              {"cuda", ATTN_CUDA, NULL, 10, 20, false},
+              {"memcheck", ATTN_CUDA, "memcheck", 60, 20, false},
+              {"racecheck", ATTN_CUDA, "racecheck", 60, 20, false},
+              {"initcheck", ATTN_CUDA, "initcheck", 60, 20, false}};
 enum { PLACES = sizeof places / sizeof places[0] };
 /* Several, each by its bit. */
 enum {
     CPU = 1,
-    CUDA = 2,
+    PYTHON = 2,
+    CUDA = 4,
     BOTH = CPU | CUDA,
-    MEMCHECK = 4,
-    RACECHECK = 8,
-    INITCHECK = 16,
+    MEMCHECK = 8,
+    RACECHECK = 16,
+    INITCHECK = 32,
     TOOLS = MEMCHECK | RACECHECK | INITCHECK
 };
 
@@ -192,6 +197,20 @@ static const struct expectation {
     {"decode_out_overrun_r1", DECODE_SHORT, STATUS_FAIL_OOB_WRITE, "memcheck", MEMCHECK, 0},
     {"decode_race_r1", DECODE_SHORT, STATUS_FAIL_RACE, "racecheck", RACECHECK, 0},
     {"decode_uninitialised_r1", DECODE_SHORT, STATUS_FAIL_UNINITIALISED, "initcheck", INITCHECK, 0},
+    {"decode_right_r1", DECODE_F32, STATUS_PASS, "", PYTHON, 0},
+    {"decode_other_head_r1", DECODE_F32, STATUS_FAIL_ACCURACY, "gate 2", PYTHON, 0},
+    {"decode_stale_r1", DECODE_F32, STATUS_FAIL_NONDET, "previous call", PYTHON, 0},
+    {"decode_keeps_r1", DECODE_F32, STATUS_FAIL_NONDET, "their sign", PYTHON, TIMED},
+    {"decode_unwritten_r1", DECODE_F32, STATUS_FAIL_UNWRITTEN, "never written", PYTHON, 0},
+    {"decode_nan_r1", DECODE_F32, STATUS_FAIL_NAN, "NaN", PYTHON, 0},
+    {"decode_reads_on_r1", DECODE_F32, STATUS_FAIL_OOB_READ, "v", PYTHON, 0},
+    {"decode_writes_input_r1", DECODE_F32, STATUS_CRASH, "read-only (planted.py, line", PYTHON, 0},
+    {"decode_later_r1", DECODE_F32, STATUS_FAIL_UNWRITTEN, "", PYTHON, 0},
+    {"decode_raises_r1", DECODE_F32, STATUS_CRASH, "ValueError: kv_len is 300 (pl", PYTHON, 0},
+    {"decode_exits_r1", DECODE_F32, STATUS_CRASH, "SystemExit: 7", PYTHON, 0},
+    {"decode_dies_r1", DECODE_F32, STATUS_CRASH, "exit status 7", PYTHON, 0},
+    {"decode_aborts_r1", DECODE_F32, STATUS_CRASH, "SIGABRT", PYTHON, 0},
+    {"decode_hangs_r1", DECODE_F32, STATUS_HANG, "", PYTHON, 0},
     {"prefill_exp2_r1", PREFILL, STATUS_PASS, "", BOTH, 0},
     {"prefill_exp2_r1", PREFILL_MODEL, STATUS_PASS, "", BOTH, 0},
     {"prefill_exp_degree_3_r1", PREFILL, STATUS_PASS, "", BOTH, 0},
@@ -471,7 +490,7 @@ struct tally {
 
 struct selftest {
     struct options options;
-    struct plugin_list planted, kernels;
+    struct plugin_list planted, python, kernels;
     struct suite smoke;
     struct fixture fixture;
     char line[PROBLEM_LINE_BYTES]; /* of the fixture that is held; "" when it is not as drawn */
@@ -553,7 +572,8 @@ static bool run_expectation(struct selftest *test, const struct expectation *exp
                             const struct place *place, struct trial_options *options,
                             struct tally *tally, struct fault *fault) {
     struct row row;
-    const struct plugin *plugin = find(&test->planted, place->device, expectation->kernel);
+    const struct plugin *plugin = find(place->interpreted ? &test->python : &test->planted,
+                                       place->device, expectation->kernel);
     if (plugin == NULL)
         return fault_set(fault, FAULT_NOTHING, "no planted kernel '%s' for %s in '%s'",
                          expectation->kernel, place->name, verb_planted());
@@ -632,6 +652,17 @@ static bool look_for_gpu(const struct selftest *test, char why[LEFT_OUT_BYTES],
     return true;
 }
 
+/* Finds planted.py's kernels; or why none of them runs: there is no Python, or no NumPy. */
+static void look_for_python(struct selftest *test, char why[LEFT_OUT_BYTES]) {
+    char path[4096 + 16];
+    struct fault fault = {0};
+    const char *const file = path;
+    snprintf(path, sizeof path, "%s/planted.py", verb_planted());
+    if (!plugin_scan(&test->python, verb_program(), verb_planted(), &file, 1, &fault))
+        snprintf(why, LEFT_OUT_BYTES, "%.*s", LEFT_OUT_BYTES - 1, fault.text);
+    for (int64_t n = 0; n < test->python.count; n++) test->python.plugins[n].found = false;
+}
+
 static bool run_planted(struct selftest *test, struct fault *fault) {
     char no_gpu[LEFT_OUT_BYTES];
     if (!look_for_gpu(test, no_gpu, fault)) return false;
@@ -643,6 +674,7 @@ static bool run_planted(struct selftest *test, struct fault *fault) {
         char *why = test->at[place].left_out;
         const char *tool = places[place].tool;
         if (places[place].device != ATTN_CPU) snprintf(why, LEFT_OUT_BYTES, "%s", no_gpu);
+        if (places[place].interpreted) look_for_python(test, why);
         if (*why == '\0' && tool != NULL && !sanitizer_open(&sanitizer, tool, &missing))
             snprintf(why, LEFT_OUT_BYTES, "%.*s", LEFT_OUT_BYTES - 1, missing.text);
         const bool well =
@@ -744,6 +776,7 @@ static int run_selftest(int argc, char **argv) {
     remove_answer();
     fixture_free(&test.fixture);
     plugin_list_free(&test.planted);
+    plugin_list_free(&test.python);
     plugin_list_free(&test.kernels);
     suite_free(&test.smoke);
     json_decref(test.rows);
