@@ -268,16 +268,22 @@ def refuse(problem):
                 "and multiplies their bits as integers")
 
 
+def tiles(element_size, dim, rows):
+    """M and N, and how many warps a program has: what sm_90 has the registers for. Products in f32 are done
+    by threads, which hold whole rows of their operands: 64 x 32 of D 128 spilled 17 KB a thread."""
+    M = min(padded(rows, 16), 128 if element_size == 2 else 32)
+    N = min(128, 16384 // dim) // element_size
+    return dict(M=M, N=N, num_warps=8 if element_size == 4 or M * dim > 64 * 128 else 4)
+
+
 def launch_prefill(call):
     p = call.problem
     dim = padded(p.head_dim, 16)
-    row_bytes = dim * call.q.element_size()
-    block = 128 if row_bytes <= 256 else 64 if row_bytes <= 512 else 32
-    grid = p.batch * p.q_heads, ceil(p.q_len, block)
-    prefill[grid](call.q, call.k, call.v, call.seq_lens, call.out, call.lse, p.q_len, p.kv_len,
-                  call.scale / math.log(2), p.q_heads, p.kv_heads, CAUSAL="causal" in p.traits,
-                  RAGGED=call.seq_lens is not None, D=p.head_dim, DIM=dim, M=block,
-                  N=64 if row_bytes <= 256 else 32, num_warps=8 if block == 128 else 4)
+    tile = tiles(call.q.element_size(), dim, p.q_len)
+    prefill[p.batch * p.q_heads, ceil(p.q_len, tile["M"])](
+        call.q, call.k, call.v, call.seq_lens, call.out, call.lse, p.q_len, p.kv_len,
+        call.scale / math.log(2), p.q_heads, p.kv_heads, CAUSAL="causal" in p.traits,
+        RAGGED=call.seq_lens is not None, D=p.head_dim, DIM=dim, **tile)
 
 
 def shares_of(p, room, programs):
@@ -307,21 +313,20 @@ def launch_shares(call, magicpig=False):
     part, part_lse = parts[:rows * shares * p.head_dim], parts[rows * shares * p.head_dim:]
     k, v = (call.k, call.v) if call.kv_cache is None else (call.kv_cache, call.kv_cache[:, 1])
     pages = call.kv_page_indptr, call.kv_page_indices, call.kv_last_page_len
-    common = dict(P=p.page_size, D=p.head_dim, DIM=dim, num_warps=4,
-                  N=64 if dim * call.q.element_size() <= 256 else 32)
-    scale = call.scale / math.log(2)
+    scale, sizes = call.scale / math.log(2), dict(P=p.page_size, D=p.head_dim, DIM=dim)
     if call.sparse_ind is None:
         group = p.q_heads // p.kv_heads
-        block = min(padded(group, 16), 64)
-        decode_share[p.batch * p.kv_heads, shares, ceil(group, block)](
+        tile = tiles(call.q.element_size(), dim, group)
+        decode_share[p.batch * p.kv_heads, shares, ceil(group, tile["M"])](
             call.q, k, v, *pages, part, part_lse, p.kv_len, share_len, scale, p.q_heads, p.kv_heads,
-            M=block, **common)
+            **sizes, **tile)
     else:
         sparse_share[rows, shares](
             call.q, k, v, *pages, call.sparse_ind, call.sparse_nnz, call.lsh_k, call.lsh_l, part, part_lse,
-            p.kv_len, p.kept_max, share_len, scale, p.q_heads, p.kv_heads, MAGICPIG=magicpig, **common)
+            p.kv_len, p.kept_max, share_len, scale, p.q_heads, p.kv_heads, MAGICPIG=magicpig,
+            N=min(64, 4096 // dim), **sizes)
     merge[rows,](part, part_lse, call.out, call.lse, shares, SHARES=padded(shares, 1), D=p.head_dim,
-                 DIM=dim, num_warps=4)
+                 DIM=dim)
 
 
 @attest.kernel(variant="prefill", traits=["gqa", "causal"], change="flash, tl.dot", **EVERYTHING)
