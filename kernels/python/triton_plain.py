@@ -15,8 +15,8 @@ the logit -inf; rows without a key have m = -inf, from which nothing is subtract
   sparse   a program owns a share of the list of one query head. Heads share no keys, so there is
            nothing to multiply by matrices: sums of products in f32. Merged as decode is.
 
-Tensors are dense, as attn.h lays them out; numbers of elements are 64 bits wide. D is padded with 0 to a power
-of two, which tl.arange asks for, and to 16, which tl.dot does."""
+Tensors are dense, as attn.h lays them out; places of elements are 64 bits wide. D is padded with 0 to
+a power of two, which tl.arange asks for, and to 16, which tl.dot does."""
 import math
 import os
 
@@ -74,8 +74,7 @@ def prefill(q, k, v, seq_lens, out, lse, q_room, kv_room, scale_log2, Hq, Hkv, C
     end = kv_len
     if CAUSAL:
         end = tl.minimum(kv_len, (block + 1) * M + kv_len - q_len)
-    if block * M >= q_len:
-        end = 0
+    end = tl.where(block * M < q_len, end, 0)
 
     queries = load_rows(q, q_rows, i < q_len, D, DIM)
     m = tl.full([M], float("-inf"), tl.float32)
@@ -122,8 +121,8 @@ def rows_of(tokens, wanted, first, indices, kv_head, g, Hkv, kv_len, P: tl.const
 
 
 @triton.jit
-def decode_share(q, k, v, indptr, indices, last_page_len, part, part_lse, kv_room, share_len, scale_log2,
-                 Hq, Hkv, P: tl.constexpr, D: tl.constexpr, DIM: tl.constexpr, M: tl.constexpr,
+def decode_share(q, k, v, indptr, indices, last_page_len, part, part_lse, kv_room, share_len,
+                 scale_log2, Hq, Hkv, P: tl.constexpr, D: tl.constexpr, DIM: tl.constexpr, M: tl.constexpr,
                  N: tl.constexpr):
     kv_head, share, shares = tl.program_id(0), tl.program_id(1), tl.num_programs(1)
     b, g = kv_head // Hkv, kv_head % Hkv
@@ -207,7 +206,7 @@ def merge(part, part_lse, out, lse, shares, SHARES: tl.constexpr, D: tl.constexp
     tl.store(lse + row, (m + tl.log2(l)) * LN2)
 
 
-# MagicPIG's correction in f32. libdevice has acos, log1p and expm1, but the interpreter has no libdevice.
+# MagicPIG's correction in f32. libdevice has acos, log1p and expm1; the interpreter has no libdevice.
 
 @triton.jit
 def log1p_less(z):
@@ -231,9 +230,10 @@ def expm1_negative(y):
 
 @triton.jit
 def log_sampled(c, K, L):
-    """log u of attn.h. acos(|c|) = sqrt(1 - |c|) * polynomial within 2e-8 (Abramowitz and Stegun,
-    4.4.46), a third of an ulp of c; the logarithm of p = 1 - acos(c) / pi is taken of what it is
-    short of 1, and the sum of log1p as attn.h has it, without the linear terms, which cancel."""
+    """log u of attn.h, within 5.3 x 2^-24 (1 + |log u| + |d log u / dc|) for K to 16, L to 1000.
+    acos(|c|) = sqrt(1 - |c|) * polynomial within 2e-8 (Abramowitz and Stegun, 4.4.46). The logarithm of
+    p = 1 - acos(c) / pi is taken of what p is short of 1 by, and the sum of log1p as attn.h has it,
+    without the linear terms, which cancel."""
     c = tl.minimum(tl.maximum(c, -(1 - 1e-7)), 1 - 1e-7)
     a = tl.abs(c)
     angle = -0.0012624911 * a + 0.0066700901
@@ -264,13 +264,14 @@ def padded(n, least):
 
 def refuse(problem):
     if INTERPRETED and problem.dtype == "bf16":
-        return (f"Triton {triton.__version__}'s interpreter cuts numbers to bf16 off, which a GPU rounds, "
-                "and multiplies their bits as integers")
+        return (f"the interpreter of Triton {triton.__version__} does not support bf16: it cuts off "
+                "where a GPU rounds, and tl.dot multiplies the bits")
 
 
 def tiles(element_size, dim, rows):
-    """M and N, and how many warps a program has: what sm_90 has the registers for. Products in f32 are done
-    by threads, which hold whole rows of their operands: 64 x 32 of D 128 spilled 17 KB a thread."""
+    """M and N, and how many warps a program has: what sm_90 has the registers for. Products in f32 are
+    done by threads, which hold whole rows of their operands: 64 x 32 of D 128 in 4 warps spilled 17 KB
+    a thread."""
     M = min(padded(rows, 16), 128 if element_size == 2 else 32)
     N = min(128, 16384 // dim) // element_size
     return dict(M=M, N=N, num_warps=8 if element_size == 4 or M * dim > 64 * 128 else 4)
@@ -286,28 +287,21 @@ def launch_prefill(call):
         RAGGED=call.seq_lens is not None, D=p.head_dim, DIM=dim, **tile)
 
 
-def shares_of(p, room, programs):
-    """How many shares a row's `room` keys are divided into where as many programs have one each, and
-    how many keys a share has."""
-    shares = max(1, min(ceil(room, SHARE_MIN), ceil(PROGRAMS, programs)))
-    length = max(1, ceil(room, shares))
-    return shares, length
-
-
-def shares_for(p):
-    """... of a problem: of the tokens of a kv head, or of the list of a query head."""
-    if "keep" in p.traits:
-        return shares_of(p, p.kept_max, p.batch * p.q_heads)
-    return shares_of(p, p.kv_len, p.batch * p.kv_heads)
+def shares_of(p):
+    """How many shares the tokens of a kv head, or the list of a query head, are divided into, and how
+    many tokens a share has."""
+    room, rows = (p.kept_max, p.q_heads) if "keep" in p.traits else (p.kv_len, p.kv_heads)
+    shares = max(1, min(ceil(room, SHARE_MIN), ceil(PROGRAMS, p.batch * rows)))
+    return shares, ceil(room, shares)
 
 
 def scratch(p):
-    return 4 * p.batch * p.q_heads * shares_for(p)[0] * (p.head_dim + 1)
+    return 4 * p.batch * p.q_heads * shares_of(p)[0] * (p.head_dim + 1)
 
 
 def launch_shares(call, magicpig=False):
     p = call.problem
-    shares, share_len = shares_for(p)
+    shares, share_len = shares_of(p)
     rows, dim = p.batch * p.q_heads, padded(p.head_dim, 16)
     parts = call.scratch.view(torch.float32)
     part, part_lse = parts[:rows * shares * p.head_dim], parts[rows * shares * p.head_dim:]
@@ -322,8 +316,8 @@ def launch_shares(call, magicpig=False):
             **sizes, **tile)
     else:
         sparse_share[rows, shares](
-            call.q, k, v, *pages, call.sparse_ind, call.sparse_nnz, call.lsh_k, call.lsh_l, part, part_lse,
-            p.kv_len, p.kept_max, share_len, scale, p.q_heads, p.kv_heads, MAGICPIG=magicpig,
+            call.q, k, v, *pages, call.sparse_ind, call.sparse_nnz, call.lsh_k, call.lsh_l, part,
+            part_lse, p.kv_len, p.kept_max, share_len, scale, p.q_heads, p.kv_heads, MAGICPIG=magicpig,
             N=min(64, 4096 // dim), **sizes)
     merge[rows,](part, part_lse, call.out, call.lse, shares, SHARES=padded(shares, 1), D=p.head_dim,
                  DIM=dim)
