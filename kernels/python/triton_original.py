@@ -58,8 +58,8 @@ def original(variant, stem, name, traits=("gqa",), takes_scale=True):
             made = getattr(module(stem), name)(*arguments(call))
             call.out.copy_(made.reshape(call.out.shape))
 
-        kernel = attest.kernel(variant=variant, device=DEVICE, arrays="torch", dtypes=["f16"], traits=traits,
-                               change=f"{stem}.py as it is")(launch)
+        kernel = attest.kernel(variant=variant, device=DEVICE, arrays="torch", dtypes=["f16"],
+                               traits=traits, change=f"{stem}.py as it is")(launch)
 
         @kernel.refuse
         def refuse(problem):
@@ -106,8 +106,8 @@ def decode_original_r1(call):
     return call.q, call.k, call.v, call.scale, group(call)
 
 
-@original("decode_paged", "decode_flash_attention_redundant_var_len_paged", "flash_attention_decode_paged",
-          takes_scale=False)
+@original("decode_paged", "decode_flash_attention_redundant_var_len_paged",
+          "flash_attention_decode_paged", takes_scale=False)
 def decode_paged_original_r1(call):
     return call.q, call.kv_cache, call.kv_page_indptr, call.kv_page_indices, call.kv_last_page_len
 
@@ -126,7 +126,8 @@ def sparse_decode_paged_original_r1(call):
             call.sparse_nnz.unsqueeze(-1))
 
 
-@original("magicpig_decode_paged", "magicpig_sparsetoken_decode_flash_attention_redundant_var_len_paged_with_norm",
+@original("magicpig_decode_paged",
+          "magicpig_sparsetoken_decode_flash_attention_redundant_var_len_paged_with_norm",
           "magicpig_sparsetoken_flash_attention_decode_paged", takes_scale=False)
 def magicpig_decode_paged_original_r1(call):
     return (call.q, call.kv_cache, call.kv_page_indptr, call.kv_page_indices, call.sparse_ind,
