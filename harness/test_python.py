@@ -90,7 +90,7 @@ def decode_mine_r1(call):
                      zip(call.pointers, (worker.Problem, worker.Call)))
     assert mine.contents.tensors[0].data == at["data"][0] and mine.contents.stream == call.stream
     places.add(at["data"][0])
-    reason = export.launch(problem, mine)
+    reason = worker.PREPARE(export.launch)(problem, mine)
     if reason: raise RuntimeError(ctypes.string_at(reason).decode())
     {fault}
 

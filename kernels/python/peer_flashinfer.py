@@ -1,7 +1,6 @@
 """FlashInfer: decode over pages on CUDA cores and on tensor cores, XQA, prefill of ragged batches, and
 lists of tokens as pages of one token. Pages are attest's own, HND with K and V together. It plans on
-the host, in prepare, for tables that stay as they are: launches with copies of the tables read the
-first one's. Its lse is to base 2; compiling is prepare's."""
+the host, in prepare, where it also compiles. Its lse is to base 2."""
 import math
 
 import attest

@@ -6,6 +6,8 @@ try:
     import torch
     from torch.nn.attention.flex_attention import create_block_mask, flex_attention
     compiled = torch.compile(flex_attention, dynamic=False)
+    # A problem is a specialisation; beyond these limits it would not be compiled, without a word.
+    torch._dynamo.config.cache_size_limit = torch._dynamo.config.accumulated_cache_size_limit = 1 << 14
 except ImportError:
     torch = None
 
@@ -20,7 +22,6 @@ def attend(call):
 
 
 def mask_of(call, sees):
-    torch._dynamo.config.cache_size_limit = 1 << 10  # a problem is a specialisation
     batch = call.problem.batch if call.seq_lens is not None else None
     call.state = create_block_mask(sees, batch, None, call.problem.q_len, call.problem.kv_len,
                                    device=call.q.device)
@@ -31,6 +32,8 @@ def refuse(problem):
         return "flex_attention takes a head dim that is a power of two from 16"
     if problem.kv_len == 0:
         return "flex_attention takes at least one key"
+    if GPU and {"causal", "ragged"} & problem.traits and (problem.q_len % 128 or problem.kv_len % 128):
+        return "flex_attention of torch 2.11 has no kernel for masks of lengths that are no multiple of 128"
     return None
 
 

@@ -75,7 +75,7 @@ def decode_beyond_r1(call):
 def decode_raises_r1(call):
     raise ValueError(f"kv_len is {call.problem.kv_len}")
 '''
-# Of which the first is how it is timed.
+# Status, and how it is timed.
 EXPECTED = {
     "plain": ("PASS", "graph"), "allocates": ("PASS", "graph"), "waits": ("PASS", "events"),
     "elsewhere": ("PASS", "graph"), "stale": ("FAIL_", ""), "nothing": ("FAIL_UNWRITTEN", ""),
@@ -134,7 +134,9 @@ with tempfile.TemporaryDirectory(prefix="attest-gpu-") as name:
     folder = pathlib.Path(name)
     mine = folder / "mine.py"
     mine.write_text(KERNELS)
-    for row in rows(mine, LINE):
+    found = rows(mine, LINE)
+    check(len(found) == len(EXPECTED), f"{len(found)} rows of {len(EXPECTED)} kernels")
+    for row in found:
         method = row["kernel"].removeprefix("cuda/decode_").removesuffix("_r1")
         status, how = EXPECTED[method]
         check(row["status"].startswith(status), f"{method}: {row['status']}: {row['reason']}")
@@ -143,7 +145,8 @@ with tempfile.TemporaryDirectory(prefix="attest-gpu-") as name:
               row["reason"], row["unspoilt"], flush=True)
     (folder / "ours.py").write_text(CUPY)
     for row in rows(folder / "ours.py", "f32-b1-hq2-hkv2-q1-kv300-d64-normal-seed1"):
-        check(row["status"] == "PASS", f"CuPy: {row['status']}: {row['reason']}")
+        check(row["status"] == "PASS" and row["warm_how"] == "graph",
+              f"CuPy: {row['status']} {row['warm_how']}: {row['reason']} {row['unrecorded']}")
         print("cupy", row["status"], row["warm_how"], row["warm_median_us"], flush=True)
     print("| problem | attest, us | do_bench_cudagraph, us | ratio |\n|---|--:|--:|--:|")
     for line in TIMED:

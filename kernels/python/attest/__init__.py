@@ -80,9 +80,8 @@ class Call:
     attn.h's struct attn_problem and struct attn_call, for who calls a kernel in C.
 
     On a GPU: device_index, and stream, the address of the CUDA stream to launch on, which is the
-    current one of torch or CuPy already. A launch may be recorded, into a graph that is replayed, and
-    may be given other tensors than `prepare` was, of the same sizes; lengths, tables and lists have
-    the same numbers.
+    current one of torch or CuPy already. A launch may be recorded, into a graph that is replayed.
+    Cold launches go through copies of the tensors: each has a call of its own, which is prepared.
     """
     __slots__ = SLOTS + ("scale", "problem", "threads", "scratch", "state", "pointers", "stream",
                          "device_index")

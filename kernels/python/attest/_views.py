@@ -61,7 +61,7 @@ class Numpy:
 
 class Jax(Numpy):
     """Inputs are made anew for each launch, since JAX takes it that arrays do not change: copies, in the
-    time that the launch takes. out and lse are numpy's, to be written."""
+    time that the launch takes. out and lse are numpy's, to be written; so is all that prepare sees."""
 
     def view(self, tensor, writeable):
         import ml_dtypes
@@ -70,7 +70,10 @@ class Jax(Numpy):
 
     def launch(self, function, call):
         import jax.numpy
-        function(call.replaced(lambda view: jax.numpy.array(view)))
+        with jax.default_device(jax.local_devices(backend="cpu")[0]):
+            given = call.replaced(jax.numpy.array)
+            function(given)
+        call.state = given.state
 
 
 class Torch(Numpy):
@@ -95,20 +98,32 @@ class Interface(Numpy):
 
 
 class Cupy(Numpy):
+    """All that CuPy allocates in launches is from a pool of the kernel's own, that lives until it has
+    ended: replays of a graph write where launches did while it was recorded."""
+
     def __init__(self, call):
         import cupy
+        self.cupy = cupy
         cupy.cuda.Device(call.device_index).use()
         cupy.cuda.ExternalStream(call.stream).use()
+        self.pool = cupy.cuda.MemoryPool()
 
     def view(self, tensor, writeable):
-        import cupy
-        return cupy.asarray(DeviceArray(tensor))
+        return self.cupy.asarray(DeviceArray(tensor))
+
+    def launch(self, function, call):
+        with self.cupy.cuda.using_allocator(self.pool.malloc):
+            function(call)
+
+    def end(self):
+        self.pool = None
 
 
 class TorchCuda(Numpy):
     """The worker's stream is torch's current one. What torch allocates while a graph is recorded is the
     graph's, whose replays write there: it comes from a pool that lives until the kernel has ended, and
-    so have its graphs by then."""
+    so have its graphs by then. Not by torch.cuda.use_mem_pool, which since 2.15 asks for a graph that
+    torch itself records."""
 
     def __init__(self, call):
         import torch
@@ -136,8 +151,13 @@ class TorchCuda(Numpy):
             return
         if self.pool is None:
             self.pool = cuda.MemPool()
-        with cuda.use_mem_pool(self.pool, self.device):
+        own = self.torch._C
+        own._cuda_beginAllocateCurrentThreadToPool(self.device.index, self.pool.id)
+        try:
             function(call)
+        finally:
+            own._cuda_endAllocateToPool(self.device.index, self.pool.id)
+            own._cuda_releasePool(self.device.index, self.pool.id)
 
     def end(self):
         self.pool = None

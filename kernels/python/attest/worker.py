@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import importlib.util
 import os
+import stat
 import sys
 import tempfile
 import traceback
@@ -42,8 +43,6 @@ class Call(ctypes.Structure):
                 ("reserved", c_void_p * 8)]
 
 
-TENSORS_BYTES = ctypes.sizeof(Tensor) * 32
-
 PREPARE = ctypes.CFUNCTYPE(c_void_p, ctypes.POINTER(Problem), ctypes.POINTER(Call))
 FINISH = ctypes.CFUNCTYPE(None, ctypes.POINTER(Problem), ctypes.POINTER(Call))
 REFUSE = ctypes.CFUNCTYPE(c_void_p, ctypes.POINTER(Problem))
@@ -57,7 +56,7 @@ class Export(ctypes.Structure):
                 ("name", c_char_p), ("revision", c_int32), ("grade", c_int32), ("change", c_char_p),
                 ("traits", c_uint64), ("dtypes", c_uint32), ("p_dtype", c_int32), ("flags", c_uint32),
                 ("head_dim_max", c_int32), ("refuse", REFUSE), ("scratch_bytes", SCRATCH),
-                ("prepare", PREPARE), ("finish", FINISH), ("launch", PREPARE),
+                ("prepare", PREPARE), ("finish", FINISH), ("launch", c_void_p),
                 ("lse_grade", c_int32), ("reserved0", c_int32), ("reserved", c_void_p * 7)]
 
 
@@ -129,37 +128,31 @@ def scratch_of(call):
 # Kernels
 
 class Prepared:
-    """A kernel between prepare and finish."""
+    """A kernel between prepare and finish; on a GPU there is one for each copy of the tensors."""
 
     def __init__(self, kernel, problem, call):
-        self.function, self.problem, self.calls, self.copies = kernel.function, problem, {}, []
+        self.function, self.hooks = kernel.function, kernel.hooks
+        self.own = Call.from_buffer_copy(call)  # whose state is that of a kernel in C
+        self.own.state = None
         self.kind = _views.KINDS[kernel.description["device"], kernel.description["arrays"]](call)
-        self.first = self.call_of(call)
-
-    def call_of(self, call):
-        """Those views are made once. On a GPU launches rotate through copies of the tensors."""
-        key = ctypes.string_at(ctypes.addressof(call.tensors), TENSORS_BYTES)
-        if key not in self.calls:
-            own = Call.from_buffer_copy(call)  # whose state is that of a kernel in C
-            own.state = None
-            self.copies.append(own)
-            self.calls[key] = made = call_of(self.problem, own, self.kind)
-            made.state = self.first.state if len(self.calls) > 1 else None
-        return self.calls[key]
+        self.call = call_of(problem, self.own, self.kind)
+        if "prepare" in self.hooks:
+            self.hooks["prepare"](self.call)
 
     def launch(self):
         """None, or why it failed, as bytes that C keeps."""
         try:
-            self.kind.launch(self.function, self.first)
+            self.kind.launch(self.function, self.call)
         except BaseException as error:  # sys.exit too: it is the kernel's, not the worker's
             return in_words(error).encode("utf-8", "backslashreplace")
 
-    def launch_copy(self, call):
-        """The same, of whatever tensors the call has; words that stay."""
+    def finish(self):
         try:
-            self.kind.launch(self.function, self.call_of(call))
-        except BaseException as error:
-            return keep_text(in_words(error))
+            if "finish" in self.hooks:
+                self.hooks["finish"](self.call)
+        finally:
+            self.call = None
+            self.kind.end()
 
 
 def export_of(kernel, library):
@@ -170,24 +163,17 @@ def export_of(kernel, library):
     def prepare(problem, call):
         try:
             prepared = Prepared(kernel, problem.contents, call.contents)
-            if "prepare" in hooks:
-                hooks["prepare"](prepared.first)
             launch = prepared.launch
             running[id(launch)] = prepared, launch
             call.contents.state = id(launch)
         except BaseException as error:
             return keep_text(in_words(error))
 
-    def launch(problem, call):
-        return running[call.contents.state][0].launch_copy(call.contents)
-
     def finish(problem, call):
         prepared = running.pop(call.contents.state, (None,))[0]
         try:
-            if prepared is not None and "finish" in hooks:
-                hooks["finish"](prepared.first)
             if prepared is not None:
-                prepared.kind.end()
+                prepared.finish()
         except BaseException as error:
             print(in_words(error), file=sys.stderr)
 
@@ -218,11 +204,8 @@ def export_of(kernel, library):
         p_dtype=attest.DTYPES.index(description["p_dtype"]),
         flags=description["writes_lse"] | description["nondeterministic"] << 1,
         head_dim_max=description["head_dim_max"], prepare=PREPARE(prepare), finish=FINISH(finish),
+        launch=ctypes.cast(library.foreign_launch, c_void_p).value,
         lse_grade=ord(description["lse_grade"]))
-    if description["device"] == "cpu":
-        export.launch = ctypes.cast(library.foreign_launch, PREPARE)
-    else:
-        export.launch = PREPARE(launch)
     if "refuse" in hooks or description["needs"]:
         export.refuse = REFUSE(refuse)
     if "scratch" in hooks:
@@ -296,23 +279,34 @@ def list_kernels(path, room):
         return answer(in_words(error), room)
 
 
+def folder_of_ours(path):
+    """Makes it, where it is nobody else's to write to; None."""
+    with contextlib.suppress(OSError):
+        os.makedirs(path, mode=0o700, exist_ok=True)
+        found = os.lstat(path)
+        if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o022:
+            return path
+    return None
+
+
 def make_room_for_compilers():
     """Where what kernels are compiled with keeps things: beneath a folder that leads to what is hidden
-    from kernels nothing can be made later on (worker/hide.h)."""
-    home, scratch = os.path.expanduser("~"), f"{tempfile.gettempdir()}/attest-{os.getuid()}"
-    places = [("triton", "TRITON_CACHE_DIR", f"{home}/.triton/cache"),
-              ("torch", "TORCHINDUCTOR_CACHE_DIR", f"{scratch}/inductor"),
-              ("cupy", "CUPY_CACHE_DIR", f"{home}/.cupy/kernel_cache"),
-              ("flashinfer", "FLASHINFER_WORKSPACE_BASE", home)]
-    with contextlib.suppress(OSError):
-        os.makedirs(scratch, mode=0o700, exist_ok=True)
-        if os.stat(scratch).st_uid == os.getuid():
-            os.environ["TMPDIR"] = tempfile.tempdir = scratch
-        for module, variable, usual in places:
-            if importlib.util.find_spec(module) is not None:
-                folder = os.environ.setdefault(variable, usual)
-                os.makedirs(f"{folder}/.cache/flashinfer" if module == "flashinfer" else folder,
-                            exist_ok=True)
+    from kernels nothing can be made later on (worker/hide.h). What it is told already stays so."""
+    home, scratch = os.path.expanduser("~"), folder_of_ours(f"{tempfile.gettempdir()}/attest-{os.getuid()}")
+    if scratch is not None and "TMPDIR" not in os.environ:
+        os.environ["TMPDIR"] = tempfile.tempdir = scratch
+    for module, variable, usual, beneath in (
+            ("triton", "TRITON_CACHE_DIR", f"{home}/.triton/cache", ""),
+            ("torch", "TORCHINDUCTOR_CACHE_DIR", f"{scratch}/inductor" if scratch else None, ""),
+            ("cupy", "CUPY_CACHE_DIR", f"{home}/.cupy/kernel_cache", ""),
+            ("flashinfer", "FLASHINFER_WORKSPACE_BASE", home, "/.cache/flashinfer")):
+        folder = os.environ.get(variable, usual)
+        if module == "triton" and "TRITON_HOME" in os.environ and variable not in os.environ:
+            folder = f"{os.environ['TRITON_HOME']}/.triton/cache"
+        if folder is None or not os.path.isabs(folder) or importlib.util.find_spec(module) is None:
+            continue
+        if folder_of_ours(folder + beneath) is not None:
+            os.environ[variable] = folder
 
 
 def main(words):
