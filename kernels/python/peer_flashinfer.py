@@ -72,7 +72,7 @@ def plan_on_tensor_cores(call):
     plan_decode(call, True)
 
 
-@attest.kernel(variant="decode_paged", traits=["gqa"], change="XQA", **COMMON)
+@attest.kernel(variant="decode_paged", traits=["gqa"], grade="B", change="XQA", **COMMON)
 def decode_paged_xqa_r1(call):
     import flashinfer
     table, lengths, longest = call.state
