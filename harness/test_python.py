@@ -141,6 +141,8 @@ setattr(sys, __file__, True)
     check(sorted((row["kernel"], row["status"]) for row in found) ==
           [("cpu/decode_mine_r1", "PASS")] * 2 + [("cpu/decode_mine_r2", "FAIL_ACCURACY")] * 2,
           f"{[(row['kernel'], row['status'], row['reason']) for row in found]}")
+    check(all(row["repeat"].startswith("attest run ") and "c/mine.py:decode_mine_r2" in row["repeat"]
+              for row in found if row["status"] != "PASS"), f"{[row['repeat'] for row in found]}")
     done = attest("compare", "--live", a, b, LINE, "--warm", "--json", "--time-ms", "20", "--out",
                   folder / "beside", status=2)
     pair, = json.loads(done.stdout)["pairs"]

@@ -81,12 +81,19 @@ static void expect_agreement(const char *line) {
     fixture_free(&fixture);
 }
 
+/* Under sanitizers, which look at accesses and not at numbers, every third line. */
+#ifdef __SANITIZE_ADDRESS__
+enum { EACH = 3 };
+#else
+enum { EACH = 1 };
+#endif
+
 static void expect_agreement_on(const char *name) {
     struct fault fault = {0};
     struct suite suite = {0};
     cr_assert(suite_read(&suite, SUITES, name, &fault), "%s", fault.text);
     cr_assert(suite.count > 0);
-    for (int64_t n = 0; n < suite.count; n++) expect_agreement(suite.lines[n]);
+    for (int64_t n = 0; n < suite.count; n += EACH) expect_agreement(suite.lines[n]);
     suite_free(&suite);
 }
 

@@ -7,7 +7,7 @@ import attest
 
 try:
     import torch
-except ImportError:
+except ModuleNotFoundError:
     torch = None
 from peer_pages import table_of
 

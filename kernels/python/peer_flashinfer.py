@@ -7,7 +7,7 @@ import attest
 
 try:
     import torch
-except ImportError:
+except ModuleNotFoundError:
     torch = None
 from peer_pages import rows_kept, table_of
 
@@ -111,15 +111,15 @@ def plan_lists(call):
                     sm_scale=call.scale, q_data_type=call.q.dtype, kv_data_type=call.q.dtype)
 
 
-@attest.kernel(variant="sparse_decode", traits=["gqa"], writes_lse=True, change="pages of one token",
-               **COMMON)
+@attest.kernel(variant="sparse_decode", traits=["gqa"], writes_lse=True, grade="B",
+               change="pages of one token", **COMMON)
 def sparse_decode_flashinfer_r1(call):
     tensors, words = as_requests(call, call.k, call.v)
     call.state.run(*tensors, **words)
     call.lse.mul_(math.log(2))
 
 
-@attest.kernel(variant="sparse_decode_paged", traits=["gqa"], writes_lse=True,
+@attest.kernel(variant="sparse_decode_paged", traits=["gqa"], writes_lse=True, grade="B",
                change="pages of one token", **COMMON)
 def sparse_decode_paged_flashinfer_r1(call):
     D, behind = call.problem.head_dim, call.problem.kv_heads * call.problem.page_size

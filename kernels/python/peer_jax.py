@@ -5,7 +5,7 @@ import attest
 try:
     import jax
     import jax.numpy as jnp
-except ImportError:
+except ModuleNotFoundError:
     jax = None
 
 COMMON = dict(arrays="jax", needs=["jax"], dtypes=["f32", "bf16"])

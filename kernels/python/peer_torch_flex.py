@@ -8,7 +8,7 @@ try:
     compiled = torch.compile(flex_attention, dynamic=False)
     # A problem is a specialisation; beyond these limits it would not be compiled, without a word.
     torch._dynamo.config.cache_size_limit = torch._dynamo.config.accumulated_cache_size_limit = 1 << 14
-except ImportError:
+except ModuleNotFoundError:
     torch = None
 
 GPU = torch is not None and torch.cuda.is_available()

@@ -14,8 +14,6 @@ import importlib.util
 import os
 import sys
 
-os.environ.setdefault("TRITON_ALLOW_NON_CONSTEXPR_GLOBALS", "1")
-
 import attest
 import triton.language as tl
 from triton.language.extra.cuda import libdevice
@@ -24,14 +22,14 @@ FOLDER = os.environ.get("ATTEST_ORIGINAL")
 TILES = {name: os.environ.get(name) for name in ("VAR_Q_SEQ_BLK_SIZE", "VAR_KV_SEQ_BLK_SIZE")}
 DEVICE = "cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda"
 
-for name, function in vars(libdevice).items():
-    if not name.startswith("_") and not hasattr(tl.math, name):
-        setattr(tl.math, name, function)
-
-
 @functools.lru_cache(maxsize=None)
 def module(stem):
-    """The file as a module. What it raises is its own."""
+    """The file as a module. What it raises is its own. From the first on, files of this interpreter, in
+    which other kernels' rows may follow, are given what these need."""
+    os.environ.setdefault("TRITON_ALLOW_NON_CONSTEXPR_GLOBALS", "1")
+    for name, function in vars(libdevice).items():
+        if not name.startswith("_") and not hasattr(tl.math, name):
+            setattr(tl.math, name, function)
     path = os.path.join(FOLDER, stem + ".py")
     if not os.path.exists(path):
         raise FileNotFoundError(f"{FOLDER} has no {stem}.py")
@@ -59,6 +57,7 @@ def original(variant, stem, name, traits=("gqa",), takes_scale=True):
             call.out.copy_(made.reshape(call.out.shape))
 
         kernel = attest.kernel(variant=variant, device=DEVICE, arrays="torch", dtypes=["f16"],
+                               needs=["torch", "triton"],
                                traits=traits, change=f"{stem}.py as it is")(launch)
 
         @kernel.refuse
@@ -67,6 +66,7 @@ def original(variant, stem, name, traits=("gqa",), takes_scale=True):
                 return "ATTEST_ORIGINAL is not set: the folder of the original's files"
             if not takes_scale and abs(problem.scale * problem.head_dim ** 0.5 - 1) > 1e-6:
                 return f"{name} takes no scale, it is 1 / sqrt(D)"
+            set_tiles(problem.page_size)  # which a file may read when it is imported
             try:
                 if not hasattr(module(stem), name):
                     return f"{stem}.py has no {name}"

@@ -251,7 +251,7 @@ def log_sampled(c, K, L):
 # What attest calls
 
 EVERYTHING = dict(device="cpu" if INTERPRETED else "cuda", dtypes=["f32", "f16", "bf16"],
-                  writes_lse=True, head_dim_max=256)
+                  writes_lse=True, head_dim_max=256, needs=["torch", "triton"])
 
 
 def ceil(n, step):
