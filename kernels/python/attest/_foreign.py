@@ -1,7 +1,7 @@
 """Problems of other programs, in the forms that a fixture has.
 
-What reads them (`_flashinfer`, `_onnx`) yields (name, make): make() returns a Problem, or raises
-ValueError, which says what a fixture cannot say.
+What reads them (`_definitions`, `_flashinfer`, `_onnx`) yields (name, make): make() returns a Problem, or
+raises ValueError, which says what a fixture cannot say.
 """
 from __future__ import annotations
 

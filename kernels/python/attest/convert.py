@@ -26,7 +26,7 @@ import tempfile
 
 import numpy
 
-from . import _arrays, _flashinfer, _foreign, _judge, _onnx
+from . import _arrays, _definitions, _flashinfer, _foreign, _judge, _onnx
 
 
 def read(path):
@@ -144,8 +144,8 @@ def convert_problems(found, options):
 
 def problems_in(options):
     """(name, make) of each problem in what FROM names, or None where that is arrays."""
-    if _flashinfer.definition_in(options.source):
-        return _flashinfer.workloads_of(options.source, options)
+    if _definitions.definition_in(options.source):
+        return _definitions.workloads_of(options.source, options)
     if _flashinfer.dump_in(options.source):
         return _flashinfer.calls_of(options.source, options)
     if _onnx.models_in(options.source):
