@@ -2,7 +2,7 @@
 """Problems of FlashInfer-Bench, SOL-ExecBench, FlashInfer's dumps and ONNX become fixtures, or are refused
 with what a fixture cannot say. Needs numpy; what needs torch and onnx is in
 kernels/python/test_semantics.py."""
-import contextlib, io, itertools, json, math, pathlib, sys, tempfile
+import contextlib, importlib.util, io, itertools, json, math, pathlib, sys, tempfile
 
 try:
     import numpy as np
@@ -313,6 +313,102 @@ def test_sol(folder):
     expect([folder / "sol", folder / "out"], 1, "is no definition: expected name, axes and inputs")
 
 
+BATCH = {"q": ("B Q H_qo D", "float16"), **dict.fromkeys(("k", "v"), ("B KV H_kv D", "float16"))}
+HEADS = {"H_kv": {"type": "const", "value": 2}, "H_qo": {"type": "const", "value": 4},
+         "D": {"type": "const", "value": 16}}
+
+
+def expect_batch(folder, inputs, words, status, text, axes=None, **sources):
+    """What is said of one workload of a definition: B 2, Q 6, KV 6 where `axes` does not say otherwise."""
+    place = folder / "batch"
+    place.mkdir(exist_ok=True)
+    (place / "definition.json").write_text(json.dumps(definition("gqa", {**BATCH, **inputs}, HEADS)))
+    (place / "workload.jsonl").write_text(
+        json.dumps({"uuid": "one", "axes": {"B": 2, "Q": 6, "KV": 6, **(axes or {})},
+                    "inputs": {**RANDOM, **sources}}))
+    expect([place, folder / "batch.h5", "--root", folder, "--scale", "1", *words], status, text)
+
+
+def test_options(folder):
+    """One that does not apply to what FROM is, or says what FROM itself says, is named."""
+    np.savez(folder / "a.npz", **{name: np.zeros((1, 2, 3, 8), "f4") for name in "qkv"})
+    calls = dump(folder / "dumps", 0, "single_prefill_with_kv_cache", [np.zeros((3, 2, 8), "f4")] * 3,
+                 {"kv_layout": "NHD"})
+    (folder / "onnx").mkdir()
+    (folder / "onnx/model.onnx").write_bytes(b"")
+    expect_batch(folder, {}, ("--causal", "none"), 0, "f16-b2-")
+    for source, what, words in (
+        (folder / "a.npz", "arrays", ("--only *", f"--outputs {folder}/o", "--workloads w", "--root r",
+                                      "--seed 1", "--reference", "--kv-layout NHD")),
+        (folder / "batch", "a definition", ("--layout bhsd", "--name q=q", "--without w")),
+        (calls, "dumped calls", ("--causal none", "--scale 1", "--layout bhsd", "--name q=q", "--without w",
+                                 "--workloads w", "--root r", "--seed 1", "--reference")),
+        (folder / "onnx", "ONNX's models", ("--causal none", "--scale 1", "--seed 1", "--kv-layout NHD"))):
+        for option in words:
+            expect([source, folder / "no.h5", *option.split()], 1,
+                   f"'{source}': {option.split()[0]} does not apply to {what}")
+    check(not (folder / "no.h5").exists() and not (folder / "o").exists(), "nothing is made")
+    expect([folder / "none", folder / "no.h5", "--outputs", "o"], 1, "is neither npz")
+    expect([folder / "batch", folder / "no.h5", "--outputs", "o"], 1,
+           "has no answers for --outputs but those that --reference computes")
+    said = {"type": "scalar", "value": True}
+    expect_batch(folder, {"causal": (None, "bool")}, (), 0, "kv6-d16-causal-", causal=said)
+    for word in ("none", "bottom-right"):
+        expect_batch(folder, {"causal": (None, "bool")}, ("--causal", word), 1,
+                     f"--causal is {word}, and its own is True", causal=said)
+    expect([calls, folder / "no.h5", "--kv-layout", "HND"], 1, "--kv-layout is HND, and its own is NHD")
+
+
+def test_refused(folder):
+    """What an earlier run made of a problem that is refused now, or has no answer now, goes."""
+    root, answers, out = folder / "dumps", folder / "answers", folder / "out"
+    q = random.standard_normal((3, 2, 8)).astype("f4")
+    many = [dump(root, at, "single_prefill_with_kv_cache", [q, q, q], None, {"result": q}) for at in range(4)]
+    words, names = [root, out, "--outputs", answers], [one.name for one in many]
+    made = lambda: [sorted(path.stem for path in place.iterdir()) for place in (out, answers)]
+    expect(words, 0, *names)
+    check(made() == [names, names], f"{made()}")
+    metadata = json.loads((many[1] / "metadata.jsonl").read_text().splitlines()[0])
+    (many[1] / "metadata.jsonl").write_text(json.dumps(metadata))  # a call that has not returned
+    metadata["input_metadata"] = {"kwarg_custom_mask": 1}
+    (many[2] / "metadata.jsonl").write_text(json.dumps(metadata))
+    header = b'{"arg_0":{"dtype":"F32","shape":[1],"data_offsets":[0,%d]}}' % 10**30
+    (many[3] / "inputs.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    expect(words, 1, f"{many[1].name}.h5: f32-", "argument 'custom_mask' is 1",
+           f"{many[3].name}: '{many[3] / 'inputs.safetensors'}': ")
+    check(made() == [names[:2], names[:1]], f"{made()}")
+    check(not list(folder.rglob("*.part")), "no part is left")
+    tables = blob(folder, "ps1.safetensors", kv_indptr=np.array([0, 1], "i4"), kv_indices=np.array([0], "i4"))
+    axes = {"batch_size": 1, "num_pages": 1, "len_indptr": 2, "num_kv_indices": 1, "page_size": 1}
+    path = put(folder, definition("twice", DECODE),
+               [(name, axes, {**RANDOM, **SCALE, **tables}) for name in ("a b", "a/b")])
+    expect([path, folder / "twice"], 1, "a_b.h5: bf16-", f"a/b: is '{folder}/twice/a_b.h5', as 'a b' is")
+    check((folder / "twice/a_b.h5").exists(), "the other that is of this file stays")
+
+
+def test_damaged(folder):
+    """A file that is cut or is something else is one line, whatever its reader raises."""
+    np.savez(folder / "cut.npz", q=np.zeros(99))
+    (folder / "cut.npz").write_bytes((folder / "cut.npz").read_bytes()[:200])
+    (folder / "empty.npz").write_bytes(b"")
+    header = b'{"q":7}'
+    (folder / "odd.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    broken = ["cut.npz", "empty.npz", "odd.safetensors", "none.npz"]
+    if importlib.util.find_spec("torch"):
+        (folder / "empty.pt").write_bytes(b"")
+        (folder / "text.pt").write_bytes(b"no pickle" * 9)
+        broken += ["empty.pt", "text.pt"]
+        q = np.zeros((3, 2, 8), "f4")
+        one, other = (dump(folder / "dumps", at, "single_prefill_with_kv_cache", [q, q, q]) for at in (0, 1))
+        (one / "inputs.pt").write_bytes(b"PK\3\4" + bytes(99))
+        expect([folder / "dumps", folder / "out"], 1, f"{one.name}: '{one / 'inputs.pt'}': ",
+               f"{other.name}.h5: f32-")
+    for name in broken:
+        status, out, err = converted(folder / name, folder / "no.h5")
+        check(status == 1 and err.startswith(f"attest.convert: '{folder / name}': ") and
+              err.count("\n") == 1 and err.count(name) == 1 + (name == "none.npz"), f"{name}: {err}")
+
+
 SIGNATURES = {
     "single_prefill_with_kv_cache":
     "(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, custom_mask: Optional[torch.Tensor] = None, "
@@ -519,17 +615,15 @@ def test_onnx():
               f"{queries} {keys} {causal} {cache} {mask} {window}: {list(problem.arrays)}")
     check(said > 390, f"{said} said, {refused} refused")
     q = np.zeros((1, 2, 3, 8), "f4")
-    for given, attributes, text in (({}, {"softcap": 2.0},
-                                     "softcap is 2"), ({"attn_mask": np.full(
-                                         (3, 3), 0.5, "f4")}, {}, "'attn_mask' adds 0.5 to a logit"),
-                                    ({"Q": q.astype("f8")}, {}, "'Q' is F64, expected F16, BF16 or F32"),
-                                    ({"K": q.astype("f2")}, {}, "'K' is F16, expected F32 as 'Q' is"),
-                                    ({"V": np.zeros((1, 2, 3, 4),
-                                                    "f4")}, {}, "'V' has 4 elements a head, expected 8"),
-                                    ({"Q": np.zeros((1, 3, 16), "f4")}, {},
-                                     "'Q' is [1, 3, 16], expected [B, H, S, D], or [B, S, H * D]"),
-                                    ({"nonpad_kv_seqlen": np.array([1, 2])}, {},
-                                     "'nonpad_kv_seqlen' has 2 numbers, expected 1")):
+    half = q.astype("f2")
+    for given, attributes, text in (
+        ({}, {"softcap": 2.0}, "softcap is 2"),
+        ({"attn_mask": np.full((3, 3), 0.5, "f4")}, {}, "'attn_mask' adds 0.5 to a logit"),
+        ({"Q": q.astype("f8")}, {}, "'Q' is F64, expected F16, BF16 or F32"),
+        ({"K": half}, {}, "'K' is F16, expected F32 as 'Q' is"),
+        ({"V": np.zeros((1, 2, 3, 4), "f4")}, {}, "'V' has 4 elements a head, expected 8"),
+        ({"Q": np.zeros((1, 3, 16), "f4")}, {}, "'Q' is [1, 3, 16], expected [B, H, S, D], or [B, S, H * D]"),
+        ({"nonpad_kv_seqlen": np.array([1, 2])}, {}, "'nonpad_kv_seqlen' has 2 numbers, expected 1")):
         try:
             _onnx.of_attention({"Q": q, "K": q, "V": q, **given}, attributes)
             check(False, f"nothing is raised of {text!r}")
@@ -561,7 +655,8 @@ def test_arrays(folder):
 
 
 with tempfile.TemporaryDirectory(prefix="attest-convert-") as name:
-    for test in (test_paged, test_ragged, test_sol, test_dumps, test_arrays):
+    for test in (test_paged, test_ragged, test_sol, test_options, test_refused,
+                 test_damaged, test_dumps, test_arrays):
         (pathlib.Path(name) / test.__name__).mkdir()
         test(pathlib.Path(name) / test.__name__)
     test_onnx()

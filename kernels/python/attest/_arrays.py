@@ -72,6 +72,26 @@ def load(path, names=None):
     return arrays, metadata
 
 
+def of_torch(path):
+    """{name: tensor} of what torch.save wrote, read as weights only."""
+    import torch
+    found = torch.load(path, map_location="cpu", weights_only=True)
+    if not isinstance(found, dict):
+        raise ValueError(f"holds a {type(found).__name__}, expected a dict of tensors")
+    return found
+
+
+def read(path, reader, **words):
+    """What `reader` makes of a file. Of one that is damaged numpy's, torch's and protobuf's raise kinds of
+    their own, some with advice: ValueError, of their first sentence."""
+    try:
+        return reader(path, **words)
+    except Exception as error:
+        own = isinstance(error, (OSError, TypeError, ValueError))
+        text = str(error) if own else f"{type(error).__name__}: {error}".partition(". ")[0]
+        raise ValueError(f"'{path}': " + text.partition("\n")[0].rstrip(": ")) from None
+
+
 def bf16(values):
     """float32 as bf16's bits, each rounded to the nearest, ties to even; of float64 twice."""
     bits = numpy.ascontiguousarray(values, numpy.float32).view(numpy.uint32)

@@ -90,12 +90,10 @@ def blob(path, key, roots):
     found = next((place for place in places if place.is_file()), None)
     if found is None:
         raise ValueError(f"'{path}' is not below '{roots[0]}': --root says where its path begins")
-    try:
-        return _arrays.load(found, (key, ))[0][key]
-    except KeyError:
-        raise ValueError(f"'{found}' has no array {key!r}") from None
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"'{found}': {error}") from None
+    arrays = _arrays.read(found, _arrays.load, names=(key, ))[0]
+    if key not in arrays:
+        raise ValueError(f"'{found}' has no array {key!r}")
+    return arrays[key]
 
 
 def input_of(name, spec, source, axes, roots, seed):
@@ -169,7 +167,10 @@ def of_workload(definition, workload, roots, options):
             given[ROLE_OF[name]] = values[name]
     causal = options.causal
     if "causal" in given:
-        causal = bool(given.pop("causal"))
+        own = bool(given.pop("causal"))
+        if causal is not None:
+            raise ValueError(f"--causal is {causal or 'none'}, and its own is {own}")
+        causal = own
     elif causal is None and re.search(r"(^|_)causal(_|$)", definition["name"]) and "qo_indptr" in given:
         causal = "bottom-right"  # as FlashInfer's is; what others call causal may be top-left
     if "sm_scale" not in given and not options.reference:
@@ -253,6 +254,8 @@ def expect_definition(definition):
 
 def workloads_of(path, options):
     """(name, make) of each workload of a definition."""
+    if options.outputs and not options.reference:
+        raise ValueError("has no answers for --outputs but those that --reference computes")
     path = definition_in(path)
     definition = json.loads(path.read_text(encoding="utf-8"))
     expect_definition(definition)

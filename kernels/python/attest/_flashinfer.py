@@ -7,6 +7,7 @@ FlashInfer 0.6.18 to 0.7.4 write them with FLASHINFER_LOGLEVEL=10.
 from __future__ import annotations
 
 import ast
+import importlib.util
 import json
 import pathlib
 
@@ -218,13 +219,10 @@ class Dumped:
             if not place.is_file():
                 continue
             if place.suffix == ".safetensors":
-                return _arrays.load(place)[0]
-            try:
-                import torch
-            except ImportError:
-                raise ValueError(
-                    f"'{place}' needs torch; FLASHINFER_DUMP_SAFETENSORS=1 dumps safetensors") from None
-            return torch.load(place, map_location="cpu", weights_only=True)
+                return _arrays.read(place, _arrays.load)[0]
+            if importlib.util.find_spec("torch") is None:
+                raise ValueError(f"'{place}' needs torch; FLASHINFER_DUMP_SAFETENSORS=1 dumps safetensors")
+            return _arrays.read(place, _arrays.of_torch)
         return None
 
     def arguments(self):
@@ -309,7 +307,7 @@ def of_call(call, before, options):
     arguments, sizes = call.arguments(), {}
     if call.function in SINGLE:
         given = by_roles(call, arguments, ("kv_layout", ))
-        causal, layout = bool(given.pop("causal", False)), arguments.get("kv_layout", "NHD")
+        causal, own = bool(given.pop("causal", False)), arguments.get("kv_layout", "NHD")
     else:
         mine = [one for one in before if one.who == call.who]
         wrapper = call.function.partition(".")[0]
@@ -317,8 +315,8 @@ def of_call(call, before, options):
         init = next((one for one in reversed(mine) if one.function == f"{wrapper}.__init__"), None)
         if plan is None:
             raise ValueError(f"its {wrapper}.plan is not in the dump, and says which tokens are whose")
-        layout = options.kv_layout or (init.arguments().get("kv_layout", "NHD") if init else None)
-        if layout is None:
+        own = init.arguments().get("kv_layout", "NHD") if init else None
+        if own is None and options.kv_layout is None:
             raise ValueError(
                 f"its {wrapper}.__init__ is not in the dump: --kv-layout NHD or HND says what it was told")
         planned = {{
@@ -330,6 +328,9 @@ def of_call(call, before, options):
         sizes = {
             name: planned[name] for name in ("num_qo_heads", "num_kv_heads", "page_size") if name in planned
         }
+    layout = own or options.kv_layout
+    if options.kv_layout not in (None, layout):
+        raise ValueError(f"--kv-layout is {options.kv_layout}, and its own is {layout}")
     if isinstance(given.get("kv_cache"), list):
         given["k_cache"], given["v_cache"] = given.pop("kv_cache")
     problem = problem_of(given, layout, causal)

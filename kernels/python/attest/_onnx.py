@@ -10,7 +10,7 @@ import pathlib
 
 import numpy
 
-from . import _foreign
+from . import _arrays, _foreign
 from ._foreign import Problem
 
 INPUTS = ("Q", "K", "V", "attn_mask", "past_key", "past_value", "nonpad_kv_seqlen")
@@ -34,17 +34,14 @@ def problems_of(path, options):
         if not sets:
             raise ValueError(f"'{folder}' has no test_data_set_0")
         for one in sets:
-            number = one.name.removeprefix("test_data_set_")
-            yield folder.name if len(sets) == 1 else f"{folder.name}.{number}", lambda folder=folder, one=one: of_files(folder, one)
+            number = "" if len(sets) == 1 else "." + one.name.removeprefix("test_data_set_")
+            yield folder.name + number, lambda folder=folder, one=one: of_files(folder, one)
 
 
 def of_files(folder, data):
     import onnx
     from onnx import numpy_helper
-    try:
-        model = onnx.load(folder / "model.onnx")
-    except Exception as error:  # protobuf's own kinds
-        raise ValueError(f"'model.onnx': {error}") from None
+    model = _arrays.read(folder / "model.onnx", onnx.load)
     nodes = [node for node in model.graph.node if node.op_type != "Constant"]
     if len(nodes) != 1 or nodes[0].op_type != "Attention" or nodes[0].domain not in ("", "ai.onnx"):
         kinds = sorted({node.op_type for node in nodes})
@@ -56,18 +53,16 @@ def of_files(folder, data):
     if not 23 <= opset <= 25:
         raise ValueError(f"'model.onnx' is of opset {opset}, expected 23 to 25")
 
+    def tensor_of(place):
+        return numpy_helper.to_array(onnx.TensorProto.FromString(place.read_bytes()))
+
     def read(kind, names):
         found = {}
         for number, value in enumerate(names):
             place = data / f"{kind}_{number}.pb"
             if not place.is_file():
                 raise ValueError(f"'{place}' is not there")
-            tensor = onnx.TensorProto()
-            try:
-                tensor.ParseFromString(place.read_bytes())
-                found[value.name] = numpy_helper.to_array(tensor)
-            except Exception as error:  # protobuf's own kinds
-                raise ValueError(f"'{place}': {error}") from None
+            found[value.name] = _arrays.read(place, tensor_of)
         return found
 
     values = read("input", model.graph.input)

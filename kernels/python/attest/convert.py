@@ -12,17 +12,21 @@ Or FROM is of problems, and TO a folder, NAME.h5 for each, or a file where there
   a folder that FlashInfer dumped to (FLASHINFER_LOGLEVEL=10), or one call's in it
   a folder with ONNX's model.onnx, of one Attention, and test_data_set_0, or a folder of such
 
-What a fixture cannot say is named; the others are written, and the exit status is 1.
+What a fixture cannot say is named, and what an earlier run made of it goes; the others are written, and
+the exit status is 1. An option that does not apply to what FROM is, or contradicts it, stops everything.
 """
 from __future__ import annotations
 
 import argparse
+import contextlib
+import dataclasses
 import fnmatch
 import json
 import os
 import pathlib
 import sys
 import tempfile
+from collections.abc import Callable
 
 import numpy
 
@@ -32,17 +36,10 @@ from . import _arrays, _definitions, _flashinfer, _foreign, _judge, _onnx
 def read(path):
     """{name: array} of a file; bf16 of safetensors is told by its type's name."""
     if path.endswith(".npz"):
-        return dict(numpy.load(path, allow_pickle=False))
+        return _arrays.read(path, lambda path: dict(numpy.load(path, allow_pickle=False)))
     if path.endswith(".safetensors"):
-        return {name: Typed(*array) for name, array in _arrays.load(path)[0].items()}
-    if path.endswith((".pt", ".pth")):
-        import torch
-        found = torch.load(path, map_location="cpu", weights_only=True)
-        if not isinstance(found, dict):
-            raise ValueError(f"holds a {type(found).__name__}, expected a dict of tensors")
-        return found
-    raise ValueError("is neither npz, safetensors, torch's (.pt, .pth), a definition (.json), a folder that "
-                     "FlashInfer dumped to nor one with model.onnx")
+        return {name: Typed(*array) for name, array in _arrays.read(path, _arrays.load)[0].items()}
+    return _arrays.read(path, _arrays.of_torch)
 
 
 class Typed:
@@ -77,15 +74,14 @@ def convert_arrays(options):
                          "not matter")
     given = {name: array.array if isinstance(array, Typed) else array
              for name, array in found.items()}
-    causal = options.causal if options.causal not in (None, "none") else False
-    arrays, metadata = _judge.fixture_of(given, causal, options.scale, options.layout)
+    arrays, metadata = _judge.fixture_of(given, options.causal or False, options.scale, options.layout)
     if any(isinstance(array, Typed) and array.kind == "BF16" for array in found.values()):
         metadata["dtype"] = "bf16"
     print(write(arrays, metadata, options.to))
 
 
-def convert_problem(problem, to, outputs):
-    """Writes a fixture and, below `outputs`, the answer that the source has."""
+def convert_problem(problem, to, answer):
+    """Writes a fixture and, where `answer` is a path, what the source says is right."""
     arrays = {name: (numpy.ascontiguousarray(array), problem.kind if name in ("q", "k", "v", "kv_cache")
                      else _arrays.NAMES[array.dtype]) for name, array in problem.arrays.items()}
     metadata = {"format": "attest-fixture", "version": "1", "causal": "1" if problem.causal else "0"}
@@ -100,9 +96,20 @@ def convert_problem(problem, to, outputs):
         given["lse"] = numpy.ascontiguousarray(problem.lse), "F32"
     if problem.checked:
         check(arrays, metadata, given)
-    print(f"{to}: {write(arrays, metadata, to)}")
-    if outputs and given:
-        _arrays.save(f"{outputs}/{pathlib.Path(to).stem}.safetensors", given)
+    line = write(arrays, metadata, to)
+    if answer and given:
+        _arrays.save(f"{answer}.part", given)
+        os.replace(f"{answer}.part", answer)
+    else:
+        forget(answer)
+    print(f"{to}: {line}")
+
+
+def forget(*paths):
+    """What an earlier run made of these names: it would be judged as of this one."""
+    for path in filter(None, paths):
+        with contextlib.suppress(OSError):
+            os.unlink(path)
 
 
 def check(arrays, metadata, given):
@@ -130,27 +137,56 @@ def convert_problems(found, options):
     paths, refused = {}, 0
     for name, make in found:
         to = options.to if one else f"{options.to}/{_foreign.file_name(name)}.h5"
+        answer = options.outputs and f"{options.outputs}/{pathlib.Path(to).stem}.safetensors"
         try:
             if to in paths:
                 raise ValueError(f"is '{to}', as {paths[to]!r} is")
-            paths[to] = name
-            convert_problem(make(), to, options.outputs)
+            convert_problem(make(), to, answer)
         except (OSError, ValueError, TypeError, KeyError, MemoryError) as error:
             refused += 1
             reason = f"has no {error}" if isinstance(error, KeyError) else error
             print(f"attest.convert: '{options.source}': {name}: {reason}", file=sys.stderr)
+            if to not in paths:
+                forget(to, answer)
+        paths.setdefault(to, name)
     return refused
 
 
-def problems_in(options):
-    """(name, make) of each problem in what FROM names, or None where that is arrays."""
-    if _definitions.definition_in(options.source):
-        return _definitions.workloads_of(options.source, options)
-    if _flashinfer.dump_in(options.source):
-        return _flashinfer.calls_of(options.source, options)
-    if _onnx.models_in(options.source):
-        return _onnx.problems_of(options.source, options)
-    return None
+@dataclasses.dataclass
+class Source:
+    """What FROM may be: told(path) says whether it is this, problems(path, options) yields (name, make) of
+    each problem in it, and `options` are those that apply to it."""
+    what: str
+    told: Callable
+    problems: Callable | None
+    options: tuple
+
+
+SOURCES = (
+    Source("a definition", _definitions.definition_in, _definitions.workloads_of,
+           ("causal", "scale", "only", "outputs", "workloads", "root", "seed", "reference", "kv_layout")),
+    Source("dumped calls", _flashinfer.dump_in, _flashinfer.calls_of, ("only", "outputs", "kv_layout")),
+    Source("ONNX's models", _onnx.models_in, _onnx.problems_of, ("only", "outputs")),
+    Source("arrays", lambda path: path.endswith((".npz", ".safetensors", ".pt", ".pth")), None,
+           ("causal", "scale", "name", "without", "layout")),
+)
+
+
+def source_of(path):
+    for source in SOURCES:
+        if source.told(path):
+            return source
+    raise ValueError("is neither npz, safetensors, torch's (.pt, .pth), a definition (.json), a folder that "
+                     "FlashInfer dumped to nor one with model.onnx")
+
+
+def expect_applies(source, parser, words):
+    """ValueError where an option is given that does not apply to what FROM is."""
+    every = {option for one in SOURCES for option in one.options}
+    given = parser.parse_args(words, argparse.Namespace(**dict.fromkeys(every)))  # None where it is not
+    for option in sorted(every.difference(source.options)):
+        if getattr(given, option) is not None:
+            raise ValueError(f"--{option.replace('_', '-')} does not apply to {source.what}")
 
 
 def main(words=None):
@@ -167,15 +203,11 @@ def main(words=None):
                         "definition what it says")
     parser.add_argument("--layout", choices=tuple(_judge.SWAPPED), default="bhsd",
                         help="of arrays: [B, H, S, D] or [B, S, H, D]")
-    parser.add_argument(
-    "--only",
-    default="*",
-    metavar="NAME",
-     help="of problems: those of this name, as a shell matches")
-    parser.add_argument(
-    "--outputs",
-    metavar="DIR",
-     help="of problems: where answers go that come with them, NAME.safetensors, for `attest judge`")
+    parser.add_argument("--only", default="*", metavar="NAME",
+                        help="of problems: those of this name, as a shell matches")
+    parser.add_argument("--outputs", metavar="DIR",
+                        help="of problems: where answers go that come with them, NAME.safetensors, for "
+                             "`attest judge`")
     parser.add_argument("--workloads", metavar="FILE", help="of a definition: JSONL")
     parser.add_argument("--root", metavar="DIR", help="of a definition: where paths in workloads begin")
     parser.add_argument("--seed", type=int, default=1, help="of a definition: of what is random; default 1")
@@ -184,14 +216,17 @@ def main(words=None):
     parser.add_argument("--kv-layout", choices=("NHD", "HND"),
                         help="of a definition or dump that does not say it")
     options = parser.parse_args(words)
+    options.causal = False if options.causal == "none" else options.causal
     try:
-        found = problems_in(options)
-        if found is None:
+        source = source_of(options.source)
+        expect_applies(source, parser, words)
+        if source.problems is None:
             convert_arrays(options)
-        elif convert_problems(found, options):
+        elif convert_problems(source.problems(options.source, options), options):
             sys.exit(1)
     except (OSError, ValueError, TypeError, KeyError, ImportError) as error:
-        sys.exit(f"attest.convert: '{options.source}': {error}")
+        text = str(error).removeprefix(f"'{options.source}': ")
+        sys.exit(f"attest.convert: '{options.source}': {text}")
 
 
 if __name__ == "__main__":
