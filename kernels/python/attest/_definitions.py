@@ -17,7 +17,7 @@ import zlib
 
 import numpy
 
-from . import _arrays, _foreign, _judge
+from . import _arrays, _foreign
 from ._flashinfer import NEUTRAL, ROLE_OF, answer_as, expect_neutral, no_place, problem_of, tokens_first
 
 TYPES = {"float16": "F16", "bfloat16": "BF16", "float32": "F32", "int32": "I32", "int64": "I64"}
@@ -48,7 +48,7 @@ def value_of(text, axes):
         found = of(ast.parse(text, mode="eval").body)
     except (SyntaxError, ArithmeticError):
         raise ValueError(f"an axis is {text!r}, which cannot be computed") from None
-    if found != int(found):
+    if isinstance(found, float) and not found.is_integer():  # infinity is none
         raise ValueError(f"an axis is {text!r}, {found}, expected a whole number")
     return int(found)
 
@@ -128,18 +128,32 @@ def input_of(name, spec, source, axes, roots, seed):
     return drawn(sizes, TYPES[dtype], [seed, zlib.crc32(name.encode())]), TYPES[dtype]
 
 
-def layout_of(definition, layout):
-    """NHD or HND, of keys and values, by the names of their axes."""
-    if layout:
-        return layout
-    for name in ("k", "key", "k_cache", "key_cache", "kv_cache"):
-        shape = definition["inputs"].get(name, {}).get("shape") or []
-        heads = [
-            at for at, axis in enumerate(shape[:-1]) if re.match(r"(?i)h(_\w+|[qk]|kv|qo)?$|.*head", axis)
-        ]
-        if len(shape) >= 3 and len(heads) == 1:
-            return "NHD" if heads[0] == len(shape) - 2 else "HND"
-    raise ValueError("the names of the axes do not say which are heads: --kv-layout NHD or HND")
+def layout_named(shape):
+    """NHD or HND by the names of axes, None where they do not say which are heads."""
+    heads = [at for at, axis in enumerate(shape[:-1]) if re.match(r"(?i)h(_\w+|[qk]|kv|qo)?$|.*head", axis)]
+    return None if len(heads) != 1 else "NHD" if heads[0] == len(shape) - 2 else "HND"
+
+
+def layout_of(definition, told):
+    """NHD or HND, by --kv-layout and the names of the axes of keys and values, and of queries that have as
+    many, which have to agree; queries without a batch are NHD."""
+    keys, queries = {"--kv-layout": told}, {}
+    for name, spec in definition["inputs"].items():
+        role, shape = ROLE_OF.get(name), spec.get("shape") or []
+        text, named = f"{name!r} [{', '.join(shape)}]", layout_named(shape)
+        if role in ("k", "v", "k_cache", "v_cache", "kv_cache") and len(shape) > 2:
+            keys[text] = named
+        elif role == "q" and len(shape) > 3:
+            queries[text] = named
+        elif role == "q" and named == "HND":
+            raise ValueError(f"{text} is HND, expected its heads before the last axis")
+    if not any(keys.values()):
+        raise ValueError("the names of the axes do not say which are heads: --kv-layout NHD or HND")
+    (first, layout), *others = [(by, named) for by, named in {**keys, **queries}.items() if named]
+    for by, named in others:
+        if named != layout:
+            raise ValueError(f"{by} is {named}, expected {layout} as {first} is")
+    return layout
 
 
 def of_workload(definition, workload, roots, options):
@@ -182,7 +196,7 @@ def of_workload(definition, workload, roots, options):
             raise ValueError(f"--scale is {options.scale:g}, and its own is {given['sm_scale']:g}")
         given["sm_scale"] = options.scale
     layout = layout_of(definition, options.kv_layout)
-    problem = problem_of(given, layout, known_causal(given, layout, causal))
+    problem = problem_of(given, layout, causal)
     if options.reference:
         add_reference(problem, definition, values, given, layout)
     return problem
@@ -215,21 +229,6 @@ def add_reference(problem, definition, values, given, layout):
     else:
         out = answer_as(problem, out, given["qo_indptr"][0] if "qo_indptr" in given else None, out.ndim == 2)
     problem.out, problem.checked = out, True
-
-
-def known_causal(given, layout, causal):
-    """Bottom-right or not, or None; what is top-left is refused where it is another."""
-    if causal in (None, "none", False):
-        return None if causal is None else False
-    if causal == "top-left":
-        if "qo_indptr" in given and "kv_indptr" in given and "k" in given:
-            if not numpy.array_equal(given["kv_indptr"][0], given["qo_indptr"][0]):
-                raise ValueError(
-                    "causal is 'top-left', and sequences have other numbers of keys than of queries")
-        elif "k" in given and "q" in given and given["q"][0].ndim == given["k"][0].ndim:
-            at = -3 if layout == "NHD" else -2
-            return _judge.is_causal(causal, given["q"][0].shape[at], given["k"][0].shape[at])
-    return True
 
 
 def definition_in(path):

@@ -37,7 +37,7 @@ NEUTRAL = {
          "data_type", "o_dtype", "num_qo_heads", "num_kv_heads", "head_dim", "head_dim_qk", "head_dim_vo",
          "page_size")),
     **dict.fromkeys(("q_scale", "k_scale", "v_scale", "bmm2_scale"), (None, 1)),
-    "window_left": (None, -1), "window_right": (None, -1, 0), "logits_soft_cap": (None, 0),
+    "window_left": (None, -1), "window_right": (None, -1), "logits_soft_cap": (None, 0),
     "pos_encoding_mode": (None, "NONE"), "q_len_per_req": (None, 1), "use_token_head_sf": (None, False),
     "skip_softmax_threshold_scale_factor": (None, 0),
 }
@@ -57,7 +57,7 @@ def expect_neutral(what, name, value):
 
 def problem_of(given, layout, causal):
     """The Problem of arguments by their roles: arrays (array, kind), others as they are. layout: NHD or
-    HND, of keys and values. causal: bottom-right, none (False), or None where nothing says so."""
+    HND, of keys and values. causal: as `_foreign.bottom_right` takes it."""
     scale = given.get("sm_scale")
     if "kv_cache" in given:
         both, kind = given["kv_cache"]
@@ -81,6 +81,8 @@ def problem_of(given, layout, causal):
         blocks = "block_tables" in given and "kv_indptr" not in given
         expect_roles(given, names, ("kv_cache", "qo_indptr", *(("block_tables", "seq_lens") if blocks else (
             "kv_indptr", "kv_indices", "kv_last_page_len"))))
+        if causal == "top-left":
+            raise ValueError("causal is 'top-left': over pages a query sees all keys of its sequence")
         arrays, causal = paged(q, k, v, given, layout), False
     elif "qo_indptr" in given or "kv_indptr" in given:
         expect_roles(given, names, ("qo_indptr", "kv_indptr"))
@@ -122,11 +124,9 @@ def batch(q, k, v, given, layout, causal):
         raise ValueError(f"'k' is of {len(k)} sequences, expected {len(q)} as 'q' is")
     lengths = numpy.full(len(k), k.shape[1])
     if "seq_lens" in given:
-        lengths = _foreign.integers("seq_lens", given["seq_lens"][0], len(k))
-        wrong = numpy.flatnonzero((lengths < 0) | (lengths > k.shape[1]))
-        if len(wrong):
-            raise ValueError(f"'seq_lens' has {lengths[wrong[0]]} at {wrong[0]}, expected 0 to {k.shape[1]}")
+        lengths = _foreign.lengths_in("seq_lens", given["seq_lens"][0], len(k), k.shape[1])
         if q.shape[1] == 1:
+            _foreign.bottom_right(causal, [(1, int(length)) for length in lengths])  # it is, or raises
             return _foreign.of_caches(q.swapaxes(1, 2), k.swapaxes(1, 2), v.swapaxes(1, 2), lengths), False
     cut = [[one[:length] for one, length in zip(array, lengths)] for array in (k, v)]
     return _foreign.of_sequences(list(q), *cut, causal)
@@ -137,7 +137,7 @@ def ragged(q, k, v, given, layout, causal):
         if name not in given:
             raise ValueError(f"{name!r} is missing")
     _foreign.expect_rank("q", q, "total, H, D")
-    _foreign.expect_rank("k", k, "total, H, D")
+    _foreign.expect_rank("k", k, "total, H, D" if layout == "NHD" else "H, total, D")
     k, v = (tokens_first(array, layout) for array in (k, v))
     queries = _foreign.offsets("qo_indptr", given["qo_indptr"][0])
     keys = _foreign.offsets("kv_indptr", given["kv_indptr"][0], len(queries) - 1)
@@ -159,8 +159,7 @@ def paged(q, k, v, given, layout):
                 f"sequence {many[0]} has {counts[many[0]]} queries over pages: a fixture with pages "
                 "has one query a sequence")
     if "block_tables" in given and "seq_lens" in given and "kv_indptr" not in given:
-        lengths = _foreign.integers("seq_lens", given["seq_lens"][0], batch)
-        tables = _foreign.tables_of_blocks("block_tables", given["block_tables"][0], lengths, page_size)
+        tables = _foreign.tables_of_blocks(given["block_tables"][0], given["seq_lens"][0], batch, page_size)
     else:
         for name in ("kv_indptr", "kv_indices"):
             if name not in given:

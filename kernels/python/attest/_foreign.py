@@ -12,7 +12,7 @@ import re
 
 import numpy
 
-from . import _arrays
+from . import _arrays, _judge
 
 KINDS = ("F16", "BF16", "F32")
 
@@ -66,6 +66,15 @@ def integers(name, array, count=None):
     return array.astype("i8")
 
 
+def lengths_in(name, array, count, room):
+    """How many tokens of each of a batch are valid, where there is room for that many."""
+    lengths = integers(name, array, count)
+    wrong = numpy.flatnonzero((lengths < 0) | (lengths > room))
+    if len(wrong):
+        raise ValueError(f"{name!r} has {lengths[wrong[0]]} at {wrong[0]}, expected 0 to {room}")
+    return lengths
+
+
 def offsets(name, array, count=None):
     """Where each of a batch begins, and the last ends: from 0, never falling."""
     array = integers(name, array, None if count is None else count + 1)
@@ -94,12 +103,21 @@ def padded(parts):
     return numpy.ascontiguousarray(whole.swapaxes(1, 2))
 
 
+def bottom_right(causal, lengths):
+    """Whether it is causal, bottom-right, given (queries, keys) of each sequence: of None, where nothing says
+    so, None. ValueError where it is top-left, and that is another."""
+    if causal is None:
+        return None
+    return any([_judge.is_causal(causal, queries, keys) for queries, keys in lengths])
+
+
 def of_sequences(q, k, v, causal):
     """The arrays of a fixture, and whether it is causal, of sequences q [Sq_b, Hq, D] and k, v
-    [Skv_b, Hkv, D]; causal is bottom-right, or None where nothing says so."""
+    [Skv_b, Hkv, D]; causal as `bottom_right` takes it."""
     lengths = [(len(one), len(other)) for one, other in zip(q, k)]
     if not lengths:
         raise ValueError("there is no sequence")
+    causal = bottom_right(causal, lengths)
     if all(queries == 1 for queries, _ in lengths):
         if len(set(lengths)) > 1:  # pages of one token
             begins = numpy.cumsum([0] + [keys for _, keys in lengths])
@@ -130,17 +148,14 @@ def tables(begins, indices, last=None):
     }
 
 
-def tables_of_blocks(name, blocks, lengths, page_size):
-    """The same of a block table [B, most] and lengths in tokens."""
+def tables_of_blocks(blocks, lengths, batch, page_size):
+    """The same of `block_tables` [B, most] and `seq_lens`, in tokens."""
     blocks = numpy.asarray(blocks)
-    if blocks.dtype.kind not in "iu" or blocks.ndim != 2 or len(blocks) != len(lengths):
-        raise ValueError(
-            f"{name!r} is {blocks.dtype} {list(blocks.shape)}, expected integers [{len(lengths)}, blocks]")
+    if blocks.dtype.kind not in "iu" or blocks.ndim != 2 or len(blocks) != batch:
+        raise ValueError(f"'block_tables' is {blocks.dtype} {list(blocks.shape)}, expected integers "
+                         f"[{batch}, blocks]")
+    lengths = lengths_in("seq_lens", lengths, batch, blocks.shape[1] * page_size)
     counts = -(-lengths // page_size)
-    long = numpy.flatnonzero(counts > blocks.shape[1])
-    if len(long):
-        raise ValueError(f"{name!r} has {blocks.shape[1]} pages a sequence, and sequence {long[0]} has "
-                         f"{lengths[long[0]]} tokens, {counts[long[0]]} pages of {page_size}")
     indices = numpy.concatenate([row[:count] for row, count in zip(blocks, counts)])
     return tables(numpy.cumsum(numpy.concatenate([[0], counts])), indices,
                   lengths - (counts - 1) * page_size)

@@ -79,8 +79,8 @@ def of_attention(given, attributes):
     """The Problem of an Attention's inputs and attributes, and a function that brings Y into its form."""
     if attributes.get("softcap", 0):
         raise ValueError(f"softcap is {attributes['softcap']:g}: a fixture cannot say it")
-    (q, k,
-     v), kind = _foreign.elements(**{name: _foreign.typed(name, given[name]) for name in ("Q", "K", "V")})
+    names = ("Q", "K", "V", *(INPUTS[4:6] if "past_key" in given or "past_value" in given else ()))
+    (q, k, v, *pasts), kind = _foreign.elements(**{name: _foreign.typed(name, given[name]) for name in names})
 
     def heads(name, array, count):
         if array.ndim == 4:
@@ -94,11 +94,11 @@ def of_attention(given, attributes):
     of_q, of_kv = attributes.get("q_num_heads"), attributes.get("kv_num_heads")
     q, k, v = heads("Q", q, of_q), heads("K", k, of_kv), heads("V", v, of_kv)
     past = 0
-    if "past_key" in given:
-        (k_past, v_past), _ = _foreign.elements(
-            **{name: _foreign.typed(name, given[name]) for name in ("past_key", "past_value")})
-        past = k_past.shape[2]
-        k, v = numpy.concatenate([k_past, k], 2), numpy.concatenate([v_past, v], 2)
+    if pasts:
+        for name, array in zip(names[3:], pasts):
+            _foreign.expect_rank(name, array, "B, H, past, D")
+        past = pasts[0].shape[2]
+        k, v = (numpy.concatenate(pair, 2) for pair in zip(pasts, (k, v)))
     if v.shape[3] != q.shape[3]:
         raise ValueError(f"'V' has {v.shape[3]} elements a head, expected {q.shape[3]} as 'Q' has")
     if k.shape != v.shape or len(k) != len(q):
