@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # ml_dtypes 0.5.4 and 0.6.0 round float64 to bfloat16 twice, by way of float32: what lies a little above
-# the middle of two neighbours becomes the middle, and then the even one. Of random numbers 1 in 132,000
-# is rounded to the wrong neighbour. float64 to float16, which is numpy's, rounds once.
+# the middle of two neighbours becomes the middle, and then the even one. Of random numbers 1 in 2^17
+# is rounded to the wrong neighbour: 76 are to be expected of 10^7. float64 to float16, which is numpy's,
+# rounds once.
 #
 # Seen: 1 + 2^-8 + 2^-30 -> 1, expected 1.0078125; of 10^7 wrong 74; float16 1.0009765625
 #
