@@ -121,12 +121,13 @@ static void read_some(struct timing *timing, const json_t *list) {
 }
 
 /* A kernel that keeps what it computed, and looks at its inputs to see whether they have changed,
- * is faster as long as they have not. Among its samples those that do not count are too: launches
- * after a change came while others were busy as well. */
+ * is faster as long as they have not: than launches beside those after a change, if there are some,
+ * else than its samples, of which those count that otherwise do not, too. */
 static bool look_at_changes(struct trial *trial, const json_t *reply) {
     const double bytes = read_real(json_object_get(reply, "turned_bytes"));
     struct timing usual = {0}, surprised = {0}, touched = {0};
-    read_some(&usual, json_object_get(reply, "samples_us"));
+    const json_t *plain = json_object_get(reply, "plain_us");
+    read_some(&usual, json_array_size(plain) > 0 ? plain : json_object_get(reply, "samples_us"));
     read_some(&surprised, json_object_get(reply, "surprised_us"));
     read_some(&touched, json_object_get(reply, "touched_us"));
     if (surprised.n > 0) trial->row->changed_us = surprised.median_us;

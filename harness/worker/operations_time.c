@@ -124,6 +124,7 @@ json_t *worker_time(struct worker *worker, const json_t *request) {
         json_object_set_new(reply, "surprised_us",
                             reals(sampling.surprised_us, sampling.surprised));
         json_object_set_new(reply, "touched_us", reals(sampling.touched_us, sampling.touched));
+        json_object_set_new(reply, "plain_us", reals(sampling.plain_us, sampling.plain));
         json_object_set_new(reply, "turned_bytes", json_real(sampling.turned_bytes));
         json_object_set_new(reply, "spoilt", spoilt_json(&sampling.spoilt));
     }

@@ -52,6 +52,25 @@ static const char *time_singles(struct race *race, int *which) {
     return NULL;
 }
 
+static const char *record_each(struct course *course, double launches) {
+    const char *reason = NULL;
+    for (int n = 0; n < course->race->count && reason == NULL; n++)
+        reason = series_record(&course->series[n], &course->race->racers[n].subject, n, launches);
+    return reason;
+}
+
+/* Once more where single launches have told too few. */
+static const char *record_longer(struct course *course) {
+    double slowest_us = 0;
+    for (int n = 0; n < course->race->count; n++)
+        slowest_us = fmax(slowest_us,
+                          series_launch_us(&course->series[n], &course->race->racers[n].subject));
+    if (slowest_us == 0 || slowest_us * (double)course->series[0].launches >= replay_us / 2)
+        return NULL;
+    course->race->racers[0].subject.device->erase();
+    return record_each(course, replay_us / slowest_us);
+}
+
 /* All with as many launches, so that what a replay costs beside them is the same; as many as the
  * slowest has time for. */
 static void record(struct course *course) {
@@ -59,15 +78,13 @@ static void record(struct course *course) {
     double slowest_us = 0.1;
     for (int n = 0; n < race->count; n++) slowest_us = fmax(slowest_us, race->racers[n].single_us);
     if (race->racers[0].subject.device->record == NULL || slowest_us > series_us_max) return;
-    const double launches = replay_us / slowest_us;
     const char *reason = NULL;
     bool well = true;
-    for (int n = 0; n < race->count && well && reason == NULL; n++) {
-        const struct subject *subject = &race->racers[n].subject;
-        well = series_fill(&course->series[n], subject, race->cold, race->touched_bytes,
-                           n > 0 ? &course->series[0] : NULL);
-        if (well) reason = series_record(&course->series[n], subject, n, launches);
-    }
+    for (int n = 0; n < race->count && well; n++)
+        well = series_fill(&course->series[n], &race->racers[n].subject, race->cold,
+                           race->touched_bytes, n > 0 ? &course->series[0] : NULL);
+    if (well) reason = record_each(course, replay_us / slowest_us);
+    if (well && reason == NULL) reason = record_longer(course);
     course->recorded = well && reason == NULL;
     if (reason != NULL) snprintf(race->unrecorded, sizeof race->unrecorded, "%s", reason);
     if (!course->recorded) {

@@ -10,8 +10,8 @@
 #include <string.h>
 
 enum { REPLAYS_MIN = 25, SETTLE_MAX = 50 };
-/* Of 40 pairs the 95 % interval leaves out the 13 most extreme on each side. */
-enum { SURPRISE_EVERY = 8, PAIRS_MIN = 3, PAIRS = 40, ROUNDS = 3 };
+/* Of 40 the 95 % interval leaves out the 13 most extreme on each side. */
+enum { SURPRISE_EVERY = 8, BESIDE_MIN = 3, BESIDE = 40, ROUNDS = 3 };
 
 /* A sample lasts about this long: events tell half a microsecond apart. */
 static const double sample_us = 1500;
@@ -25,13 +25,22 @@ void sampling_forget(const struct subject *subject) {
     series_forget(&series, subject);
 }
 
+/* As many as last for a sample; once more where single launches have told too few. */
+static const char *record_launches(struct sampling *sampling, const struct subject *subject) {
+    const char *reason =
+        series_record(&series, subject, 0, sample_us / fmax(sampling->single_us, 0.1));
+    const double us = reason == NULL ? series_launch_us(&series, subject) : 0;
+    if (us == 0 || us * (double)series.launches >= sample_us / 2) return reason;
+    subject->device->erase();
+    return series_record(&series, subject, 0, sample_us / us);
+}
+
 /* Whether samples will be replays. What stands against it is no failure: sampling->unrecorded. */
 static bool record(struct sampling *sampling, const struct subject *subject) {
     if (subject->device->record == NULL || sampling->single_us > series_us_max ||
         !series_fill(&series, subject, sampling->cold, sampling->touched_bytes, NULL))
         return false;
-    const char *reason =
-        series_record(&series, subject, 0, sample_us / fmax(sampling->single_us, 0.1));
+    const char *reason = record_launches(sampling, subject);
     if (reason != NULL) {
         snprintf(sampling->unrecorded, sizeof sampling->unrecorded, "%s", reason);
         return false;
@@ -67,22 +76,21 @@ static void add_reasons(char to[96], const char *reasons) {
     }
 }
 
-/* A launch that is no sample, after values were turned or lines were written as they are. */
-static const char *take_extra(struct sampling *sampling, const struct subject *subject, bool turn,
-                              double *us) {
+/* A launch that is no sample: after values were turned, after lines were written as they are, or
+ * after nothing. */
+enum extra { TURNED, TOUCHED, PLAIN, EXTRAS };
+
+static const char *take_extra(struct sampling *sampling, const struct subject *subject,
+                              enum extra extra) {
+    double *const to[EXTRAS] = {sampling->surprised_us, sampling->touched_us, sampling->plain_us};
+    int64_t *const counts[EXTRAS] = {&sampling->surprised, &sampling->touched, &sampling->plain};
+    if (*counts[extra] == SAMPLING_EXTRA_MAX) return NULL;
     watch_fill(sampling->watch, INFINITY);
-    if (turn)
-        watch_turn(sampling->watch);
-    else
-        turn_touch(sampling->watch->turn);
-    const char *reason = subject_launch(subject, us);
+    if (extra == TURNED) watch_turn(sampling->watch);
+    if (extra == TOUCHED) turn_touch(sampling->watch->turn);
+    const char *reason = subject_launch(subject, &to[extra][(*counts[extra])++]);
     if (reason == NULL) watch_look(sampling->watch, sampling->n);
     return reason;
-}
-
-static const char *surprise(struct sampling *sampling, const struct subject *subject) {
-    if (sampling->surprised == SAMPLING_EXTRA_MAX) return NULL;
-    return take_extra(sampling, subject, true, &sampling->surprised_us[sampling->surprised++]);
 }
 
 /* Samples stay in their order; of none, without memory. */
@@ -104,26 +112,33 @@ static bool seem_apart(const double *usual_us, int64_t usual, const double *othe
 }
 
 /* One launch of each kind, in any order: a host's other users may have a rhythm. */
-static const char *take_pair(struct sampling *sampling, const struct subject *subject) {
-    const bool turned_first = turn_draw(sampling->watch->turn, 2) == 0;
-    const char *reason = turned_first ? surprise(sampling, subject) : NULL;
-    if (reason == NULL)
-        reason = take_extra(sampling, subject, false, &sampling->touched_us[sampling->touched++]);
-    return reason == NULL && !turned_first ? surprise(sampling, subject) : reason;
+static const char *take_each(struct sampling *sampling, const struct subject *subject) {
+    const int64_t first = turn_draw(sampling->watch->turn, EXTRAS);
+    const int64_t step = 1 + turn_draw(sampling->watch->turn, EXTRAS - 1);
+    const char *reason = NULL;
+    for (int64_t n = 0; reason == NULL && n < EXTRAS; n++)
+        reason = take_extra(sampling, subject, (enum extra)((first + n * step) % EXTRAS));
+    return reason;
 }
 
-/* Pairs, until it no longer seems so or there are enough of them to tell. In rounds: others on the
- * machine may make one look so. (With one, four honest rows of 1,180 were accused beside 10 to 18
- * others who wanted two processors.) */
+static bool still_seem_apart(const struct sampling *sampling) {
+    return seem_apart(sampling->touched_us, sampling->touched, sampling->surprised_us,
+                      sampling->surprised) ||
+           seem_apart(sampling->plain_us, sampling->plain, sampling->surprised_us,
+                      sampling->surprised);
+}
+
+/* Three kinds of launches beside each other, until it no longer seems so or there are enough of
+ * them to tell. In rounds: others on the machine may make one look so. (With one, four honest rows
+ * of 1,180 were accused beside 10 to 18 others who wanted two processors.) */
 static const char *doubt(struct sampling *sampling, const struct subject *subject) {
     const char *reason = NULL;
     bool apart = seem_apart(sampling->us, sampling->n, sampling->surprised_us, sampling->surprised);
     for (int round = 0; reason == NULL && apart && round < ROUNDS; round++) {
-        sampling->surprised = sampling->touched = 0;
-        for (int n = 0; reason == NULL && apart && n < PAIRS; n++) {
-            reason = take_pair(sampling, subject);
-            apart = n + 1 < PAIRS_MIN || seem_apart(sampling->touched_us, sampling->touched,
-                                                    sampling->surprised_us, sampling->surprised);
+        sampling->surprised = sampling->touched = sampling->plain = 0;
+        for (int n = 0; reason == NULL && apart && n < BESIDE; n++) {
+            reason = take_each(sampling, subject);
+            apart = n + 1 < BESIDE_MIN || still_seem_apart(sampling);
         }
     }
     return reason;
@@ -133,7 +148,7 @@ static const char *doubt(struct sampling *sampling, const struct subject *subjec
 static const char *maybe_surprise(struct sampling *sampling, const struct subject *subject,
                                   bool last) {
     const bool due = turn_draw(sampling->watch->turn, SURPRISE_EVERY) == 0;
-    return due || (last && sampling->surprised == 0) ? surprise(sampling, subject) : NULL;
+    return due || (last && sampling->surprised == 0) ? take_extra(sampling, subject, TURNED) : NULL;
 }
 
 static const char *take_one(struct sampling *sampling, const struct subject *subject) {
@@ -213,11 +228,12 @@ static const char *take_all(struct sampling *sampling, const struct subject *sub
 
 /* Values are as they were, and outputs expected so. */
 static const char *spoil(struct sampling *sampling, const struct subject *subject) {
+    const double us = summary_of(sampling->us, sampling->n).median_us;
     const struct spoil spoil = {.subject = subject,
                                 .calls = series.calls,
                                 .count = series.count,
-                                .single_us = sampling->single_us,
-                                .sample_us = summary_of(sampling->us, sampling->n).median_us,
+                                .single_us = fmin(sampling->single_us, us),
+                                .sample_us = us,
                                 .sample_launches = sampling->launches,
                                 .watch = sampling->watch};
     return spoil_measure(&spoil, &sampling->spoilt);

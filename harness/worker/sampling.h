@@ -11,9 +11,10 @@
  * Single launches do not find the values that the launch before them found (turn.h). Cold, values
  * are turned before each, before caches are emptied. Warm, they are turned before one in eight, at
  * random; those are no samples: that they take longer than samples would say that a kernel keeps
- * what it computed. If they seem to, because lines that were just written are slow to read and
- * threads fall asleep meanwhile, more launches are taken in pairs, one after values were turned and
- * one after lines were written in the same way and turned nothing. */
+ * what it computed. If they seem to, because lines that were just written are slow to read,
+ * threads fall asleep meanwhile, or the machine is another than it was during the samples, more
+ * launches are taken beside each other, one after values were turned, one after lines were written
+ * in the same way and turned nothing, and one after nothing. */
 #ifndef ATTEST_SAMPLING_H
 #define ATTEST_SAMPLING_H
 
@@ -53,10 +54,11 @@ struct sampling {
     double single_us;       /* a single launch between two events, before; 0: not taken */
     char how[12], stop[12]; /* as in struct timing */
     char unrecorded[160];   /* why the kernel cannot be recorded; "": it was not tried or it can */
-    /* Warm, single launches; not among `us`. `surprised`: after values were turned. `touched`: only
-     * if those seemed to take longer, one for each of the last of them. */
-    double surprised_us[SAMPLING_EXTRA_MAX], touched_us[SAMPLING_EXTRA_MAX];
-    int64_t surprised, touched;
+    /* Warm, single launches; not among `us`. `surprised`: after values were turned. `touched` and
+     * `plain`: only if those seemed to take longer, one for each of the last of them. */
+    double surprised_us[SAMPLING_EXTRA_MAX], touched_us[SAMPLING_EXTRA_MAX],
+        plain_us[SAMPLING_EXTRA_MAX];
+    int64_t surprised, touched, plain;
     struct spoilt spoilt;
     double turned_bytes;      /* of the lines that were written to turn values, the most at once */
     struct device_state last; /* as it was during the last sample that was replayed; slowed: during

@@ -64,8 +64,8 @@
  *       (turn.h) and as they were afterwards; then also
  *       -> "looked": N, "differed": N, "first": N, the first sample that differed, from 1,
  *          "stale": N that did so in signs alone, "bare": N that had not been written whole,
- *          "surprised_us": [...], "touched_us": [...], "turned_bytes", "spoilt": {"launches", "us",
- *          "touched_us", "alone_us", "usual_us", "why"} (spoil.h)
+ *          "surprised_us": [...], "touched_us": [...], "plain_us": [...], "turned_bytes",
+ *          "spoilt": {"launches", "us", "touched_us", "alone_us", "usual_us", "why"} (spoil.h)
  *       Beside each sample "control" is timed (control.h), the library's for a GPU.
  *       -> "samples_us": [...], "clock_mhz": [...], "control_us": [...], "interrupted": N, "stop",
  *          "how", "launches", "copies", "single_us", "unrecorded": WHY, "watts", "celsius",
