@@ -113,9 +113,9 @@ const char *series_replay(const struct series *series, const struct subject *sub
 
 double series_launch_us(const struct series *series, const struct subject *subject) {
     double us = 0;
-    const bool well = series_replay(series, subject, &us, NULL) == NULL &&
-                      series_replay(series, subject, &us, NULL) == NULL;
-    return well ? us : 0;
+    const char *reason = series_replay(series, subject, &us, NULL);
+    if (reason == NULL) reason = series_replay(series, subject, &us, NULL);
+    return reason == NULL ? us : 0;
 }
 
 const char *subject_launch(const struct subject *subject, double *us) {

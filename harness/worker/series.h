@@ -51,8 +51,9 @@ const char *series_record(struct series *series, const struct subject *subject, 
 /* A replay, *us its time for each launch; `state` may be NULL. */
 const char *series_replay(const struct series *series, const struct subject *subject, double *us,
                           struct device_state *state);
-/* What a launch takes in a replay, of which the first, that uploads it, does not count; 0 if one fails:
- * the next will say why. A launch alone may take the host far longer than that: Python's do. */
+/* What a launch takes in a replay, of which the first, that uploads it, does not count; 0 if one
+ * fails: the next will say why. A launch alone may take the host far longer than that: Python's do.
+ */
 double series_launch_us(const struct series *series, const struct subject *subject);
 /* Gives back what it holds; what a lender lent is the lender's. Forgets what others recorded, too.
  */
