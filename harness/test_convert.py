@@ -2,7 +2,7 @@
 """Problems of FlashInfer-Bench, SOL-ExecBench, FlashInfer's dumps and ONNX become fixtures, or are refused
 with what a fixture cannot say. Needs numpy; what needs torch and onnx is in
 kernels/python/test_semantics.py."""
-import contextlib, importlib.util, io, itertools, json, math, pathlib, sys, tempfile
+import importlib.util, itertools, json, math, pathlib, sys, tempfile
 
 try:
     import numpy as np
@@ -10,7 +10,8 @@ except ImportError:
     sys.exit(77)
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "kernels/python"))
-from attest import _arrays, _judge, _onnx, bf16, convert, f32
+from attest import _arrays, _judge, _onnx, bf16, f32
+from converted import converted
 
 failures = []
 random = np.random.default_rng(1)
@@ -20,19 +21,6 @@ def check(holds, what):
     if not holds:
         failures.append(what)
         print("wrong:", what)
-
-
-def converted(*words):
-    """Exit status, standard output and error of the program's main."""
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            convert.main([str(word) for word in words])
-            status = 0
-        except SystemExit as end:
-            status = end.code if isinstance(end.code, int) else 1
-            print(end.code if isinstance(end.code, str) else "", file=err)
-    return status, out.getvalue(), err.getvalue()
 
 
 def expect(words, status, *texts):

@@ -58,9 +58,8 @@ static const struct argp argp = {
         "Runs kernels with planted bugs -- a dropped key, a scale wrong by a thousandth, a write "
         "past the end, a crash -- and checks that each is found and diagnosed for what it is: on "
         "the CPU, in Python where NumPy is there and, where they are, on a GPU and under "
-        "compute-sanitizer; then runs every "
-        "CPU kernel on the suite smoke, where all must pass. Says which expectation failed, if one "
-        "did.",
+        "compute-sanitizer; then runs every CPU kernel on the suite smoke, where all must pass. "
+        "Says which expectation failed, if one did.",
 };
 
 /* Problems on which a bug has to show. Sequences do not fill their last page: there is a key after
@@ -659,12 +658,11 @@ static bool look_for_gpu(const struct selftest *test, char why[LEFT_OUT_BYTES],
 
 /* Whether the interpreter is there, and has NumPy. */
 static bool has_numpy(void) {
-    char python[4096], import[] = "import numpy", option[] = "-c";
-    char *const command[] = {python, option, import, NULL};
+    const char *const python = interpreter_command()[0];
+    char *const command[] = {(char *)python, "-c", "import numpy", NULL};
     posix_spawn_file_actions_t quiet;
     pid_t child;
     int status = -1;
-    snprintf(python, sizeof python, "%s", interpreter_command()[0]);
     posix_spawn_file_actions_init(&quiet);
     posix_spawn_file_actions_addopen(&quiet, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
     if (posix_spawnp(&child, python, &quiet, NULL, command, environ) == 0)

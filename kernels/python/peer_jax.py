@@ -4,7 +4,6 @@ import attest
 
 try:
     import jax
-    import jax.numpy as jnp
 except ModuleNotFoundError:
     jax = None
 

@@ -1,4 +1,4 @@
-"""Pages as other libraries are told of them: what prepare makes, once for a problem."""
+"""Pages as other libraries are told of them: what prepare makes."""
 
 
 def lengths_of(call):

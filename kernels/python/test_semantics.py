@@ -6,8 +6,6 @@ tell it: by hand, since it needs these libraries, without a GPU. Fails where one
         safetensors==0.8.0 h5py==3.16.0 numpy==2.4.6
     ATTEST_PROGRAM=build/cpu/harness/attest python3 kernels/python/test_semantics.py [WORD]  # those with WORD
 """
-import contextlib
-import io
 import json
 import math
 import os
@@ -35,7 +33,8 @@ import torch
 here = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(here))
 import attest
-from attest import _arrays, _judge, convert
+from attest import _arrays, _judge
+from converted import converted
 
 random = np.random.default_rng(1)
 folder = pathlib.Path(tempfile.mkdtemp(prefix="attest-semantics-"))
@@ -425,18 +424,6 @@ def onnx_test_cases_convert_or_are_refused():
         grades[row["status"]] = grades.get(row["status"], 0) + 1
         wrong += [] if row["status"] == "PASS" else [f"{path.stem}: {row['status']}: {row['reason']}"]
     return wrong + same(grades, {"PASS": 26})
-
-
-def converted(*words):
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            convert.main([str(word) for word in words])
-            status = 0
-        except SystemExit as end:
-            status = end.code if isinstance(end.code, int) else 1
-            print(end.code if isinstance(end.code, str) else "", file=err)
-    return status, out.getvalue(), err.getvalue()
 
 
 @test

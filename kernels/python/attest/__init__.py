@@ -187,7 +187,8 @@ def _checked(function, description):
                     if isinstance(value, types.ModuleType)}
         description["arrays"] = next((name for name in known if name in imported), known[-1])
     _one_of("arrays", description["arrays"], known)
-    if description["needs"] and missing(description["needs"]) is None:
+    description["missing"] = missing(description["needs"])
+    if description["needs"] and description["missing"] is None:
         versions = ", ".join(f"{name} {importlib.metadata.version(name)}"
                              for name in description["needs"])
         description["change"] = "; ".join(filter(None, (description["change"], versions)))

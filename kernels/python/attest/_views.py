@@ -6,7 +6,6 @@ made of it owns nothing and copies nothing, but for JAX, whose arrays never chan
 from __future__ import annotations
 
 import ctypes
-import math
 
 TYPES = {1: "<f4", 2: "<f2", 3: "<u2", 4: "<i4", 5: "|u1"}  # of enum attn_dtype; bf16 as its bits
 BF16 = 3
@@ -139,9 +138,8 @@ class TorchCuda(Numpy):
             bits = type(tensor).from_buffer_copy(tensor)
             bits.dtype = 2
             return self.view(bits, writeable).view(torch.bfloat16)
-        if math.prod(tensor.shape[:tensor.rank]) == 0:
-            kinds = {1: torch.float32, 2: torch.float16, 4: torch.int32, 5: torch.uint8}
-            return torch.empty(tensor.shape[:tensor.rank], dtype=kinds[tensor.dtype], device=self.device)
+        if 0 in tensor.shape[:tensor.rank]:
+            return torch.from_numpy(numpy_view(tensor, True)).to(self.device)
         return torch.as_tensor(DeviceArray(tensor), device=self.device)
 
     def launch(self, function, call):

@@ -179,7 +179,7 @@ def export_of(kernel, library):
 
     def refuse(problem):
         try:
-            reason = attest.missing(description["needs"])
+            reason = description["missing"]
             if reason is None and "refuse" in hooks:
                 reason = hooks["refuse"](problem_of(problem.contents))
             return keep_text(str(reason)) if reason is not None else None
@@ -206,7 +206,7 @@ def export_of(kernel, library):
         head_dim_max=description["head_dim_max"], prepare=PREPARE(prepare), finish=FINISH(finish),
         launch=ctypes.cast(library.foreign_launch, c_void_p).value,
         lse_grade=ord(description["lse_grade"]))
-    if "refuse" in hooks or description["needs"]:
+    if "refuse" in hooks or description["missing"] is not None:
         export.refuse = REFUSE(refuse)
     if "scratch" in hooks:
         export.scratch_bytes = SCRATCH(scratch)
