@@ -197,7 +197,9 @@ struct attn_kernel {
     size_t (*scratch_bytes)(const struct attn_problem *problem); /* NULL: none */
     /* Once for a problem, timed apart from launch; may set call->state. Both may be NULL. Between
      * launches numbers in q, k, v and kv_cache change: what prepare may rely on are the problem,
-     * lengths, tables and lists. (So `host` of those four says only what they were.) */
+     * lengths, tables and lists. (So `host` of those four says only what they were.) A text that
+     * begins with "REFUSED:" is a reason not to take the problem, as of `refuse`: one that only
+     * the device tells. */
     const char *(*prepare)(const struct attn_problem *problem, struct attn_call *call);
     void (*finish)(const struct attn_problem *problem, struct attn_call *call);
     /* Computes out (and lse); on a device it enqueues on the stream. Allocates nothing. */

@@ -25,6 +25,7 @@ enum odd {
     NEWER,          /* was built for a contract that this program does not know */
     NAMELESS,       /* has no name */
     REFUSES,        /* takes no problem */
+    REFUSES_HERE,   /* takes none on this machine, which it sees when it prepares */
     FAILS,          /* its launch returns a reason */
     EXITS,          /* its launch ends the process in good order */
     ORPHANS,        /* its launch leaves a child behind that keeps the pipes open, then dies */
@@ -306,6 +307,11 @@ static const char *launch(const struct attn_problem *problem, const struct attn_
     }
 }
 
+static const char *prepare(const struct attn_problem *problem, struct attn_call *call) {
+    (void)problem, (void)call;
+    return kind == REFUSES_HERE ? "REFUSED: not on this machine" : NULL;
+}
+
 ATTN_PUBLIC const struct attn_kernel attn_export = {
     .abi = kind == NEWER ? ATTN_ABI + 1 : ATTN_ABI,
     .bytes = sizeof(struct attn_kernel),
@@ -328,5 +334,6 @@ ATTN_PUBLIC const struct attn_kernel attn_export = {
     .head_dim_max = 64,
     .refuse = refuse,
     .scratch_bytes = scratch_bytes,
+    .prepare = prepare,
     .launch = launch,
 };

@@ -222,6 +222,7 @@ Test(trial, misbehaviour_is_a_status_with_a_reason) {
         {"decode_garbles_r1", "CRASH", "not the protocol's"},
         {"decode_shrinks_r1", "FAIL_ACCURACY", "gate 2"},
         {"decode_forks_r1", "FAIL_ACCURACY", "gate 2"},
+        {"decode_refuses_here_r1", "REFUSED", "not on this machine"},
         {"decode_kills_parent_r1", "CRASH", "SIGSYS in launch: most likely it reached for"},
         {"decode_stops_parent_r1", "CRASH", "SIGSYS"},
         {"decode_traces_parent_r1", "CRASH", "SIGSYS"},

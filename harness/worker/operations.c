@@ -422,6 +422,10 @@ static json_t *do_prepare(struct worker *worker, const json_t *request) {
     if (side->kernel.prepare != NULL)
         reason = side->kernel.prepare(&side->given_problem, &side->given_call);
     const double us = (clock_s() - start) * 1e6;
+    static const char refused[] = "REFUSED:";
+    if (reason != NULL && !strncmp(reason, refused, sizeof refused - 1))
+        return refusal_json("refused",
+                            reason + sizeof refused - 1 + strspn(reason + sizeof refused - 1, " "));
     if (reason != NULL) return failure_json(reason);
     side->call.state = side->given_call.state;
     json_t *refusal = worker_look_at_given(worker, side);
