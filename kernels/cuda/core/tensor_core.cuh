@@ -37,6 +37,16 @@ template <> struct number<__half> {
     static __device__ __forceinline__ float bound(float x) {
         return fabsf(x) < 1e30f ? fminf(fmaxf(x, -65504.f), 65504.f) : x;
     }
+    /* The largest magnitudes of two packed pairs; and whether one of these is infinite, or was too
+     * large for its type. */
+    static __device__ __forceinline__ uint32_t larger(uint32_t a, uint32_t b) {
+        const __half2 most = __hmax2(reinterpret_cast<const __half2 &>(a),
+                                     __habs2(reinterpret_cast<const __half2 &>(b)));
+        return reinterpret_cast<const uint32_t &>(most);
+    }
+    static __device__ __forceinline__ bool overflowed(uint32_t largest) {
+        return (largest & 0xffff) == 0x7c00 || largest >> 16 == 0x7c00;
+    }
     static __device__ __forceinline__ void multiply_add(float (&c)[4], const uint32_t (&a)[4],
                                                         uint32_t b0, uint32_t b1) {
         asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 "
@@ -56,6 +66,12 @@ template <> struct number<__nv_bfloat16> {
     }
     static __device__ __forceinline__ float bound(float x) {
         return x;
+    }
+    static __device__ __forceinline__ uint32_t larger(uint32_t, uint32_t) {
+        return 0;
+    }
+    static __device__ __forceinline__ bool overflowed(uint32_t) {
+        return false;
     }
     static __device__ __forceinline__ void multiply_add(float (&c)[4], const uint32_t (&a)[4],
                                                         uint32_t b0, uint32_t b1) {

@@ -1,0 +1,1040 @@
+/* Flash attention on wgmma, for prefill with and without lengths.
+ *
+ * A block has an SM to itself: one warpgroup that copies and 2 to 4 that compute. One of these owns
+ * a share, 64 queries of one head; together they take neighbouring shares of one kv head, heads
+ * first, so that K and V, 64 keys at a time, are copied once for all of them into a ring. The
+ * scores of a tile are begun before the values of the last are added, and softmax runs under both.
+ *
+ * What is to be done is a list made by prepare, which knows the lengths: pieces, heaviest first,
+ * that blocks take from a counter. The copying thread posts a piece with its queries, the next one
+ * while this one is computed. Where pieces are few or long, their keys are divided, and the last
+ * warpgroup to arrive adds the parts up, always in the same order.
+ *
+ * In a cluster the pieces are as many times larger, each block copies its part of the tiles, and
+ * the TMA brings them to all.
+ *
+ * A piece of S = 1024, D = 64 takes 5,000 of its 17,300 clocks before and after its loop (H200,
+ * clock64 in the first of the warpgroups, medians): 600 to find it, 510 for the first scores, 1,470
+ * for their softmax and 1,770 for the output, since the warpgroups come there together and a
+ * scheduler has the instructions of four warps to issue. With 400 instead of 300 instructions of
+ * each for softmax and output these were 1,800 and 2,140.
+ */
+#ifndef ATTN_CUDA_PREFILL_HOPPER_CUH
+#define ATTN_CUDA_PREFILL_HOPPER_CUH
+
+#include "hopper.cuh"
+#include "online.cuh"
+
+#include <algorithm>
+#include <queue>
+#include <vector>
+
+namespace attn {
+
+template <int D_, int CLUSTER_> struct hopper_shape {
+    static constexpr int D = D_;
+    static constexpr int CLUSTER = CLUSTER_; /* blocks that share what they copy */
+    static constexpr int CONSUMERS = D == 64 ? 4 : D == 128 ? 3 : 2; /* warpgroups */
+    static constexpr int THREADS = (CONSUMERS + 1) * WARPGROUP;
+    /* What registers of a launch of THREADS are dealt to: 64 Ki in all. */
+    static constexpr int REGISTERS = D == 64 ? 112 : D == 128 ? 160 : 240;
+    static constexpr int REGISTERS_COPYING = D <= 128 ? 32 : 24;
+    static constexpr int ROWS = 64, KEYS = 64;
+    static constexpr int PANELS = D / PANEL;
+    static constexpr int PANEL_BYTES = 64 * PANEL * 2; /* of 64 rows or keys */
+    static constexpr int TILE_BYTES = PANELS * PANEL_BYTES;
+    static constexpr int QUERY_BUFFERS = D <= 128 ? 2 : 1;
+    static constexpr int QUERY_BYTES = CONSUMERS * TILE_BYTES;
+    static constexpr int STAGES = D <= 128 ? 4 : 2;    /* each of a tile of K and one of V */
+    static constexpr int SHARES = CONSUMERS * CLUSTER; /* of a piece */
+    static constexpr int INDICES = 8; /* a block that copies is at most 5 pieces ahead of another */
+    static_assert(STAGES * 2 % CLUSTER == 0);
+    /* Tiles begin at multiples of 1024. */
+    static constexpr int SHARED_BYTES =
+        1024 + QUERY_BUFFERS * QUERY_BYTES + STAGES * 2 * TILE_BYTES + 512;
+    static_assert(SHARED_BYTES <= 227 * 1024);
+};
+
+/* A piece of work: the keys of some tiles for `shares` shares of a kv head, one a warpgroup. After
+ * the last head of the group comes the first, with the next tile of queries. */
+struct __align__(16) hopper_piece {
+    int kv_head;              /* of all B Hkv; negative: there is no more */
+    int first_tile, end_tile; /* of KEYS keys */
+    int shares;
+    int query_tile, member; /* of the first share: ROWS queries, head of the group */
+    int q_len, kv_len;      /* of the sequence */
+    int part, parts;        /* of the shares' keys */
+    int slot;               /* of part 0, among partial results */
+    int reserved;
+};
+
+/* Partial results of a warpgroup, as its threads hold them: [D / 8 + 1][WARPGROUP] float4, the last
+ * {max, max, sum, sum}. */
+template <typename S> struct hopper_partials {
+    static constexpr int PIECES_MAX = 264 / S::CLUSTER; /* two an SM */
+    static constexpr int FLOATS = (S::D / 2 + 4) * WARPGROUP;
+    static constexpr size_t BYTES = sizeof(float) * FLOATS * S::SHARES * PIECES_MAX;
+};
+
+struct hopper_args {
+    const hopper_piece *pieces;
+    unsigned *next;     /* counts pieces that were asked for; zero between launches */
+    unsigned *arrivals; /* [PIECES_MAX][SHARES], zero between launches */
+    float *partials;
+    void *out;
+    float *lse;
+    const int32_t *seq_lens; /* NULL: all tokens are valid */
+    int count;               /* pieces */
+    int group, q_heads, heads;
+    int q_len, kv_len;
+    int causal; /* 0 or 1 */
+    int unseen; /* there may be queries that no piece has */
+    softmax_scale scale;
+};
+
+/* Where things lie in shared memory. */
+template <typename shape> struct hopper_places {
+    uint32_t queries, ring, full, empty, queries_full, queries_empty, posted, flags, indices_full,
+        indices;
+
+    __device__ __forceinline__ hopper_places(uint32_t base) {
+        queries = (base + 1023) & ~1023u;
+        ring = queries + shape::QUERY_BUFFERS * shape::QUERY_BYTES;
+        full = ring + shape::STAGES * 2 * shape::TILE_BYTES;
+        empty = full + 16 * shape::STAGES;
+        queries_full = empty + 16 * shape::STAGES;
+        queries_empty = queries_full + 16;
+        posted = queries_empty + 16;
+        flags = posted + 2 * (int)sizeof(hopper_piece);
+        indices_full = flags + 4 * 4;
+        indices = indices_full + 8 * shape::INDICES;
+    }
+    __device__ __forceinline__ uint32_t queries_of(int buffer, int warpgroup) const {
+        return queries + buffer * shape::QUERY_BYTES + warpgroup * shape::TILE_BYTES;
+    }
+    __device__ __forceinline__ uint32_t tile(int n) const {
+        return ring + n * shape::TILE_BYTES;
+    }
+};
+
+/* Buffer and parity of the n-th use of something there are `COUNT` of. */
+template <int COUNT> __device__ __forceinline__ int buffer_of(unsigned n) {
+    return COUNT == 1 ? 0 : n % COUNT;
+}
+template <int COUNT> __device__ __forceinline__ uint32_t parity_of(unsigned n) {
+    return n / COUNT & 1;
+}
+
+/* Where a tile's keys and values lie: tiles 2 stage and 2 stage + 1 of the ring, whose barriers
+ * `parity` is for. */
+template <int STAGES> struct ring_place {
+    int stage = 0;
+    uint32_t parity = 0;
+
+    __device__ __forceinline__ void advance() {
+        stage = stage + 1 == STAGES ? 0 : stage + 1;
+        if (stage == 0) parity ^= 1;
+    }
+    __device__ __forceinline__ ring_place before() const {
+        return {stage == 0 ? STAGES - 1 : stage - 1, stage == 0 ? parity ^ 1 : parity};
+    }
+};
+enum { KEYS_HALF, VALUES_HALF };
+
+/* What a warpgroup holds of its 64 rows. */
+template <typename T, typename shape> struct hopper_rows {
+    static constexpr int D = shape::D, KEYS = shape::KEYS;
+    float s[KEYS / 2], out[D / 2];
+    uint32_t p[KEYS / 16][4];
+    float max[2], sum[2], factor[2];
+    float minus[2]; /* minus_reference of max */
+    bool moved;
+
+    static __device__ __forceinline__ int lane() {
+        return threadIdx.x % WARP;
+    }
+    /* The first of the two rows of this lane, of 64. */
+    static __device__ __forceinline__ int row() {
+        return threadIdx.x % WARPGROUP / WARP * 16 + lane() / 4;
+    }
+
+    __device__ __forceinline__ void start() {
+#pragma unroll
+        for (int i = 0; i < D / 2; i++) out[i] = 0.f;
+        max[0] = max[1] = -INFINITY;
+        sum[0] = sum[1] = 0.f;
+    }
+
+    /* Begins s = Q K^T; both are operands. */
+    __device__ __forceinline__ void begin_scores(uint64_t queries, uint64_t keys) {
+        product_fence();
+#pragma unroll
+        for (int i = 0; i < D / 16; i++) {
+            const int at = (i / 4 * shape::PANEL_BYTES + i % 4 * 32) / 16;
+            warpgroup_product<T, KEYS>::multiply(s, queries + at, keys + at, i != 0);
+        }
+        product_commit();
+    }
+
+    /* Begins out += P V. */
+    __device__ __forceinline__ void begin_values(uint64_t values) {
+        product_fence();
+#pragma unroll
+        for (int i = 0; i < KEYS / 16; i++)
+            warpgroup_product<T, D>::multiply_rows(out, p[i], values + i * (2048 / 16));
+        product_commit();
+    }
+
+    /* Row r sees keys below `seen` + causal r, and none from kv_len on. Which of the lane's scores
+     * that leaves are bits of a word, which are tested seven at a time. */
+    __device__ __forceinline__ void mask(int first_key, int seen, int kv_len, int causal) {
+#pragma unroll
+        for (int r = 0; r < 2; r++) {
+            const int limit =
+                min(seen + causal * (row() + r * 8), kv_len) - first_key - (lane() & 3) * 2;
+            const int count = limit < 0 ? 0 : limit / 8 * 2 + min(limit % 8, 2);
+            const uint32_t bits = count < KEYS / 4 ? (1u << count) - 1 : ~0u;
+#pragma unroll
+            for (int i = 0; i < KEYS / 4; i++)
+                if (!(bits & 1u << i)) s[i / 2 * 4 + r * 2 + i % 2] = -INFINITY;
+        }
+    }
+
+    /* Whether some row outgrew its reference by more than the slack. The bits of positive floats
+     * are in order, and three integers are compared at once; where a threshold is not positive, or
+     * is NaN, the answer is yes. */
+    __device__ __forceinline__ bool outgrown(float slack) const {
+        bool grown = false;
+#pragma unroll
+        for (int r = 0; r < 2; r++) {
+            int x = 0, y = 0;
+#pragma unroll
+            for (int n = 0; n < KEYS / 2; n += 8) {
+                x = __vimax3_s32(x, __float_as_int(s[n + r * 2]), __float_as_int(s[n + 4 + r * 2]));
+                y = __vimax3_s32(y, __float_as_int(s[n + r * 2 + 1]),
+                                 __float_as_int(s[n + 5 + r * 2]));
+            }
+            const float limit = max[r] + slack;
+            grown |= !(limit > 0.f) || ::max(x, y) > __float_as_int(limit);
+        }
+        return grown;
+    }
+
+    /* Moves the references to the maxima of what was seen so far, FIRST: of the first tile. `out`
+     * is rescaled later, when nothing is being added to it. */
+    template <bool FIRST> __device__ __forceinline__ void follow(softmax_scale scale) {
+#pragma unroll
+        for (int r = 0; r < 2; r++) {
+            float top = fmaxf(s[r * 2], s[r * 2 + 1]);
+#pragma unroll
+            for (int n = 4; n < KEYS / 2; n += 4)
+                top = fmaxf(top, fmaxf(s[n + r * 2], s[n + r * 2 + 1]));
+            top = quad_max(top);
+            if (!FIRST) {
+                top = fmaxf(top, max[r]);
+                factor[r] = rescaling(max[r], top, scale.to_log2);
+                sum[r] *= factor[r];
+            }
+            max[r] = top;
+            minus[r] = minus_reference(top, scale.to_log2);
+        }
+    }
+
+    /* Weights of the scores in their place. */
+    template <bool FIRST> __device__ __forceinline__ void weigh(softmax_scale scale) {
+        moved = FIRST || __any_sync(ALL_LANES, outgrown(scale.slack));
+        if (moved) follow<FIRST>(scale);
+#pragma unroll
+        for (int r = 0; r < 2; r++) {
+            float x = FIRST ? 0.f : sum[r], y = 0.f;
+#pragma unroll
+            for (int n = 0; n < KEYS / 2; n += 4) {
+                float &low = s[n + r * 2], &high = s[n + r * 2 + 1];
+                low = exp2_fast(fmaf(low, scale.to_log2, minus[r]));
+                high = exp2_fast(fmaf(high, scale.to_log2, minus[r]));
+                x += low;
+                y += high;
+            }
+            sum[r] = x + y;
+        }
+    }
+
+    /* A panel of out times the rows' factors, packed as store_matrix takes 16 columns: row half
+     * i % 2, column half i / 2. A mean of finite values is one itself, but a rounded P may say
+     * otherwise: only where that happened each element is looked at. */
+    __device__ __forceinline__ void normalise(uint32_t (&bits)[4][4], int panel,
+                                              const float (&inverse)[2]) const {
+        uint32_t largest = 0;
+#pragma unroll
+        for (int i = 0; i < 16; i++) {
+            const float *o = &out[panel * 32 + i / 4 * 8 + i % 4 / 2 * 4 + i % 2 * 2];
+            bits[i / 4][i % 4] = number<T>::pack(o[0] * inverse[i % 2], o[1] * inverse[i % 2]);
+            largest = number<T>::larger(largest, bits[i / 4][i % 4]);
+        }
+        if (!number<T>::overflowed(largest)) return;
+#pragma unroll
+        for (int i = 0; i < 16; i++) {
+            const float *o = &out[panel * 32 + i / 4 * 8 + i % 4 / 2 * 4 + i % 2 * 2];
+            bits[i / 4][i % 4] = pack_out<T>(o[0] * inverse[i % 2], o[1] * inverse[i % 2]);
+        }
+    }
+
+    __device__ __forceinline__ void rescale() {
+        if (!moved) return;
+#pragma unroll
+        for (int i = 0; i < D / 2; i++) out[i] *= factor[i / 2 % 2];
+    }
+
+    __device__ __forceinline__ void pack() {
+#pragma unroll
+        for (int i = 0; i < KEYS / 16; i++)
+#pragma unroll
+            for (int h = 0; h < 4; h++)
+                p[i][h] = number<T>::pack(s[i * 8 + h * 2], s[i * 8 + h * 2 + 1]);
+    }
+};
+
+/* Where a share's rows are. */
+struct hopper_rows_place {
+    int head, query; /* the first: of all B Hq, of its sequence */
+};
+
+/* Of the piece's share `number`. */
+template <typename shape>
+__device__ __forceinline__ hopper_rows_place hopper_rows_of(const hopper_args &a, int kv_head,
+                                                            int query_tile, int member,
+                                                            int number) {
+    member += number;
+    for (; member >= a.group; query_tile++) member -= a.group;
+    return {kv_head * a.group + member, query_tile * shape::ROWS};
+}
+
+/* Of a cluster's blocks each has a share in turn, so that all have as many keys to go through. */
+template <typename shape> __device__ __forceinline__ int hopper_number(int warpgroup, int rank) {
+    return shape::CLUSTER == 1 ? warpgroup : warpgroup * shape::CLUSTER + rank;
+}
+
+/* What a warpgroup has to do. */
+struct hopper_share {
+    int head, query;
+    int seen;       /* row r sees keys below seen + causal r, of kv_len */
+    int end, clear; /* tiles: what is seen ends at, what all rows see whole ends at */
+};
+
+template <typename shape>
+__device__ __forceinline__ hopper_share hopper_share_of(const hopper_args &a,
+                                                        const hopper_piece &piece, int number) {
+    constexpr int ROWS = shape::ROWS, KEYS = shape::KEYS;
+    const hopper_rows_place rows =
+        hopper_rows_of<shape>(a, piece.kv_head, piece.query_tile, piece.member, number);
+    hopper_share share;
+    share.head = rows.head;
+    share.query = rows.query;
+    share.seen = a.causal ? rows.query + piece.kv_len - piece.q_len + 1 : piece.kv_len;
+    const int most = min(share.seen + a.causal * (ROWS - 1), piece.kv_len);
+    share.end = number < piece.shares ? min((most + KEYS - 1) / KEYS, piece.end_tile) : 0;
+    share.clear = max(0, min(share.seen, piece.kv_len)) / KEYS;
+    return share;
+}
+
+__device__ __forceinline__ hopper_piece posted_piece(uint32_t from) {
+    hopper_piece piece;
+#pragma unroll
+    for (int i = 0; i < 3; i++) reinterpret_cast<uint4 *>(&piece)[i] = load_shared(from + i * 16);
+    return piece;
+}
+
+/* One thread: takes pieces, posts them, and copies their queries, keys and values in the order of
+ * their use: from the last tile to the first, K a tile ahead of V. In a cluster the first block
+ * asks for pieces and tells the others; they copy stages in turn, each for all. */
+template <typename shape>
+__device__ __forceinline__ void hopper_copy(const hopper_args &a, const hopper_places<shape> &at,
+                                            int rank, const CUtensorMap *q, const CUtensorMap *k,
+                                            const CUtensorMap *v) {
+    constexpr int CLUSTER = shape::CLUSTER;
+    ring_place<shape::STAGES> place; /* of the next keys; of values, the one before */
+    const auto copy = [&](const CUtensorMap *map, const ring_place<shape::STAGES> &place, int half,
+                          int tile, int kv_head) {
+        const int n = 2 * place.stage + half;
+        const uint32_t to = at.tile(n), full = at.full + 8 * n;
+        barrier_wait(at.empty + 8 * n, place.parity ^ 1);
+        barrier_expect(full, shape::TILE_BYTES);
+        if constexpr (CLUSTER == 1)
+            copy_tile(to, map, tile * shape::KEYS, kv_head, full);
+        else if (n % CLUSTER == rank)
+            copy_tile_to_all<CLUSTER>(to, map, tile * shape::KEYS, kv_head, full);
+    };
+    const auto copy_keys = [&](int tile, int kv_head) {
+        copy(k, place, KEYS_HALF, tile, kv_head);
+        place.advance();
+    };
+    const auto copy_values = [&](int tile, int kv_head, bool last_tile) {
+        copy(v, last_tile ? place.before() : place.before().before(), VALUES_HALF, tile, kv_head);
+    };
+    /* Registers are few: what a piece says is read again where it is needed. */
+    const auto words = [&](int piece, int n) {
+        return __ldg(reinterpret_cast<const int4 *>(a.pieces + piece) + n);
+    };
+    prefetch_map(k), prefetch_map(v), prefetch_map(q);
+    int index = (int)blockIdx.x / CLUSTER;
+    for (unsigned n = 0;; n++) {
+        const int buffer = buffer_of<shape::QUERY_BUFFERS>(n);
+        const uint32_t queries_full = at.queries_full + 8 * buffer;
+        const uint32_t posted = at.posted + buffer * (int)sizeof(hopper_piece);
+        const bool more = index < a.count;
+        int4 about = {-1, 0, 0, 0}; /* kv head, first and end tile, shares */
+        if (more) {
+            about = words(index, 0);
+            copy_keys(about.z - 1, about.x);
+        }
+        barrier_wait(at.queries_empty + 8 * buffer, parity_of<shape::QUERY_BUFFERS>(n) ^ 1);
+        store_shared(posted, about);
+        if (!more) {
+            barrier_arrive(queries_full);
+            return;
+        }
+        const int4 where = words(index, 1); /* query tile and member of the first share */
+        store_shared(posted + 16, where);
+        store_shared(posted + 32, words(index, 2));
+        const int mine = min(shape::CONSUMERS, (about.w - rank + CLUSTER - 1) / CLUSTER);
+        barrier_expect(queries_full, mine * shape::TILE_BYTES);
+#pragma unroll 1
+        for (int w = 0; w < mine; w++) {
+            const hopper_rows_place rows =
+                hopper_rows_of<shape>(a, about.x, where.x, where.y, hopper_number<shape>(w, rank));
+            copy_tile(at.queries_of(buffer, w), q, rows.query, rows.head, queries_full);
+        }
+        const int kv_head = about.x, first_tile = about.y;
+        int tile = about.z - 1;
+        if (rank == 0)
+            index = (int)gridDim.x / CLUSTER + (int)atomicInc(a.next, (unsigned)a.count - 1);
+#pragma unroll 1
+        for (; tile > first_tile; tile--) {
+            copy_keys(tile - 1, kv_head);
+            copy_values(tile, kv_head, false);
+        }
+        copy_values(tile, kv_head, true);
+        if constexpr (CLUSTER > 1) {
+            const int slot = n % shape::INDICES;
+            const uint32_t told = at.indices + 4 * slot, full = at.indices_full + 8 * slot;
+            if (rank == 0) {
+                for (int peer = 1; peer < CLUSTER; peer++) send_word(peer, told, index, full);
+            } else {
+                barrier_expect(full, 4);
+                barrier_wait(full, parity_of<shape::INDICES>(n));
+                index = (int)load_shared_word(told);
+            }
+        }
+    }
+}
+
+/* The other warps of the copying warpgroup: tiles of queries that no piece has, since they are
+ * beyond a sequence's length or see no key. */
+template <typename shape>
+__device__ __forceinline__ void hopper_clear(const hopper_args &a, int thread) {
+    constexpr int D = shape::D, ROWS = shape::ROWS, THREADS = WARPGROUP - WARP;
+    const int tiles = ceil_div(a.q_len, ROWS);
+    for (int i = blockIdx.x; i < a.heads * tiles; i += gridDim.x) {
+        const int head = i / tiles, first = (i - head * tiles) * ROWS;
+        const int q_len = a.seq_lens ? min(__ldg(&a.seq_lens[head / a.q_heads]), a.q_len) : a.q_len;
+        const int kv_len = a.seq_lens ? min(q_len, a.kv_len) : a.kv_len;
+        const int seen = min(first + ROWS, q_len) + (a.causal ? kv_len - q_len : 0);
+        if (first < q_len && seen > 0 && kv_len > 0) continue;
+        const int64_t row = (int64_t)head * a.q_len + first;
+        const int rows = min(ROWS, a.q_len - first);
+        uint4 *out = static_cast<uint4 *>(a.out) + row * (D / 8);
+#pragma unroll 1
+        for (int n = thread; n < rows * (D / 8); n += THREADS) out[n] = make_uint4(0, 0, 0, 0);
+        for (int n = thread; n < rows; n += THREADS)
+            a.lse[row + n] = first + n < q_len ? -INFINITY : 0.f;
+    }
+}
+
+/* Leaves this part of a result for others, or, as the last to arrive, adds all of them up in `x`.
+ * By a warpgroup; false: another will. */
+template <typename T, typename shape>
+__device__ __forceinline__ bool hopper_combine(hopper_rows<T, shape> &x, const hopper_args &a,
+                                               const hopper_piece &piece, int warpgroup, int number,
+                                               uint32_t flag) {
+    constexpr int D = shape::D,
+                  STEP = hopper_partials<shape>::FLOATS / 4; /* from one to the next */
+    const int thread = threadIdx.x % WARPGROUP;
+    const int64_t place = (int64_t)piece.slot * shape::SHARES + number;
+    float4 *const first = reinterpret_cast<float4 *>(a.partials) + place * STEP + thread;
+    const auto part = [&](int n) { return first + (int64_t)n * (shape::SHARES * STEP); };
+    float4 *mine = part(piece.part);
+#pragma unroll
+    for (int i = 0; i < D / 8; i++)
+        mine[i * WARPGROUP] =
+            make_float4(x.out[i * 4], x.out[i * 4 + 1], x.out[i * 4 + 2], x.out[i * 4 + 3]);
+    mine[D / 8 * WARPGROUP] = make_float4(x.max[0], x.max[1], x.sum[0], x.sum[1]);
+    __threadfence();
+    named_barrier(1 + warpgroup, WARPGROUP);
+    if (thread == 0) /* wraps to zero with the last arrival */
+        store_shared(flag, atomicInc(&a.arrivals[place], (unsigned)piece.parts - 1) ==
+                               (unsigned)piece.parts - 1);
+    named_barrier(1 + warpgroup, WARPGROUP);
+    if (load_shared_word(flag) == 0) return false;
+    __threadfence();
+    x.start();
+    for (int n = 0; n < piece.parts; n++) {
+        const float4 *from = part(n);
+        const float4 stats = __ldcg(from + D / 8 * WARPGROUP);
+        const float max[2] = {stats.x, stats.y}, sum[2] = {stats.z, stats.w};
+        float kept[2], added[2];
+#pragma unroll
+        for (int r = 0; r < 2; r++) {
+            const float top = fmaxf(x.max[r], max[r]);
+            kept[r] = rescaling(x.max[r], top, a.scale.to_log2);
+            added[r] = rescaling(max[r], top, a.scale.to_log2);
+            x.max[r] = top;
+            x.sum[r] = x.sum[r] * kept[r] + sum[r] * added[r];
+        }
+#pragma unroll
+        for (int i = 0; i < D / 8; i++) {
+            const float4 y = __ldcg(from + i * WARPGROUP);
+            float *o = &x.out[i * 4];
+            o[0] = o[0] * kept[0] + y.x * added[0];
+            o[1] = o[1] * kept[0] + y.y * added[0];
+            o[2] = o[2] * kept[1] + y.z * added[1];
+            o[3] = o[3] * kept[1] + y.w * added[1];
+        }
+    }
+    return true;
+}
+
+/* Normalises, gathers rows where the queries were and has them stored; rows beyond the sequence
+ * become zeros. */
+template <typename T, typename shape>
+__device__ __forceinline__ void hopper_finish(const hopper_rows<T, shape> &x, const hopper_args &a,
+                                              const hopper_piece &piece, int warpgroup, int number,
+                                              uint32_t to, const CUtensorMap *out) {
+    const hopper_rows_place rows =
+        hopper_rows_of<shape>(a, piece.kv_head, piece.query_tile, piece.member, number);
+    const int lane = x.lane();
+    float inverse[2];
+#pragma unroll
+    for (int r = 0; r < 2; r++) {
+        const int query = rows.query + x.row() + r * 8;
+        const bool valid = query < piece.q_len;
+        const float total = quad_sum(x.sum[r]);
+        inverse[r] = total > 0.f ? inverse_of(total) : 0.f;
+        if ((lane & 3) == 0 && query < a.q_len)
+            a.lse[(int64_t)rows.head * a.q_len + query] =
+                valid ? lse_of(reference(x.max[r], a.scale.to_log2), total) : 0.f;
+    }
+    const int y = threadIdx.x % WARPGROUP / WARP * 16 + (lane & 15), chunk = lane >> 4;
+    named_barrier(1 + warpgroup, WARPGROUP); /* all four warps have read their queries */
+#pragma unroll
+    for (int panel = 0; panel < shape::PANELS; panel++) {
+        uint32_t bits[4][4];
+        x.normalise(bits, panel, inverse);
+        if (rows.query + shape::ROWS > piece.q_len)
+#pragma unroll
+            for (int i = 0; i < 16; i++)
+                if (rows.query + x.row() + i % 2 * 8 >= piece.q_len) bits[i / 4][i % 4] = 0;
+#pragma unroll
+        for (int n = 0; n < 4; n++)
+            store_matrix(to + panel * shape::PANEL_BYTES + y * 128 +
+                             (((n * 2 + chunk) ^ (y & 7)) << 4),
+                         bits[n]);
+    }
+    fence_for_async();
+    named_barrier(1 + warpgroup, WARPGROUP);
+    if (threadIdx.x % WARPGROUP != 0) return;
+    store_tile(out, rows.query, rows.head, to);
+    store_commit();
+}
+
+/* One of the warpgroups that compute. */
+template <typename T, typename shape>
+__device__ __forceinline__ void hopper_compute(const hopper_args &a, const hopper_places<shape> &at,
+                                               const CUtensorMap *out, int warpgroup, int rank) {
+    constexpr int D = shape::D, KEYS = shape::KEYS, ALL = shape::CONSUMERS * WARPGROUP;
+    const int number = hopper_number<shape>(warpgroup, rank);
+    const bool leader = threadIdx.x % WARPGROUP == 0;
+    ring_place<shape::STAGES> place; /* of the next keys */
+    hopper_rows<T, shape> x;
+    const uint64_t first_keys = operand(at.tile(KEYS_HALF), 16);
+    const uint64_t first_values = operand(at.tile(VALUES_HALF), shape::PANEL_BYTES);
+    const auto operand_at = [](uint64_t first, int stage) {
+        return first + (uint64_t)(stage * (2 * shape::TILE_BYTES / 16));
+    };
+
+    const auto acquire = [&](const ring_place<shape::STAGES> &place, int half) {
+        barrier_wait(at.full + 16 * place.stage + 8 * half, place.parity);
+    };
+    const auto release = [&](const ring_place<shape::STAGES> &place, int half) {
+        const uint32_t empty = at.empty + 16 * place.stage + 8 * half;
+        if constexpr (shape::CLUSTER > 1) {
+            const uint32_t peer = threadIdx.x % WARPGROUP;
+            if (peer < shape::CLUSTER) barrier_arrive_at(peer, empty);
+        } else if (leader) {
+            barrier_arrive(empty);
+        }
+    };
+    /* Of a tile that this warpgroup does not need; nothing else keeps its warps together. */
+    const auto skip = [&](const ring_place<shape::STAGES> &place, int half) {
+        acquire(place, half);
+        named_barrier(1 + warpgroup, WARPGROUP);
+        release(place, half);
+    };
+    /* Values past the sequence may be NaN, which weights of 0 do not hide. They are those of the
+     * piece's first tile. */
+    const auto hide_tail = [&](const hopper_piece &piece) {
+        acquire(place, VALUES_HALF);
+        constexpr int CHUNKS = D / 8;
+        const int tail = piece.kv_len % KEYS;
+        for (int i = threadIdx.x; i < (KEYS - tail) * CHUNKS; i += ALL) {
+            const int row = tail + i / CHUNKS, chunk = i % CHUNKS;
+            clear_shared(at.tile(2 * place.stage + VALUES_HALF) + chunk / 8 * shape::PANEL_BYTES +
+                         row * 128 + chunk % 8 * 16);
+        }
+        fence_for_async();
+        named_barrier(1 + shape::CONSUMERS, ALL);
+    };
+    for (unsigned n = 0;; n++) {
+        const int buffer = buffer_of<shape::QUERY_BUFFERS>(n);
+        barrier_wait(at.queries_full + 8 * buffer, parity_of<shape::QUERY_BUFFERS>(n));
+        const uint32_t posted = at.posted + buffer * (int)sizeof(hopper_piece);
+        const uint32_t queries = at.queries_of(buffer, warpgroup);
+        const hopper_piece piece = posted_piece(posted);
+        if (piece.kv_head < 0) break;
+        const hopper_share share = hopper_share_of<shape>(a, piece, number);
+        const bool mine = number < piece.shares;
+
+        /* What queries beyond the sequence hold may not even decide when references move. */
+        const int rows = piece.q_len - share.query;
+        if (piece.q_len < a.q_len && rows < shape::ROWS) {
+            for (int i = threadIdx.x % WARPGROUP; i < shape::ROWS * (D / 8); i += WARPGROUP) {
+                const int row = i / (D / 8), chunk = i % (D / 8);
+                if (row >= rows)
+                    clear_shared(queries + chunk / 8 * shape::PANEL_BYTES + row * 128 +
+                                 chunk % 8 * 16);
+            }
+            fence_for_async();
+            named_barrier(1 + warpgroup, WARPGROUP);
+        }
+        if (piece.kv_len < a.kv_len && piece.kv_len % KEYS > 0 &&
+            piece.end_tile > piece.kv_len / KEYS)
+            hide_tail(piece);
+
+        /* The buffer before, which the leader's stores have read meanwhile. */
+        const auto hand_back = [&] {
+            if (shape::QUERY_BUFFERS == 1 || n == 0 || !leader) return;
+            store_wait_read();
+            barrier_arrive(at.queries_empty + 8 * (buffer ^ 1));
+        };
+        const int begin = max(min(share.end, piece.end_tile), piece.first_tile);
+        int tile = piece.end_tile; /* the last whose keys were taken */
+        x.start();
+        for (; tile > begin; tile--) {
+            skip(place, KEYS_HALF);
+            skip(place, VALUES_HALF);
+            place.advance();
+        }
+        if (tile == piece.first_tile) {
+            hand_back();
+        } else {
+            const uint64_t query_operand = operand(queries, 16);
+            const auto begin_scores = [&] {
+                acquire(place, KEYS_HALF);
+                x.begin_scores(query_operand, operand_at(first_keys, place.stage));
+            };
+            const auto take_scores = [&] {
+                pin(x.s);
+                release(place, KEYS_HALF);
+                place.advance();
+                if (--tile >= share.clear) x.mask(tile * KEYS, share.seen, piece.kv_len, a.causal);
+            };
+            const auto begin_values = [&](const ring_place<shape::STAGES> &values) {
+                acquire(values, VALUES_HALF);
+                x.begin_values(operand_at(first_values, values.stage));
+            };
+            begin_scores();
+            product_wait<0>();
+            take_scores();
+            x.template weigh<true>(a.scale);
+            x.pack();
+            hand_back();
+            while (tile > piece.first_tile) {
+                const ring_place<shape::STAGES> values = place.before();
+                pin(x.s);
+                pin(x.out);
+                begin_scores();
+                begin_values(values);
+                product_wait<1>();
+                take_scores();
+                x.template weigh<false>(a.scale);
+                product_wait<0>();
+                pin(x.out);
+                release(values, VALUES_HALF);
+                x.rescale();
+                x.pack();
+            }
+            const ring_place<shape::STAGES> values = place.before();
+            pin(x.out);
+            begin_values(values);
+            product_wait<0>();
+            pin(x.out);
+            release(values, VALUES_HALF);
+        }
+        /* Read again where it is needed, and not by those who may be late: once the leader has
+         * handed the queries back, it is another. */
+        if (mine) {
+            const hopper_piece again = posted_piece(posted);
+            if (again.parts == 1 ||
+                hopper_combine(x, a, again, warpgroup, number, at.flags + warpgroup * 4))
+                hopper_finish(x, a, again, warpgroup, number, queries, out);
+        }
+        if (shape::QUERY_BUFFERS == 1 && leader) {
+            store_wait_read();
+            barrier_arrive(at.queries_empty);
+        }
+    }
+    if (leader) store_wait_read();
+}
+
+template <typename T, typename shape>
+__global__ void __launch_bounds__(shape::THREADS, 1)
+    hopper_prefill_kernel(const __grid_constant__ CUtensorMap q,
+                          const __grid_constant__ CUtensorMap k,
+                          const __grid_constant__ CUtensorMap v,
+                          const __grid_constant__ CUtensorMap out, const hopper_args a) {
+    extern __shared__ unsigned char shared[];
+    const hopper_places<shape> at(shared_address(shared));
+    const int warpgroup = __shfl_sync(ALL_LANES, threadIdx.x / WARPGROUP, 0);
+    const int rank = shape::CLUSTER > 1 ? cluster_rank() : 0;
+    if (threadIdx.x == 0) {
+        for (int i = 0; i < 2 * shape::STAGES; i++) {
+            barrier_init(at.full + 8 * i, 1);
+            barrier_init(at.empty + 8 * i, shape::SHARES);
+        }
+        for (int i = 0; i < shape::QUERY_BUFFERS; i++) {
+            barrier_init(at.queries_full + 8 * i, 1);
+            barrier_init(at.queries_empty + 8 * i, shape::CONSUMERS);
+        }
+        for (int i = 0; i < shape::INDICES; i++) barrier_init(at.indices_full + 8 * i, 1);
+        barrier_init_done();
+    }
+    if constexpr (shape::CLUSTER > 1)
+        cluster_barrier();
+    else
+        __syncthreads();
+    if (warpgroup < shape::CONSUMERS) {
+        registers_raise<shape::REGISTERS>();
+        hopper_compute<T, shape>(a, at, &out, warpgroup, rank);
+    } else {
+        registers_lower<shape::REGISTERS_COPYING>();
+        const int thread = threadIdx.x - shape::CONSUMERS * WARPGROUP;
+        if (thread >= WARP) {
+            if (a.unseen) hopper_clear<shape>(a, thread - WARP);
+        } else if (thread == 0) {
+            hopper_copy<shape>(a, at, rank, &q, &k, &v);
+        }
+    }
+    /* Nobody leaves while others copy into its memory or arrive at its barriers. */
+    if constexpr (shape::CLUSTER > 1) cluster_barrier();
+}
+
+/* What prepare leaves for launch. */
+struct hopper_state {
+    kernel_state *kernel;
+    CUtensorMap q, k, v, out;
+    hopper_piece *pieces; /* on the device */
+    int count;
+    int cluster, clusters; /* blocks of one; how many the device holds at once */
+};
+
+/* What a piece costs, in steps of one tile of keys. */
+struct hopper_costs {
+    double piece = 2.5; /* beside its tiles: queries, the first scores, the output */
+    double part = 4;    /* to write a partial result and to read it again */
+};
+
+/* When the last of `blocks` is done, if they take pieces one by one. */
+inline double hopper_makespan(const std::vector<double> &costs, int blocks) {
+    std::priority_queue<double, std::vector<double>, std::greater<double>> until;
+    for (int n = 0; n < blocks; n++) until.push(0);
+    double end = 0;
+    for (double cost : costs) {
+        const double done = until.top() + cost;
+        until.pop();
+        until.push(done);
+        end = std::max(end, done);
+    }
+    return end;
+}
+
+/* Into how many parts pieces of at least how many tiles are divided: `length` tiles a part. */
+inline int hopper_parts(int tiles, int length) {
+    return length > 0 ? ceil_div(tiles, length) : 1;
+}
+
+inline std::vector<double> hopper_costs_of(const std::vector<hopper_piece> &pieces, int length) {
+    const hopper_costs cost;
+    std::vector<double> costs;
+    for (const hopper_piece &piece : pieces) {
+        const int parts = hopper_parts(piece.end_tile, length);
+        for (int n = 0; n < parts; n++)
+            costs.push_back((double)piece.end_tile / parts + cost.piece +
+                            (parts > 1 ? cost.part : 0));
+    }
+    std::sort(costs.begin(), costs.end(), std::greater<double>());
+    return costs;
+}
+
+/* How many tiles a part may have so that all blocks are done soonest; 0: nothing is divided. Only
+ * where blocks have few pieces each does it matter. */
+inline int hopper_part_length(const std::vector<hopper_piece> &pieces, int blocks, int pieces_max) {
+    int most = 0, best = 0;
+    if ((int64_t)pieces.size() > 8 * (int64_t)blocks) return 0;
+    for (const hopper_piece &piece : pieces) most = std::max(most, piece.end_tile);
+    double soonest = hopper_makespan(hopper_costs_of(pieces, 0), blocks);
+    for (int parts = 2; parts <= 64 && most / parts >= 4; parts++) {
+        const int length = ceil_div(most, parts);
+        int divided = 0;
+        for (const hopper_piece &piece : pieces) {
+            const int n = hopper_parts(piece.end_tile, length);
+            divided += n > 1 ? n : 0;
+        }
+        if (divided > pieces_max) break;
+        const double end = hopper_makespan(hopper_costs_of(pieces, length), blocks);
+        if (end < soonest) {
+            soonest = end;
+            best = length;
+        }
+    }
+    return best;
+}
+
+/* All pieces, undivided, in the order of kv heads. */
+template <typename shape>
+std::vector<hopper_piece> hopper_pieces(const struct attn_problem *p, const int32_t *seq_lens) {
+    const int group = (int)(p->q_heads / p->kv_heads), room = (int)p->q_len;
+    const bool causal = p->traits & ATTN_CAUSAL;
+    std::vector<hopper_piece> pieces;
+    for (int kv_head = 0; kv_head < (int)(p->batch * p->kv_heads); kv_head++) {
+        const int q_len = seq_lens ? std::min(seq_lens[kv_head / p->kv_heads], room) : room;
+        const int kv_len = seq_lens ? std::min(q_len, (int)p->kv_len) : (int)p->kv_len;
+        const int unseen = causal ? std::max(0, q_len - kv_len) : 0; /* queries that see no key */
+        const int shares = ceil_div(q_len, shape::ROWS) * group;
+        if (kv_len <= 0) continue;
+        for (int first = unseen / shape::ROWS * group; first < shares; first += shape::SHARES) {
+            const int count = std::min(shape::SHARES, shares - first);
+            const int queries = ((first + count - 1) / group + 1) * shape::ROWS;
+            const int seen = causal ? std::min(queries + kv_len - q_len, kv_len) : kv_len;
+            pieces.push_back({.kv_head = kv_head,
+                              .first_tile = 0,
+                              .end_tile = ceil_div(seen, shape::KEYS),
+                              .shares = count,
+                              .query_tile = first / group,
+                              .member = first % group,
+                              .q_len = q_len,
+                              .kv_len = kv_len,
+                              .part = 0,
+                              .parts = 1,
+                              .slot = 0,
+                              .reserved = 0});
+        }
+    }
+    return pieces;
+}
+
+/* In parts, and heaviest first; but those of kv heads whose keys and values would not stay in L2
+ * together come one group of kv heads after the other. */
+inline std::vector<hopper_piece> hopper_order(const std::vector<hopper_piece> &pieces, int length,
+                                              int heads_together) {
+    std::vector<hopper_piece> ordered;
+    int slots = 0;
+    for (hopper_piece piece : pieces) {
+        const int tiles = piece.end_tile;
+        piece.parts = hopper_parts(tiles, length);
+        piece.slot = slots;
+        if (piece.parts > 1) slots += piece.parts;
+        for (piece.part = 0; piece.part < piece.parts; piece.part++) {
+            piece.first_tile = (int)((int64_t)tiles * piece.part / piece.parts);
+            piece.end_tile = (int)((int64_t)tiles * (piece.part + 1) / piece.parts);
+            ordered.push_back(piece);
+        }
+    }
+    std::stable_sort(ordered.begin(), ordered.end(),
+                     [heads_together](const hopper_piece &x, const hopper_piece &y) {
+                         const int group_x = x.kv_head / heads_together,
+                                   group_y = y.kv_head / heads_together;
+                         return group_x != group_y
+                                    ? group_x < group_y
+                                    : x.end_tile - x.first_tile > y.end_tile - y.first_tile;
+                     });
+    return ordered;
+}
+
+inline void hopper_prefill_finish(const struct attn_problem *problem, struct attn_call *call) {
+    hopper_state *state = static_cast<hopper_state *>(call->state);
+    if (!state) return;
+    cudaFree(state->pieces);
+    call->state = state->kernel;
+    delete state;
+    kernel_state_free(problem, call);
+}
+
+template <typename shape>
+const char *hopper_plan(const struct attn_problem *p, const struct attn_call *call,
+                        hopper_state *state) {
+    constexpr double L2_BYTES = 40e6; /* of 60 MB, what K and V may take */
+    const struct attn_tensor *tensors = call->tensors;
+    const int32_t *seq_lens =
+        p->traits & ATTN_RAGGED ? static_cast<const int32_t *>(tensors[ATTN_SEQ_LENS].host) : NULL;
+    const double head_bytes = 4. * (double)p->kv_len * (double)p->head_dim;
+    std::vector<hopper_piece> pieces = hopper_pieces<shape>(p, seq_lens);
+    const int length =
+        hopper_part_length(pieces, state->clusters, hopper_partials<shape>::PIECES_MAX);
+    pieces = hopper_order(pieces, length, std::max(1, (int)(L2_BYTES / head_bytes)));
+    state->count = (int)pieces.size();
+    if (pieces.empty()) return NULL;
+
+    const int64_t heads = p->batch * p->q_heads, kv_heads = p->batch * p->kv_heads;
+    constexpr int D = shape::D, KEYS = shape::KEYS;
+    const struct {
+        CUtensorMap *map;
+        enum attn_slot slot;
+        int64_t heads, rows;
+        int tile_rows;
+    } maps[] = {{&state->q, ATTN_Q, heads, p->q_len, shape::ROWS},
+                {&state->k, ATTN_K, kv_heads, p->kv_len, KEYS},
+                {&state->v, ATTN_V, kv_heads, p->kv_len, KEYS},
+                {&state->out, ATTN_OUT, heads, p->q_len, shape::ROWS}};
+    const char *fault = NULL;
+    for (const auto &m : maps)
+        if (!fault)
+            fault = tensor_map_make(m.map, tensors[m.slot].data, m.heads, m.rows, D, m.tile_rows);
+    if (fault) return fault;
+    const size_t bytes = pieces.size() * sizeof pieces[0];
+    cudaError_t error = cudaMalloc((void **)&state->pieces, bytes);
+    if (error == cudaSuccess)
+        error = cudaMemcpy(state->pieces, pieces.data(), bytes, cudaMemcpyHostToDevice);
+    return error == cudaSuccess ? NULL : cudaGetErrorString(error);
+}
+
+inline const char *hopper_prefill_refuse(const struct attn_problem *problem) {
+    const char *reason = refuse_common(problem);
+    if (reason) return reason;
+    if (!rows_fit(problem) || problem->batch * problem->q_heads * problem->q_len >= UINT32_MAX)
+        return "a tensor has more than 2^32 rows";
+    const int64_t tiles = (problem->q_len + 63) / 64;
+    if (problem->batch * problem->q_heads * tiles > INT32_MAX) return "more than 2^31 tiles";
+    return NULL;
+}
+
+/* Calls pick(shape{}) with a revision's shape for the problem's head dim. */
+template <typename REVISION, typename Pick>
+auto hopper_shape_for(const struct attn_problem *p, Pick &&pick) {
+    if (p->head_dim == 64) return pick(typename REVISION::template shape<64>{});
+    if (p->head_dim == 128) return pick(typename REVISION::template shape<128>{});
+    return pick(typename REVISION::template shape<256>{});
+}
+
+template <typename REVISION> size_t hopper_prefill_scratch(const struct attn_problem *problem) {
+    return hopper_shape_for<REVISION>(
+        problem, [](auto shape) { return hopper_partials<decltype(shape)>::BYTES; });
+}
+
+/* A launch of `clusters` of them; `attribute` is where it says how large they are. */
+inline cudaLaunchConfig_t hopper_config(const kernel_state *kernel, int clusters, int cluster,
+                                        void *stream, cudaLaunchAttribute *attribute) {
+    attribute->id = cudaLaunchAttributeClusterDimension;
+    attribute->val.clusterDim = {(unsigned)cluster, 1, 1};
+    cudaLaunchConfig_t config = {};
+    config.gridDim = dim3((unsigned)(clusters * cluster));
+    config.blockDim = dim3((unsigned)kernel->threads);
+    config.dynamicSmemBytes = (size_t)kernel->shared_bytes;
+    config.stream = static_cast<cudaStream_t>(stream);
+    config.attrs = attribute;
+    config.numAttrs = cluster > 1;
+    return config;
+}
+
+/* How many clusters the device holds at once: an SM without a neighbour has none. */
+template <typename shape> const char *hopper_count_clusters(hopper_state *state) {
+    state->cluster = shape::CLUSTER;
+    state->clusters = state->kernel->resident;
+    if (shape::CLUSTER == 1) return NULL;
+    cudaLaunchAttribute attribute;
+    const cudaLaunchConfig_t config = hopper_config(state->kernel, state->clusters / shape::CLUSTER,
+                                                    shape::CLUSTER, NULL, &attribute);
+    const cudaError_t error =
+        cudaOccupancyMaxActiveClusters(&state->clusters, state->kernel->function, &config);
+    if (error != cudaSuccess) return cudaGetErrorString(error);
+    return state->clusters > 0 ? NULL : "no cluster of blocks fits on this device";
+}
+
+template <typename REVISION>
+const char *hopper_prefill_prepare(const struct attn_problem *problem, struct attn_call *call) {
+    int device = 0, major = 0;
+    if (cudaGetDevice(&device) != cudaSuccess ||
+        cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) != cudaSuccess ||
+        major != 9)
+        return "REFUSED: it is for GPUs of compute capability 9.0";
+    using most = typename REVISION::template shape<64>;
+    const int64_t counters = 1 + hopper_partials<most>::PIECES_MAX * most::SHARES;
+    const char *fault = kernel_state_make(problem, call, counters, [](auto type, auto dim) {
+        using shape = typename REVISION::template shape<decltype(dim)::value>;
+        return kernel_choice{(const void *)hopper_prefill_kernel<decltype(type), shape>,
+                             shape::THREADS, shape::SHARED_BYTES};
+    });
+    if (fault) return fault;
+    hopper_state *state = new (std::nothrow) hopper_state{};
+    if (!state) {
+        kernel_state_free(problem, call);
+        return "out of host memory";
+    }
+    state->kernel = static_cast<kernel_state *>(call->state);
+    call->state = state;
+    fault = hopper_shape_for<REVISION>(problem, [&](auto shape) {
+        const char *reason = hopper_count_clusters<decltype(shape)>(state);
+        return reason ? reason : hopper_plan<decltype(shape)>(problem, call, state);
+    });
+    if (fault) hopper_prefill_finish(problem, call);
+    return fault;
+}
+
+inline const char *hopper_prefill_launch(const struct attn_problem *problem,
+                                         const struct attn_call *call) {
+    const char *fault = call_check(problem, call, {ATTN_Q, ATTN_K, ATTN_V});
+    if (fault) return fault;
+    const hopper_state *state = static_cast<const hopper_state *>(call->state);
+    const struct attn_tensor *tensors = call->tensors;
+    const bool causal = problem->traits & ATTN_CAUSAL, ragged = problem->traits & ATTN_RAGGED;
+    hopper_args args = {
+        .pieces = state->pieces,
+        .next = state->kernel->counters,
+        .arrivals = state->kernel->counters + 1,
+        .partials = static_cast<float *>(call->scratch),
+        .out = tensors[ATTN_OUT].data,
+        .lse = static_cast<float *>(tensors[ATTN_LSE].data),
+        .seq_lens = ragged ? static_cast<const int32_t *>(tensors[ATTN_SEQ_LENS].data) : NULL,
+        .count = state->count,
+        .group = (int)(problem->q_heads / problem->kv_heads),
+        .q_heads = (int)problem->q_heads,
+        .heads = (int)(problem->batch * problem->q_heads),
+        .q_len = (int)problem->q_len,
+        .kv_len = (int)problem->kv_len,
+        .causal = causal,
+        .unseen = ragged || problem->kv_len == 0 || (causal && problem->q_len > problem->kv_len),
+        .scale = softmax_scale_of(problem->scale),
+    };
+    void *parameters[] = {
+        const_cast<CUtensorMap *>(&state->q), const_cast<CUtensorMap *>(&state->k),
+        const_cast<CUtensorMap *>(&state->v), const_cast<CUtensorMap *>(&state->out), &args};
+    const int clusters = args.unseen ? state->clusters : std::min(state->count, state->clusters);
+    if (clusters == 0) return NULL;
+    cudaLaunchAttribute attribute;
+    const cudaLaunchConfig_t config =
+        hopper_config(state->kernel, clusters, state->cluster, call->stream, &attribute);
+    const cudaError_t error = cudaLaunchKernelExC(&config, state->kernel->function, parameters);
+    return error == cudaSuccess ? NULL : cudaGetErrorString(error);
+}
+
+} // namespace attn
+
+#endif
