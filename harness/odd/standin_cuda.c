@@ -3,11 +3,12 @@
  * and hosted.c call is here, by the driver API's names and numbers.
  *
  * It is as slow to act as the driver may be: what is put on a stream runs when somebody waits for
- * it, so that a result taken too early is the old one. Calls that a capture cannot hold fail and
- * spoil it; an error on the device stays until the process ends. One thread.
+ * it, so that a result taken too early is the old one; but for an event on a stream that has
+ * nothing to do, which passes at once. Calls that a capture cannot hold fail and spoil it; an error
+ * on the device stays until the process ends. One thread.
  *
  * Environment: STANDIN_CUDA_DEVICES (2), STANDIN_CUDA_BYTES of memory each (256 MiB),
- * STANDIN_CUDA_L2 (256 KiB). */
+ * STANDIN_CUDA_L2 (256 KiB), STANDIN_CUDA_LAUNCH_US (0) that the host takes to launch a graph. */
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -365,7 +366,16 @@ static void run_graph(const void *arguments) {
     run_list(*(struct list *const *)arguments);
 }
 
+static double now_s(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
+
 int cuGraphLaunch(struct list *ready, struct stream *stream) {
+    const double end_s = now_s() + (double)setting("STANDIN_CUDA_LAUNCH_US", 0) * 1e-6;
+    while (now_s() < end_s) {
+    }
     return enqueue(stream, run_graph, &ready, sizeof(void *));
 }
 
@@ -391,9 +401,7 @@ int cuEventCreate(struct event **event, unsigned flags) {
 
 static void pass(const void *arguments) {
     struct event *event = *(struct event *const *)arguments;
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    event->seconds = (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+    event->seconds = now_s();
     event->passed = true;
 }
 
@@ -403,7 +411,11 @@ int cuEventRecord(struct event *event, struct stream *stream) {
     if (stream != NULL && stream->device != event->device) return INVALID_HANDLE;
     event->passed = false;
     event->recorded = stream == NULL || !stream->capturing;
-    return event->recorded ? enqueue(stream, pass, &event, sizeof(void *)) : SUCCESS;
+    if (!event->recorded) return SUCCESS;
+    if (stream == NULL || stream->queue.count > 0)
+        return enqueue(stream, pass, &event, sizeof(void *));
+    pass(&event);
+    return SUCCESS;
 }
 
 int cuEventElapsedTime(float *ms, const struct event *from, const struct event *to) {
