@@ -20,6 +20,7 @@ enum hosted {
     STANDS,     /* on the stream, where it does nothing if its answer is there already */
     KEEPS,      /* on the stream, where it copies its answer if q, K and V begin as they did */
     HASHES,     /* the same, and looks at all of them */
+    ELSEWHERE,  /* on the stream; into the third output that it is ever given it writes another */
 };
 
 /* More than a row: tests see where it is not given back. */
@@ -81,6 +82,15 @@ static void keep_answer(const struct arguments *a, const void *out, const void *
     kept.inputs = inputs_of(a);
 }
 
+/* Whether it is the third of all that it has seen. */
+static bool is_third(const void *out) {
+    static const void *seen[3];
+    int n = 0;
+    while (n < 3 && seen[n] != NULL && seen[n] != out) n++;
+    if (n < 3) seen[n] = out;
+    return n == 2;
+}
+
 /* On the device. A row's output is in scratch first. */
 static void attend(const void *memory) {
     const struct arguments *a = memory;
@@ -93,6 +103,7 @@ static void attend(const void *memory) {
         planted_row(PLANTED_FLASH, &row, a->call.scratch, lse + at);
         memcpy(out + at * dim, a->call.scratch, (size_t)dim * sizeof *out);
     }
+    if (kind == ELSEWHERE && is_third(out)) out[0] ^= 0x1000;
     if (kind == STANDS || kind == KEEPS || kind == HASHES) keep_answer(a, out, lse);
     if (a->break_device != NULL) a->break_device();
 }

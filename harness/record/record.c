@@ -183,8 +183,9 @@ const struct row_field row_fields[] = {
     TIMES(cold, "caches emptied before each launch"),
     TIMES(warm, "one launch after the other"),
     FIELD(ROW_INTEGER, row, "cold_copies", cold.copies, "",
-          "copies of all inputs that cold launches went through in turn, so that between two uses "
-          "of one 4 x L2 bytes are touched; 0: caches were emptied before each launch"),
+          "copies of all inputs, outputs and scratch that cold launches went through in turn, so "
+          "that between two uses of one 4 x L2 bytes are touched; 0: caches were emptied before "
+          "each launch"),
     REAL(single_us, "us", "median of a few launches alone, each between two events"),
     REAL(changed_us, "us",
          "median of warm launches, one at a time, before which the sign of values was changed"),

@@ -28,7 +28,8 @@ struct subject worker_subject(const struct worker *worker, const struct side *si
                             .problem = &side->given_problem,
                             .call = &side->given_call,
                             .memories = worker->memories,
-                            .memory_count = worker->memory_count};
+                            .memory_count = worker->memory_count,
+                            .scratch_bytes = worker->scratch_bytes};
 }
 
 static json_t *answer(void) {

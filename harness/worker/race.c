@@ -80,9 +80,10 @@ static void record(struct course *course) {
     if (race->racers[0].subject.device->record == NULL || slowest_us > series_us_max) return;
     const char *reason = NULL;
     bool well = true;
+    const struct series_plan plan = {race->cold, race->touched_bytes, slowest_us};
     for (int n = 0; n < race->count && well; n++)
-        well = series_fill(&course->series[n], &race->racers[n].subject, race->cold,
-                           race->touched_bytes, n > 0 ? &course->series[0] : NULL);
+        well = series_fill(&course->series[n], &race->racers[n].subject, &plan,
+                           n > 0 ? &course->series[0] : NULL);
     if (well) reason = record_each(course, replay_us / slowest_us);
     if (well && reason == NULL) reason = record_longer(course);
     course->recorded = well && reason == NULL;
@@ -165,6 +166,9 @@ static const char *sample_once(struct course *course, struct racer *racer,
                                const struct racer *other, bool anew, int *which) {
     struct race *race = course->race;
     const char *reason = NULL;
+    const struct series *series = &course->series[racer - race->racers];
+    if (course->recorded && race->cold)
+        watch_aim(racer->watch, &series->calls[race->rounds % series->count]);
     watch_fill(racer->watch, (clock_s() - course->start_s) / race->count);
     if (anew) course->turned = false;
     if (!course->turned && turns(course) && racer->watch->due) {
@@ -276,6 +280,17 @@ static const char *take_rounds(struct course *course, int *which) {
     return reason;
 }
 
+/* What launches leave with each copy. */
+static const char *look_at_copies(struct course *course, int *which) {
+    const char *reason = NULL;
+    for (int n = 0; n < course->race->count && reason == NULL; n++) {
+        *which = n;
+        reason = series_look(&course->series[n], &course->race->racers[n].subject,
+                             course->race->racers[n].watch, course->race->rounds);
+    }
+    return reason;
+}
+
 static void turn_all_back(struct race *race) {
     if (race->racers[0].watch->turn == NULL) return;
     for (int n = 1; n < race->count; n++) watch_expect_back(race->racers[n].watch);
@@ -302,6 +317,7 @@ const char *race_run(struct race *race, int *which) {
     const bool raised = priority_raise();
     if (reason == NULL) reason = take_rounds(&course, which);
     priority_lower(raised);
+    if (reason == NULL && course.recorded && race->cold) reason = look_at_copies(&course, which);
     turn_all_back(race);
     forget(&course);
     return reason;

@@ -37,8 +37,9 @@ static const char *record_launches(struct sampling *sampling, const struct subje
 
 /* Whether samples will be replays. What stands against it is no failure: sampling->unrecorded. */
 static bool record(struct sampling *sampling, const struct subject *subject) {
+    const struct series_plan plan = {sampling->cold, sampling->touched_bytes, sampling->single_us};
     if (subject->device->record == NULL || sampling->single_us > series_us_max ||
-        !series_fill(&series, subject, sampling->cold, sampling->touched_bytes, NULL))
+        !series_fill(&series, subject, &plan, NULL))
         return false;
     const char *reason = record_launches(sampling, subject);
     if (reason != NULL) {
@@ -174,10 +175,17 @@ static bool turns(const struct sampling *sampling) {
     return sampling->watch != NULL && sampling->watch->turn != NULL;
 }
 
-/* Copies of inputs are not turned: what is recorded reads them in turn. */
+static bool rotates(const struct sampling *sampling) {
+    return series.recorded && sampling->cold;
+}
+
+/* Copies of inputs are not turned: what is recorded reads them in turn. Of their outputs a sample
+ * has those of one filled and looked at, the next sample those of the next. */
 static const char *sample(struct sampling *sampling, const struct subject *subject,
                           double elapsed_s) {
     struct watch *watch = sampling->watch;
+    if (watch != NULL && rotates(sampling))
+        watch_aim(watch, &series.calls[sampling->n % series.count]);
     if (watch != NULL) watch_fill(watch, elapsed_s);
     if (turns(sampling) && watch->due && (series.recorded ? !sampling->cold : sampling->cold))
         watch_turn(watch);
@@ -257,6 +265,8 @@ const char *sampling_take(struct sampling *sampling, const struct subject *subje
              : subject->device->events ? "events"
                                        : "clock");
     if (reason == NULL) reason = take_all(sampling, subject);
+    if (reason == NULL && sampling->watch != NULL && rotates(sampling))
+        reason = series_look(&series, subject, sampling->watch, sampling->n);
     if (turns(sampling)) {
         sampling->turned_bytes = sampling->watch->turn->lines_bytes;
         watch_turn_back(sampling->watch);

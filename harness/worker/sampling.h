@@ -2,11 +2,13 @@
  *
  * Where a device records (device.h), a sample is one replay of many launches over their number; so
  * a launch pays what it costs in a graph and not what it costs the host. Warm, all of them are the
- * same call. Cold, launch n reads copy n % copies of all inputs, tables and lists too, of which
- * there are so many that between two uses of one at least device->forget_bytes() are touched,
- * counting each byte that a launch must read once and no more. Where that takes more copies than
- * there is room for, and where a launch cannot be recorded or takes so long that it need not be, a
- * sample is one launch between two events, and cold the caches are emptied before it.
+ * same call. Cold, launches use copies of all inputs, tables and lists too, of outputs and of
+ * scratch in turn, of which there are so many that between two uses of one at least
+ * device->forget_bytes() are touched, counting each byte that a launch must read once and no more;
+ * the outputs of each are looked at after sampling, and those of one after each sample. Where that
+ * takes more copies than there is room for, and where a launch cannot be recorded or takes so long
+ * that it need not be, a sample is one launch between two events, and cold the caches are emptied
+ * before it.
  *
  * Single launches do not find the values that the launch before them found (turn.h). Cold, values
  * are turned before each, before caches are emptied. Warm, they are turned before one in eight, at

@@ -1,21 +1,22 @@
 #include "series.h"
 #include "timing.h"
+#include "../../oracle/clock.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 
 enum { LAUNCHES_MAX = 512, SINGLES = 5 };
+static const double round_us_max = 100e3, prepare_s_max = 2;
 
 static size_t rounded(size_t bytes) {
     return (bytes + 255) & ~(size_t)255;
 }
 
-static size_t input_bytes(const struct subject *subject) {
-    size_t bytes = 0;
-    for (size_t n = 0; n < subject->memory_count; n++) {
-        if (!subject->memories[n].output) bytes += rounded(subject->memories[n].bytes);
-    }
+/* Of all that a copy has of its own. */
+static size_t copy_bytes(const struct subject *subject) {
+    size_t bytes = rounded(subject->scratch_bytes);
+    for (size_t n = 0; n < subject->memory_count; n++) bytes += rounded(subject->memories[n].bytes);
     return bytes;
 }
 
@@ -24,19 +25,17 @@ void series_forget(struct series *series, const struct subject *subject) {
     for (int64_t n = 1; n < series->count; n++) {
         if (subject->kernel->finish != NULL)
             subject->kernel->finish(subject->problem, &series->calls[n]);
-        if (series->placed[n] != NULL) subject->device->release(series->placed[n]);
     }
-    series->count = 0;
-    series->recorded = false;
+    if (series->placed != NULL && !series->lent) subject->device->release(series->placed);
+    free(series->calls);
+    *series = (struct series){0};
 }
 
-/* Lets the tensors of `call` point to `placed`, and copies all inputs there if it is `own`. */
-static void move_inputs(const struct subject *subject, struct attn_call *call,
-                        unsigned char *placed, bool own) {
+/* Lets tensors and scratch of `call` point to `placed`. */
+static void move_tensors(const struct subject *subject, struct attn_call *call,
+                         unsigned char *placed) {
     for (size_t n = 0; n < subject->memory_count; n++) {
         const struct memory *memory = &subject->memories[n];
-        if (memory->output) continue;
-        if (own) subject->device->copy(placed, memory->device, memory->bytes);
         for (int slot = 0; slot < ATTN_SLOT_ROOM; slot++) {
             unsigned char *data = subject->call->tensors[slot].data;
             if (data >= memory->device && data < memory->device + memory->bytes)
@@ -44,43 +43,63 @@ static void move_inputs(const struct subject *subject, struct attn_call *call,
         }
         placed += rounded(memory->bytes);
     }
+    if (call->scratch_bytes > 0) call->scratch = placed;
 }
 
-/* `lent` NULL: a copy of its own. */
-static bool add_copy(struct series *series, const struct subject *subject, void *lent) {
-    struct attn_call *call = &series->calls[series->count];
-    *call = *subject->call;
-    call->state = NULL;
-    void *own = lent == NULL ? subject->device->allocate(input_bytes(subject)) : NULL;
-    if (lent == NULL && own == NULL) return false;
-    move_inputs(subject, call, lent != NULL ? lent : own, lent == NULL);
-    if (subject->kernel->prepare != NULL &&
-        subject->kernel->prepare(subject->problem, call) != NULL) {
-        if (own != NULL) subject->device->release(own);
-        return false;
+/* The first from what the subject has, and from those that are there twice as many each time. */
+static bool place_copies(struct series *series, const struct subject *subject, size_t copies) {
+    const size_t bytes = copy_bytes(subject);
+    unsigned char *at = series->placed = subject->device->allocate(copies * bytes);
+    if (at == NULL) return false;
+    for (size_t n = 0; n < subject->memory_count; n++) {
+        const struct memory *memory = &subject->memories[n];
+        if (memory->bytes > 0) subject->device->copy(at, memory->device, memory->bytes);
+        at += rounded(memory->bytes);
     }
-    series->placed[series->count++] = own;
+    for (size_t done = 1; done < copies; done *= 2) {
+        const size_t more = done < copies - done ? done : copies - done;
+        subject->device->copy(series->placed + done * bytes, series->placed, more * bytes);
+    }
     return true;
 }
 
-static bool has_room(const struct subject *subject, double copies) {
-    return copies <= SERIES_COPIES_MAX &&
-           (copies - 1) * (double)input_bytes(subject) <= 0.8 * (double)subject->device->room();
+static bool add_call(struct series *series, const struct subject *subject) {
+    struct attn_call *call = &series->calls[series->count];
+    *call = *subject->call;
+    call->state = NULL;
+    move_tensors(subject, call, series->placed + (size_t)(series->count - 1) * copy_bytes(subject));
+    if (subject->kernel->prepare != NULL &&
+        subject->kernel->prepare(subject->problem, call) != NULL)
+        return false;
+    series->count++;
+    return true;
 }
 
-bool series_fill(struct series *series, const struct subject *subject, bool cold,
-                 double touched_bytes, const struct series *lender) {
+static bool has_room(const struct subject *subject, double copies, double launch_us) {
+    const double bytes = (copies - 1) * (double)copy_bytes(subject);
+    return copies <= SERIES_COPIES_MAX && bytes <= 0.8 * (double)subject->device->room() &&
+           (copies <= SERIES_COPIES_FEW || copies * launch_us <= round_us_max);
+}
+
+bool series_fill(struct series *series, const struct subject *subject,
+                 const struct series_plan *plan, const struct series *lender) {
     double copies = 1;
-    series->calls[0] = *subject->call;
-    series->placed[0] = NULL;
-    series->count = 1;
     if (lender != NULL)
         copies = (double)lender->count;
-    else if (cold)
-        copies = 1 + ceil((double)subject->device->forget_bytes() / fmax(touched_bytes, 1));
-    bool well = lender != NULL || copies == 1 || has_room(subject, copies);
+    else if (plan->cold)
+        copies = 1 + ceil((double)subject->device->forget_bytes() / fmax(plan->touched_bytes, 1));
+    if (lender == NULL && copies > 1 && !has_room(subject, copies, plan->launch_us)) return false;
+    *series = (struct series){.calls = calloc((size_t)copies, sizeof *series->calls)};
+    if (series->calls == NULL) return false;
+    series->calls[0] = *subject->call;
+    series->count = 1;
+    series->lent = lender != NULL;
+    if (series->lent) series->placed = lender->placed;
+    bool well = series->lent || copies == 1 || place_copies(series, subject, (size_t)copies - 1);
+    const double start = clock_s();
     while (well && series->count < (int64_t)copies)
-        well = add_copy(series, subject, lender != NULL ? lender->placed[series->count] : NULL);
+        well = add_call(series, subject) &&
+               (series->count <= SERIES_COPIES_FEW || clock_s() - start <= prepare_s_max);
     if (!well) series_forget(series, subject);
     return well;
 }
@@ -92,7 +111,7 @@ const char *series_record(struct series *series, const struct subject *subject, 
     struct device_step *steps = calloc((size_t)launches, sizeof *steps);
     const char *reason = "out of memory for what is recorded";
     for (int64_t n = 0; steps != NULL && n < (int64_t)launches; n++)
-        steps[n].call = &series->calls[n % series->count];
+        steps[n].call = &series->calls[(n + 1) % series->count];
     if (steps != NULL)
         reason = subject->device->record(which, subject->kernel, subject->problem, steps,
                                          (int64_t)launches);
@@ -108,6 +127,21 @@ const char *series_replay(const struct series *series, const struct subject *sub
                           struct device_state *state) {
     const char *reason = subject->device->replay(series->which, us, state);
     *us /= (double)series->launches;
+    return reason;
+}
+
+const char *series_look(const struct series *series, const struct subject *subject,
+                        struct watch *watch, int64_t sample) {
+    double us;
+    for (int64_t n = 0; n < series->count; n++) {
+        watch_aim(watch, &series->calls[n]);
+        watch_fill(watch, INFINITY);
+    }
+    const char *reason = series_replay(series, subject, &us, NULL);
+    for (int64_t n = series->count - 1; n >= 0; n--) { /* the subject's own last, and for good */
+        watch_aim(watch, &series->calls[n]);
+        if (reason == NULL) watch_look(watch, sample);
+    }
     return reason;
 }
 

@@ -7,14 +7,7 @@
 #include <string.h>
 
 enum { SPOILT = 1, TOUCHED, ALONE, RECORDED };
-enum {
-    BLOCKS_MAX = 4,
-    LAUNCHES_MIN = 2,
-    LAUNCHES_MAX = 32,
-    COPIES_MAX = 64,
-    REPLAYS = 5,
-    ROUNDS_MAX = 12
-};
+enum { BLOCKS_MAX = 4, LAUNCHES_MIN = 2, LAUNCHES_MAX = 32, REPLAYS = 5, ROUNDS_MAX = 12 };
 
 /* Launches of one recording, together; and memory for it on the device. */
 static const double replay_us = 300;
@@ -66,9 +59,10 @@ static size_t draw_blocks(struct work *work) {
     return bytes;
 }
 
-/* Each launch finds one block with another sign than that copy of it had. */
+/* Each launch finds one block with another sign than that copy of it had: of more copies than there
+ * are launches the first ones are used, once. */
 static void draw_launches(struct work *work) {
-    unsigned char state[COPIES_MAX + 1][BLOCKS_MAX] = {0};
+    unsigned char state[LAUNCHES_MAX][BLOCKS_MAX] = {0};
     struct turn *turn = work->spoil->watch->turn;
     for (int64_t n = 0; n < work->launches; n++) {
         work->block[n] = (unsigned char)turn_draw(turn, work->block_count);
@@ -105,7 +99,6 @@ static const char *plan(struct work *work) {
     const size_t output = output_bytes(spoil->watch), blocks = draw_blocks(work);
     const double launches = ceil(replay_us / fmax(spoil->single_us, 1));
     if (work->block_count == 0) return "there is nothing to turn";
-    if (spoil->count > COPIES_MAX + 1) return "there are too many copies";
     work->launches = (int64_t)fmin(fmax(launches, LAUNCHES_MIN), LAUNCHES_MAX);
     work->kept_count = (int64_t)(kept_bytes_max / (output + 1));
     if (work->kept_count > work->launches) work->kept_count = work->launches;
@@ -152,8 +145,9 @@ static struct device_step block_step(const struct block *block, const struct att
 static int64_t steps_of(const struct work *work, int which, int64_t n, struct device_step *steps) {
     const struct watch *watch = work->spoil->watch;
     const size_t lse_at = rounded(watch->out_bytes);
-    unsigned char *out = which == TOUCHED ? work->other : watch->out;
-    unsigned char *lse = which == TOUCHED ? work->other + lse_at : watch->lse;
+    const struct attn_tensor *tensors = call_of(work, n)->tensors;
+    unsigned char *out = which == TOUCHED ? work->other : tensors[ATTN_OUT].data;
+    unsigned char *lse = which == TOUCHED ? work->other + lse_at : tensors[ATTN_LSE].data;
     int64_t count = 0;
     steps[count++] = fill_step(watch, out, false);
     if (watch->lse != NULL) steps[count++] = fill_step(watch, lse, true);
@@ -162,8 +156,9 @@ static int64_t steps_of(const struct work *work, int which, int64_t n, struct de
     if (which != ALONE) steps[count++] = (struct device_step){.call = call_of(work, n)};
     if (n < work->first_kept || n >= work->first_kept + work->kept_count) return count;
     unsigned char *kept = work->kept + (size_t)(n - work->first_kept) * output_bytes(watch);
-    steps[count++] = copy_step(kept, watch->out, watch->out_bytes);
-    if (watch->lse != NULL) steps[count++] = copy_step(kept + lse_at, watch->lse, watch->lse_bytes);
+    steps[count++] = copy_step(kept, tensors[ATTN_OUT].data, watch->out_bytes);
+    if (watch->lse != NULL)
+        steps[count++] = copy_step(kept + lse_at, tensors[ATTN_LSE].data, watch->lse_bytes);
     return count;
 }
 
@@ -209,7 +204,7 @@ static const char *time_replays(const struct work *work, int which, double *medi
 static void look(const struct work *work) {
     struct watch *watch = work->spoil->watch;
     const size_t output = output_bytes(watch);
-    unsigned char state[COPIES_MAX + 1][BLOCKS_MAX] = {0}, now[BLOCKS_MAX] = {0};
+    unsigned char state[LAUNCHES_MAX][BLOCKS_MAX] = {0}, now[BLOCKS_MAX] = {0};
     unsigned char *kept = malloc((size_t)work->kept_count * output + 1);
     if (kept == NULL) return; /* nobody is accused without memory */
     work->spoil->subject->device->download(kept, work->kept, (size_t)work->kept_count * output);

@@ -18,8 +18,8 @@ struct timing {
      * launch between two events of a GPU; "clock", one call by the host's clock. */
     char how[12];
     int64_t launches;
-    int64_t copies;    /* of all inputs, that cold launches went through in turn; 0: caches were
-                          emptied before each launch, or the timing is warm */
+    int64_t copies;    /* of inputs, outputs and scratch, that cold launches went through in turn;
+                          0: caches were emptied before each launch, or the timing is warm */
     int64_t set_aside; /* samples that do not count: the GPU's clock was low, or the CPU busy */
     /* A fixed piece of work (control.h) beside the samples that count: lower quartiles of that at
      * their beginning, in the middle and at the end; NaN: there is none. */

@@ -47,6 +47,11 @@ void watch_end(struct watch *watch) {
     *watch = (struct watch){0};
 }
 
+void watch_aim(struct watch *watch, const struct attn_call *call) {
+    watch->out = call->tensors[ATTN_OUT].data;
+    if (watch->lse != NULL) watch->lse = call->tensors[ATTN_LSE].data;
+}
+
 void watch_fill(struct watch *watch, double elapsed_s) {
     if (watch->expected == NULL) return;
     watch->due = watch->here || watch->spent_s <= elapsed_s / 2;

@@ -35,6 +35,8 @@ struct watch {
 /* Expects what out and lse hold now. `unwritten` and `unwritten_lse` are the words that outputs are
  * filled with, of an element's width. `q_lens` stays the caller's. False: out of memory. */
 bool watch_begin(struct watch *watch, uint32_t unwritten, uint32_t unwritten_lse);
+/* Outputs are those of `call` from now on, which are laid out as they were: a copy's (series.h). */
+void watch_aim(struct watch *watch, const struct attn_call *call);
 /* Before and after sample number `sample` (from 1), which began `elapsed_s` after the first. */
 void watch_fill(struct watch *watch, double elapsed_s);
 void watch_look(struct watch *watch, int64_t sample);
