@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 enum hosted {
@@ -20,7 +21,9 @@ enum hosted {
     STANDS,     /* on the stream, where it does nothing if its answer is there already */
     KEEPS,      /* on the stream, where it copies its answer if q, K and V begin as they did */
     HASHES,     /* the same, and looks at all of them */
-    ELSEWHERE,  /* on the stream; into the third output that it is ever given it writes another */
+    TIRES, /* on the stream; it computes twice, and three times where it has had no rest of 0.3 s
+              for 80 ms */
+    ELSEWHERE, /* on the stream; into the third output that it is ever given it writes another */
 };
 
 /* More than a row: tests see where it is not given back. */
@@ -91,6 +94,20 @@ static bool is_third(const void *out) {
     return n == 2;
 }
 
+static double now_s(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
+
+static bool is_tired(void) {
+    static double first_s, last_s;
+    const double at = now_s();
+    if (at - last_s > 0.3) first_s = at;
+    last_s = at;
+    return at - first_s > 0.08;
+}
+
 /* On the device. A row's output is in scratch first. */
 static void attend(const void *memory) {
     const struct arguments *a = memory;
@@ -98,7 +115,10 @@ static void attend(const void *memory) {
     uint16_t *out = a->call.tensors[ATTN_OUT].data;
     float *lse = a->call.tensors[ATTN_LSE].data;
     if (has_answer(a, out, lse)) return;
-    for (int64_t at = 0; at < a->problem.batch * a->problem.q_heads; at++) {
+    const int64_t rows = a->problem.batch * a->problem.q_heads;
+    const int64_t times = kind != TIRES ? 1 : is_tired() ? 3 : 2;
+    for (int64_t n = 0; n < times * rows; n++) {
+        const int64_t at = n % rows;
         const struct planted_row row = planted_row_at(PLANTED_FLASH, &a->problem, &a->call, at);
         planted_row(PLANTED_FLASH, &row, a->call.scratch, lse + at);
         memcpy(out + at * dim, a->call.scratch, (size_t)dim * sizeof *out);

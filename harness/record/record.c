@@ -186,6 +186,15 @@ const struct row_field row_fields[] = {
           "copies of all inputs, outputs and scratch that cold launches went through in turn, so "
           "that between two uses of one 4 x L2 bytes are touched; 0: caches were emptied before "
           "each launch"),
+    TEXT(regime,
+         "of a GPU's times: sustained (from when clock and median have settled on) or burst "
+         "(the first 40 ms of work after 0.5 s of rest); empty: of no GPU, or not known"),
+    REAL(burst_us, "us",
+         "median of one burst, warm, of a sustained row during which the GPU was slowed or its "
+         "clock "
+         "below its highest; null: it is within 2 % of warm_median_us, or was not taken"),
+    REAL(burst_clock_mhz, "MHz", "median clock in that burst"),
+    REAL(burst_watts, "W", "the GPU's power at its end"),
     REAL(single_us, "us", "median of a few launches alone, each between two events"),
     REAL(changed_us, "us",
          "median of warm launches, one at a time, before which the sign of values was changed"),

@@ -36,7 +36,10 @@ struct row {
     struct deviation deviation;
     /* time */
     struct timing cold, warm;
-    double single_us;                      /* a launch alone, between two events of a GPU */
+    char regime[12]; /* of a GPU: "sustained" or "burst" (worker/regime.h); "": no GPU's, or a run
+                        of before there were any */
+    double burst_us, burst_clock_mhz, burst_watts; /* warm, of a sustained row, if it differs */
+    double single_us;                              /* a launch alone, between two events of a GPU */
     double changed_us;                     /* a warm launch after values were turned (turn.h) */
     double outside_us;                     /* a warm launch by the clock of who asked for it */
     double spoilt_us, beside_us, spoil_us; /* of a GPU, warm: spoil.h; spoil_us: nothing else */

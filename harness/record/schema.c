@@ -40,6 +40,7 @@ static json_t *row_schema(void) {
     for (int status = 0; status < STATUS_COUNT; status++)
         json_array_append_new(statuses, json_string(status_name((enum status)status)));
     restrict_to(properties, "status", statuses);
+    restrict_to(properties, "regime", json_pack("[s, s, s]", "sustained", "burst", ""));
     restrict_to(properties, "grade", json_pack("[s, s, s, s, s]", "A", "B", "C", "F", "-"));
     restrict_to(properties, "lse_grade", json_pack("[s, s, s, s]", "A", "B", "F", ""));
     return json_pack("{s:s, s:s, s:o, s:[s, s, s]}", "type", "object", "description",

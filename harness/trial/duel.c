@@ -211,10 +211,10 @@ static bool race(struct match *match, bool cold) {
     struct trial *asked = &match->sides[NEW];
     const struct duel *duel = match->duel;
     const double total_ms = fmax(duel->total_ms_max, 20e3);
-    json_t *reply,
-        *request = json_pack("{s:s, s:b, s:f, s:i, s:f, s:f}", "op", "race", "cold", cold,
-                             "touched_bytes", match->sides[OLD].read_bytes, "rounds_max",
-                             ROUNDS_MAX, "total_ms_max", duel->total_ms_max, "least", duel->least);
+    json_t *reply, *request = json_pack("{s:s, s:b, s:b, s:f, s:i, s:f, s:f}", "op", "race", "cold",
+                                        cold, "burst", asked->options->burst, "touched_bytes",
+                                        match->sides[OLD].read_bytes, "rounds_max", ROUNDS_MAX,
+                                        "total_ms_max", duel->total_ms_max, "least", duel->least);
     const double start = clock_s();
     if (!trial_ask(asked, request,
                    2 * asked->options->watchdog_seconds + total_ms * RACE_STRETCH_MAX * 1e-3,
@@ -268,6 +268,7 @@ static void describe_repeat(struct row *row, const struct match *match) {
     fputs(*row->file ? " -f " : " ", to);
     text_quote(to, *row->file ? row->file : row->line);
     if (match->options[OLD].threads > 0) fprintf(to, " --threads %d", match->options[OLD].threads);
+    if (match->options[OLD].burst && match->options[OLD].time) fputs(" --regime burst", to);
     if (match->sides[OLD].interpreted) trial_repeat_python(to);
     if (fclose(to) == 0) row->repeat = text_kept(command);
     free(command);
@@ -333,6 +334,7 @@ static bool begins(struct row *old_row, struct row *new_row, const struct duel *
 /* And what follows from them. It was right, so samples hold nothing else. */
 static void forget_times(struct row *row, struct samples *samples) {
     row->cold = row->warm = untimed;
+    row->burst_us = row->burst_clock_mhz = row->burst_watts = NAN;
     row->tflops = row->gbs = row->ceiling_percent = NAN;
     row->ceiling[0] = row->ceiling_from[0] = '\0';
     if (samples != NULL) samples_free(samples);

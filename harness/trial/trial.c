@@ -382,6 +382,7 @@ static void describe_repeat(struct row *row, const struct plugin *plugin,
         text_quote(to, *row->file ? row->file : row->line);
     }
     if (options->threads > 0) fprintf(to, " --threads %d", options->threads);
+    if (options->burst && options->time) fputs(" --regime burst", to);
     if (interpreter_runs(plugin->path)) trial_repeat_python(to);
     if (!options->poison) fputs(" --no-poison", to);
     if (options->device_index > 0)

@@ -35,6 +35,7 @@ struct trial_options {
                                 default 60 */
     double repeat_seconds;   /* budget for poison and repeat launches of one row; default 2 */
     bool time;
+    bool burst; /* GPU rows are timed in bursts (worker/regime.h); default false: sustained */
     struct timing_plan plan;
     struct sanitizer *sanitizer;   /* under which workers run, GPU kernels only; NULL: none. Each
                                       kernel is then launched once and not timed */

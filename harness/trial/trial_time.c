@@ -8,6 +8,7 @@
 #include "../record/number.h"
 #include "../worker/host.h"
 #include "../worker/protocol.h"
+#include "../worker/regime.h"
 #include "../../oracle/clock.h"
 
 #include <limits.h>
@@ -42,6 +43,9 @@ static const double between_ms = 500;
  * hundred that is wrong is among them, or among those that checked it. */
 enum { WATCHED_SAMPLES = 100 };
 
+/* Where a burst's median is further than this from the sustained one it is a row's. */
+static const double burst_differs = 0.02;
+
 static double read_real(const json_t *value) {
     return json_is_number(value) ? json_number_value(value) : NAN;
 }
@@ -65,12 +69,23 @@ static void summarise_control(struct timing *timing, double *control_us, int64_t
     }
 }
 
+/* What the other regime says, where it says something else. */
+static void read_burst(struct row *row, const json_t *reply) {
+    const double us = read_real(json_object_get(reply, "burst_us"));
+    if (!(fabs(us / row->warm.median_us - 1) > burst_differs)) return;
+    row->burst_us = us;
+    row->burst_clock_mhz = read_real(json_object_get(reply, "burst_clock_mhz"));
+    row->burst_watts = read_real(json_object_get(reply, "burst_watts"));
+}
+
 /* What the worker found, without the samples that do not count. */
 void trial_read_samples(struct trial *trial, bool cold, const json_t *reply) {
     struct row *row = trial->row;
     struct timing *timing = cold ? &row->cold : &row->warm;
     const json_t *list = json_object_get(reply, "samples_us");
     const size_t count = json_array_size(list), bytes = (count + 1) * sizeof(double);
+    read_text(row->slowed, sizeof row->slowed, reply, "slowed");
+    read_text(row->regime, sizeof row->regime, reply, "regime");
     double *us = malloc(bytes), *clock = malloc(bytes), *control = malloc(bytes);
     if (us != NULL && clock != NULL && control != NULL) {
         double only_here = 0, quiet_here = 0;
@@ -87,8 +102,9 @@ void trial_read_samples(struct trial *trial, bool cold, const json_t *reply) {
             summarise_control(timing, control, kept);
         } else {
             summarise_control(timing, control, kept);
-            kept = timing_set_aside(us, clock, kept, session != NULL ? session : &only_here,
-                                    &timing->clock_mhz);
+            const bool limited = row->slowed[0] != '\0' && !trial->options->burst;
+            kept = timing_set_aside(us, clock, kept, limited,
+                                    session != NULL ? session : &only_here, &timing->clock_mhz);
         }
         timing->set_aside = (int64_t)count - kept;
         timing->processes = 1;
@@ -103,12 +119,12 @@ void trial_read_samples(struct trial *trial, bool cold, const json_t *reply) {
     timing->interrupted = json_integer_value(json_object_get(reply, "interrupted"));
     timing->launches = json_integer_value(json_object_get(reply, "launches"));
     timing->copies = json_integer_value(json_object_get(reply, "copies"));
-    read_text(row->slowed, sizeof row->slowed, reply, "slowed");
     read_text(row->unrecorded, sizeof row->unrecorded, reply, "unrecorded");
     const double single_us = json_number_value(json_object_get(reply, "single_us"));
     row->single_us = single_us > 0 ? single_us : NAN;
     row->watts = read_real(json_object_get(reply, "watts"));
     row->celsius = read_real(json_object_get(reply, "celsius"));
+    if (!cold) read_burst(row, reply);
 }
 
 static void read_some(struct timing *timing, const json_t *list) {
@@ -232,6 +248,12 @@ static json_t *control_library(const struct trial *trial) {
     return path_to_json(library);
 }
 
+/* What a GPU settles or rests, at most, and each sample could follow a rest. */
+static double rest_seconds(const struct trial *trial, double total_ms) {
+    if (trial->plugin->kernel.device == ATTN_CPU) return 0;
+    return trial->options->burst ? 60 + total_ms * 1e-3 * 2 * regime_rest_us / regime_burst_us : 10;
+}
+
 static bool sample(struct trial *trial, bool cold) {
     struct timing_plan plan = trial->options->plan;
     const double launch_ms = trial->launches_us[trial->launches - 1] * 1e-3;
@@ -239,14 +261,15 @@ static bool sample(struct trial *trial, bool cold) {
     const double *quiet = trial->options->quiet_us;
     const double quiet_us = quiet != NULL && trial->plugin->kernel.device == ATTN_CPU ? *quiet : 0;
     json_t *reply,
-        *request = json_pack("{s:s, s:b, s:f, s:I, s:I, s:f, s:f, s:o, s:o, s:f}", "op", "time",
-                             "cold", cold, "touched_bytes", trial->read_bytes, "samples_min",
-                             (json_int_t)plan.samples_min, "samples_max",
-                             (json_int_t)plan.samples_max, "total_ms_max", plan.total_ms_max,
-                             "ci_target", plan.ci_target, "watch", trial_watch_for(trial, cold),
-                             "control", control_library(trial), "quiet_us", quiet_us);
+        *request = json_pack(
+            "{s:s, s:b, s:b, s:f, s:I, s:I, s:f, s:f, s:o, s:o, s:f}", "op", "time", "cold", cold,
+            "burst", trial->options->burst, "touched_bytes", trial->read_bytes, "samples_min",
+            (json_int_t)plan.samples_min, "samples_max", (json_int_t)plan.samples_max,
+            "total_ms_max", plan.total_ms_max, "ci_target", plan.ci_target, "watch",
+            trial_watch_for(trial, cold), "control", control_library(trial), "quiet_us", quiet_us);
     const double seconds = 2 * trial->options->watchdog_seconds + plan.total_ms_max * 2e-3 +
-                           (double)plan.samples_min * (launch_ms + between_ms) * 2e-3;
+                           (double)plan.samples_min * (launch_ms + between_ms) * 2e-3 +
+                           rest_seconds(trial, plan.total_ms_max);
     const double start = clock_s();
     if (!trial_ask(trial, request, seconds, &reply)) return false;
     const double wall_us = (clock_s() - start) * 1e6;
@@ -277,6 +300,8 @@ static void take_checking_launches(struct trial *trial) {
     timing_summarise(warm, trial->launches_us, trial->launches);
     warm->launches = warm->processes = 1;
     warm->clock_mhz = warm->next_us = NAN;
+    if (trial->plugin->kernel.device == ATTN_CUDA) /* a second's work is no burst */
+        snprintf(trial->row->regime, sizeof trial->row->regime, "%s", regime_name(false));
     snprintf(warm->stop, sizeof warm->stop, "cap");
     snprintf(warm->how, sizeof warm->how, "%s",
              trial->plugin->kernel.device == ATTN_CPU ? "clock" : "events");

@@ -1,6 +1,7 @@
 #include "ask.h"
 #include "../trial/interpreter.h"
 #include "../verb.h"
+#include "../worker/regime.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -41,6 +42,10 @@ error_t ask_parse(struct session_options *asked, struct texts *others, int key, 
         return 0;
     case ASK_PYTHON:
         interpreter_set(text, verb_modules(), verb_worker());
+        return 0;
+    case ASK_REGIME:
+        if (!regime_find(text, &asked->trial.burst))
+            argp_error(state, "--regime takes sustained or burst, not '%s'", text);
         return 0;
     case ASK_NO_POISON:
         asked->trial.poison = false;

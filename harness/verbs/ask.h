@@ -8,7 +8,7 @@
 #include <argp.h>
 
 /* Options that both have, with their keys; for an argp_option list. */
-enum { ASK_NO_POISON = 512, ASK_WATCHDOG, ASK_REPEATS, ASK_OUT, ASK_PYTHON };
+enum { ASK_NO_POISON = 512, ASK_WATCHDOG, ASK_REPEATS, ASK_OUT, ASK_PYTHON, ASK_REGIME };
 #define ASK_OPTION(name, key, argument, text)                                                      \
     { name, key, argument, 0, text, 0 }
 #define ASK_OPTIONS                                                                                \
@@ -17,6 +17,9 @@ enum { ASK_NO_POISON = 512, ASK_WATCHDOG, ASK_REPEATS, ASK_OUT, ASK_PYTHON };
         ASK_OPTION("file", 'f', "FILE", "A fixture made elsewhere; may be repeated"),              \
         ASK_OPTION("python", ASK_PYTHON, "PROGRAM",                                                \
                    "The interpreter for kernels in Python; default $ATTEST_PYTHON, then python3"), \
+        ASK_OPTION("regime", ASK_REGIME, "REGIME",                                                 \
+                   "Time GPU rows sustained (default), when clock and median have settled, or in " \
+                   "bursts: the first 40 ms of work after half a second of rest"),                 \
         ASK_OPTION("out", ASK_OUT, "DIR",                                                          \
                    "Where the run goes; default reports/runs/<time>-<commit>-<device>"),           \
         ASK_OPTION("no-poison", ASK_NO_POISON, NULL,                                               \

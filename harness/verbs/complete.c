@@ -4,6 +4,7 @@
 #include "complete.h"
 #include "../session/select.h"
 #include "../trial/sanitizer.h"
+#include "../worker/regime.h"
 #include "../verb.h"
 #include "../worker/driver.h"
 #include "../worker/protocol.h"
@@ -102,6 +103,11 @@ static void offer_tools(const char *typed, const char *before) {
     free(tools);
 }
 
+static void offer_regimes(const char *typed, const char *before) {
+    offer(typed, before, regime_name(false), " ", "when clock and median have settled");
+    offer(typed, before, regime_name(true), " ", "40 ms of work after half a second of rest");
+}
+
 static void offer_paths(const char *typed, const char *before) {
     (void)typed, (void)before;
     puts(":files");
@@ -121,16 +127,17 @@ static const struct {
     const char *name;
     void (*offer)(const char *typed, const char *before);
 } stand_ins[] = {
-    {"KERNEL", offer_kernels}, {"GLOB", offer_kernels},  {"OLD NEW", offer_kernels},
-    {"SUITE", offer_suites},   {"LINE", offer_lines},    {"WORD", offer_words},
-    {"LIST", offer_devices},   {"TOOL", offer_tools},    {"FILE", offer_paths},
-    {"FIXTURE", offer_paths},  {"OUTPUT", offer_paths},  {"RUN", offer_paths},
-    {"OLD", offer_paths},      {"NEW", offer_paths},     {"OUT", offer_paths},
-    {"DIR", offer_folders},    {"N", offer_nothing},     {"M", offer_nothing},
-    {"MS", offer_nothing},     {"S", offer_nothing},     {"SECONDS", offer_nothing},
-    {"PROGRAM", offer_paths},  {"FROM", offer_paths},    {"TO", offer_paths},
-    {"GRADE", offer_nothing},  {"DTYPE", offer_nothing}, {"NAME", offer_nothing},
-    {"SHARE", offer_nothing},  {"I/N", offer_nothing},   {"DAYS", offer_nothing},
+    {"KERNEL", offer_kernels},  {"GLOB", offer_kernels},   {"OLD NEW", offer_kernels},
+    {"SUITE", offer_suites},    {"LINE", offer_lines},     {"WORD", offer_words},
+    {"LIST", offer_devices},    {"REGIME", offer_regimes}, {"TOOL", offer_tools},
+    {"FILE", offer_paths},      {"FIXTURE", offer_paths},  {"OUTPUT", offer_paths},
+    {"RUN", offer_paths},       {"OLD", offer_paths},      {"NEW", offer_paths},
+    {"OUT", offer_paths},       {"DIR", offer_folders},    {"N", offer_nothing},
+    {"M", offer_nothing},       {"MS", offer_nothing},     {"S", offer_nothing},
+    {"SECONDS", offer_nothing}, {"PROGRAM", offer_paths},  {"FROM", offer_paths},
+    {"TO", offer_paths},        {"GRADE", offer_nothing},  {"DTYPE", offer_nothing},
+    {"NAME", offer_nothing},    {"SHARE", offer_nothing},  {"I/N", offer_nothing},
+    {"DAYS", offer_nothing},
 };
 enum { STAND_INS = sizeof stand_ins / sizeof stand_ins[0] };
 

@@ -75,6 +75,8 @@ static const struct {
     {"run variant=p", "variant=prefill_varlen \t", "=decode"},
     {"run --device cpu,cu", "cpu,cuda:all\t", "ascend"},
     {"run --sanitize r", "racecheck \t", "memcheck"},
+    {"run --regime b", "burst \t", "sustained"},
+    {"compare --live a b --regime=", "--regime=sustained \t", "racecheck"},
     {"run -f ''", ":files\n", "smoke"},
     {"run --out ''", ":folders\n", "smoke"},
     {"list ''", "kernels \t", "smoke"},

@@ -10,8 +10,8 @@
 
 /* What a GPU did during a sample; NaN and "" where nothing can say so. */
 struct device_state {
-    double clock_mhz, watts, celsius;
-    char slowed[96]; /* why the clock was not higher */
+    double clock_mhz, clock_max_mhz, watts, celsius; /* clock_max_mhz: that it is specified for */
+    char slowed[96];                                 /* why the clock was not higher */
 };
 
 /* Rows of bytes that are copied, or with from == NULL filled with a word of `word_bytes`, 2 or 4.
@@ -50,9 +50,10 @@ struct device {
     void (*download)(void *host, const void *placed, size_t bytes);
     void (*fill)(void *memory, int byte, size_t bytes);
     /* One launch from the moment it is asked for until its result is there; *us is its time.
-     * Returns what the kernel returned. */
+     * `state`, of a long one, may be NULL, and is left as it is where nothing is known. Returns
+     * what the kernel returned. */
     const char *(*launch)(const struct attn_kernel *kernel, const struct attn_problem *problem,
-                          const struct attn_call *call, double *us);
+                          const struct attn_call *call, double *us, struct device_state *state);
 
     /* The rest is NULL where a device has no such thing. */
 

@@ -269,7 +269,8 @@ static const char *first_reason(const char *reason) {
  * for, then the time between them. */
 static const char *ascend_launch(const struct attn_kernel *kernel,
                                  const struct attn_problem *problem, const struct attn_call *call,
-                                 double *us) {
+                                 double *us, struct device_state *state) {
+    (void)state;
     float ms = 0;
     note(acl.event_record(before, stream));
     const char *reason = kernel->launch(problem, call);

@@ -40,7 +40,9 @@ static void cpu_fill(void *memory, int byte, size_t bytes) {
 }
 
 static const char *cpu_launch(const struct attn_kernel *kernel, const struct attn_problem *problem,
-                              const struct attn_call *call, double *us) {
+                              const struct attn_call *call, double *us,
+                              struct device_state *state) {
+    (void)state;
     fence_faults(false);
     const double start = clock_s();
     const char *reason = kernel->launch(problem, call);

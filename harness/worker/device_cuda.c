@@ -96,6 +96,7 @@ static struct cuda {
 
 static int device;
 static bool monitored; /* NVML knows the device */
+static double clock_max_mhz;
 static int64_t memory_errors;
 static void *stream, *before, *after;  /* events */
 static void *recorded[DEVICE_RECORDS]; /* graphs that can be launched */
@@ -171,6 +172,7 @@ static const char *open_device(int index) {
     if (error == CUDA_SUCCESS) error = cuda.event_create(&after, 0);
     if (error != CUDA_SUCCESS) return describe("the GPU cannot be opened", error);
     monitored = cuda.device_bus(bus, sizeof bus, device) == CUDA_SUCCESS && nvml_open(bus);
+    clock_max_mhz = monitored ? nvml_clock_max() : NAN;
     memory_errors = monitored ? nvml_uncorrected_errors() : -1;
     return NULL;
 }
@@ -260,6 +262,18 @@ static const char *first_reason(const char *reason) {
     return first_error != CUDA_SUCCESS ? describe("the GPU says", first_error) : NULL;
 }
 
+/* While it works: an idle GPU lowers its clock. */
+static void read_state(struct device_state *state) {
+    struct nvml_reading reading;
+    if (!monitored) return;
+    nvml_read(&reading);
+    state->clock_mhz = reading.sm_mhz;
+    state->clock_max_mhz = clock_max_mhz;
+    state->watts = reading.watts;
+    state->celsius = reading.celsius;
+    nvml_reasons_text(reading.reasons, state->slowed);
+}
+
 static void time_stream(double *us) {
     float ms = 0;
     note(cuda.stream_wait(stream));
@@ -268,10 +282,12 @@ static void time_stream(double *us) {
 }
 
 static const char *cuda_launch(const struct attn_kernel *kernel, const struct attn_problem *problem,
-                               const struct attn_call *call, double *us) {
+                               const struct attn_call *call, double *us,
+                               struct device_state *state) {
     note(cuda.event_record(before, stream));
     const char *reason = kernel->launch(problem, call);
     note(cuda.event_record(after, stream));
+    if (state != NULL) read_state(state);
     time_stream(us);
     return first_reason(reason);
 }
@@ -343,22 +359,14 @@ static void make_run_up(void) {
 }
 
 /* The event before it and the graph itself wait on the stream for the run-up, so that what the host
- * takes to launch a graph, some 5 us, is not in its time. Looked at while it works: an idle GPU
- * lowers its clock. */
+ * takes to launch a graph, some 5 us, is not in its time. */
 static const char *cuda_replay(int which, double *us, struct device_state *state) {
     make_run_up();
     if (run_up != NULL) note(cuda.graph_launch(run_up, stream));
     note(cuda.event_record(before, stream));
     note(cuda.graph_launch(recorded[which], stream));
     note(cuda.event_record(after, stream));
-    if (state != NULL && monitored) {
-        struct nvml_reading reading;
-        nvml_read(&reading);
-        state->clock_mhz = reading.sm_mhz;
-        state->watts = reading.watts;
-        state->celsius = reading.celsius;
-        nvml_reasons_text(reading.reasons, state->slowed);
-    }
+    if (state != NULL) read_state(state);
     time_stream(us);
     return first_reason(NULL);
 }

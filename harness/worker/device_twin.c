@@ -37,7 +37,9 @@ static void twin_fill(void *memory, int byte, size_t bytes) {
 
 /* The time is the emulation's: how many more launches can be afforded. */
 static const char *twin_launch(const struct attn_kernel *kernel, const struct attn_problem *problem,
-                               const struct attn_call *call, double *us) {
+                               const struct attn_call *call, double *us,
+                               struct device_state *state) {
+    (void)state;
     const double start = clock_s();
     const char *reason = kernel->launch(problem, call);
     *us = (clock_s() - start) * 1e6;

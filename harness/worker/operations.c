@@ -505,7 +505,7 @@ static json_t *do_launch(struct worker *worker, const json_t *request) {
         return refusal_json("error", "no pages can be protected");
     const char *reason = json_is_true(json_object_get(request, "recorded"))
                              ? sampling_repeat(&subject)
-                             : subject_launch(&subject, &us);
+                             : subject_launch(&subject, &us, NULL);
     if (edges) edges_lower();
     json_t *refusal = reason != NULL ? failure_json(reason) : worker_look_at_given(worker, side);
     if (refusal != NULL) return refusal;

@@ -80,6 +80,7 @@ json_t *worker_time(struct worker *worker, const json_t *request) {
                  .total_ms_max = json_number_value(json_object_get(request, "total_ms_max")),
                  .ci_target = json_number_value(json_object_get(request, "ci_target"))},
         .cold = json_is_true(json_object_get(request, "cold")),
+        .burst = json_is_true(json_object_get(request, "burst")),
         .touched_bytes = json_number_value(json_object_get(request, "touched_bytes")),
     };
     if (sampling.plan.samples_max < 1 || sampling.plan.samples_max > 1 << 20)
@@ -114,6 +115,11 @@ json_t *worker_time(struct worker *worker, const json_t *request) {
                       sampling.unrecorded, "watts", real_or_null(sampling.last.watts), "celsius",
                       real_or_null(sampling.last.celsius), "slowed", sampling.last.slowed,
                       "scratch", worker_scratch_state(worker, worker->scratch_bytes));
+        json_object_set_new(reply, "regime", json_string(sampling.regime));
+        json_object_set_new(reply, "burst_us", real_or_null(sampling.burst_beside.us));
+        json_object_set_new(reply, "burst_clock_mhz",
+                            real_or_null(sampling.burst_beside.clock_mhz));
+        json_object_set_new(reply, "burst_watts", real_or_null(sampling.burst_beside.watts));
         json_object_set_new(reply, "interrupted", json_integer(sampling.interrupted));
         json_object_set_new(reply, "control_us", reals(sampling.control_us, sampling.n));
         json_object_set_new(reply, "looked", json_integer(watch.looked));
@@ -186,11 +192,11 @@ static json_t *race_json(const struct worker *worker, const struct race *race) {
     json_t *list = json_array();
     for (int n = 0; n < race->count; n++)
         json_array_append_new(list, racer_json(worker, &race->racers[n], race->rounds));
-    return json_pack("{s:b, s:o, s:s, s:s, s:I, s:I, s:s, s:o, s:o, s:s}", "ok", 1, "sides", list,
-                     "stop", race->stop, "how", race->how, "launches", (json_int_t)race->launches,
-                     "copies", (json_int_t)race->copies, "unrecorded", race->unrecorded, "watts",
-                     real_or_null(race->last.watts), "celsius", real_or_null(race->last.celsius),
-                     "slowed", race->last.slowed);
+    return json_pack("{s:b, s:o, s:s, s:s, s:s, s:I, s:I, s:s, s:o, s:o, s:s}", "ok", 1, "sides",
+                     list, "regime", race->regime, "stop", race->stop, "how", race->how, "launches",
+                     (json_int_t)race->launches, "copies", (json_int_t)race->copies, "unrecorded",
+                     race->unrecorded, "watts", real_or_null(race->last.watts), "celsius",
+                     real_or_null(race->last.celsius), "slowed", race->last.slowed);
 }
 
 /* All sides that are ready, from the first on: two to four. */
@@ -215,6 +221,7 @@ json_t *worker_race(struct worker *worker, const json_t *request) {
     struct race race = {
         .racers = racers,
         .cold = json_is_true(json_object_get(request, "cold")),
+        .burst = json_is_true(json_object_get(request, "burst")),
         .touched_bytes = json_number_value(json_object_get(request, "touched_bytes")),
         .rounds_max = json_integer_value(json_object_get(request, "rounds_max")),
         .total_ms_max = json_number_value(json_object_get(request, "total_ms_max")),

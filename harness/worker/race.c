@@ -2,6 +2,7 @@
 #include "race.h"
 #include "paired.h"
 #include "priority.h"
+#include "regime.h"
 #include "../../fixtures/random.h"
 #include "../../oracle/clock.h"
 
@@ -14,16 +15,17 @@
 /* A replay lasts about this long, a third of what it does in sampling.h: rounds are what counts,
  * and half a microsecond that events are off is 0.1 % of it. */
 static const double replay_us = 500;
-/* Replays before the first round, as in sampling.h. */
-static const double settle_us = 10e3;
 /* Fewer rounds than a verdict needs are of no use, as long as they do not take longer than this. */
 static const double fewest_ms_max = 20e3;
-enum { SETTLE_MAX = 20, CHECK_FIRST = 30, TRIES = 4 };
+enum { CHECK_FIRST = 30, TRIES = 4 };
+
+static const struct device_state unknown = {NAN, NAN, NAN, NAN, ""};
 
 struct course {
     struct race *race;
     struct series series[RACERS_MAX];
     bool recorded;
+    struct regime regime;
     struct random_stream random;
     uint64_t drawn;
     double start_s, start_used_s;
@@ -96,21 +98,6 @@ static void record(struct course *course) {
     race->copies = race->cold ? course->series[0].count : 0;
 }
 
-static const char *settle(struct course *course, int *which) {
-    double total_us = 0;
-    for (int i = 0; i < SETTLE_MAX && total_us < settle_us; i++) {
-        for (int n = 0; n < course->race->count; n++) {
-            double us;
-            *which = n;
-            const char *reason =
-                series_replay(&course->series[n], &course->race->racers[n].subject, &us, NULL);
-            if (reason != NULL) return reason;
-            total_us += us * (double)course->series[n].launches;
-        }
-    }
-    return NULL;
-}
-
 /* One turns, all expect it. */
 static void turn(struct race *race) {
     const struct turn_slice slice = watch_turn(race->racers[0].watch);
@@ -122,24 +109,31 @@ static bool turns(const struct course *course) {
            !(course->recorded && course->race->cold); /* copies are not turned */
 }
 
+static bool has_regime(const struct course *course) {
+    return course->race->racers[0].subject.device->record != NULL;
+}
+
 static const char *launch(struct course *course, struct racer *racer, double *us, double *clock) {
     const struct series *series = &course->series[racer - course->race->racers];
     const struct subject *subject = &racer->subject;
-    *clock = NAN;
+    struct device_state state = unknown,
+                        *asked = course->asked || !has_regime(course) ? NULL : &state;
+    const char *reason;
     if (course->recorded) {
-        struct device_state *state = &course->race->last;
-        const char *reason = series_replay(series, subject, us, course->asked ? NULL : state);
-        course->asked = true;
-        *clock = state->clock_mhz;
-        return reason;
+        reason = series_replay(series, subject, us, asked);
+    } else {
+        if (course->race->cold && !subject->device->evict(subject->call->threads))
+            return "out of memory to empty the caches";
+        if (course->race->cold) course->interruptions = series_interruptions();
+        reason = subject_launch(subject, us, racer->single_us > series_us_max ? asked : NULL);
+        const long now = series_interruptions();
+        course->interrupted = !subject->device->events && now != course->interruptions;
+        course->interruptions = now;
     }
-    if (course->race->cold && !subject->device->evict(subject->call->threads))
-        return "out of memory to empty the caches";
-    if (course->race->cold) course->interruptions = series_interruptions();
-    const char *reason = subject_launch(subject, us);
-    const long now = series_interruptions();
-    course->interrupted = !subject->device->events && now != course->interruptions;
-    course->interruptions = now;
+    if (asked != NULL) course->race->last = state;
+    course->asked = true;
+    *clock = course->race->last.clock_mhz;
+    regime_note(&course->regime, *us * (double)course->race->launches);
     return reason;
 }
 
@@ -155,7 +149,7 @@ static const char *level(struct course *course, const struct racer *other, int *
     const int asked = *which;
     double us;
     *which = (int)(other - course->race->racers);
-    const char *reason = subject_launch(&other->subject, &us);
+    const char *reason = subject_launch(&other->subject, &us, NULL);
     if (reason == NULL) *which = asked;
     course->interruptions = series_interruptions();
     return reason;
@@ -169,7 +163,7 @@ static const char *sample_once(struct course *course, struct racer *racer,
     const struct series *series = &course->series[racer - race->racers];
     if (course->recorded && race->cold)
         watch_aim(racer->watch, &series->calls[race->rounds % series->count]);
-    watch_fill(racer->watch, (clock_s() - course->start_s) / race->count);
+    watch_fill(racer->watch, (clock_s() - course->start_s - course->regime.rested_s) / race->count);
     if (anew) course->turned = false;
     if (!course->turned && turns(course) && racer->watch->due) {
         turn(race);
@@ -207,7 +201,7 @@ static void exchange(int *a, int *b) {
 /* What is launched untimed has then seen the values: the copy of the old kernel, which is not the
  * first of a round, for a kernel that follows itself finds its scratch in a cache. (A prefill was
  * 2.7 % faster.) Of two racers either is preceded by the other. */
-static const char *take_round(struct course *course, int *which) {
+static const char *take_samples(struct course *course, int *which) {
     int order[RACERS_MAX] = {0};
     const int count = course->race->count;
     struct racer *racers = course->race->racers;
@@ -231,6 +225,55 @@ static const char *take_round(struct course *course, int *which) {
     return NULL;
 }
 
+/* Of each one launch that does not count, *us for all of them. */
+static const char *work(struct course *course, int *which, double *us) {
+    const char *reason = NULL;
+    double clock, one_us;
+    *us = 0;
+    course->asked = false;
+    for (*which = 0; *which < course->race->count; ++*which) {
+        reason = launch(course, &course->race->racers[*which], &one_us, &clock);
+        if (reason != NULL) return reason;
+        *us += one_us * (double)course->race->launches;
+    }
+    *which = 0;
+    return NULL;
+}
+
+/* Until it has settled (regime.h), of a burst once. Where replays are long the time that there is
+ * grows, so that a verdict's rounds have room in it. */
+static const char *settle(struct course *course, int *which) {
+    struct race *race = course->race;
+    struct settling settling = {0};
+    const char *reason = NULL;
+    double us = 0;
+    for (bool settled = false; reason == NULL && !settled;) {
+        reason = work(course, which, &us);
+        settled = settling_add(&settling, us, race->last.clock_mhz) || race->burst;
+    }
+    if (course->recorded) race->total_ms_max = fmax(race->total_ms_max, CHECK_FIRST * us * 1e-3);
+    return reason;
+}
+
+static const char *make_up(struct course *course, int *which) {
+    const double lost_us = regime_lost_us(&course->regime);
+    const char *reason = NULL;
+    double us;
+    for (double made_us = 0; reason == NULL && made_us < lost_us; made_us += us)
+        reason = work(course, which, &us);
+    return reason;
+}
+
+/* Rest and what makes up for pauses come before a round: it is of one temperature. */
+static const char *take_round(struct course *course, int *which) {
+    const char *reason = NULL;
+    if (has_regime(course)) {
+        regime_begin(&course->regime);
+        reason = make_up(course, which);
+    }
+    return reason == NULL ? take_samples(course, which) : reason;
+}
+
 static double used_by_s(clockid_t whose) {
     struct timespec used = {0};
     clock_gettime(whose, &used);
@@ -246,7 +289,7 @@ static double used_s(const struct race *race) {
 /* Of what has passed by the clock, on a CPU, what there was a processor for: beside others as many
  * rounds are taken as without them. A share of it at least. */
 static double elapsed_ms(const struct course *course) {
-    const double by_clock = clock_s() - course->start_s;
+    const double by_clock = clock_s() - course->start_s - course->regime.rested_s;
     if (course->race->racers[0].subject.device->kind != ATTN_CPU) return by_clock * 1e3;
     return fmax(used_s(course->race) - course->start_used_s, by_clock / RACE_STRETCH_MAX) * 1e3;
 }
@@ -306,10 +349,12 @@ const char *race_run(struct race *race, int *which) {
     *which = 0;
     race->rounds = race->copies = 0;
     race->launches = 1;
-    race->last = (struct device_state){NAN, NAN, NAN, ""};
+    race->last = unknown;
+    race->regime = has_regime(&course) ? regime_name(race->burst) : "";
+    course.regime.burst = race->burst;
     if (first->device->record != NULL) reason = time_singles(race, which);
     if (reason == NULL) record(&course);
-    if (course.recorded) reason = settle(&course, which);
+    if (reason == NULL && has_regime(&course)) reason = settle(&course, which);
     snprintf(race->how, sizeof race->how, "%s",
              course.recorded         ? "graph"
              : first->device->events ? "events"

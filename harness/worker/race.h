@@ -29,7 +29,7 @@ struct race {
     /* asked for; all subjects are of one device */
     struct racer *racers; /* the old kernel, the new, and copies of both, or of the old, or none */
     int count;            /* 2, 3 or 4 */
-    bool cold;
+    bool cold, burst;
     double touched_bytes; /* as in struct sampling */
     int64_t rounds_max;   /* room in `us` */
     /* From PAIRED_MIN rounds on (paired.h), which take 20 s at most; of a CPU what threads have had
@@ -39,6 +39,7 @@ struct race {
     /* found */
     int64_t rounds, launches, copies;
     char how[12], stop[12]; /* as in struct timing; "width": there were enough */
+    const char *regime;     /* of all samples, as in struct sampling */
     char unrecorded[160];   /* why the kernels cannot all be recorded; "": they can, or need not */
     struct device_state last;
 };

@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "sampling.h"
 #include "control.h"
+#include "regime.h"
 #include "spoil.h"
 #include "../../oracle/clock.h"
 
@@ -9,17 +10,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { REPLAYS_MIN = 25, SETTLE_MAX = 50 };
+enum { REPLAYS_MIN = 25, BURST_MAX = 128 };
 /* Of 40 the 95 % interval leaves out the 13 most extreme on each side. */
 enum { SURPRISE_EVERY = 8, BESIDE_MIN = 3, BESIDE = 40, ROUNDS = 3 };
 
 /* A sample lasts about this long: events tell half a microsecond apart. */
 static const double sample_us = 1500;
-/* Replays before the first sample: the first also uploads the graph, and clocks have to rise. */
-static const double settle_us = 10e3;
+/* A clock that much below the highest is lower. */
+static const double clock_below = 0.99;
 static const double quiet_share = 1.0 / 3;
 
 static struct series series;
+static const struct device_state unknown = {NAN, NAN, NAN, NAN, ""};
 
 void sampling_forget(const struct subject *subject) {
     series_forget(&series, subject);
@@ -35,33 +37,61 @@ static const char *record_launches(struct sampling *sampling, const struct subje
     return series_record(&series, subject, 0, sample_us / us);
 }
 
-/* Whether samples will be replays. What stands against it is no failure: sampling->unrecorded. */
-static bool record(struct sampling *sampling, const struct subject *subject) {
+/* Samples are replays, where they can be. What stands against it is no failure:
+ * sampling->unrecorded. */
+static void record(struct sampling *sampling, const struct subject *subject) {
     const struct series_plan plan = {sampling->cold, sampling->touched_bytes, sampling->single_us};
     if (subject->device->record == NULL || sampling->single_us > series_us_max ||
         !series_fill(&series, subject, &plan, NULL))
-        return false;
+        return;
     const char *reason = record_launches(sampling, subject);
     if (reason != NULL) {
         snprintf(sampling->unrecorded, sizeof sampling->unrecorded, "%s", reason);
-        return false;
+        return;
     }
     sampling->launches = series.launches;
     sampling->copies = sampling->cold ? series.count : 0;
-    return true;
 }
 
-/* A replay is cheap: with this many the interval of the median is no accident. */
-static const char *settle(struct sampling *sampling, const struct subject *subject) {
+/* Of what is timed one, *us of a launch. A long launch alone says what the GPU did as well. */
+static const char *run_one(const struct sampling *sampling, const struct subject *subject,
+                           double *us, struct device_state *state) {
+    if (series.recorded) return series_replay(&series, subject, us, state);
+    if (sampling->cold && !subject->device->evict(subject->call->threads))
+        return "out of memory to empty the caches";
+    return subject_launch(subject, us, sampling->single_us > series_us_max ? state : NULL);
+}
+
+/* The same, taken note of: of GPUs. */
+static const char *work(struct sampling *sampling, const struct subject *subject,
+                        struct regime *regime, double *us, struct device_state *state) {
+    const char *reason = run_one(sampling, subject, us, state);
+    regime_note(regime, *us * (double)sampling->launches);
+    return reason;
+}
+
+static bool has_regime(const struct subject *subject) {
+    return subject->device->record != NULL;
+}
+
+/* Until it has settled, of a burst once. A replay is cheap: with so many the interval of the median
+ * is no accident. */
+static const char *settle(struct sampling *sampling, const struct subject *subject,
+                          struct regime *regime) {
+    struct settling settling = {0};
+    struct device_state state = unknown;
     const char *reason = NULL;
-    if (sampling->plan.samples_min < REPLAYS_MIN) sampling->plan.samples_min = REPLAYS_MIN;
-    double us = 0, total_us = 0;
-    for (int n = 0; reason == NULL && n < SETTLE_MAX && total_us < settle_us; n++) {
-        reason = series_replay(&series, subject, &us, NULL);
-        us *= (double)series.launches;
-        total_us += us;
+    double us = 0;
+    bool settled = false;
+    while (reason == NULL && !settled) {
+        reason = work(sampling, subject, regime, &us, &state);
+        settled = settling_add(&settling, us * (double)sampling->launches, state.clock_mhz) ||
+                  regime->burst;
     }
-    const double least_ms = (double)sampling->plan.samples_min * us * 1e-3;
+    if (!series.recorded) return reason;
+    if (sampling->plan.samples_min < REPLAYS_MIN) sampling->plan.samples_min = REPLAYS_MIN;
+    const double least_ms =
+        (double)sampling->plan.samples_min * us * (double)sampling->launches * 1e-3;
     sampling->plan.total_ms_max = fmax(sampling->plan.total_ms_max, least_ms);
     return reason;
 }
@@ -89,7 +119,7 @@ static const char *take_extra(struct sampling *sampling, const struct subject *s
     watch_fill(sampling->watch, INFINITY);
     if (extra == TURNED) watch_turn(sampling->watch);
     if (extra == TOUCHED) turn_touch(sampling->watch->turn);
-    const char *reason = subject_launch(subject, &to[extra][(*counts[extra])++]);
+    const char *reason = subject_launch(subject, &to[extra][(*counts[extra])++], NULL);
     if (reason == NULL) watch_look(sampling->watch, sampling->n);
     return reason;
 }
@@ -152,22 +182,36 @@ static const char *maybe_surprise(struct sampling *sampling, const struct subjec
     return due || (last && sampling->surprised == 0) ? take_extra(sampling, subject, TURNED) : NULL;
 }
 
-static const char *take_one(struct sampling *sampling, const struct subject *subject) {
+static const char *take_one(struct sampling *sampling, const struct subject *subject,
+                            struct regime *regime) {
     double *us = &sampling->us[sampling->n], *clock = &sampling->clock_mhz[sampling->n];
-    *clock = NAN;
-    if (series.recorded) {
-        struct device_state state = {NAN, NAN, NAN, ""};
-        const char *reason = series_replay(&series, subject, us, &state);
+    if (has_regime(subject)) {
+        struct device_state state = unknown;
+        const char *reason = work(sampling, subject, regime, us, &state);
         *clock = state.clock_mhz;
         add_reasons(state.slowed, sampling->last.slowed);
         sampling->last = state;
         return reason;
     }
+    *clock = NAN;
     if (sampling->cold && !subject->device->evict(subject->call->threads))
         return "out of memory to empty the caches";
     const long before = series_interruptions();
-    const char *reason = subject_launch(subject, us);
+    const char *reason = subject_launch(subject, us, NULL);
     if (!subject->device->events && series_interruptions() != before) sampling->interrupted++;
+    return reason;
+}
+
+/* Outputs were looked at, and the GPU cools meanwhile: launches that do not count make up for it.
+ */
+static const char *make_up(struct sampling *sampling, const struct subject *subject,
+                           struct regime *regime) {
+    const double lost_us = regime_lost_us(regime);
+    const char *reason = NULL;
+    double us;
+    for (double made_us = 0; reason == NULL && made_us < lost_us;
+         made_us += us * (double)sampling->launches)
+        reason = work(sampling, subject, regime, &us, NULL);
     return reason;
 }
 
@@ -182,14 +226,19 @@ static bool rotates(const struct sampling *sampling) {
 /* Copies of inputs are not turned: what is recorded reads them in turn. Of their outputs a sample
  * has those of one filled and looked at, the next sample those of the next. */
 static const char *sample(struct sampling *sampling, const struct subject *subject,
-                          double elapsed_s) {
+                          struct regime *regime, double elapsed_s) {
     struct watch *watch = sampling->watch;
+    const char *reason = NULL;
+    if (has_regime(subject)) {
+        regime_begin(regime);
+        reason = make_up(sampling, subject, regime);
+    }
     if (watch != NULL && rotates(sampling))
         watch_aim(watch, &series.calls[sampling->n % series.count]);
     if (watch != NULL) watch_fill(watch, elapsed_s);
     if (turns(sampling) && watch->due && (series.recorded ? !sampling->cold : sampling->cold))
         watch_turn(watch);
-    const char *reason = take_one(sampling, subject);
+    if (reason == NULL) reason = take_one(sampling, subject, regime);
     if (watch != NULL && reason == NULL) watch_look(watch, sampling->n + 1);
     sampling->n++;
     return reason;
@@ -210,7 +259,8 @@ static bool wants_more(const struct sampling *sampling, int64_t quiet, double to
            (quiet < plan->samples_min && total_ms < quiet_share * plan->total_ms_max);
 }
 
-static const char *take_all(struct sampling *sampling, const struct subject *subject) {
+static const char *take_all(struct sampling *sampling, const struct subject *subject,
+                            struct regime *regime) {
     const bool surprises = turns(sampling) && !series.recorded && !sampling->cold;
     const char *reason;
     const double start = clock_s();
@@ -218,10 +268,10 @@ static const char *take_all(struct sampling *sampling, const struct subject *sub
     int64_t quiet = 0;
     bool enough = false, more;
     do {
-        reason = sample(sampling, subject, clock_s() - start);
+        reason = sample(sampling, subject, regime, clock_s() - start - regime->rested_s);
         const double after_us = take_control(sampling, subject);
         const double control_us = fmax(before_us, after_us);
-        const double total_ms = (clock_s() - start) * 1e3;
+        const double total_ms = (clock_s() - start - regime->rested_s) * 1e3;
         sampling->control_us[sampling->n - 1] = control_us;
         before_us = after_us;
         quiet += sampling->quiet_us == 0 || timing_is_quiet(control_us, sampling->quiet_us);
@@ -232,6 +282,34 @@ static const char *take_all(struct sampling *sampling, const struct subject *sub
         if (reason == NULL && surprises) reason = maybe_surprise(sampling, subject, !more);
     } while (reason == NULL && more);
     return reason == NULL && surprises ? doubt(sampling, subject) : reason;
+}
+
+/* Warm samples of which a burst would say something else. */
+static bool is_slowed(const struct sampling *sampling) {
+    double *clock = sampling->clock_mhz; /* NaN, of all or of none */
+    if (*sampling->regime == '\0' || sampling->burst || sampling->cold) return false;
+    return *sampling->last.slowed != '\0' ||
+           summary_of(clock, sampling->n).median_us < clock_below * sampling->last.clock_max_mhz;
+}
+
+/* What it leaves is looked at, too. */
+static const char *take_burst(struct sampling *sampling, const struct subject *subject) {
+    struct regime regime = {.burst = true};
+    struct sampling_burst *burst = &sampling->burst_beside;
+    double us[BURST_MAX], clock_mhz[BURST_MAX];
+    struct device_state state = unknown;
+    const char *reason = NULL;
+    int64_t n = 0;
+    regime_begin(&regime);
+    if (sampling->watch != NULL) watch_fill(sampling->watch, INFINITY);
+    while (reason == NULL && n < BURST_MAX && regime.busy_us < regime_burst_us) {
+        reason = work(sampling, subject, &regime, &us[n], &state);
+        clock_mhz[n++] = state.clock_mhz;
+    }
+    if (reason == NULL && sampling->watch != NULL) watch_look(sampling->watch, sampling->n);
+    *burst = (struct sampling_burst){summary_of(us, n).median_us,
+                                     summary_of(clock_mhz, n).median_us, state.watts};
+    return reason;
 }
 
 /* Values are as they were, and outputs expected so. */
@@ -249,6 +327,7 @@ static const char *spoil(struct sampling *sampling, const struct subject *subjec
 
 const char *sampling_take(struct sampling *sampling, const struct subject *subject) {
     const char *reason = NULL;
+    struct regime regime = {.burst = sampling->burst};
     sampling_forget(subject);
     sampling->us = malloc((size_t)sampling->plan.samples_max * sizeof *sampling->us);
     sampling->clock_mhz = malloc((size_t)sampling->plan.samples_max * sizeof *sampling->clock_mhz);
@@ -257,16 +336,20 @@ const char *sampling_take(struct sampling *sampling, const struct subject *subje
     if (sampling->us == NULL || sampling->clock_mhz == NULL || sampling->control_us == NULL)
         return "out of memory for the samples";
     sampling->launches = 1;
-    sampling->last = (struct device_state){NAN, NAN, NAN, ""};
+    sampling->last = unknown;
+    sampling->regime = has_regime(subject) ? regime_name(sampling->burst) : "";
+    sampling->burst_beside = (struct sampling_burst){NAN, NAN, NAN};
     if (subject->device->record != NULL) reason = subject_time(subject, &sampling->single_us);
-    if (reason == NULL && record(sampling, subject)) reason = settle(sampling, subject);
+    if (reason == NULL) record(sampling, subject);
+    if (reason == NULL && has_regime(subject)) reason = settle(sampling, subject, &regime);
     snprintf(sampling->how, sizeof sampling->how, "%s",
              series.recorded           ? "graph"
              : subject->device->events ? "events"
                                        : "clock");
-    if (reason == NULL) reason = take_all(sampling, subject);
+    if (reason == NULL) reason = take_all(sampling, subject, &regime);
     if (reason == NULL && sampling->watch != NULL && rotates(sampling))
         reason = series_look(&series, subject, sampling->watch, sampling->n);
+    if (reason == NULL && is_slowed(sampling)) reason = take_burst(sampling, subject);
     if (turns(sampling)) {
         sampling->turned_bytes = sampling->watch->turn->lines_bytes;
         watch_turn_back(sampling->watch);
@@ -278,5 +361,5 @@ const char *sampling_take(struct sampling *sampling, const struct subject *subje
 const char *sampling_repeat(const struct subject *subject) {
     double us;
     return series.recorded ? series_replay(&series, subject, &us, NULL)
-                           : subject_launch(subject, &us);
+                           : subject_launch(subject, &us, NULL);
 }

@@ -36,10 +36,16 @@ struct spoilt {
     char why[160];         /* why it was not done; "": it need not be, or it was */
 };
 
+/* What launches take in the other regime: in one burst, warm, the median. */
+struct sampling_burst {
+    double us, clock_mhz, watts; /* us NaN: it was not measured */
+};
+
 struct sampling {
     /* asked for */
     struct timing_plan plan;
     bool cold;
+    bool burst;           /* a GPU's samples are of bursts (regime.h); else sustained */
     double touched_bytes; /* that one launch must read at least; 0: not known */
     int64_t watched_min; /* so many samples are taken, if the cap allows, also when fewer are enough
                             to know the time */
@@ -62,6 +68,9 @@ struct sampling {
         plain_us[SAMPLING_EXTRA_MAX];
     int64_t surprised, touched, plain;
     struct spoilt spoilt;
+    const char *regime;                 /* "sustained" or "burst"; "": no GPU's */
+    struct sampling_burst burst_beside; /* sustained, warm, where the GPU was slowed, or its clock
+                                           more than 1 % below its highest */
     double turned_bytes;      /* of the lines that were written to turn values, the most at once */
     struct device_state last; /* as it was during the last sample that was replayed; slowed: during
                                  any of them */

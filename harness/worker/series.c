@@ -152,15 +152,15 @@ double series_launch_us(const struct series *series, const struct subject *subje
     return reason == NULL ? us : 0;
 }
 
-const char *subject_launch(const struct subject *subject, double *us) {
-    return subject->device->launch(subject->kernel, subject->problem, subject->call, us);
+const char *subject_launch(const struct subject *subject, double *us, struct device_state *state) {
+    return subject->device->launch(subject->kernel, subject->problem, subject->call, us, state);
 }
 
 const char *subject_time(const struct subject *subject, double *us) {
     double taken[SINGLES];
     int n = 0;
     do {
-        const char *reason = subject_launch(subject, &taken[n++]);
+        const char *reason = subject_launch(subject, &taken[n++], NULL);
         if (reason != NULL) return reason;
     } while (n < SINGLES && taken[0] < series_us_max);
     struct timing timing = {0};

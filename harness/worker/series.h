@@ -79,8 +79,8 @@ void series_forget(struct series *series, const struct subject *subject);
 const char *series_look(const struct series *series, const struct subject *subject,
                         struct watch *watch, int64_t sample);
 
-/* One launch alone; and the median of a few, of one if that takes long. */
-const char *subject_launch(const struct subject *subject, double *us);
+/* One launch alone, `state` may be NULL; and the median of a few, of one if that takes long. */
+const char *subject_launch(const struct subject *subject, double *us, struct device_state *state);
 const char *subject_time(const struct subject *subject, double *us);
 
 /* How often a thread of this process had to leave a processor that it could have used on. */

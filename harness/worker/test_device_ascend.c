@@ -99,7 +99,7 @@ Test(ascend, a_launch_is_waited_for_and_timed_between_events) {
     use_standin();
     double us = -1;
     const struct attn_call call = make_call();
-    went_well(device_ascend.launch(kernel("honest"), &problem, &call, &us));
+    went_well(device_ascend.launch(kernel("honest"), &problem, &call, &us, NULL));
     cr_assert(output(&call) == two && us > 0);
     went_well(device_ascend.fault());
 }
@@ -134,7 +134,7 @@ Test(ascend, what_is_put_on_another_stream_is_not_there) {
     use_standin();
     double us;
     const struct attn_call call = make_call();
-    went_well(device_ascend.launch(kernel("streamless"), &problem, &call, &us));
+    went_well(device_ascend.launch(kernel("streamless"), &problem, &call, &us, NULL));
     cr_assert(output(&call) == unwritten);
 }
 
@@ -143,11 +143,11 @@ Test(ascend, an_error_on_the_device_is_told_by_every_call_that_follows) {
     double us;
     const struct attn_kernel *breaks = kernel("breaks");
     const struct attn_call call = make_call();
-    went_well(device_ascend.launch(breaks, &problem, &call, &us));
-    went_well(device_ascend.launch(breaks, &problem, &call, &us));
+    went_well(device_ascend.launch(breaks, &problem, &call, &us, NULL));
+    went_well(device_ascend.launch(breaks, &problem, &call, &us, NULL));
     went_well(device_ascend.fault());
-    says(device_ascend.launch(breaks, &problem, &call, &us), "aicore execution is abnormal");
-    cr_assert(device_ascend.launch(kernel("honest"), &problem, &call, &us) != NULL);
+    says(device_ascend.launch(breaks, &problem, &call, &us, NULL), "aicore execution is abnormal");
+    cr_assert(device_ascend.launch(kernel("honest"), &problem, &call, &us, NULL) != NULL);
     says(device_ascend.fault(), "aclError 507015");
     cr_assert(strchr(device_ascend.fault(), '\n') == NULL);
     cr_assert(device_ascend.allocate(256) == NULL && device_ascend.room() == 0);
@@ -215,7 +215,7 @@ static void is_told(void (*misuse)(const struct attn_call *call)) {
     const struct attn_call call = make_call();
     went_well(device_ascend.fault());
     misuse(&call);
-    says(device_ascend.launch(kernel("honest"), &problem, &call, &us), "aclError 100000");
+    says(device_ascend.launch(kernel("honest"), &problem, &call, &us, NULL), "aclError 100000");
 }
 
 Test(misuse, an_upload_to_released_memory_is_told) {

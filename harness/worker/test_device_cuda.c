@@ -114,7 +114,7 @@ Test(cuda, a_launch_is_waited_for_and_timed) {
     use_standins();
     double us = -1;
     const struct attn_call call = make_call(two);
-    went_well(device_cuda.launch(kernel("honest"), &problem, &call, &us));
+    went_well(device_cuda.launch(kernel("honest"), &problem, &call, &us, NULL));
     cr_assert(output(&call) == two && us > 0);
 }
 
@@ -165,7 +165,7 @@ Test(cuda, what_cannot_be_recorded_says_why_and_can_still_be_launched) {
         const struct attn_call call = make_call(two);
         const struct attn_kernel *wayward = kernel(expected[n].kernel);
         says(record(wayward, &call, 1, 1), expected[n].reason);
-        went_well(device_cuda.launch(wayward, &problem, &call, &us));
+        went_well(device_cuda.launch(wayward, &problem, &call, &us, NULL));
         cr_assert(output(&call) == two);
         went_well(record(kernel("honest"), &call, 1, 4));
         device_cuda.erase();
@@ -178,11 +178,11 @@ Test(cuda, an_error_on_the_device_is_told_by_every_call_that_follows) {
     double us;
     const struct attn_kernel *breaks = kernel("breaks");
     const struct attn_call call = make_call(two);
-    went_well(device_cuda.launch(breaks, &problem, &call, &us));
-    went_well(device_cuda.launch(breaks, &problem, &call, &us));
+    went_well(device_cuda.launch(breaks, &problem, &call, &us, NULL));
+    went_well(device_cuda.launch(breaks, &problem, &call, &us, NULL));
     went_well(device_cuda.fault());
-    says(device_cuda.launch(breaks, &problem, &call, &us), "illegal memory access");
-    cr_assert(device_cuda.launch(kernel("honest"), &problem, &call, &us) != NULL);
+    says(device_cuda.launch(breaks, &problem, &call, &us, NULL), "illegal memory access");
+    cr_assert(device_cuda.launch(kernel("honest"), &problem, &call, &us, NULL) != NULL);
     says(device_cuda.fault(), "CUDA_ERROR_ILLEGAL_ADDRESS");
     cr_assert(device_cuda.allocate(256) == NULL && device_cuda.room() == 0);
 }
@@ -216,7 +216,8 @@ Test(cuda, a_copy_beyond_what_was_allocated_does_not_pass_unnoticed) {
     uint16_t rows[2 * DIM] = {0};
     const struct attn_call call = make_call(two);
     device_cuda.upload(call.tensors[ATTN_OUT].data, rows, sizeof rows);
-    says(device_cuda.launch(kernel("honest"), &problem, &call, &us), "CUDA_ERROR_INVALID_VALUE");
+    says(device_cuda.launch(kernel("honest"), &problem, &call, &us, NULL),
+         "CUDA_ERROR_INVALID_VALUE");
 }
 
 Test(cuda, caches_are_forgotten_after_four_times_their_size) {
@@ -406,6 +407,7 @@ Test(row, of_an_honest_kernel_is_timed_by_replays) {
     cr_assert((double)(row.cold.copies - 2) * read_bytes < 1 << 20);
     cr_assert(row.cold.launches % row.cold.copies == 0);
     cr_assert(row.warm.clock_mhz == 1755 && row.warm.set_aside == 0 && isnan(row.watts));
+    cr_assert_str_eq(row.regime, "sustained");
     cr_assert(!strcmp(row.slowed, "sw_thermal"), "%s", row.slowed);
     cr_assert(row.single_us > 0 && row.deviation.elements == 2 * 4 * 64);
     cr_assert(row.unspoilt[0] == '\0' && row.spoilt_us > 0 && row.beside_us > 0 && row.spoil_us > 0,
@@ -413,10 +415,45 @@ Test(row, of_an_honest_kernel_is_timed_by_replays) {
     fixture_free(&fixture);
 }
 
+/* On the stand-in by a kernel that tires, as a GPU at its power limit does. */
+static struct row run_tiring(bool burst, struct fixture *fixture) {
+    struct trial_options options = options_for(NULL);
+    options.burst = burst;
+    const struct row row = run("tires", fixture, &options);
+    is_right(&row);
+    cr_assert_str_eq(row.regime, burst ? "burst" : "sustained");
+    return row;
+}
+
+Test(row, of_a_gpu_that_was_slowed_has_the_time_of_a_burst_as_well) {
+    use_standins();
+    setenv("STANDIN_MHZ", "1980", 1);
+    setenv("STANDIN_MHZ_MAX", "1980", 1);
+    setenv("STANDIN_MILLIWATTS", "700000", 1);
+    setenv("STANDIN_REASONS", "0x4", 1);
+    struct fixture fixture = obtain(small);
+    const struct row sustained = run_tiring(false, &fixture);
+    cr_assert(sustained.burst_us > 0 && sustained.burst_us < 0.9 * sustained.warm.median_us,
+              "%g and %g us", sustained.burst_us, sustained.warm.median_us);
+    cr_assert(sustained.burst_clock_mhz == 1980 && sustained.burst_watts == 700 &&
+              sustained.watts == 700);
+    const struct row burst = run_tiring(true, &fixture);
+    cr_assert(isnan(burst.burst_us) && burst.warm.n >= 25 && burst.cold.n >= 25);
+    cr_assert(burst.warm.median_us < 0.9 * sustained.warm.median_us);
+    cr_assert(burst.cold.median_us < 0.9 * sustained.cold.median_us);
+    unsetenv("STANDIN_REASONS"); /* it did not know, and was at its highest clock: no burst */
+    const struct row fast = run_tiring(false, &fixture);
+    cr_assert(isnan(fast.burst_us) && isnan(fast.burst_clock_mhz));
+    setenv("STANDIN_MHZ", "1950", 1);
+    const struct row slow = run_tiring(false, &fixture);
+    cr_assert(slow.burst_us > 0 && slow.burst_clock_mhz == 1950);
+    fixture_free(&fixture);
+}
+
 /* Launches of the stand-in are the host's, and on a busy one may take too long to be recorded. */
 enum { TRIES = 5 };
 
-static struct row beside(const char *old_name, const char *new_name, const char *how,
+static struct row beside(const char *old_name, const char *new_name, const char *how, bool burst,
                          struct row *old_row) {
     struct fixture fixture = obtain(small);
     struct trial_options options = options_for(NULL);
@@ -424,6 +461,7 @@ static struct row beside(const char *old_name, const char *new_name, const char 
     const struct duel duel = {&old.plugins[0], &new.plugins[0], true, true, 0.01, 30};
     static struct row row;
     options.time = false;
+    options.burst = burst;
     for (int n = 0; n < TRIES; n++) {
         struct fault fault = {0};
         bool spoilt = true;
@@ -444,11 +482,15 @@ static struct row beside(const char *old_name, const char *new_name, const char 
 Test(row, of_a_kernel_beside_another_is_timed_by_replays_in_turn) {
     static const struct {
         const char *old, *new, *how;
-    } cases[] = {{"honest", "honest", "graph"}, {"honest", "waits", "events"}};
+        bool burst;
+    } cases[] = {{"honest", "honest", "graph", false},
+                 {"honest", "waits", "events", false},
+                 {"tires", "tires", "graph", true}};
     use_standins();
     for (size_t n = 0; n < sizeof cases / sizeof cases[0]; n++) {
         struct row old_row;
-        const struct row row = beside(cases[n].old, cases[n].new, cases[n].how, &old_row);
+        const struct row row =
+            beside(cases[n].old, cases[n].new, cases[n].how, cases[n].burst, &old_row);
         is_right(&row);
         is_right(&old_row);
         cr_assert_str_eq(row.versus_why, "");
@@ -456,7 +498,9 @@ Test(row, of_a_kernel_beside_another_is_timed_by_replays_in_turn) {
         cr_assert(row.versus_warm.ratio > 0 && row.versus_warm.control_low > 0);
         cr_assert_str_eq(row.warm.how, cases[n].how);
         cr_assert_str_eq(old_row.cold.how, cases[n].how);
-        cr_assert((row.cold.copies > 1) == (n == 0) && row.cold.copies == old_row.cold.copies);
+        cr_assert_str_eq(row.regime, cases[n].burst ? "burst" : "sustained");
+        cr_assert_str_eq(old_row.regime, row.regime);
+        cr_assert((row.cold.copies > 1) == (n != 1) && row.cold.copies == old_row.cold.copies);
     }
 }
 
@@ -505,7 +549,7 @@ Test(row, of_a_kernel_that_is_wrong_with_one_copy_only_is_wrong) {
 Test(row, of_a_kernel_beside_another_is_looked_at_with_each_copy) {
     struct row old_row;
     use_standins();
-    const struct row row = beside("honest", "elsewhere", "graph", &old_row);
+    const struct row row = beside("honest", "elsewhere", "graph", false, &old_row);
     cr_assert(strncmp(row.status, "FAIL_", 5) == 0, "%s: %s", row.status, row.reason);
     cr_assert(strstr(row.reason, "cold samples left another output") != NULL, "%s", row.reason);
     is_right(&old_row);

@@ -143,24 +143,31 @@ Test(timing, the_cap_is_in_samples_and_in_time) {
 Test(timing, sets_aside_what_a_low_clock_made_slow) {
     double us[] = {10, 14, 11, 12, 13}, clock[] = {1980, 1500, 1970, NAN, 1925}, median;
     double session = 0;
-    cr_assert(timing_set_aside(us, clock, 5, &session, &median) == 4 && session == median);
+    cr_assert(timing_set_aside(us, clock, 5, false, &session, &median) == 4 && session == median);
     cr_assert(median == 1947.5); /* of 1500, 1925, 1970, 1980 */
     cr_assert(us[0] == 10 && us[1] == 11 && us[2] == 12 && us[3] == 13);
 }
 
 Test(timing, keeps_everything_when_no_clock_is_known) {
     double us[] = {3, 1, 2}, clock[] = {NAN, NAN, NAN}, median, session = 1980;
-    cr_assert(timing_set_aside(us, clock, 3, &session, &median) == 3 && isnan(median));
-    cr_assert(timing_set_aside(us, clock, 0, &session, &median) == 0 && isnan(median));
+    cr_assert(timing_set_aside(us, clock, 3, false, &session, &median) == 3 && isnan(median));
+    cr_assert(timing_set_aside(us, clock, 0, false, &session, &median) == 0 && isnan(median));
     cr_assert(session == 1980);
 }
 
 Test(timing, measures_low_clocks_by_the_sessions_unless_the_kernel_has_them_throughout) {
     double us[] = {10, 11, 12, 13}, clock[] = {1930, 1930, 1930, 1915}, median, session = 1980;
-    cr_assert(timing_set_aside(us, clock, 4, &session, &median) == 3 && session == 1980);
+    cr_assert(timing_set_aside(us, clock, 4, false, &session, &median) == 3 && session == 1980);
     cr_assert(us[2] == 12 && median == 1930);
     double slow_us[] = {10, 11, 12}, slow[] = {1700, 1690, 1500};
-    cr_assert(timing_set_aside(slow_us, slow, 3, &session, &median) == 2 && median == 1690);
+    cr_assert(timing_set_aside(slow_us, slow, 3, false, &session, &median) == 2 && median == 1690);
+}
+
+/* A power cap moves the clock up and down: without the slower half it would be a fast kernel. */
+Test(timing, sets_nothing_aside_of_what_is_slowed_for_good) {
+    double us[] = {10, 11, 12, 13}, clock[] = {1980, 1720, 1650, 1500}, median, session = 1980;
+    cr_assert(timing_set_aside(us, clock, 4, true, &session, &median) == 4 && median == 1685);
+    cr_assert(us[0] == 10 && us[3] == 13 && session == 1980);
 }
 
 Test(timing, keeps_what_was_taken_while_the_core_was_quiet) {

@@ -87,8 +87,8 @@ double timing_noticed(double spoilt_us, double sample_us) {
     return spoilt_us - noticed_factor * sample_us - noticed_us_more;
 }
 
-int64_t timing_set_aside(double *samples_us, double *clock_mhz, int64_t n, double *session_mhz,
-                         double *median_mhz) {
+int64_t timing_set_aside(double *samples_us, double *clock_mhz, int64_t n, bool sustained,
+                         double *session_mhz, double *median_mhz) {
     static const double low = 0.97;
     double *known = malloc((size_t)(n > 0 ? n : 1) * sizeof *known);
     int64_t count = 0, kept = 0;
@@ -101,7 +101,7 @@ int64_t timing_set_aside(double *samples_us, double *clock_mhz, int64_t n, doubl
     if (*median_mhz > *session_mhz) *session_mhz = *median_mhz;
     const double measure = *median_mhz < low * *session_mhz ? *median_mhz : *session_mhz;
     for (int64_t i = 0; i < n; i++) {
-        if (clock_mhz[i] < low * measure) continue; /* not of NaN */
+        if (!sustained && clock_mhz[i] < low * measure) continue; /* not of NaN */
         samples_us[kept] = samples_us[i];
         clock_mhz[kept++] = clock_mhz[i];
     }

@@ -41,11 +41,12 @@ struct timing_plan {
 
 /* Brings the samples whose clock was at least 97 % of the session's to the front, in their order,
  * and returns their number; *median_mhz is the clock's median over all of them. The session's clock
- * is *session_mhz, the highest median so far, which this one may raise; a median below 97 % of it
- * means that the GPU does not go faster with this kernel, and is the measure itself. Clocks that
- * are not known (NaN) are not low. */
-int64_t timing_set_aside(double *samples_us, double *clock_mhz, int64_t n, double *session_mhz,
-                         double *median_mhz);
+ * is *session_mhz, the highest median so far, which this one may raise. All are kept where the
+ * clock is low for the kernel's work: `sustained`, that a GPU was slowed is what is measured, and
+ * to leave out the slower of its samples would make it fast; else where the median is below 97 % of
+ * the session's, which is the measure then. Clocks that are not known (NaN) are not low. */
+int64_t timing_set_aside(double *samples_us, double *clock_mhz, int64_t n, bool sustained,
+                         double *session_mhz, double *median_mhz);
 /* On a CPU another thread on the same core makes everything slower, and so the control (control.h).
  * Brings the samples beside which it took at most 1.05 times *quiet_us to the front, in their
  * order, with their control, and returns their number; *quiet_us is what it took at its best in

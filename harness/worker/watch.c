@@ -52,14 +52,28 @@ void watch_aim(struct watch *watch, const struct attn_call *call) {
     if (watch->lse != NULL) watch->lse = call->tensors[ATTN_LSE].data;
 }
 
+/* On the device where it can do that: a large output takes milliseconds to be brought there, in
+ * which a GPU cools. */
+static void fill_output(const struct watch *watch, unsigned char *to, const unsigned char *blank,
+                        size_t bytes, size_t width) {
+    struct device_move move = {.to = to, .width = bytes, .rows = 1, .word_bytes = (int)width};
+    if (watch->device->move == NULL || bytes == 0) {
+        watch->device->upload(to, blank, bytes);
+        return;
+    }
+    memcpy(&move.word, blank, width);
+    watch->device->move(&move);
+}
+
 void watch_fill(struct watch *watch, double elapsed_s) {
     if (watch->expected == NULL) return;
     watch->due = watch->here || watch->spent_s <= elapsed_s / 2;
     if (!watch->due) return;
     const double start = clock_s();
-    watch->device->upload(watch->out, watch->blank, watch->out_bytes);
+    fill_output(watch, watch->out, watch->blank, watch->out_bytes, width_of(watch));
     if (watch->lse != NULL)
-        watch->device->upload(watch->lse, watch->blank + watch->out_bytes, watch->lse_bytes);
+        fill_output(watch, watch->lse, watch->blank + watch->out_bytes, watch->lse_bytes,
+                    sizeof(float));
     watch->spent_s += clock_s() - start;
 }
 
