@@ -563,6 +563,10 @@ bool row_is_timed(const struct row *row) {
     return row->warm.n > 0 || row->cold.n > 0;
 }
 
+bool rows_share_regime(const struct row *a, const struct row *b) {
+    return a->regime[0] == '\0' || b->regime[0] == '\0' || !strcmp(a->regime, b->regime);
+}
+
 bool row_keeps_lists(const struct row *row) {
     return strstr(row->variant, "sparse") != NULL || strstr(row->variant, "magicpig") != NULL;
 }

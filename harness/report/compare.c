@@ -101,6 +101,11 @@ static struct compare_pair pair_of(const struct row *before, const struct row *a
         pair.verdict = COMPARE_UNTIMED;
         return pair;
     }
+    if (!rows_share_regime(before, after)) {
+        pair.verdict = COMPARE_UNTIMED;
+        pair.why = "another regime";
+        return pair;
+    }
     const bool unstable =
         status_of(before) == STATUS_UNSTABLE || status_of(after) == STATUS_UNSTABLE;
     pair.verdict = unstable ? COMPARE_UNSTABLE : COMPARE_UNDECIDED;

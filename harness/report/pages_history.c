@@ -20,6 +20,7 @@ struct moment { /* a run; texts are text_kept */
 };
 struct trace { /* a row of a run */
     const char *kernel, *variant, *problem;
+    const char *regime; /* as in struct row */
     int64_t moment;
     double us, rho; /* us NaN: not timed, or wrong */
     bool failed, refused;
@@ -61,6 +62,7 @@ static void add_trace(struct history *history, const struct row_place *place, in
         .kernel = text_kept(row->kernel),
         .variant = text_kept(row->variant),
         .problem = text_kept(problem),
+        .regime = text_kept(row->regime),
         .moment = moment,
         .us = !failed && !refused && row->warm.n > 0 ? row->warm.median_us : NAN,
         .rho = row->deviation.elements > 0 ? row->deviation.rho_block : NAN,
@@ -178,14 +180,16 @@ static int64_t kernel_end(const struct history *history, int64_t begin) {
     return end;
 }
 
-/* The first timing of a problem on the machine of `trace`. */
+/* The first timing of a problem on the machine of `trace`, and in its regime if both are known. */
 static const struct trace *first_of(const struct history *history, int64_t begin, int64_t end,
                                     const struct trace *trace) {
     const char *machine = history->moments[trace->moment].machine;
     for (int64_t n = begin; n < end; n++) {
         const struct trace *other = &history->traces[n];
         if (strcmp(other->problem, trace->problem) == 0 && isfinite(other->us) &&
-            strcmp(history->moments[other->moment].machine, machine) == 0)
+            strcmp(history->moments[other->moment].machine, machine) == 0 &&
+            (*other->regime == '\0' || *trace->regime == '\0' ||
+             strcmp(other->regime, trace->regime) == 0))
             return other;
     }
     return NULL;

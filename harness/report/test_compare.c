@@ -98,6 +98,35 @@ Test(compare, an_interval_beyond_what_matters_decides) {
     cr_assert(compare_times(100, 100).verdict == COMPARE_UNDECIDED);
 }
 
+/* What a run of before does not say is taken as it always was. */
+Test(compare, rows_of_another_regime_have_no_verdict) {
+    static const struct {
+        const char *old, *new;
+        bool compared;
+    } cases[] = {{"sustained", "burst", false},
+                 {"burst", "sustained", false},
+                 {"burst", "burst", true},
+                 {"", "sustained", true},
+                 {"burst", "", true}};
+    for (size_t n = 0; n < sizeof cases / sizeof cases[0]; n++) {
+        struct row old[] = {row_of("cuda/decode_mma_r1", "line", 100),
+                            row_of("cuda/decode_mma_r1", "other", 100)};
+        struct row new[] = {row_of("cuda/decode_mma_r1", "line", 150),
+                            row_of("cuda/decode_mma_r1", "other", 150)};
+        strcpy(old[0].regime, cases[n].old);
+        strcpy(new[0].regime, cases[n].new);
+        struct run before = run_of(old, 2), after = run_of(new, 2);
+        struct comparison comparison = compare(&before, &after, NULL, NULL);
+        const struct compare_pair *pair = &comparison.pairs[0];
+        cr_assert(comparison.pair_count == 2 && comparison.pairs[1].verdict == COMPARE_SLOWER);
+        cr_assert((pair->verdict == COMPARE_SLOWER) == cases[n].compared, "%zu", n);
+        cr_assert_str_eq(pair->why, cases[n].compared ? "" : "another regime");
+        cr_assert(comparison.regressions == (cases[n].compared ? 2 : 1));
+        cr_assert(cases[n].compared || isnan(pair->ratio));
+        compare_free(&comparison);
+    }
+}
+
 Test(compare, too_few_samples_decide_nothing) {
     struct row old = row_of("cpu/decode_flash_r1", "line", 100);
     struct row new = row_of("cpu/decode_flash_r1", "line", 200);

@@ -8,7 +8,8 @@
 #include <string.h>
 
 double row_speedup(const struct row *row, const struct row *over) {
-    if (over == NULL || row->warm.n == 0 || over->warm.n == 0) return NAN;
+    if (over == NULL || row->warm.n == 0 || over->warm.n == 0 || !rows_share_regime(row, over))
+        return NAN;
     return over->warm.median_us / row->warm.median_us;
 }
 

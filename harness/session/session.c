@@ -13,6 +13,7 @@
 #include "../trial/sanitizer.h"
 #include "../worker/driver.h"
 #include "../worker/protocol.h"
+#include "../worker/regime.h"
 #include "../../oracle/nearest.h"
 
 #include <errno.h>
@@ -562,6 +563,21 @@ static void keep_ceilings(struct machine *machine, const struct machine *first) 
     machine->device_count = first->device_count;
 }
 
+/* Rows of one run are compared. A launch of a second is no burst, whatever was asked. */
+static bool resumes_its_regime(const struct session *session, struct fault *fault) {
+    const bool burst = session->options.trial.burst;
+    bool was_sustained = false, was_burst = false, of;
+    for (int64_t n = 0; n < session->done.count; n++) {
+        if (!regime_find(session->done.rows[n].regime, &of)) continue;
+        was_burst |= of;
+        was_sustained |= !of;
+    }
+    const bool differs = burst ? was_sustained && !was_burst : was_burst;
+    return !differs || fault_set(fault, FAULT_INPUT,
+                                 "'%s' was run with --regime %s, expected the same to resume",
+                                 session->options.resume, regime_name(!burst));
+}
+
 /* Rows under a sanitizer are not timed, so they do not stand for rows that are. */
 static bool resumes_its_like(const struct session *session, struct fault *fault) {
     const bool was = strstr(session->done.machine.command, " --sanitize") != NULL;
@@ -577,7 +593,8 @@ static bool open_run(struct session *session, struct fault *fault) {
     const bool anew = options->resume != NULL && writer_never_began(options->resume);
     if (options->resume != NULL && !anew) {
         if (!writer_resume(&session->writer, options->resume, fault) ||
-            !run_read(&session->done, options->resume, fault) || !resumes_its_like(session, fault))
+            !run_read(&session->done, options->resume, fault) ||
+            !resumes_its_like(session, fault) || !resumes_its_regime(session, fault))
             return false;
         keep_ceilings(&session->machine, &session->done.machine);
         return true;

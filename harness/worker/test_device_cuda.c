@@ -8,6 +8,7 @@
 #include "../trial/machine.h"
 #include "../trial/obtain.h"
 #include "../trial/trial.h"
+#include "../test_program.h"
 #include "../verb.h"
 #include "../../fixtures/test_folder.h"
 
@@ -716,6 +717,32 @@ Test(row, during_which_the_gpu_reported_an_error_does_not_pass) {
     cr_assert(client.pid == 0);
     client_stop(&client);
     fixture_free(&fixture);
+}
+
+/* A run of the honest kernel in `folder`, without ceilings. */
+static int status_of_run(const char *folder, const char *how, const char *regime) {
+    char path[4400];
+    snprintf(path, sizeof path, "%s/../standin/cuda/decode_honest_r1.so", verb_kernels());
+    const char *const arguments[] = {"attest", "run",      path,   small,       "--no-probe", how,
+                                     folder,   "--regime", regime, "--time-ms", "20",         NULL};
+    return test_finish(test_start(arguments, -1));
+}
+
+Test(row, of_one_run_are_of_one_regime) {
+    char folder[64], inside[80];
+    struct run run;
+    struct fault fault = {0};
+    use_standins();
+    test_folder_make(folder);
+    snprintf(inside, sizeof inside, "%s/run", folder);
+    cr_assert(status_of_run(inside, "--out", "heated") != 0 && !run_read(&run, inside, &fault));
+    cr_assert(status_of_run(inside, "--out", "burst") == 0);
+    cr_assert(status_of_run(inside, "--resume", "sustained") == FAULT_INPUT);
+    cr_assert(status_of_run(inside, "--resume", "burst") == 0);
+    cr_assert(run_read(&run, inside, &fault) && run.count == 1, "%s", fault.text);
+    cr_assert_str_eq(run.rows[0].regime, "burst");
+    run_free(&run);
+    test_folder_remove(folder);
 }
 
 /* Ceilings */
