@@ -1,4 +1,5 @@
-/* In the place of the libraries that measure a GPU: every rate is STANDIN_RATE, or it fails where
+/* In the place of the libraries that measure a GPU: every rate is STANDIN_RATE, of products in
+ * a burst half as much again, or it fails where
  * that is not set; the control takes 42 us. */
 #include "../worker/probe_library.h"
 
@@ -13,6 +14,8 @@ const char *attest_probe(void *stream, double seconds, struct probe_ceilings *ce
                                         .gather_bytes_s = {rate, 2 * rate, 3 * rate, 4 * rate},
                                         .f16_flops = rate,
                                         .bf16_flops = rate,
+                                        .f16_burst_flops = 1.5 * rate,
+                                        .bf16_burst_flops = 1.5 * rate,
                                         .launch_us = 5,
                                         .graph_launch_us = 0.5};
     return NULL;

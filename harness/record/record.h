@@ -73,10 +73,11 @@ struct machine_device {
     int64_t ecc;                                 /* 1: on, 0: off, -1: not known */
     double copy_bytes_s, read_bytes_s;           /* copy: read and written bytes */
     double gather_128_bytes_s, gather_256_bytes_s, gather_512_bytes_s, gather_1024_bytes_s;
-    double f16_flops, bf16_flops; /* 8192^3 products of random data */
-    double launch_us;             /* an empty kernel between two events */
-    double graph_launch_us;       /* one of many in a graph */
-    char ceilings[16];            /* "measured" in this run, "kept" from another, "" */
+    double f16_flops, bf16_flops;             /* 8192^3 products of random data, sustained */
+    double f16_burst_flops, bf16_burst_flops; /* and in a burst (worker/regime.h) */
+    double launch_us;                         /* an empty kernel between two events */
+    double graph_launch_us;                   /* one of many in a graph */
+    char ceilings[16];                        /* "measured" in this run, "kept" from another, "" */
 };
 
 struct machine {

@@ -183,14 +183,16 @@ static void write_machine(FILE *to, const struct machine *machine) {
                  number_bytes(device->memory_bytes).text, number_bytes(device->cache_bytes).text);
         write_fact(to, name, text);
         if (!(device->read_bytes_s > 0)) continue;
-        snprintf(
-            text, sizeof text,
-            "f16 %s, bf16 %s, read %s, gather of 512-byte rows %s, launch %s alone, %s in a graph",
-            number_rate(device->f16_flops, "FLOP/s").text,
-            number_rate(device->bf16_flops, "FLOP/s").text,
-            number_rate(device->read_bytes_s, "B/s").text,
-            number_rate(device->gather_512_bytes_s, "B/s").text,
-            number_time(device->launch_us).text, number_time(device->graph_launch_us).text);
+        snprintf(text, sizeof text,
+                 "f16 %s, bf16 %s, in a burst %s and %s, read %s, gather of 512-byte rows %s, "
+                 "launch %s alone, %s in a graph",
+                 number_rate(device->f16_flops, "FLOP/s").text,
+                 number_rate(device->bf16_flops, "FLOP/s").text,
+                 number_rate(device->f16_burst_flops, "FLOP/s").text,
+                 number_rate(device->bf16_burst_flops, "FLOP/s").text,
+                 number_rate(device->read_bytes_s, "B/s").text,
+                 number_rate(device->gather_512_bytes_s, "B/s").text,
+                 number_time(device->launch_us).text, number_time(device->graph_launch_us).text);
         write_fact(to, "its ceilings", text);
     }
     fputs("</tbody></table></div>\n", to);

@@ -148,15 +148,16 @@ struct ceilings {
     const char *flops_name;
 };
 
-static struct ceilings ceilings_of(const struct machine *machine, const char *device,
-                                   int64_t index) {
+static struct ceilings ceilings_of(const struct machine *machine, const char *device, int64_t index,
+                                   bool burst) {
     if (strcmp(device, "cpu") == 0)
         return (struct ceilings){machine->fma_flops, machine->read_bytes_s, 0, "f32 multiply-adds"};
     for (int64_t n = 0; n < machine->device_count; n++) {
         const struct machine_device *found = &machine->devices[n];
         if (strcmp(found->device, device) == 0 && found->index == index)
-            return (struct ceilings){found->f16_flops, found->read_bytes_s,
-                                     found->gather_512_bytes_s, "f16 products"};
+            return (struct ceilings){burst ? found->f16_burst_flops : found->f16_flops,
+                                     found->read_bytes_s, found->gather_512_bytes_s,
+                                     burst ? "f16 products in a burst" : "f16 products"};
     }
     return (struct ceilings){0, 0, 0, ""};
 }
@@ -177,12 +178,14 @@ static void add_roof(struct plot *plot, const char *name, double flops, double b
 bool picture_roofline(struct plot *plot, const struct view *view, const struct machine *machine,
                       const char *device, int64_t index) {
     double from = INFINITY, to = 0;
+    bool burst = false;
     for (int64_t n = 0; n < view->count; n++) {
         const struct row *row = view->shown[n].row;
         if (strcmp(row->device, device) != 0 || row->device_index != index || !row_is_right(row) ||
             !(row->flops > 0) || !(row->bytes > 0) || !row_is_timed(row))
             continue;
         const double intensity = row->flops / row->bytes;
+        burst |= strcmp(row->regime, "burst") == 0;
         from = fmin(from, intensity);
         to = fmax(to, intensity);
         plot_add(plot_series(plot, row->variant, PLOT_POINTS),
@@ -190,7 +193,7 @@ bool picture_roofline(struct plot *plot, const struct view *view, const struct m
                                      .y = row->flops / time_of(row, true) * 1e6,
                                      .label = row->line});
     }
-    const struct ceilings ceilings = ceilings_of(machine, device, index);
+    const struct ceilings ceilings = ceilings_of(machine, device, index, burst);
     if (plot_points(plot) == 0 || !(ceilings.read > 0)) return false;
     char name[96];
     snprintf(plot->title, sizeof plot->title, "Roofline of %s:%lld", device, (long long)index);

@@ -199,10 +199,13 @@ static void print_device(FILE *to, const struct machine_device *device) {
                    number_bytes(device->memory_bytes).text, number_bytes(device->cache_bytes).text);
     if (!(device->read_bytes_s > 0)) return;
     print_markdown(to,
-                   "| its ceilings%s | f16 %s, bf16 %s, read %s, copy %s, gather of 128, 256, 512, "
+                   "| its ceilings%s | f16 %s, bf16 %s, in a burst %s and %s, read %s, copy %s, "
+                   "gather of 128, 256, 512, "
                    "1024 B %s, %s, %s, %s, launch %s alone, %s in a graph |\n",
                    kept(device->ceilings), number_rate(device->f16_flops, "FLOP/s").text,
                    number_rate(device->bf16_flops, "FLOP/s").text,
+                   number_rate(device->f16_burst_flops, "FLOP/s").text,
+                   number_rate(device->bf16_burst_flops, "FLOP/s").text,
                    number_rate(device->read_bytes_s, "B/s").text,
                    number_rate(device->copy_bytes_s, "B/s").text,
                    number_rate(device->gather_128_bytes_s, "B/s").text,

@@ -324,6 +324,7 @@ bool trial_time(struct trial *trial) {
 /* What the row's device can reach; 0: not known. */
 struct ceiling {
     double flops, read_bytes_s, bytes_s; /* bytes_s: in the row's pattern */
+    double flops_max;                    /* in any regime */
     double cache_bytes;
     const char *bytes; /* what bytes_s is of */
     const char *from;  /* as in a row */
@@ -336,18 +337,29 @@ static const char *measured(const char *ceilings) {
 static struct ceiling ceiling_of_cpu(const struct machine *machine) {
     const double cache_bytes = (double)host_cache_bytes();
     if (machine->fma_flops > 0)
-        return (struct ceiling){machine->fma_flops,
-                                machine->read_bytes_s,
-                                machine->read_bytes_s,
-                                cache_bytes,
-                                "bytes",
-                                measured(machine->ceilings)};
+        return (struct ceiling){.flops = machine->fma_flops,
+                                .read_bytes_s = machine->read_bytes_s,
+                                .bytes_s = machine->read_bytes_s,
+                                .flops_max = machine->fma_flops,
+                                .cache_bytes = cache_bytes,
+                                .bytes = "bytes",
+                                .from = measured(machine->ceilings)};
     const struct ceilings bound = ceilings_bound(host_cores(), machine->isa);
-    return (struct ceiling){bound.flops, bound.bytes_s, bound.bytes_s,
-                            cache_bytes, "bytes",       "bound"};
+    return (struct ceiling){.flops = bound.flops,
+                            .read_bytes_s = bound.bytes_s,
+                            .bytes_s = bound.bytes_s,
+                            .flops_max = bound.flops,
+                            .cache_bytes = cache_bytes,
+                            .bytes = "bytes",
+                            .from = "bound"};
 }
 
-/* Lists are gathered, row by row; the rates of rows between two sizes are those of the smaller. */
+static double flops_of(int32_t dtype, double f16_flops, double bf16_flops) {
+    return dtype == ATTN_F16 ? f16_flops : dtype == ATTN_BF16 ? bf16_flops : 0;
+}
+
+/* Products are limited by power, and a row's share is of those in its own regime; memory is not.
+ * Lists are gathered, row by row; the rates of rows between two sizes are those of the smaller. */
 static struct ceiling ceiling_of_gpu(const struct machine_device *device,
                                      const struct trial *trial) {
     const struct attn_problem *problem = trial->view.problem;
@@ -358,22 +370,28 @@ static struct ceiling ceiling_of_gpu(const struct machine_device *device,
     while (size < 3 && row_bytes >= (int64_t)256 << size) size++;
     if (!(device->read_bytes_s > 0)) {
         const struct ceilings sheet = ceilings_of_sheet(device->name);
-        return (struct ceiling){problem->dtype != ATTN_F32 ? sheet.flops : 0,
-                                sheet.bytes_s,
-                                sheet.bytes_s,
-                                device->cache_bytes,
-                                "bytes",
-                                "data sheet"};
+        const double flops = problem->dtype != ATTN_F32 ? sheet.flops : 0;
+        return (struct ceiling){.flops = flops,
+                                .read_bytes_s = sheet.bytes_s,
+                                .bytes_s = sheet.bytes_s,
+                                .flops_max = flops,
+                                .cache_bytes = device->cache_bytes,
+                                .bytes = "bytes",
+                                .from = "data sheet"};
     }
     const bool gathers = problem->traits & ATTN_KEEP;
-    return (struct ceiling){problem->dtype == ATTN_F16    ? device->f16_flops
-                            : problem->dtype == ATTN_BF16 ? device->bf16_flops
-                                                          : 0,
-                            device->read_bytes_s,
-                            gathers ? rates[size] : device->read_bytes_s,
-                            device->cache_bytes,
-                            gathers ? "gather" : "bytes",
-                            measured(device->ceilings)};
+    const double sustained = flops_of(problem->dtype, device->f16_flops, device->bf16_flops);
+    const double burst =
+        flops_of(problem->dtype, device->f16_burst_flops, device->bf16_burst_flops);
+    bool in_burst;
+    regime_find(trial->row->regime, &in_burst);
+    return (struct ceiling){.flops = in_burst ? burst : sustained,
+                            .read_bytes_s = device->read_bytes_s,
+                            .bytes_s = gathers ? rates[size] : device->read_bytes_s,
+                            .flops_max = fmax(sustained, burst),
+                            .cache_bytes = device->cache_bytes,
+                            .bytes = gathers ? "gather" : "bytes",
+                            .from = measured(device->ceilings)};
 }
 
 static const struct machine_device *device_of(const struct trial *trial,
@@ -402,7 +420,7 @@ static bool beyond(const struct trial *trial, const struct machine *machine, cha
     const struct ceiling ceiling = ceiling_of(trial, machine);
     const bool doubled = trial->plugin->kernel.device == ATTN_CPU && machine != NULL &&
                          strcmp(row->dtype, "f32") != 0 && strstr(machine->isa, "bf16") != NULL;
-    const double flops = ceiling.flops * (doubled ? 2 : 1);
+    const double flops = ceiling.flops_max * (doubled ? 2 : 1);
     if (flops > 0 && row->tflops * 1e12 > physics_margin * flops) {
         snprintf(text, 128, "%s, the machine has %s",
                  number_rate(row->tflops * 1e12, "FLOP/s").text, number_rate(flops, "FLOP/s").text);
@@ -434,6 +452,8 @@ static void measure_again(const struct trial *trial, struct machine *machine) {
         *device = known;
     device->f16_flops = fmax(device->f16_flops, known.f16_flops);
     device->bf16_flops = fmax(device->bf16_flops, known.bf16_flops);
+    device->f16_burst_flops = fmax(device->f16_burst_flops, known.f16_burst_flops);
+    device->bf16_burst_flops = fmax(device->bf16_burst_flops, known.bf16_burst_flops);
     device->read_bytes_s = fmax(device->read_bytes_s, known.read_bytes_s);
 }
 

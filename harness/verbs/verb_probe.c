@@ -85,6 +85,8 @@ static void print_device(const struct machine_device *device) {
     }
     print_rate("f16", device->f16_flops, "FLOP/s", "product of random matrices");
     print_rate("bf16", device->bf16_flops, "FLOP/s", "");
+    print_rate("f16", device->f16_burst_flops, "FLOP/s", "in 40 ms after 0.5 s of rest");
+    print_rate("bf16", device->bf16_burst_flops, "FLOP/s", "");
     print_rate("read", device->read_bytes_s, "B/s", "");
     print_rate("copy", device->copy_bytes_s, "B/s", "read and written");
     print_rate("gather", device->gather_128_bytes_s, "B/s", "rows of 128 bytes at random places");

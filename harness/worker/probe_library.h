@@ -11,13 +11,14 @@ extern "C" {
 /* Rates as in struct machine_device (record.h); 0: not measured. */
 struct probe_ceilings {
     double copy_bytes_s, read_bytes_s;
-    double gather_bytes_s[4]; /* rows of 128, 256, 512 and 1024 bytes, at random */
-    double f16_flops, bf16_flops;
+    double gather_bytes_s[4];     /* rows of 128, 256, 512 and 1024 bytes, at random */
+    double f16_flops, bf16_flops; /* sustained; and in a burst (regime.h): */
+    double f16_burst_flops, bf16_burst_flops;
     double launch_us, graph_launch_us;
 };
 
-/* On the current context's device and `stream` (a CUstream), spending about `seconds` in all.
- * NULL, or what went wrong: a text that lives as long as the library. */
+/* On the current context's device and `stream` (a CUstream), spending about `seconds` in all, and
+ * one of rest. NULL, or what went wrong: a text that lives as long as the library. */
 __attribute__((visibility("default"))) const char *attest_probe(void *stream, double seconds,
                                                                 struct probe_ceilings *ceilings);
 

@@ -46,11 +46,13 @@ json_t *survey_probe(const json_t *request) {
     struct probe_ceilings found = {0};
     reason = probe(call.stream, json_number_value(json_object_get(request, "seconds")), &found);
     if (reason != NULL) return failure_json(reason);
-    return json_pack("{s:b, s:{s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f}}", "ok", 1,
-                     "ceilings", "copy_bytes_s", found.copy_bytes_s, "read_bytes_s",
+    return json_pack("{s:b, s:{s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f}}", "ok",
+                     1, "ceilings", "copy_bytes_s", found.copy_bytes_s, "read_bytes_s",
                      found.read_bytes_s, "gather_128_bytes_s", found.gather_bytes_s[0],
                      "gather_256_bytes_s", found.gather_bytes_s[1], "gather_512_bytes_s",
                      found.gather_bytes_s[2], "gather_1024_bytes_s", found.gather_bytes_s[3],
-                     "f16_flops", found.f16_flops, "bf16_flops", found.bf16_flops, "launch_us",
-                     found.launch_us, "graph_launch_us", found.graph_launch_us);
+                     "f16_flops", found.f16_flops, "bf16_flops", found.bf16_flops,
+                     "f16_burst_flops", found.f16_burst_flops, "bf16_burst_flops",
+                     found.bf16_burst_flops, "launch_us", found.launch_us, "graph_launch_us",
+                     found.graph_launch_us);
 }

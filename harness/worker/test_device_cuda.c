@@ -823,6 +823,28 @@ Test(ceilings, rows_are_shares_of_the_nearer_one) {
     free(machine);
 }
 
+Test(ceilings, of_products_are_those_of_the_rows_regime) {
+    use_probe("1");
+    struct machine *machine = probed();
+    cr_assert(machine->devices->f16_burst_flops == 1.5 &&
+              machine->devices->bf16_burst_flops == 1.5);
+    machine->devices->f16_flops = 1e12;
+    machine->devices->f16_burst_flops = 2e12;
+    machine->devices->read_bytes_s = 1e18;
+    struct fixture fixture = obtain(small);
+    struct trial_options options = options_for(NULL);
+    options.machine = machine;
+    for (int burst = 0; burst < 2; burst++) {
+        options.burst = burst;
+        const struct row row = run("honest", &fixture, &options);
+        is_right(&row);
+        cr_assert_str_eq(row.ceiling, "flops");
+        cr_assert(fabs(row.ceiling_percent - 100 * row.tflops / (burst ? 2 : 1)) < 1e-9);
+    }
+    fixture_free(&fixture);
+    free(machine);
+}
+
 Test(ceilings, a_row_beyond_them_is_measured_again_and_then_invalid) {
     use_probe("1");
     struct machine *machine = probed();
