@@ -2,6 +2,7 @@
  * two tables, and everything that reads or writes a field goes through them. */
 #include "record.h"
 #include "../worker/protocol.h"
+#include "../worker/regime.h"
 #include "../../oracle/regular.h"
 #include "../../oracle/text.h"
 
@@ -564,6 +565,16 @@ bool row_is_right(const struct row *row) {
 
 bool row_is_timed(const struct row *row) {
     return row->warm.n > 0 || row->cold.n > 0;
+}
+
+bool row_is_burst(const struct row *row) {
+    bool burst;
+    regime_find(row->regime, &burst);
+    return burst;
+}
+
+bool row_has_burst(const struct row *row) {
+    return isfinite(row->burst_us) && row->burst_us > 0;
 }
 
 bool rows_share_regime(const struct row *a, const struct row *b) {

@@ -124,6 +124,8 @@ bool row_is_right(const struct row *row); /* neither: PASS or UNSTABLE */
 bool row_is_timed(const struct row *row);
 /* False only where both say of which regime they are, and it is not the same. */
 bool rows_share_regime(const struct row *a, const struct row *b);
+bool row_is_burst(const struct row *row);    /* timed so */
+bool row_has_burst(const struct row *row);   /* sustained, and with what a burst takes */
 bool row_keeps_lists(const struct row *row); /* of a sparse variant */
 const struct timing *row_timing(const struct row *row, bool cold);
 /* Whether a kernel was tried: the row is no refusal and none that is computed (an anchor). */

@@ -23,7 +23,8 @@ const struct legend accuracy_legend[] = {
 const struct legend speed_legend[] = {
     {"cold, warm",
      "median of a launch and its quartiles; caches emptied before each launch, or one "
-     "launch after the other"},
+     "launch after the other; of a GPU sustained, from when clock and median have settled on, "
+     "unless regime says burst: the first 40 ms of work after half a second of rest"},
     {"prepare", "what the kernel does once, before its launches; in neither time"},
     {"ceiling", "share of what this machine was measured to reach: of flops, of bytes, or of bytes "
                 "at random places (gather)"},

@@ -79,7 +79,9 @@ static void write_row(FILE *to, const struct shown *shown) {
     write_number(to, number_plain(judged ? deviation->rho : NAN));
     write_number(to, number_plain(judged ? deviation->t_max : NAN));
     write_number(to, number_time(row->cold.n > 0 ? row->cold.median_us : NAN));
-    write_number(to, number_time(row->warm.n > 0 ? row->warm.median_us : NAN));
+    fprintf(to, "<td>%s", number_time(row->warm.n > 0 ? row->warm.median_us : NAN).text);
+    if (row_has_burst(row)) fprintf(to, ", %s in a burst", number_time(row->burst_us).text);
+    fprintf(to, "%s</td>", timed && row_is_burst(row) ? " (burst)" : "");
     if (row->warm.n > 0)
         fprintf(to, "<td>%s – %s</td>", number_time(row->warm.q1_us).text,
                 number_time(row->warm.q3_us).text);

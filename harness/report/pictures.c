@@ -185,7 +185,7 @@ bool picture_roofline(struct plot *plot, const struct view *view, const struct m
             !(row->flops > 0) || !(row->bytes > 0) || !row_is_timed(row))
             continue;
         const double intensity = row->flops / row->bytes;
-        burst |= strcmp(row->regime, "burst") == 0;
+        burst |= row_is_burst(row);
         from = fmin(from, intensity);
         to = fmax(to, intensity);
         plot_add(plot_series(plot, row->variant, PLOT_POINTS),

@@ -77,6 +77,20 @@ static void cell_warm(FILE *to, const struct shown *shown) {
     print_quartiles(to, &shown->row.warm);
 }
 
+static void cell_regime(FILE *to, const struct shown *shown) {
+    fputs(row_is_timed(&shown->row) ? shown->row.regime : "–", to);
+}
+/* What the GPU's clock and power were, in either regime. */
+static void cell_burst(FILE *to, const struct shown *shown) {
+    const struct row *row = &shown->row;
+    if (!row_has_burst(row)) {
+        fputs("–", to);
+        return;
+    }
+    fprintf(to, "%s at %.0f MHz, %.0f W; not %.0f MHz, %.0f W", number_time(row->burst_us).text,
+            row->burst_clock_mhz, row->burst_watts, row->warm.clock_mhz, row->watts);
+}
+
 static bool is_prepared(const struct row *row) {
     return row->prepare_us > 0;
 }
@@ -127,11 +141,18 @@ static const struct column accuracy_columns[] = {
     {NULL, NULL, NULL},
 };
 static const struct column speed_columns[] = {
-    {"kernel", cell_kernel, NULL},         {"cold [quartiles]", cell_cold, NULL},
-    {"warm [quartiles]", cell_warm, NULL}, {"prepare", cell_prepare, is_prepared},
-    {"TFLOP/s", cell_tflops, NULL},        {"GB/s", cell_gbs, NULL},
-    {"ceiling", cell_ceiling, NULL},       {"x baseline", cell_baseline, NULL},
-    {"x by-mask", cell_bymask, NULL},      {NULL, NULL, NULL},
+    {"kernel", cell_kernel, NULL},
+    {"cold [quartiles]", cell_cold, NULL},
+    {"warm [quartiles]", cell_warm, NULL},
+    {"regime", cell_regime, row_is_burst},
+    {"warm, in a burst", cell_burst, row_has_burst},
+    {"prepare", cell_prepare, is_prepared},
+    {"TFLOP/s", cell_tflops, NULL},
+    {"GB/s", cell_gbs, NULL},
+    {"ceiling", cell_ceiling, NULL},
+    {"x baseline", cell_baseline, NULL},
+    {"x by-mask", cell_bymask, NULL},
+    {NULL, NULL, NULL},
 };
 
 /* Of twins, whose rows have no time. */

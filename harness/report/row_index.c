@@ -80,7 +80,9 @@ static bool keep(struct row_index *index, const struct row *row, struct fault *f
                              .bymask = -1,
                              .seconds = row->seconds > 0 ? (float)row->seconds : 0,
                              .variant = (uint8_t)variant_rank(row),
-                             .failed = row_is_failure(row)};
+                             .failed = row_is_failure(row),
+                             .sustained = row->regime[0] != '\0' && !row_is_burst(row),
+                             .burst = row_is_burst(row)};
     return true;
 }
 
@@ -189,7 +191,10 @@ bool row_index_same_problem(const struct row_index *index, int64_t a, int64_t b)
 
 double row_index_speedup(const struct row_index *index, const struct indexed_row *row,
                          int32_t over) {
-    return over >= 0 ? index->rows[over].warm_us / row->warm_us : NAN;
+    if (over < 0) return NAN;
+    const struct indexed_row *other = &index->rows[over];
+    const bool another = (row->burst && other->sustained) || (row->sustained && other->burst);
+    return another ? NAN : other->warm_us / row->warm_us;
 }
 
 bool row_index_has_kernel(const struct row_index *index, const char *name, const char *glob,

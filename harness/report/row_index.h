@@ -18,12 +18,13 @@ struct indexed_row {
     const char *kernel, *device, *status; /* text_kept: those that are equal are one */
     double warm_us;                       /* median; NaN: not timed */
     int32_t revision;
-    int32_t first;            /* the first row of its line, by number */
-    int32_t baseline, bymask; /* by number the row that it is compared with; -1: none */
-    float seconds;            /* wall time of the row */
-    uint8_t variant;          /* variant_rank */
-    bool replaced;            /* by a later row of its kernel and problem */
-    bool failed, warned;      /* for who reports them */
+    int32_t first;                 /* the first row of its line, by number */
+    int32_t baseline, bymask;      /* by number the row that it is compared with; -1: none */
+    float seconds;                 /* wall time of the row */
+    uint8_t variant;               /* variant_rank */
+    bool replaced : 1;             /* by a later row of its kernel and problem */
+    bool failed : 1, warned : 1;   /* for who reports them */
+    bool sustained : 1, burst : 1; /* the regime of its times; neither: not known */
 };
 
 _Static_assert(sizeof(struct indexed_row) + sizeof(int32_t) <= 100, "what a row may take");

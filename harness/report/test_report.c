@@ -175,6 +175,33 @@ Test(report, what_is_done_once_has_a_column_where_there_is_any) {
     free(text);
 }
 
+Test(report, bursts_have_columns_where_there_are_any_and_no_speed_up_over_what_is_sustained) {
+    struct row rows[] = {row_of("decode_flash_r1", "decode", 1000),
+                         row_of("decode_naive_r1", "decode", 3000)};
+    const struct run run = {.rows = rows, .count = 2};
+    char *text = markdown(&run);
+    CONTAINS(text, "| 3x |");
+    cr_assert(strstr(text, "in a burst |") == NULL && strstr(text, "| regime |") == NULL);
+    free(text);
+    strcpy(rows[0].regime, "sustained");
+    rows[0].burst_us = 900;
+    rows[0].burst_clock_mhz = 1980;
+    rows[0].burst_watts = 500;
+    rows[0].warm.clock_mhz = 1650;
+    rows[0].watts = 700;
+    text = markdown(&run);
+    CONTAINS(text, "| warm [quartiles] | warm, in a burst |");
+    CONTAINS(text, "| 900 µs at 1980 MHz, 500 W; not 1650 MHz, 700 W |");
+    CONTAINS(text, "| 3x |"); /* the other does not say */
+    free(text);
+    strcpy(rows[1].regime, "burst");
+    text = markdown(&run);
+    CONTAINS(text, "| regime | warm, in a burst |");
+    CONTAINS(text, "| burst | – |");
+    cr_assert(strstr(text, "| 3x |") == NULL);
+    free(text);
+}
+
 Test(report, says_whose_ceilings_they_are) {
     struct row row = row_of("decode_flash_r1", "decode", 1000);
     struct run run = {.rows = &row, .count = 1};

@@ -383,9 +383,7 @@ static struct ceiling ceiling_of_gpu(const struct machine_device *device,
     const double sustained = flops_of(problem->dtype, device->f16_flops, device->bf16_flops);
     const double burst =
         flops_of(problem->dtype, device->f16_burst_flops, device->bf16_burst_flops);
-    bool in_burst;
-    regime_find(trial->row->regime, &in_burst);
-    return (struct ceiling){.flops = in_burst ? burst : sustained,
+    return (struct ceiling){.flops = row_is_burst(trial->row) ? burst : sustained,
                             .read_bytes_s = device->read_bytes_s,
                             .bytes_s = gathers ? rates[size] : device->read_bytes_s,
                             .flops_max = fmax(sustained, burst),
