@@ -22,7 +22,7 @@ enum hosted {
     KEEPS,      /* on the stream, where it copies its answer if q, K and V begin as they did */
     HASHES,     /* the same, and looks at all of them */
     TIRES, /* on the stream; it computes twice, and three times where it has had no rest of 0.3 s
-              for 80 ms */
+              for 120 ms */
     ELSEWHERE, /* on the stream; into the third output that it is ever given it writes another */
 };
 
@@ -105,7 +105,7 @@ static bool is_tired(void) {
     const double at = now_s();
     if (at - last_s > 0.3) first_s = at;
     last_s = at;
-    return at - first_s > 0.08;
+    return at - first_s > 0.12;
 }
 
 /* On the device. A row's output is in scratch first. */

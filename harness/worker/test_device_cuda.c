@@ -416,6 +416,9 @@ Test(row, of_an_honest_kernel_is_timed_by_replays) {
     fixture_free(&fixture);
 }
 
+/* Launches of the stand-in are the host's, and on a busy one may take too long to be recorded. */
+enum { TRIES = 5 };
+
 /* On the stand-in by a kernel that tires, as a GPU at its power limit does. */
 static struct row run_tiring(bool burst, struct fixture *fixture) {
     struct trial_options options = options_for(NULL);
@@ -426,6 +429,12 @@ static struct row run_tiring(bool burst, struct fixture *fixture) {
     return row;
 }
 
+static bool burst_is_faster(const struct row *sustained, const struct row *burst) {
+    return sustained->burst_us < 0.9 * sustained->warm.median_us &&
+           burst->warm.median_us < 0.9 * sustained->warm.median_us &&
+           burst->cold.median_us < 0.9 * sustained->cold.median_us;
+}
+
 Test(row, of_a_gpu_that_was_slowed_has_the_time_of_a_burst_as_well) {
     use_standins();
     setenv("STANDIN_MHZ", "1980", 1);
@@ -433,26 +442,26 @@ Test(row, of_a_gpu_that_was_slowed_has_the_time_of_a_burst_as_well) {
     setenv("STANDIN_MILLIWATTS", "700000", 1);
     setenv("STANDIN_REASONS", "0x4", 1);
     struct fixture fixture = obtain(small);
-    const struct row sustained = run_tiring(false, &fixture);
-    cr_assert(sustained.burst_us > 0 && sustained.burst_us < 0.9 * sustained.warm.median_us,
-              "%g and %g us", sustained.burst_us, sustained.warm.median_us);
+    struct row sustained = run_tiring(false, &fixture), burst = run_tiring(true, &fixture);
+    for (int n = 1; n < TRIES && !burst_is_faster(&sustained, &burst); n++) {
+        sustained = run_tiring(false, &fixture);
+        burst = run_tiring(true, &fixture);
+    }
+    cr_assert(burst_is_faster(&sustained, &burst), "%g, %g and %g us; cold %g and %g us",
+              sustained.burst_us, burst.warm.median_us, sustained.warm.median_us,
+              burst.cold.median_us, sustained.cold.median_us);
     cr_assert(sustained.burst_clock_mhz == 1980 && sustained.burst_watts == 700 &&
               sustained.watts == 700);
-    const struct row burst = run_tiring(true, &fixture);
-    cr_assert(isnan(burst.burst_us) && burst.warm.n >= 25 && burst.cold.n >= 25);
-    cr_assert(burst.warm.median_us < 0.9 * sustained.warm.median_us);
-    cr_assert(burst.cold.median_us < 0.9 * sustained.cold.median_us);
-    unsetenv("STANDIN_REASONS"); /* it did not know, and was at its highest clock: no burst */
+    cr_assert(isnan(burst.burst_us) && burst.warm.n >= 30 && burst.cold.n >= 30);
+    unsetenv("STANDIN_REASONS"); /* at its highest clock, and not slowed: no burst */
     const struct row fast = run_tiring(false, &fixture);
     cr_assert(isnan(fast.burst_us) && isnan(fast.burst_clock_mhz));
     setenv("STANDIN_MHZ", "1950", 1);
-    const struct row slow = run_tiring(false, &fixture);
+    struct row slow = {.burst_us = NAN};
+    for (int n = 0; n < TRIES && isnan(slow.burst_us); n++) slow = run_tiring(false, &fixture);
     cr_assert(slow.burst_us > 0 && slow.burst_clock_mhz == 1950);
     fixture_free(&fixture);
 }
-
-/* Launches of the stand-in are the host's, and on a busy one may take too long to be recorded. */
-enum { TRIES = 5 };
 
 static struct row beside(const char *old_name, const char *new_name, const char *how, bool burst,
                          struct row *old_row) {
@@ -529,6 +538,7 @@ Test(row, is_cold_by_hundreds_of_copies_where_they_are_small) {
     is_right(&row);
     cr_assert(row.cold.copies > 200 && row.cold.copies < 300, "%lld", (long long)row.cold.copies);
     cr_assert(!strcmp(row.cold.how, "graph") && row.cold.launches == row.cold.copies);
+    cr_assert(row.cold.n >= 30, "enough for a verdict");
     cr_assert_str_eq(row.unspoilt, "");
     fixture_free(&fixture);
 }
