@@ -8,7 +8,7 @@
 #include <time.h>
 
 /* A pause is one from here on: the control and NVML take less between samples. */
-static const double pause_us_min = 1e3;
+static const double pause_us_min = 300;
 static const double settle_us_max = 500e3, window_us = 50e3, alike = 0.01;
 enum { WINDOW_MIN = 3, WINDOW_MAX = SETTLING_ROOM / 2 };
 

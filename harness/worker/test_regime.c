@@ -95,7 +95,7 @@ Test(regime, sustained_work_makes_up_for_its_pauses) {
     regime_begin(&regime);
     cr_assert(regime.rested_s == 0 && regime_lost_us(&regime) == 0);
     regime_note(&regime, 1500);
-    cr_assert(regime_lost_us(&regime) == 0 || clock_s() - regime.end_s > 1e-3);
+    cr_assert(regime_lost_us(&regime) == 0 || clock_s() - regime.end_s > 3e-4);
     regime.end_s = clock_s() - 0.02;
     cr_assert(regime_lost_us(&regime) >= 20e3);
     regime.end_s = clock_s() - 5;

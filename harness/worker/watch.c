@@ -57,12 +57,15 @@ void watch_aim(struct watch *watch, const struct attn_call *call) {
 static void fill_output(const struct watch *watch, unsigned char *to, const unsigned char *blank,
                         size_t bytes, size_t width) {
     struct device_move move = {.to = to, .width = bytes, .rows = 1, .word_bytes = (int)width};
+    uint32_t word;
     if (watch->device->move == NULL || bytes == 0) {
         watch->device->upload(to, blank, bytes);
         return;
     }
     memcpy(&move.word, blank, width);
     watch->device->move(&move);
+    /* Waited for: a launch that comes next finds an idle device, on whatever stream it is. */
+    watch->device->download(&word, to, width);
 }
 
 void watch_fill(struct watch *watch, double elapsed_s) {
