@@ -19,7 +19,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { COPIES_MAX = 512, PIECES_MAX = 4096 };
+enum { COPIES_MAX = 8192, PIECES_MAX = 4096 };
 static const double piece_ms = 2, burst_ms = 40, settled_ms = 150, all_ms = 500;
 
 static void check(cudaError_t error, const char *what) {

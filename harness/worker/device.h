@@ -72,8 +72,10 @@ struct device {
     const char *(*record)(int which, const struct attn_kernel *kernel,
                           const struct attn_problem *problem, const struct device_step *steps,
                           int64_t count);
-    /* All that was recorded there, *us its time; `state` may be NULL. NULL, or what went wrong. */
-    const char *(*replay)(int which, double *us, struct device_state *state);
+    /* All that was recorded there, *us its time; `state` may be NULL. `again`: it may be replayed
+     * before and after that, too, which keeps the device at work while the host is. NULL, or what
+     * went wrong. */
+    const char *(*replay)(int which, bool again, double *us, struct device_state *state);
     /* Forgets everything that was recorded. */
     void (*erase)(void);
     /* What went wrong on the device and no launch has said yet: errors of its memory, for one. */

@@ -256,7 +256,7 @@ static const char *settle(struct course *course, int *which) {
 }
 
 static const char *make_up(struct course *course, int *which) {
-    const double lost_us = regime_lost_us(&course->regime);
+    const double lost_us = regime_lost_us(&course->regime, *course->race->last.slowed != '\0');
     const char *reason = NULL;
     double us;
     for (double made_us = 0; reason == NULL && made_us < lost_us; made_us += us)

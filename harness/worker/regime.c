@@ -38,9 +38,11 @@ void regime_note(struct regime *regime, double us) {
     regime->end_s = clock_s();
 }
 
-double regime_lost_us(const struct regime *regime) {
+double regime_lost_us(struct regime *regime, bool slowed) {
     const double pause_us = regime->end_s > 0 ? (clock_s() - regime->end_s) * 1e6 : 0;
-    return regime->burst || pause_us < pause_us_min ? 0 : fmin(pause_us, regime_settle_us);
+    if (regime->burst || pause_us < pause_us_min) return 0;
+    regime->pauses = true;
+    return slowed ? regime_settle_us : fmin(pause_us, regime_settle_us);
 }
 
 /* Of `count` of the last ones, without the `skipped` that came after them. */

@@ -5,7 +5,9 @@
  *
  *   sustained  launches go on, uncounted, until median and clock have settled, and for 150 ms at
  *              least; samples come after that. After a pause, in which outputs were fetched,
- *              launches go on for as long as that was before there is another.
+ *              launches go on for as long as that was before there is another, and for 150 ms
+ *              where the GPU had been slowed; and where there are pauses, one sample in eight has
+ *              its outputs looked at.
  *   burst      samples are of the first 40 ms of work after half a second of rest; then it rests
  *              again, until there are enough. */
 #ifndef ATTEST_REGIME_H
@@ -24,6 +26,7 @@ struct regime {
     double busy_us;  /* work since it rested */
     double end_s;    /* when the last launch had ended; 0: there was none */
     bool begun;
+    bool pauses; /* there have been some */
 };
 
 /* "sustained" or "burst". */
@@ -35,9 +38,9 @@ bool regime_find(const char *name, bool *burst);
 void regime_begin(struct regime *regime);
 /* A launch, or several, that worked for so long has ended now. */
 void regime_note(struct regime *regime, double us);
-/* For how long launches must go on, uncounted, since nothing has been at work for as long; 0: they
- * need not. */
-double regime_lost_us(const struct regime *regime);
+/* For how long launches must go on, uncounted, since nothing has been at work; `slowed`: it was at
+ * a limit before. 0: they need not. */
+double regime_lost_us(struct regime *regime, bool slowed);
 
 /* Whether it has settled: the last launches -- 50 ms of them, 3 to 16 -- have the median of as many
  * before them within 1 %, and of the clock too; or 500 ms of work were not enough. `struct settling

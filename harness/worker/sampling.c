@@ -11,7 +11,7 @@
 #include <string.h>
 
 /* A verdict takes 30 samples (report/effect.h); some may be set aside. */
-enum { REPLAYS_MIN = 32, BURST_MAX = 128 };
+enum { REPLAYS_MIN = 32, BURST_MAX = 128, LOOKED_AT_EVERY = 8 };
 /* Of 40 the 95 % interval leaves out the 13 most extreme on each side. */
 enum { SURPRISE_EVERY = 8, BESIDE_MIN = 3, BESIDE = 40, ROUNDS = 3 };
 
@@ -57,6 +57,7 @@ static void record(struct sampling *sampling, const struct subject *subject) {
 /* Of what is timed one, *us of a launch. A long launch alone says what the GPU did as well. */
 static const char *run_one(const struct sampling *sampling, const struct subject *subject,
                            double *us, struct device_state *state) {
+    *us = 0;
     if (series.recorded) return series_replay(&series, subject, us, state);
     if (sampling->cold && !subject->device->evict(subject->call->threads))
         return "out of memory to empty the caches";
@@ -66,8 +67,9 @@ static const char *run_one(const struct sampling *sampling, const struct subject
 /* The same, taken note of: of GPUs. */
 static const char *work(struct sampling *sampling, const struct subject *subject,
                         struct regime *regime, double *us, struct device_state *state) {
+    const double start = clock_s();
     const char *reason = run_one(sampling, subject, us, state);
-    regime_note(regime, *us * (double)sampling->launches);
+    regime_note(regime, (clock_s() - start) * 1e6); /* a replay has others beside it */
     return reason;
 }
 
@@ -89,6 +91,7 @@ static const char *settle(struct sampling *sampling, const struct subject *subje
         settled = settling_add(&settling, us * (double)sampling->launches, state.clock_mhz) ||
                   regime->burst;
     }
+    sampling->last = state;
     if (!series.recorded) return reason;
     if (sampling->plan.samples_min < REPLAYS_MIN) sampling->plan.samples_min = REPLAYS_MIN;
     const double least_ms =
@@ -207,7 +210,7 @@ static const char *take_one(struct sampling *sampling, const struct subject *sub
  */
 static const char *make_up(struct sampling *sampling, const struct subject *subject,
                            struct regime *regime) {
-    const double lost_us = regime_lost_us(regime);
+    const double lost_us = regime_lost_us(regime, *sampling->last.slowed != '\0');
     const char *reason = NULL;
     double us;
     for (double made_us = 0; reason == NULL && made_us < lost_us;
@@ -225,19 +228,22 @@ static bool rotates(const struct sampling *sampling) {
 }
 
 /* Copies of inputs are not turned: what is recorded reads them in turn. Of their outputs a sample
- * has those of one filled and looked at, the next sample those of the next. */
+ * has those of one filled and looked at, the next sample those of the next. Where looking is a
+ * pause, samples follow each other and few are looked at (regime.h). */
 static const char *sample(struct sampling *sampling, const struct subject *subject,
                           struct regime *regime, double elapsed_s) {
-    struct watch *watch = sampling->watch;
+    const bool looks = !regime->pauses || sampling->n % LOOKED_AT_EVERY == 0;
+    struct watch *watch = looks ? sampling->watch : NULL;
     const char *reason = NULL;
     if (has_regime(subject)) {
         regime_begin(regime);
         reason = make_up(sampling, subject, regime);
     }
     if (watch != NULL && rotates(sampling))
-        watch_aim(watch, &series.calls[sampling->n % series.count]);
+        watch_aim(watch, &series.calls[watch->looked % series.count]);
     if (watch != NULL) watch_fill(watch, elapsed_s);
-    if (turns(sampling) && watch->due && (series.recorded ? !sampling->cold : sampling->cold))
+    if (watch != NULL && turns(sampling) && watch->due &&
+        (series.recorded ? !sampling->cold : sampling->cold))
         watch_turn(watch);
     if (reason == NULL) reason = take_one(sampling, subject, regime);
     if (watch != NULL && reason == NULL) watch_look(watch, sampling->n + 1);

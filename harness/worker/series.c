@@ -125,7 +125,7 @@ const char *series_record(struct series *series, const struct subject *subject, 
 
 const char *series_replay(const struct series *series, const struct subject *subject, double *us,
                           struct device_state *state) {
-    const char *reason = subject->device->replay(series->which, us, state);
+    const char *reason = subject->device->replay(series->which, true, us, state);
     *us /= (double)series->launches;
     return reason;
 }

@@ -191,7 +191,7 @@ static const char *time_replays(const struct work *work, int which, double *medi
     double us[REPLAYS + 1];
     struct timing timing = {0};
     for (int n = 0; n <= REPLAYS; n++) {
-        const char *reason = work->spoil->subject->device->replay(which, &us[n], NULL);
+        const char *reason = work->spoil->subject->device->replay(which, false, &us[n], NULL);
         if (reason != NULL) return reason;
         if (which == SPOILT) put_back(work);
     }

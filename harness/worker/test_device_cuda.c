@@ -126,7 +126,7 @@ Test(cuda, what_is_recorded_happens_when_it_is_replayed) {
     went_well(record(kernel("honest"), calls, 2, 3));
     cr_assert(output(&calls[0]) == unwritten);
     for (int n = 0; n < 2; n++) {
-        went_well(device_cuda.replay(0, &us, NULL));
+        went_well(device_cuda.replay(0, false, &us, NULL));
         cr_assert(output(&calls[0]) == two && output(&calls[1]) == three && us > 0);
         clear_output(&calls[0]);
         clear_output(&calls[1]);
@@ -134,7 +134,7 @@ Test(cuda, what_is_recorded_happens_when_it_is_replayed) {
     device_cuda.erase();
     device_cuda.erase(); /* twice is harmless */
     went_well(record(kernel("honest"), calls, 2, 1));
-    went_well(device_cuda.replay(0, &us, NULL));
+    went_well(device_cuda.replay(0, false, &us, NULL));
     cr_assert(output(&calls[0]) == two && output(&calls[1]) == unwritten);
     device_cuda.erase();
 }
@@ -147,7 +147,7 @@ Test(cuda, what_the_host_takes_to_launch_a_graph_is_not_in_its_time) {
     went_well(record(kernel("honest"), &call, 1, 1));
     for (int n = 0; n < 5; n++) { /* on a busy machine */
         clear_output(&call);
-        went_well(device_cuda.replay(0, &us, NULL));
+        went_well(device_cuda.replay(0, true, &us, NULL));
         cr_assert(output(&call) == two);
         least_us = fmin(least_us, us);
     }
@@ -304,7 +304,7 @@ Test(cuda, a_replay_tells_what_the_gpu_did_meanwhile) {
     struct device_state state;
     const struct attn_call call = make_call(two);
     went_well(record(kernel("honest"), &call, 1, 1));
-    went_well(device_cuda.replay(0, &us, &state));
+    went_well(device_cuda.replay(0, false, &us, &state));
     cr_assert(state.clock_mhz == 1755 && state.watts == 698.5 && isnan(state.celsius));
     cr_assert(!strcmp(state.slowed, "sw_power_cap"), "%s", state.slowed);
     device_cuda.erase();
@@ -914,9 +914,9 @@ Test(cuda, moves_happen_in_their_turn) {
         {.move = {.to = v + ROW_BYTES * 2, .width = 4, .rows = 1, .word = 7, .word_bytes = 4}}};
     went_well(device_cuda.record(1, kernel("honest"), &problem, steps, 3));
     went_well(device_cuda.record(2, kernel("honest"), &problem, steps, 6));
-    went_well(device_cuda.replay(1, &us, NULL));
+    went_well(device_cuda.replay(1, false, &us, NULL));
     cr_assert(output(&call) == two);
-    went_well(device_cuda.replay(2, &us, NULL));
+    went_well(device_cuda.replay(2, false, &us, NULL));
     device_cuda.download(rows, kept, ROW_BYTES);
     cr_assert(rows[0] == two && rows[DIM - 1] == two);
     device_cuda.download(rows, v, 3 * ROW_BYTES);
