@@ -184,10 +184,10 @@ static struct times measure(const struct attn_kernel *kernel, const struct fixtu
         if (at <= burst_ms) first = i + 1;
         if (at <= settled_ms) settled = i + 1 < n ? i + 1 : n - 1;
     }
-    static float sorted[PIECES_MAX];
-    memcpy(sorted, pieces, sizeof sorted);
+    static float early[PIECES_MAX]; /* a median leaves its values in another order */
+    memcpy(early, pieces, sizeof early);
     times.sustained = median(pieces + settled, n - settled) * 1e3 / times.launches;
-    times.burst = median(sorted + (first > 1), first > 1 ? first - 1 : 1) * 1e3 / times.launches;
+    times.burst = median(early + (first > 1), first > 1 ? first - 1 : 1) * 1e3 / times.launches;
     cudaGraphExecDestroy(graph);
     for (int i = 0; i < times.copies; i++) call_free(&calls[i], kernel, problem);
     return times;

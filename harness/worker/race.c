@@ -116,6 +116,7 @@ static bool has_regime(const struct course *course) {
 static const char *launch(struct course *course, struct racer *racer, double *us, double *clock) {
     const struct series *series = &course->series[racer - course->race->racers];
     const struct subject *subject = &racer->subject;
+    const double start = clock_s();
     struct device_state state = unknown,
                         *asked = course->asked || !has_regime(course) ? NULL : &state;
     const char *reason;
@@ -133,7 +134,7 @@ static const char *launch(struct course *course, struct racer *racer, double *us
     if (asked != NULL) course->race->last = state;
     course->asked = true;
     *clock = course->race->last.clock_mhz;
-    regime_note(&course->regime, *us * (double)course->race->launches);
+    regime_note(&course->regime, (clock_s() - start) * 1e6); /* a replay has others beside it */
     return reason;
 }
 
