@@ -114,8 +114,7 @@ __device__ __forceinline__ uint32_t load_shared_word(uint32_t from) {
     return x;
 }
 
-/* A tile of a [heads][rows][D] tensor: as many rows as its map says, from `row`,
- * of one head. Rows
+/* A tile of a [heads][rows][D] tensor: as many rows as its map says, from `row`, of one head. Rows
  * that the tensor does not have become zeros and count as copied. */
 __device__ __forceinline__ void copy_tile(uint32_t to, const CUtensorMap *map, int row, int head,
                                           uint32_t barrier) {

@@ -45,6 +45,17 @@ inline bool rows_fit(const struct attn_problem *p) {
     return rows < UINT32_MAX;
 }
 
+/* Of tiles of 64 queries and more. */
+inline const char *prefill_refuse(const struct attn_problem *problem) {
+    const char *reason = refuse_common(problem);
+    if (reason) return reason;
+    if (!rows_fit(problem) || problem->batch * problem->q_heads * problem->q_len >= UINT32_MAX)
+        return "a tensor has more than 2^32 rows";
+    const int64_t tiles = (problem->q_len + 63) / 64;
+    if (problem->batch * problem->q_heads * tiles > INT32_MAX) return "more than 2^31 blocks";
+    return NULL;
+}
+
 inline bool is_dense(const struct attn_tensor *tensor) {
     int64_t stride = 1;
     for (int i = tensor->rank - 1; i >= 0; i--) {

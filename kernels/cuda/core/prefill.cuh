@@ -385,16 +385,6 @@ __global__ void __launch_bounds__(prefill_shape<D, SHORT>::THREADS,
                  a.q_len - slab_row, a.scale);
 }
 
-inline const char *prefill_refuse(const struct attn_problem *problem) {
-    const char *reason = refuse_common(problem);
-    if (reason) return reason;
-    if (!rows_fit(problem) || problem->batch * problem->q_heads * problem->q_len >= UINT32_MAX)
-        return "a tensor has more than 2^32 rows";
-    const int64_t tiles = (problem->q_len + 63) / 64; /* ROWS is at least 64 */
-    if (problem->batch * problem->q_heads * tiles > INT32_MAX) return "more than 2^31 blocks";
-    return NULL;
-}
-
 template <typename T, int D, bool SHORT> kernel_choice prefill_choice() {
     using shape = prefill_shape<D, SHORT>;
     return {(const void *)prefill_kernel<T, D, SHORT>, shape::THREADS, shape::SHARED_BYTES};

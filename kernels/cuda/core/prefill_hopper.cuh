@@ -766,7 +766,7 @@ inline double hopper_makespan(const std::vector<double> &costs, int blocks) {
     return end;
 }
 
-/* Into how many parts pieces of at least how many tiles are divided: `length` tiles a part. */
+/* Into how many parts of `length` tiles at most a piece is divided; length 0: it is whole. */
 inline int hopper_parts(int tiles, int length) {
     return length > 0 ? ceil_div(tiles, length) : 1;
 }
@@ -914,16 +914,6 @@ const char *hopper_plan(const struct attn_problem *p, const struct attn_call *ca
     if (error == cudaSuccess)
         error = cudaMemcpy(state->pieces, pieces.data(), bytes, cudaMemcpyHostToDevice);
     return error == cudaSuccess ? NULL : cudaGetErrorString(error);
-}
-
-inline const char *hopper_prefill_refuse(const struct attn_problem *problem) {
-    const char *reason = refuse_common(problem);
-    if (reason) return reason;
-    if (!rows_fit(problem) || problem->batch * problem->q_heads * problem->q_len >= UINT32_MAX)
-        return "a tensor has more than 2^32 rows";
-    const int64_t tiles = (problem->q_len + 63) / 64;
-    if (problem->batch * problem->q_heads * tiles > INT32_MAX) return "more than 2^31 tiles";
-    return NULL;
 }
 
 /* Calls pick(shape{}) with a revision's shape for the problem's head dim. */
