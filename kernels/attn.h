@@ -69,6 +69,8 @@ enum attn_variant {
  *   ragged    sequence b has fewer valid tokens than the tensor has room for
  *   page      keys and values live in pages of P tokens, found through a table
  *   keep      a row sees only the tokens on its list
+ *   window    query i sees key j iff i' - window_left <= j <= i' + window_right, where
+ *             i' = i + Skv - Sq is its place on the diagonal, lengths taken per sequence
  *   magicpig  logit -= log u, the probability that the token was sampled by LSH:
  *             c = q.k/(|q||k| + 1e-8) clamped to +-(1 - 1e-7), p = 1 - acos(c)/pi, x = p^K,
  *             u = 1 - (1-x)^L - L x (1-x)^(L-1), at least 1e-10, evaluated as
@@ -82,7 +84,8 @@ enum attn_trait {
     ATTN_RAGGED = 1 << 2,
     ATTN_PAGE = 1 << 3,
     ATTN_KEEP = 1 << 4,
-    ATTN_MAGICPIG = 1 << 5
+    ATTN_MAGICPIG = 1 << 5,
+    ATTN_WINDOW = 1 << 6
 };
 
 /* X(symbol, name): the tensors of a call. Absent ones have data == NULL.
@@ -138,7 +141,9 @@ struct attn_problem {
     int64_t page_entries; /* entries of kv_page_indices */
     int64_t kept_max;     /* Lmax, the room for one row's list; 0 without keep */
     double scale;
-    int64_t reserved[16];
+    int64_t window_left;  /* keys before a query's place on the diagonal that it sees; with window */
+    int64_t window_right; /* and behind it: with causal 0 */
+    int64_t reserved[14];
 };
 
 /* A view: it never owns `data`. shape and stride count elements, outermost first. `data` is aligned

@@ -145,28 +145,31 @@ static bool gather_q(const struct job *job, struct space *space, const struct bl
     return finite;
 }
 
-static int64_t token(const int32_t *list, int64_t j) {
-    return list ? list[j] : j;
+/* All that any row of the block sees. */
+static struct rule_keys all_keys(const struct job *job, const struct block *block) {
+    return (struct rule_keys){
+        .first = block->key, .count = block->keys, .list = block_keys(job, block, 0).list};
 }
 
-static bool gather_k(const struct job *job, struct space *space, int64_t b, int64_t g,
-                     const int32_t *list, int64_t first, int64_t count) {
+static bool gather_k(const struct job *job, struct space *space, const struct block *block,
+                     const struct rule_keys *keys, int64_t first, int64_t count) {
     const int64_t D = job->D;
     bool finite = true;
     for (int64_t j = 0; j < count; j++) {
         double *k = space->k + j * D;
-        finite &= widen_k(job, b, g, token(list, first + j), k, space->k_abs + j * D);
+        finite &= widen_k(job, block->b, block->g, rule_token(keys, first + j), k,
+                          space->k_abs + j * D);
     }
     return finite;
 }
 
-static bool gather_v(const struct job *job, struct space *space, int64_t b, int64_t g,
-                     const int32_t *list, int64_t first, int64_t count) {
+static bool gather_v(const struct job *job, struct space *space, const struct block *block,
+                     const struct rule_keys *keys, int64_t first, int64_t count) {
     const int64_t D = job->D;
     bool finite = true;
     for (int64_t j = 0; j < count; j++) {
-        finite &= widen_v(job, b, g, token(list, first + j), space->v + j * 2 * D,
-                          space->v_square + j * D);
+        finite &= widen_v(job, block->b, block->g, rule_token(keys, first + j),
+                          space->v + j * 2 * D, space->v_square + j * D);
     }
     return finite;
 }
@@ -187,31 +190,56 @@ static void multiply_add(struct space *space, double *out, const double *a, cons
 
 /* ---- One range of a block ---- */
 
-/* Makes logits of row r's dots with `count` keys; adds what the rules err to `other`. */
+/* Some of the keys gathered: from .. from + count - 1 of them. */
+struct part {
+    int64_t from, count;
+};
+
+/* Of the `count` keys from the block's `first` on, those that row r sees. */
+static struct part part_seen(const struct job *job, const struct block *block, int64_t r,
+                             int64_t first, int64_t count) {
+    const struct rule_keys keys = block_keys(job, block, r);
+    const int64_t begin = keys.list ? 0 : keys.first - block->key, end = begin + keys.count;
+    const int64_t from = begin > first ? begin - first : 0;
+    const int64_t to = end - first < count ? end - first : count;
+    return to > from ? (struct part){from, to - from} : (struct part){0, 0};
+}
+
+/* Row r's scores of `count` keys, and beside them |q||k|: 0 but of those that it sees. */
+static void blank(struct space *space, int64_t r, int64_t count, struct part seen) {
+    const int64_t end = seen.from + seen.count;
+    double *const rows[] = {space->score + r * count, space->other + r * count};
+    for (int n = 0; n < 2; n++) {
+        memset(rows[n], 0, (size_t)seen.from * sizeof *rows[n]);
+        memset(rows[n] + end, 0, (size_t)(count - end) * sizeof *rows[n]);
+    }
+}
+
+/* Makes logits of row r's dots with the keys of a part; adds what the rules err to `other`. */
 static void apply_rules(const struct job *job, const struct space *space, const struct block *block,
-                        int64_t r, int64_t count, double *score, double *other) {
-    for (int64_t j = 0; j < count; j++) {
+                        int64_t r, struct part part, double *score, double *other) {
+    for (int64_t j = 0; j < part.count; j++) {
         struct rule_logit logit = {.value = job->view->problem->scale * score[j],
                                    .dot = score[j],
                                    .q_norm = space->q_norm[r],
-                                   .k_norm = space->k_norm[j]};
+                                   .k_norm = space->k_norm[part.from + j]};
         rules_logit(job->view, block->b, place_of(job, block, r).h, &logit);
         score[j] = logit.value;
         other[j] += logit.slope_error;
     }
 }
 
-/* Takes row r's logits and |q||k| of `count` keys, of which it sees the first `seen`, into its
- * sums, and leaves p and p^2 in their place, 0 where it does not see the key. */
+/* Takes row r's logits and |q||k| of the keys that it sees, of the `count` gathered, into its sums,
+ * and leaves p and p^2 in their place, 0 where it does not see the key. */
 static void absorb(const struct job *job, struct space *space, const struct sums *sums,
-                   const struct block *block, int64_t r, int64_t seen, int64_t count) {
-    const int64_t D = job->D;
-    double *score = space->score + r * count, *other = space->other + r * count;
-    memset(score + seen, 0, (size_t)(count - seen) * sizeof *score);
-    memset(other + seen, 0, (size_t)(count - seen) * sizeof *other);
+                   const struct block *block, int64_t r, struct part part, int64_t count) {
+    const int64_t D = job->D, seen = part.count;
+    double *score = space->score + r * count + part.from;
+    double *other = space->other + r * count + part.from;
+    blank(space, r, count, part);
     if (seen == 0) return;
 
-    if (job->norms) apply_rules(job, space, block, r, seen, score, other);
+    if (job->norms) apply_rules(job, space, block, r, part, score, other);
     sums->min[r] = fmin(sums->min[r], bulk_min(score, seen));
     sums->logit_abs[r] = fmax(sums->logit_abs[r], bulk_max(other, seen));
     const double max = bulk_max(score, seen);
@@ -249,19 +277,12 @@ static void multiply_scores(const struct job *job, struct space *space, int64_t 
              rows, count, D);
 }
 
-/* Of the `count` keys from `first` on, how many row r sees. */
-static int64_t keys_seen(const struct job *job, const struct block *block, int64_t r, int64_t first,
-                         int64_t count) {
-    const int64_t seen = block_keys(job, block, r).count - first;
-    return seen < 0 ? 0 : seen < count ? seen : count;
-}
-
 /* False when NaN or infinity came up. */
 static bool sum_range(const struct job *job, struct space *space, const struct block *block,
                       int range) {
     const int64_t D = job->D, rows = block->rows;
     const double scale = job->view->problem->scale;
-    const int32_t *list = block_keys(job, block, 0).list; /* of a block of one row, or NULL */
+    const struct rule_keys keys = all_keys(job, block);
     double *memory = sums_memory(job, space, block, range);
     const struct sums sums = sums_at(memory, rows, D);
     int64_t end = (range + 1) * block->range_keys;
@@ -274,16 +295,17 @@ static bool sum_range(const struct job *job, struct space *space, const struct b
     }
     if (!gather_q(job, space, block) || !isfinite(scale)) return false;
     for (int64_t r = 0; job->norms && r < rows; r++) space->q_norm[r] = norm(space->q + r * D, D);
-    if (block->keys) widen_k(job, block->b, block->g, token(list, 0), space->k_first, NULL);
+    if (block->keys)
+        widen_k(job, block->b, block->g, rule_token(&keys, 0), space->k_first, NULL);
     for (int64_t first = range * block->range_keys; first < end; first += BLOCK_KEYS) {
         const int64_t count = end - first < BLOCK_KEYS ? end - first : BLOCK_KEYS;
-        if (!gather_k(job, space, block->b, block->g, list, first, count) ||
-            !gather_v(job, space, block->b, block->g, list, first, count))
+        if (!gather_k(job, space, block, &keys, first, count) ||
+            !gather_v(job, space, block, &keys, first, count))
             return false;
         multiply(space, space->other, fabs(scale), space->q_abs, space->k_abs, rows, count, D);
         multiply_scores(job, space, rows, count);
         for (int64_t r = 0; r < rows; r++)
-            absorb(job, space, &sums, block, r, keys_seen(job, block, r, first, count), count);
+            absorb(job, space, &sums, block, r, part_seen(job, block, r, first, count), count);
         multiply_add(space, sums.pv, space->score, space->v, rows, 2 * D, count);
         multiply_add(space, sums.pv_square, space->other, space->v_square, rows, D, count);
     }
@@ -302,7 +324,8 @@ static double first_logit(const struct job *job, struct space *space, const stru
     double sum = 0;
     if (job->norms) return 0;
     widen_q(job, block->b, place_of(job, block, r), space->q, NULL);
-    widen_k(job, block->b, block->g, token(block_keys(job, block, r).list, 0), space->k, NULL);
+    const struct rule_keys keys = all_keys(job, block);
+    widen_k(job, block->b, block->g, rule_token(&keys, 0), space->k, NULL);
     for (int64_t d = 0; d < job->D; d++) sum += space->q[d] * space->k[d];
     return job->view->problem->scale * sum;
 }
@@ -373,33 +396,33 @@ static void lose(double e, double *lost, double *square) {
 static void sum_lost(const struct job *job, struct space *space, const struct block *block,
                      const struct sums *merged) {
     const int64_t D = job->D, rows = block->rows;
-    const int32_t *list = block_keys(job, block, 0).list;
+    const struct rule_keys keys = all_keys(job, block);
     memset(space->lost, 0, (size_t)(rows * D) * sizeof *space->lost);
     memset(space->lost_square, 0, (size_t)(rows * D) * sizeof *space->lost_square);
     gather_q(job, space, block);
-    widen_k(job, block->b, block->g, token(list, 0), space->k_first, NULL);
+    widen_k(job, block->b, block->g, rule_token(&keys, 0), space->k_first, NULL);
     for (int64_t first = 0; first < block->keys; first += BLOCK_KEYS) {
         const int64_t left = block->keys - first, count = left < BLOCK_KEYS ? left : BLOCK_KEYS;
-        gather_k(job, space, block->b, block->g, list, first, count);
+        gather_k(job, space, block, &keys, first, count);
         multiply_scores(job, space, rows, count);
         for (int64_t j = 0; j < count; j++) /* |v| where v was */
             bulk_widen(space->k, space->v + j * D, space->v_square + j * D,
-                       rules_row(job->view, block->b, block->g, token(list, first + j), true),
+                       rules_row(job->view, block->b, block->g, rule_token(&keys, first + j), true),
                        (enum attn_dtype)job->view->problem->dtype, D);
         for (int64_t r = 0; r < rows; r++) {
-            double *score = space->score + r * count, *other = space->other + r * count;
-            const int64_t seen = keys_seen(job, block, r, first, count);
+            const struct part seen = part_seen(job, block, r, first, count);
+            double *score = space->score + r * count + seen.from;
+            double *other = space->other + r * count + seen.from;
             if (job->norms) apply_rules(job, space, block, r, seen, score, other);
-            bulk_exp_sum(score, other, seen, merged->max[r]);
+            bulk_exp_sum(score, other, seen.count, merged->max[r]);
             const double p = merged->p[r];
             const bool counted = has_subnormal(merged, r);
             double *sum_bias = &job->answer->sum_bias[place_of(job, block, r).answer_row];
-            for (int64_t j = 0; j < seen; j++) {
+            for (int64_t j = 0; j < seen.count; j++) {
                 if (counted && score[j] < 0x1p-22 * p) *sum_bias += fmin(score[j] / p, 0x1p-24);
                 lose(score[j], &score[j], &other[j]);
             }
-            memset(score + seen, 0, (size_t)(count - seen) * sizeof *score);
-            memset(other + seen, 0, (size_t)(count - seen) * sizeof *other);
+            blank(space, r, count, seen);
         }
         multiply_add(space, space->lost, space->score, space->v, rows, D, count);
         multiply_add(space, space->lost_square, space->other, space->v_square, rows, D, count);
@@ -447,7 +470,7 @@ static void special_row(struct job *job, struct space *space, const struct block
     widen_q(job, b, place, space->q, space->q_abs);
     for (int pass = 0; pass < 2 && keys.count > 0; pass++)
         for (int64_t j = 0; j < keys.count; j++) {
-            const int64_t t = token(keys.list, j);
+            const int64_t t = rule_token(&keys, j);
             double dot = 0, absolute = 0;
             widen_k(job, b, g, t, space->k, space->k_abs);
             for (int64_t d = 0; d < D; d++) {
@@ -520,7 +543,7 @@ static void plain_lse(const struct job *job, struct space *space, const struct b
     }
     for (int64_t first = 0; first < keys.count; first += BLOCK_KEYS) {
         const int64_t left = keys.count - first, count = left < BLOCK_KEYS ? left : BLOCK_KEYS;
-        gather_k(job, space, block->b, block->g, keys.list, first, count);
+        gather_k(job, space, block, &keys, first, count);
         multiply(space, space->score, job->view->problem->scale, q, space->k, rows, count, job->D);
         for (int64_t r = 0; r < rows; r++) {
             const double max = fmax(sums.max[r], bulk_max(space->score + r * count, count));

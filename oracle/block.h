@@ -23,7 +23,8 @@ struct job {
 
 struct block {
     int64_t b, g, first, rows; /* rows first .. first + rows - 1 of those that read (b, g) */
-    int64_t keys;              /* the most keys that any of its rows sees */
+    int64_t key, keys; /* the tokens that any of its rows sees: the first of them, how many; with a
+                          list, how many are on it */
     int64_t range_keys;
     int ranges;
     atomic_int ranges_left;
@@ -51,7 +52,7 @@ int64_t space_lay(struct space *space, double *memory, int64_t rows, int64_t D);
 /* The doubles that one range's sums take. */
 int64_t block_sums_doubles(int64_t rows, int64_t D);
 
-/* What row r of the block sees. */
+/* What row r of the block sees: of a list all, else some of the block's tokens. */
 struct rule_keys block_keys(const struct job *job, const struct block *block, int64_t r);
 
 /* Sums over one range of the block's keys, into range_sums or, if there is one range, into space.

@@ -1,7 +1,8 @@
 /* Attention from its definition: for each row a loop over its visible keys, in long double (64 bits
  * of precision on x86-64), nothing blocked, nothing rescaled, no library but libm. It shares with
- * oracle.c only what the rules say about who sees whom and where a token lies; logits, MagicPIG's
- * correction and all sums are written again, so that the two agree only when both are right. */
+ * oracle.c only what the rules say about where a token lies; lengths, who sees whom, logits,
+ * MagicPIG's correction and all sums are written again, from attn.h, so that the two agree only when
+ * both are right. */
 #include "oracle.h"
 #include "../kernels/attn_number.h"
 
@@ -18,8 +19,51 @@ struct worker {
     atomic_llong *row_next; /* (b, h) not yet taken */
     atomic_bool *subnormal; /* some weight is below 2^-14 */
     long double *memory;    /* [6 D + kv_len] */
+    int64_t *tokens;        /* [kv_len] those that a row sees */
     pthread_t thread;
 };
+
+static int64_t key_tokens(const struct rule_view *view, int64_t b) {
+    const struct attn_problem *problem = view->problem;
+    const int32_t *lens = view->tensors[ATTN_SEQ_LENS].data;
+    const int32_t *indptr = view->tensors[ATTN_KV_PAGE_INDPTR].data;
+    const int32_t *last_page_len = view->tensors[ATTN_KV_LAST_PAGE_LEN].data;
+    if (problem->traits & ATTN_PAGE) {
+        const int64_t pages = indptr[b + 1] - indptr[b];
+        return pages == 0 ? 0 : problem->page_size * (pages - 1) + last_page_len[b];
+    }
+    return problem->traits & ATTN_RAGGED ? lens[b] : problem->kv_len;
+}
+
+static int64_t query_tokens(const struct rule_view *view, int64_t b) {
+    const bool padded = view->problem->traits & ATTN_RAGGED && !(view->problem->traits & ATTN_PAGE);
+    return padded ? ((const int32_t *)view->tensors[ATTN_SEQ_LENS].data)[b] : view->problem->q_len;
+}
+
+static bool sees(const struct attn_problem *problem, int64_t place, int64_t j) {
+    if (problem->traits & ATTN_CAUSAL && j > place) return false;
+    if (!(problem->traits & ATTN_WINDOW)) return true;
+    return place - problem->window_left <= j && j <= place + problem->window_right;
+}
+
+/* Into `tokens` those that query i of head h sees; returns how many. */
+static int64_t tokens_seen(const struct rule_view *view, int64_t b, int64_t h, int64_t i,
+                           int64_t *tokens) {
+    const struct attn_problem *problem = view->problem;
+    const int64_t queries = query_tokens(view, b), keys = key_tokens(view, b);
+    int64_t count = 0;
+    if (i >= queries) return 0;
+    if (problem->traits & ATTN_KEEP) {
+        const int64_t row = b * problem->q_heads + h;
+        const int32_t *list = view->tensors[ATTN_SPARSE_IND].data;
+        count = ((const int32_t *)view->tensors[ATTN_SPARSE_NNZ].data)[row];
+        for (int64_t n = 0; n < count; n++) tokens[n] = list[row * problem->kept_max + n];
+        return count;
+    }
+    for (int64_t j = 0; j < keys; j++)
+        if (sees(problem, i + keys - queries, j)) tokens[count++] = j;
+    return count;
+}
 
 /* What a row is made of. */
 struct row {
@@ -88,11 +132,12 @@ static void define_row(struct worker *worker, int64_t b, int64_t h, int64_t n) {
     struct answer *answer = worker->answer;
     const struct attn_problem *problem = view->problem;
     const int64_t D = problem->head_dim, i = answer->rows[n];
-    const struct rule_keys keys = rules_keys(view, b, h, i);
+    const int64_t *tokens = worker->tokens;
+    const int64_t count = tokens_seen(view, b, h, i, worker->tokens);
     const int64_t at = (b * problem->q_heads + h) * answer->row_count + n;
     long double *q = worker->memory, *k = q + D, *v = k + D;
     long double *out = v + D, *absolute = out + D, *square = absolute + D, *logit = square + D;
-    if (keys.count == 0) return;
+    if (count == 0) return;
 
     const struct row row = {
         .b = b, .h = h, .i = i, .g = h / (problem->q_heads / problem->kv_heads), .q = q};
@@ -101,19 +146,18 @@ static void define_row(struct worker *worker, int64_t b, int64_t h, int64_t n) {
     read_row(q, (const char *)view->tensors[ATTN_Q].data + q_row * row_bytes, problem->dtype, D);
 
     long double max = -INFINITY, size_max = 0, sum = 0;
-    for (int64_t j = 0; j < keys.count; j++) {
+    for (int64_t j = 0; j < count; j++) {
         long double size;
-        logit[j] = logit_of(view, &row, keys.list ? keys.list[j] : j, k, &size);
+        logit[j] = logit_of(view, &row, tokens[j], k, &size);
         max = larger(max, logit[j]);
         if (logit[j] != -INFINITY) size_max = larger(size_max, size); /* else its weight is 0 */
     }
-    for (int64_t j = 0; j < keys.count; j++) sum += expl(logit[j] - max);
+    for (int64_t j = 0; j < count; j++) sum += expl(logit[j] - max);
     for (int64_t d = 0; d < D; d++) out[d] = absolute[d] = square[d] = 0;
     double *lost_abs_v = answer->lost_abs_v + at * D, *lost_rms_v = answer->lost_rms_v + at * D;
-    for (int64_t j = 0; j < keys.count; j++) {
+    for (int64_t j = 0; j < count; j++) {
         const long double p = expl(logit[j] - max) / sum;
-        read_row(v, rules_row(view, b, row.g, keys.list ? keys.list[j] : j, true), problem->dtype,
-                 D);
+        read_row(v, rules_row(view, b, row.g, tokens[j], true), problem->dtype, D);
         for (int64_t d = 0; d < D; d++) {
             out[d] += p * v[d];
             absolute[d] += p * fabsl(v[d]);
@@ -136,16 +180,16 @@ static void define_row(struct worker *worker, int64_t b, int64_t h, int64_t n) {
     answer->lse[at] = (double)(max + logl(sum));
     answer->logit_abs[at] = (double)size_max;
     long double least = INFINITY;
-    for (int64_t j = 0; j < keys.count; j++) least = logit[j] < least ? logit[j] : least;
-    for (int64_t j = 0; j < keys.count && expl(least - max) < 0x1p-14L; j++) {
+    for (int64_t j = 0; j < count; j++) least = logit[j] < least ? logit[j] : least;
+    for (int64_t j = 0; j < count && expl(least - max) < 0x1p-14L; j++) {
         const long double part = expl(logit[j] - max) / sum;
         if (part < 0x1p-22L) answer->sum_bias[at] += fmin((double)part, 0x1p-24);
     }
-    for (int64_t j = 0; j < keys.count; j++) {
+    for (int64_t j = 0; j < count; j++) {
         const int64_t other = j < 16 ? j + 16 : j - 16;
         if (logit[j] == -INFINITY) continue;
         answer->logit_max[at] = fmax(answer->logit_max[at], (double)fabsl(logit[j]));
-        if (other < keys.count && max - logit[j] >= 0x1p-26L)
+        if (other < count && max - logit[j] >= 0x1p-26L)
             answer->sum_bias[at] += fabsl(logit[j] - logit[other]) < 0x1p-26L ? 0x1p-24 : 0;
     }
 }
@@ -156,8 +200,8 @@ static double mass_of(struct worker *worker, int64_t b, int64_t h) {
     struct attn_problem plain = *problem;
     plain.traits &= ~(uint64_t)ATTN_MAGICPIG;
     const struct rule_view view = {.problem = &plain, .tensors = worker->view->tensors};
-    const int64_t D = problem->head_dim, tokens = rules_kv_len(&view, b);
-    const struct rule_keys keys = rules_keys(&view, b, h, 0);
+    const int64_t D = problem->head_dim, tokens = key_tokens(&view, b);
+    const int64_t count = tokens_seen(&view, b, h, 0, worker->tokens);
     long double *q = worker->memory, *k = q + D, *logit = q + 6 * D, size;
     const struct row row = {
         .b = b, .h = h, .g = h / (problem->q_heads / problem->kv_heads), .q = q};
@@ -171,7 +215,7 @@ static double mass_of(struct worker *worker, int64_t b, int64_t h) {
         max = larger(max, logit[t]);
     }
     for (int64_t t = 0; t < tokens; t++) all += expl(logit[t] - max);
-    for (int64_t j = 0; j < keys.count; j++) kept += expl(logit[keys.list[j]] - max);
+    for (int64_t j = 0; j < count; j++) kept += expl(logit[worker->tokens[j]] - max);
     return (double)(kept / all);
 }
 
@@ -182,7 +226,7 @@ static void *work(void *argument) {
     for (long long at; (at = atomic_fetch_add(worker->row_next, 1)) < heads;) {
         const int64_t b = at / problem->q_heads, h = at % problem->q_heads;
         for (int64_t n = 0; n < worker->answer->row_count; n++) define_row(worker, b, h, n);
-        if (problem->traits & ATTN_KEEP && rules_kv_len(worker->view, b) > 0)
+        if (problem->traits & ATTN_KEEP && key_tokens(worker->view, b) > 0)
             worker->mass[at] = mass_of(worker, b, h);
     }
     return NULL;
@@ -193,8 +237,8 @@ static void summarise(const struct rule_view *view, struct answer *answer, const
     long double kept = 0, valid = 0, mass_sum = 0;
     int64_t rows = 0;
     for (int64_t row = 0; row < problem->batch * problem->q_heads; row++) {
-        const int64_t b = row / problem->q_heads, tokens = rules_kv_len(view, b);
-        kept += (long double)rules_keys(view, b, row % problem->q_heads, 0).count;
+        const int64_t tokens = key_tokens(view, row / problem->q_heads);
+        kept += ((const int32_t *)view->tensors[ATTN_SPARSE_NNZ].data)[row];
         valid += (long double)tokens;
         mass_sum += mass[row];
         rows += tokens > 0;
@@ -226,7 +270,8 @@ bool definition_answer(struct answer *answer, const struct rule_view *view, int6
                                      .row_next = &row_next,
                                      .subnormal = &subnormal};
         workers[n].memory = calloc(memory, sizeof *workers[n].memory);
-        ready = workers[n].memory != NULL;
+        workers[n].tokens = calloc((size_t)problem->kv_len + 1, sizeof *workers[n].tokens);
+        ready = workers[n].memory != NULL && workers[n].tokens != NULL;
     }
     int started = 1; /* this thread is the first worker */
     while (ready && started < threads &&
@@ -237,7 +282,10 @@ bool definition_answer(struct answer *answer, const struct rule_view *view, int6
 
     if (ready && problem->traits & ATTN_KEEP) summarise(view, answer, mass);
     if (!atomic_load(&subnormal)) answer_drop_lost(answer);
-    for (int n = 0; workers && n < threads; n++) free(workers[n].memory);
+    for (int n = 0; workers && n < threads; n++) {
+        free(workers[n].memory);
+        free(workers[n].tokens);
+    }
     free(workers);
     free(mass);
     if (ready) return true;

@@ -88,10 +88,14 @@ static void add_blocks(struct work *work, int64_t b, int64_t g) {
         const int64_t left = rows - first;
         *block = (struct block){.b = b, .g = g, .first = first};
         block->rows = left < work->block_rows ? left : work->block_rows;
+        int64_t key = INT64_MAX, end = 0;
         for (int64_t r = 0; r < block->rows; r++) {
-            const int64_t count = block_keys(job, block, r).count;
-            if (count > block->keys) block->keys = count;
+            const struct rule_keys keys = block_keys(job, block, r);
+            if (keys.count == 0) continue;
+            if (keys.first < key) key = keys.first;
+            if (keys.first + keys.count > end) end = keys.first + keys.count;
         }
+        if (end > 0) block->key = key, block->keys = end - key;
     }
 }
 

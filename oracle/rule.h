@@ -73,11 +73,16 @@ struct rule_logit {
                               accuracy gate 2: (8 S + 8) u32 */
 };
 
-/* The tokens a row sees: list[0..count), or 0..count-1 when list is NULL. */
+/* The tokens a row sees: list[0..count), or the `count` from `first` on when list is NULL. */
 struct rule_keys {
+    int64_t first; /* 0 with a list */
     int64_t count;
     const int32_t *list;
 };
+
+static inline int64_t rule_token(const struct rule_keys *keys, int64_t n) {
+    return keys->list ? keys->list[n] : keys->first + n;
+}
 
 struct rule {
     uint64_t trait;
@@ -87,11 +92,13 @@ struct rule {
     const struct rule_tensor *tensors; /* ends with rank 0; NULL: none */
     uint32_t hides; /* 1u << slot, or-ed: tensors of earlier rules that this trait does without */
     bool needs_norms;
+    bool by_place; /* what a row sees, or how it weighs it, depends on where tokens stand */
     /* Each NULL where the trait has nothing to say. Of several traits that give a length, or a
      * place, the last decides. */
     int64_t (*q_len)(const struct rule_view *view, int64_t b);  /* valid query tokens */
     int64_t (*kv_len)(const struct rule_view *view, int64_t b); /* valid key tokens */
-    int64_t (*key_end)(const struct rule_view *view, int64_t b, int64_t i, int64_t end);
+    /* Narrows the tokens *first .. *end - 1 to those that query i sees. */
+    void (*span)(const struct rule_view *view, int64_t b, int64_t i, int64_t *first, int64_t *end);
     void (*keys)(const struct rule_view *view, int64_t b, int64_t h, struct rule_keys *keys);
     /* rules_row_index, for a trait that stores tokens its own way. */
     int64_t (*row_index)(const struct rule_view *view, int64_t b, int64_t g, int64_t t, bool value);
@@ -114,7 +121,8 @@ struct rule_tensor rules_tensor(const struct attn_problem *problem, enum attn_sl
 int64_t rules_size(const struct attn_problem *problem, enum rule_size size);
 
 /* The trait set that goes with the sizes and traits given: sets problem->variant and the trait gqa,
- * and takes causal from a single query, which sees all keys.
+ * takes causal from a single query, which sees all keys, and makes window_right 0 where no key is
+ * behind a query's place.
  * Refuses combinations that are none of the seven variants (design: q_len = 1 is decode; ragged
  * without page is prefill_varlen and needs q_len = kv_len). */
 bool rules_variant(struct attn_problem *problem, struct fault *fault);
@@ -131,11 +139,18 @@ const void *rules_row(const struct rule_view *view, int64_t b, int64_t g, int64_
 int64_t rules_row_index(const struct rule_view *view, int64_t b, int64_t g, int64_t t, bool value);
 
 bool rules_need_norms(const struct attn_problem *problem);
+/* The name of the trait for which tokens cannot change places with one another, their keys and
+ * values with them; NULL: they can. */
+const char *rules_by_place(const struct attn_problem *problem);
 void rules_logit(const struct rule_view *view, int64_t b, int64_t h, struct rule_logit *logit);
 
 /* For the files in rules/. */
 
-extern const struct rule rule_gqa, rule_causal, rule_ragged, rule_page, rule_keep, rule_magicpig;
+extern const struct rule rule_gqa, rule_causal, rule_window, rule_ragged, rule_page, rule_keep,
+    rule_magicpig;
+
+/* The place of query i on the diagonal, bottom-right aligned: the last query's is the last token. */
+int64_t rule_place(const struct rule_view *view, int64_t b, int64_t i);
 
 /* The valid tokens of sequence b while tables are being drawn. */
 int64_t rule_draw_len(const struct attn_problem *problem, const struct rule_draw *draw, int64_t b);

@@ -7,8 +7,8 @@
 #include <inttypes.h>
 #include <stddef.h>
 
-const struct rule *const rules[] = {&rule_gqa,  &rule_causal,   &rule_ragged, &rule_page,
-                                    &rule_keep, &rule_magicpig, NULL};
+const struct rule *const rules[] = {&rule_gqa,  &rule_causal, &rule_window,   &rule_ragged,
+                                    &rule_page, &rule_keep,   &rule_magicpig, NULL};
 
 static const struct rule_tensor plain_tensors[] = {
     {ATTN_Q, ATTN_INPUT, 4, {SIZE_BATCH, SIZE_Q_HEADS, SIZE_Q_LEN, SIZE_HEAD_DIM}},
@@ -72,7 +72,7 @@ bool rules_variant(struct attn_problem *problem, struct fault *fault) {
 #undef ATTN_X
     };
     const bool prompt = problem->q_len > 1;
-    const uint64_t asked = problem->traits & ~(uint64_t)(ATTN_GQA | ATTN_CAUSAL);
+    const uint64_t asked = problem->traits & ~(uint64_t)(ATTN_GQA | ATTN_CAUSAL | ATTN_WINDOW);
     const uint64_t of_page = ATTN_RAGGED | ATTN_PAGE;
 
     if (problem->kv_heads < 1 || problem->q_heads % problem->kv_heads != 0)
@@ -92,10 +92,19 @@ bool rules_variant(struct attn_problem *problem, struct fault *fault) {
         return fault_set(fault, FAULT_INPUT,
                          "lengths without page need q and kv alike, not %" PRId64 " and %" PRId64,
                          problem->q_len, problem->kv_len);
+    if (problem->traits & ATTN_WINDOW && asked & ATTN_KEEP)
+        return fault_set(fault, FAULT_INPUT,
+                         "a window beside kept lists: expected lists of the tokens in it");
+    if (problem->traits & ATTN_WINDOW && (problem->window_left < 0 || problem->window_right < 0))
+        return fault_set(fault, FAULT_INPUT,
+                         "a window of %" PRId64 ",%" PRId64 " tokens: expected 0 or more",
+                         problem->window_left, problem->window_right);
     for (int32_t v = 0; v < ATTN_VARIANT_COUNT; v++)
         if (asked == variants[v] && (asked || v == (prompt ? ATTN_PREFILL : ATTN_DECODE))) {
             problem->variant = v;
             problem->traits &= ~(uint64_t)ATTN_GQA;
+            if (!(problem->traits & ATTN_WINDOW)) problem->window_left = problem->window_right = 0;
+            if (!prompt || problem->traits & ATTN_CAUSAL) problem->window_right = 0;
             if (!prompt) problem->traits &= ~(uint64_t)ATTN_CAUSAL;
             if (problem->kv_heads < problem->q_heads) problem->traits |= ATTN_GQA;
             return true;
@@ -121,13 +130,21 @@ int64_t rules_kv_len(const struct rule_view *view, int64_t b) {
 struct rule_keys rules_keys(const struct rule_view *view, int64_t b, int64_t h, int64_t i) {
     struct rule_keys keys = {.count = 0, .list = NULL};
     if (i >= rules_q_len(view, b)) return keys;
-    keys.count = rules_kv_len(view, b);
-    for (int r = 0; rules[r]; r++) {
-        if (!applies(rules[r], view->problem)) continue;
-        if (rules[r]->key_end) keys.count = rules[r]->key_end(view, b, i, keys.count);
-        if (rules[r]->keys) rules[r]->keys(view, b, h, &keys);
-    }
+    int64_t end = rules_kv_len(view, b);
+    for (int r = 0; rules[r]; r++)
+        if (rules[r]->span && applies(rules[r], view->problem))
+            rules[r]->span(view, b, i, &keys.first, &end);
+    if (end > keys.first)
+        keys.count = end - keys.first;
+    else
+        keys.first = 0;
+    for (int r = 0; rules[r]; r++)
+        if (rules[r]->keys && applies(rules[r], view->problem)) rules[r]->keys(view, b, h, &keys);
     return keys;
+}
+
+int64_t rule_place(const struct rule_view *view, int64_t b, int64_t i) {
+    return i + rules_kv_len(view, b) - rules_q_len(view, b);
 }
 
 int64_t rules_row_index(const struct rule_view *view, int64_t b, int64_t g, int64_t t, bool value) {
@@ -188,6 +205,12 @@ bool rules_need_norms(const struct attn_problem *problem) {
     for (int r = 0; rules[r]; r++)
         if (rules[r]->needs_norms && applies(rules[r], problem)) return true;
     return false;
+}
+
+const char *rules_by_place(const struct attn_problem *problem) {
+    for (int r = 0; rules[r]; r++)
+        if (rules[r]->by_place && applies(rules[r], problem)) return rules[r]->name;
+    return NULL;
 }
 
 void rules_logit(const struct rule_view *view, int64_t b, int64_t h, struct rule_logit *logit) {

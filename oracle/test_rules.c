@@ -198,6 +198,42 @@ Test(rules, align_causal_bottom_right_with_each_sequences_own_length) {
     fixture_free(&fixture);
 }
 
+Test(rules, show_a_window_around_the_diagonal_of_each_sequence) {
+    struct fixture fixture = test_drawn("f16-b3-hq2-hkv2-q20-kv20-d8-lens20,0,7-window3,1", 1);
+    const struct rule_view view = fixture_view(&fixture);
+    for (int64_t b = 0; b < 3; b++)
+        for (int64_t i = 0; i < 20; i++) {
+            const int64_t tokens = b == 0 ? 20 : b == 1 ? 0 : 7;
+            const struct rule_keys keys = rules_keys(&view, b, 1, i);
+            int64_t seen = 0;
+            for (int64_t j = 0; j < tokens && i < tokens; j++) {
+                const bool sees = j >= i - 3 && j <= i + 1;
+                cr_expect(sees == (j >= keys.first && j < keys.first + keys.count));
+                seen += sees;
+            }
+            cr_expect(keys.count == seen && keys.list == NULL);
+        }
+    fixture_free(&fixture);
+    fixture = test_drawn("f16-b1-hq2-hkv2-q4-kv10-d8-causal-window2", 1);
+    const struct rule_view chunk = fixture_view(&fixture);
+    for (int64_t i = 0; i < 4; i++) {
+        const struct rule_keys keys = rules_keys(&chunk, 0, 0, i);
+        cr_expect(keys.first == i + 4 && keys.count == 3 && rule_token(&keys, 2) == i + 6);
+    }
+    fixture_free(&fixture);
+    fixture = test_drawn("f16-b1-hq2-hkv2-q9-kv5-d8-window1", 1); /* places -4 to 4 */
+    const struct rule_view more_queries = fixture_view(&fixture);
+    const int64_t counts[] = {0, 0, 0, 1, 2, 3, 3, 3, 2};
+    for (int64_t i = 0; i < 9; i++)
+        cr_expect(rules_keys(&more_queries, 0, 0, i).count == counts[i]);
+    fixture_free(&fixture);
+    fixture = test_drawn("f16-b2-hq2-hkv1-d8-page4-lens30,2-window7", 1);
+    const struct rule_view paged = fixture_view(&fixture);
+    cr_expect(rules_keys(&paged, 0, 0, 0).first == 22 && rules_keys(&paged, 0, 0, 0).count == 8);
+    cr_expect(rules_keys(&paged, 1, 0, 0).first == 0 && rules_keys(&paged, 1, 0, 0).count == 2);
+    fixture_free(&fixture);
+}
+
 Test(rules, find_a_token_through_the_page_table) {
     struct fixture fixture = test_drawn("f32-b2-hq2-hkv2-d4-page3-lens7,5", 1);
     const struct rule_view view = fixture_view(&fixture);

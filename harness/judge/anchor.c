@@ -92,13 +92,13 @@ static void std16_row(const struct job *job, int64_t b, int64_t h, int64_t i, fl
     widen(job, (const uint16_t *)view->tensors[ATTN_Q].data + at * dim, 1, q);
     const double q_norm = (double)sqrtf(dot(q, q, dim));
     for (int64_t n = 0; n < keys.count; n++) {
-        const int64_t j = keys.list != NULL ? keys.list[n] : n;
+        const int64_t j = rule_token(&keys, n);
         s[n] = logit_of(job, b, h, q, q_norm, rules_row(view, b, g, j, false));
         m = fmaxf(m, s[n]);
     }
     for (int64_t n = 0; n < keys.count; n++) l += expf(s[n] - m);
     for (int64_t n = 0; n < keys.count; n++) {
-        const int64_t j = keys.list != NULL ? keys.list[n] : n;
+        const int64_t j = rule_token(&keys, n);
         const float p = (float)round_to(dtype, (double)(expf(s[n] - m) / l));
         widen(job, rules_row(view, b, g, j, true), 1, v);
         for (int64_t d = 0; d < dim; d++) o[d] += p * v[d];

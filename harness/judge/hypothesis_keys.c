@@ -17,6 +17,28 @@ static int64_t query_of(const struct course *course) {
     return course->answer->rows[course->row];
 }
 
+/* It sees what the rules of its traits let a query see whose place on the diagonal is `place`, of a
+ * sequence of so many tokens. */
+static void see_from(struct course *course, int64_t place, int64_t tokens) {
+    const struct attn_problem *problem = course->view->problem;
+    const bool windowed = has(course, ATTN_WINDOW);
+    const int64_t first = windowed ? place - problem->window_left : 0;
+    int64_t end = windowed ? place + problem->window_right + 1 : tokens;
+    if (has(course, ATTN_CAUSAL) && place + 1 < end) end = place + 1;
+    course->first = first > 0 ? first : 0;
+    course->end = end < tokens ? end : tokens;
+}
+
+/* The sequence has so many tokens. */
+static void see_tokens(struct course *course, int64_t tokens) {
+    course->end = tokens;
+    if (course->view->problem->q_len == 1) see_from(course, tokens - 1, tokens);
+}
+
+static int64_t place_of(const struct course *course) {
+    return rule_place(course->view, course->b, query_of(course));
+}
+
 /* 16, 32, 64, 128 */
 static int64_t tiles(const struct rule_view *view) {
     (void)view;
@@ -47,7 +69,8 @@ static bool first_left_out(struct course *course) {
 }
 
 static bool first_twice(struct course *course) {
-    course->again_end = 1;
+    course->again = course->first;
+    course->again_end = course->first + 1;
     return true;
 }
 
@@ -74,19 +97,74 @@ static bool last_tile_left_out(struct course *course) {
 static bool first_tile_only(struct course *course) {
     const int64_t tile = 16 << (int)course->number;
     course->said[0] = (double)tile;
-    if (course->end > tile) course->end = tile;
+    if (course->end > course->first + tile) course->end = course->first + tile;
     return true;
 }
 
 static bool top_left(struct course *course) {
-    const int64_t seen = query_of(course) + 1, all = rules_kv_len(course->view, course->b);
-    course->end = seen < all ? seen : all;
+    see_from(course, query_of(course), rules_kv_len(course->view, course->b));
     return has(course, ATTN_CAUSAL);
 }
 
 static bool not_causal(struct course *course) {
     course->end = rules_kv_len(course->view, course->b);
     return has(course, ATTN_CAUSAL);
+}
+
+/* The window. */
+
+static bool window_left_out(struct course *course) {
+    const int64_t tokens = rules_kv_len(course->view, course->b);
+    const int64_t end = has(course, ATTN_CAUSAL) ? place_of(course) + 1 : tokens;
+    course->first = 0;
+    course->end = end < tokens ? end : tokens;
+    return has(course, ATTN_WINDOW);
+}
+
+static bool window_begins(struct course *course, int64_t earlier) {
+    const int64_t first = place_of(course) - course->view->problem->window_left - earlier;
+    course->first = first > 0 ? first : 0;
+    return has(course, ATTN_WINDOW);
+}
+
+static bool window_key_more(struct course *course) {
+    return window_begins(course, 1);
+}
+
+static bool window_key_fewer(struct course *course) {
+    return window_begins(course, -1);
+}
+
+static bool window_ends(struct course *course, int64_t later) {
+    const int64_t tokens = rules_kv_len(course->view, course->b);
+    const int64_t end = place_of(course) + course->view->problem->window_right + 1 + later;
+    course->end = end < tokens ? end : tokens;
+    return has(course, ATTN_WINDOW) && !has(course, ATTN_CAUSAL) &&
+           course->view->problem->q_len > 1;
+}
+
+static bool window_key_more_behind(struct course *course) {
+    return window_ends(course, 1);
+}
+
+static bool window_key_fewer_behind(struct course *course) {
+    return window_ends(course, -1);
+}
+
+static bool window_one_sided(struct course *course) {
+    return window_ends(course, -course->view->problem->window_right);
+}
+
+static bool window_by_tiles(struct course *course) {
+    const int64_t tile = 16 << (int)course->number;
+    course->said[0] = (double)tile;
+    course->first -= course->first % tile;
+    return has(course, ATTN_WINDOW);
+}
+
+static bool window_top_left(struct course *course) {
+    see_from(course, query_of(course), rules_kv_len(course->view, course->b));
+    return has(course, ATTN_WINDOW);
 }
 
 static bool causal_by_tiles(struct course *course) {
@@ -98,8 +176,7 @@ static bool causal_by_tiles(struct course *course) {
 }
 
 static bool causal_unasked(struct course *course) {
-    const int64_t seen = query_of(course) + 1 + rules_kv_len(course->view, course->b) -
-                         rules_q_len(course->view, course->b);
+    const int64_t seen = place_of(course) + 1;
     if (seen < course->end) course->end = seen;
     return !has(course, ATTN_CAUSAL) && course->view->problem->q_len > 1 && course->end > 0;
 }
@@ -113,7 +190,7 @@ static bool lengths_ignored(struct course *course) {
     const int64_t room = course->view->problem->kv_len;
     if (!has(course, ATTN_RAGGED) || has(course, ATTN_KEEP)) return false;
     if (!has(course, ATTN_CAUSAL) || course->end == rules_kv_len(course->view, course->b))
-        course->end = room;
+        see_tokens(course, room);
     return true;
 }
 
@@ -128,19 +205,19 @@ static int64_t other_sequences(const struct rule_view *view) {
 static bool length_of_another(struct course *course) {
     const int64_t b = (int64_t)course->number;
     course->said[0] = course->number;
-    course->end = rules_kv_len(course->view, b);
+    see_tokens(course, rules_kv_len(course->view, b));
     return has(course, ATTN_RAGGED) && !has(course, ATTN_KEEP | ATTN_CAUSAL) && course->end > 0;
 }
 
 static bool length_of_before(struct course *course) {
-    if (course->b > 0) course->end = rules_kv_len(course->view, course->b - 1);
+    if (course->b > 0) see_tokens(course, rules_kv_len(course->view, course->b - 1));
     return has(course, ATTN_RAGGED) && !has(course, ATTN_KEEP | ATTN_CAUSAL) && course->end > 0;
 }
 
 static bool last_page_full(struct course *course) {
     const int64_t page = course->view->problem->page_size;
     if (!has(course, ATTN_PAGE) || has(course, ATTN_KEEP)) return false;
-    course->end = (course->end + page - 1) / page * page;
+    see_tokens(course, (course->end + page - 1) / page * page);
     return true;
 }
 
@@ -375,6 +452,16 @@ static bool halves_exchanged(struct course *course) {
 }
 
 const struct hypothesis hypotheses_of_keys[] = {
+    {"the window were left out", OF_BOTH, 0, NULL, NULL, window_left_out},
+    {"the window began one key earlier", OF_BOTH, 0, NULL, NULL, window_key_more},
+    {"the window began one key later", OF_BOTH, 0, NULL, NULL, window_key_fewer},
+    {"the window ended one key later", OF_BOTH, 0, NULL, NULL, window_key_more_behind},
+    {"the window ended one key earlier", OF_BOTH, 0, NULL, NULL, window_key_fewer_behind},
+    {"the window ended with the query's own key", OF_BOTH, 0, NULL, NULL, window_one_sided},
+    {"the window's first tile of %1$.0f keys were seen whole", OF_BOTH, 0, tiles, NULL,
+     window_by_tiles},
+    {"the window were aligned to the top left, not to the bottom right", OF_BOTH, 0, NULL, NULL,
+     window_top_left},
     {"a query saw one key fewer, the last left out", OF_BOTH, 0, NULL, NULL, last_left_out},
     {"the last entry of the kept list were left out", OF_BOTH, 0, NULL, NULL, last_entry_left_out},
     {"a query saw one key more, the one after its last", OF_BOTH, 0, NULL, NULL, one_more},

@@ -25,18 +25,20 @@ static void count_head(struct counter *counter, int64_t b, int64_t h) {
     const struct attn_problem *problem = counter->view->problem;
     const int64_t g = h / (problem->q_heads / problem->kv_heads);
     const int64_t queries = rules_q_len(counter->view, b);
-    int64_t prefix = 0;
+    int64_t done = 0; /* tokens before it are counted, as far as rows that are left see them */
     for (int64_t i = 0; i < queries; i++) {
         const struct rule_keys keys = rules_keys(counter->view, b, h, i);
         counter->pairs += (double)keys.count;
         if (keys.list == NULL) {
-            if (keys.count > prefix) prefix = keys.count;
+            const int64_t end = keys.first + keys.count;
+            for (int64_t t = keys.first > done ? keys.first : done; t < end; t++)
+                see(counter, b, g, t);
+            done = end > done ? end : done;
             continue;
         }
         counter->listed += keys.count;
         for (int64_t n = 0; n < keys.count; n++) see(counter, b, g, keys.list[n]);
     }
-    for (int64_t t = 0; t < prefix; t++) see(counter, b, g, t);
 }
 
 static double table_bytes(const struct counter *counter) {

@@ -91,6 +91,34 @@ static PLANTED_CODE int64_t seen(enum planted bug, const struct attn_problem *pr
     return end < 0 ? 0 : end < keys ? end : keys;
 }
 
+/* The window: of tokens *first .. *end - 1 those near the diagonal. */
+static PLANTED_CODE void look_near(enum planted bug, const struct attn_problem *problem, int64_t place,
+                                   int64_t *first, int64_t *end) {
+    int64_t from = place - problem->window_left, to = place + problem->window_right + 1;
+    if (!(problem->traits & ATTN_WINDOW) || bug == PLANTED_WINDOW_LEFT_OUT) return;
+    switch (bug) {
+    case PLANTED_WINDOW_KEY_MORE:
+        from--;
+        break;
+    case PLANTED_WINDOW_KEY_FEWER:
+        from++;
+        break;
+    case PLANTED_WINDOW_KEY_BEHIND:
+        to++;
+        break;
+    case PLANTED_WINDOW_ONE_SIDED:
+        to = place + 1;
+        break;
+    case PLANTED_WINDOW_BY_TILES:
+        from = from < 0 ? 0 : from / PLANTED_BLOCK * PLANTED_BLOCK;
+        break;
+    default:
+        break;
+    }
+    *first = from > 0 ? from : 0;
+    *end = to < *end ? to : *end;
+}
+
 static PLANTED_CODE int64_t kv_head_of(enum planted bug, const struct attn_problem *problem,
                                        int64_t h) {
     switch (bug) {
@@ -195,7 +223,12 @@ PLANTED_CODE struct planted_row planted_row_at(enum planted bug, const struct at
     const int64_t from = (b * problem->q_heads + h) * problem->q_len + query_of(bug, problem, i);
     struct planted_row row = {0};
     row.dtype = problem->dtype;
-    row.keys = i < queries ? seen(bug, problem, i, queries, keys) : 0;
+    if (i < queries) {
+        const int64_t place = i + (bug == PLANTED_WINDOW_TOP_LEFT ? 0 : keys - queries);
+        int64_t end = seen(bug, problem, i, queries, keys);
+        look_near(bug, problem, place, &row.first, &end);
+        row.keys = end > row.first ? end - row.first : 0;
+    }
     row.head_dim = dim;
     row.q = (const uint16_t *)call->tensors[ATTN_Q].data + from * dim;
     row.scale = (float)problem->scale;

@@ -34,7 +34,8 @@ ATTN_PUBLIC const struct attn_kernel attn_export = {
     .revision = 1,
     .grade = PLANTED_GRADE(PLANTED_BUG),
     .change = "planted for the selftest: see harness/planted/planted.h",
-    .traits = ATTN_GQA | ATTN_CAUSAL | ATTN_RAGGED | ATTN_PAGE | ATTN_KEEP | ATTN_MAGICPIG,
+    .traits = ATTN_GQA | ATTN_CAUSAL | ATTN_RAGGED | ATTN_PAGE | ATTN_KEEP | ATTN_MAGICPIG |
+              ATTN_WINDOW,
     .dtypes = 1u << ATTN_F16 | 1u << ATTN_BF16,
     .p_dtype = PLANTED_BUG == PLANTED_P_F32 ? ATTN_F32 : ATTN_INPUT,
     .flags = ATTN_WRITES_LSE |

@@ -97,6 +97,13 @@ enum { PLANTED_BLOCK = 64, PLANTED_HEAD_DIM_MAX = 256, PLANTED_SHARES = 4 };
     X(CAUSAL_BY_TILES, causal_by_tiles, prefill, all, "masks whole tiles only")                    \
     X(DIAGONAL_HIDDEN, diagonal_hidden, prefill, all, "hides the diagonal too")                    \
     X(DIAGONAL_BEHIND, diagonal_behind, prefill, all, "shows the key behind the diagonal")         \
+    X(WINDOW_LEFT_OUT, window_left_out, prefill, all, "has no window")                             \
+    X(WINDOW_KEY_MORE, window_key_more, prefill, all, "begins the window a key early")             \
+    X(WINDOW_KEY_FEWER, window_key_fewer, decode_paged, all, "begins the window a key late")       \
+    X(WINDOW_KEY_BEHIND, window_key_behind, prefill, all, "ends the window a key late")            \
+    X(WINDOW_ONE_SIDED, window_one_sided, prefill, all, "ends the window at the diagonal")         \
+    X(WINDOW_BY_TILES, window_by_tiles, decode_paged, all, "begins the window with its tile")      \
+    X(WINDOW_TOP_LEFT, window_top_left, prefill, all, "aligns the window to the top left")         \
     X(HEADS_SHIFTED, heads_shifted, decode, all, "writes the row of the next head")                \
     X(QUERIES_SHIFTED, queries_shifted, prefill, all, "writes the row of the next query")          \
     X(QUERY_OF_WARP_OFF, query_of_warp_off, prefill, all, "reads the next query, one warp in 4")   \
@@ -198,12 +205,12 @@ enum planted {
 #define PLANTED_CODE
 #endif
 
-/* One query row. Key j is token list[j], or j where list is NULL; token t is row t % page_size of
+/* One query row. Key j is token list[j], or first + j where list is NULL; token t is row t % page_size of
  * page pages[t / page_size], or of page t / page_size where pages is NULL. The key after the last
  * is only looked for by bugs that read it. */
 struct planted_row {
     int32_t dtype; /* ATTN_F16 or ATTN_BF16 */
-    int64_t keys, head_dim;
+    int64_t first, keys, head_dim;
     const uint16_t *q;
     const uint16_t *k, *v; /* page 0 */
     const int32_t *pages;

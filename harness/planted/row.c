@@ -109,7 +109,7 @@ static PLANTED_CODE const uint16_t *token(enum planted bug, const struct planted
 /* Which token key j is. */
 static PLANTED_CODE int64_t token_of(enum planted bug, const struct planted_row *row, int64_t j) {
     if (bug == PLANTED_INDEX_OF_15_BITS) j &= 0x7fff;
-    if (row->list == NULL) return j;
+    if (row->list == NULL) return row->first + j;
     return row->list[j] < 0 ? 0 : row->list[j];
 }
 

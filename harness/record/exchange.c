@@ -5,8 +5,12 @@
 #include <string.h>
 
 static bool is_number(const char *name) {
-    return !strcmp(name, "version") || !strcmp(name, "causal") || !strcmp(name, "scale") ||
-           !strcmp(name, "generator_version");
+    static const char *const numbers[] = {"version",     "causal",       "scale",
+                                          "window_left", "window_right", "generator_version"};
+    bool found = false;
+    for (size_t n = 0; n < sizeof numbers / sizeof numbers[0]; n++)
+        found |= !strcmp(name, numbers[n]);
+    return found;
 }
 
 static bool write_attribute(store_id file, const char *name, const char *text,
@@ -77,6 +81,12 @@ static void take_answer(struct tensors *tensors, const struct answer *answer) {
     tensors_add(tensors, "answer.rows", &rows, answer->rows);
 }
 
+static void set_number(json_t *metadata, const char *name, int64_t number) {
+    char text[24];
+    snprintf(text, sizeof text, "%lld", (long long)number);
+    json_object_set_new(metadata, name, json_string(text));
+}
+
 void exchange_take(struct tensors *tensors, const struct fixture *fixture) {
     const struct attn_problem *problem = &fixture->problem.attn;
     char scale[40];
@@ -93,4 +103,8 @@ void exchange_take(struct tensors *tensors, const struct fixture *fixture) {
         json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "format", "attest-fixture", "version", "1",
                   "line", fixture->line, "dtype", dtype_name((enum attn_dtype)problem->dtype),
                   "causal", problem->traits & ATTN_CAUSAL ? "1" : "0", "scale", scale);
+    if (problem->traits & ATTN_WINDOW) {
+        set_number(tensors->metadata, "window_left", problem->window_left);
+        set_number(tensors->metadata, "window_right", problem->window_right);
+    }
 }

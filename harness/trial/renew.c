@@ -193,7 +193,8 @@ static void change_out_batch(struct trial *trial) {
 
 static const char *no_keys(const struct rule_view *view) {
     const struct attn_problem *problem = view->problem;
-    if (problem->traits & ATTN_CAUSAL && problem->q_len > 1) return "causal";
+    const char *by_place = rules_by_place(problem);
+    if (by_place != NULL) return by_place;
     for (int64_t b = 0; b < problem->batch; b++) {
         if (moved_of(view, b).blocks > 1) return NULL;
     }
@@ -302,29 +303,42 @@ static bool name_changes(struct trial *trial) {
     return true;
 }
 
-/* The output of one head, by the definition. */
+/* The keys, or the values, of one kv head of a sequence in a row, as many as there are, from malloc;
+ * NULL: no memory. */
+static void *gather(const struct rule_view *view, int64_t b, int64_t g, bool values) {
+    const int64_t tokens = rules_kv_len(view, b);
+    const size_t row_bytes =
+        (size_t)view->problem->head_dim * width_of(&view->tensors[ATTN_Q]);
+    unsigned char *rows = malloc((size_t)tokens * row_bytes + 1);
+    for (int64_t t = 0; rows != NULL && t < tokens; t++)
+        memcpy(rows + (size_t)t * row_bytes, rules_row(view, b, g, t, values), row_bytes);
+    return rows;
+}
+
+/* Whether one head is right, by the definition: as a problem of its own, without pages or padding. */
 static bool head_is_right(const struct trial *trial, int64_t b, int64_t h) {
     enum { ROWS = 4 };
     const struct attn_problem *whole = trial->view.problem;
-    const struct attn_tensor *tensors = trial->view.tensors;
     const int64_t g = h / (whole->q_heads / whole->kv_heads), at = b * whole->q_heads + h;
+    const int64_t row_bytes = whole->head_dim * (int64_t)width_of(&trial->view.tensors[ATTN_Q]);
     struct attn_problem problem = *whole;
-    struct attn_tensor own[ATTN_SLOT_ROOM];
     problem.batch = problem.q_heads = problem.kv_heads = 1;
-    memcpy(own, tensors, sizeof own);
-    const int64_t row_bytes = whole->head_dim * (int64_t)width_of(&tensors[ATTN_Q]);
+    problem.q_len = rules_q_len(&trial->view, b);
+    problem.kv_len = rules_kv_len(&trial->view, b);
+    problem.traits &= ~(uint64_t)(ATTN_PAGE | ATTN_RAGGED);
+    struct attn_tensor own[ATTN_SLOT_ROOM] = {0};
+    own[ATTN_Q] = trial->view.tensors[ATTN_Q];
     own[ATTN_Q].data = (char *)own[ATTN_Q].data + at * whole->q_len * row_bytes;
-    for (int slot = ATTN_K; slot <= ATTN_V; slot++)
-        own[slot].data =
-            (char *)own[slot].data + (b * whole->kv_heads + g) * whole->kv_len * row_bytes;
-    if (own[ATTN_SEQ_LENS].data != NULL)
-        own[ATTN_SEQ_LENS].data = (int32_t *)own[ATTN_SEQ_LENS].data + b;
+    own[ATTN_K].data = gather(&trial->view, b, g, false);
+    own[ATTN_V].data = gather(&trial->view, b, g, true);
     const struct rule_view view = {&problem, own};
     struct answer answer = {0};
     struct deviation deviation;
     struct fault fault = {0};
     bool right = true; /* without memory for an answer nobody is accused */
-    if (definition_answer(&answer, &view, whole->q_len < ROWS ? 0 : ROWS, trial->threads, &fault)) {
+    if (problem.q_len > 0 && own[ATTN_K].data != NULL && own[ATTN_V].data != NULL &&
+        definition_answer(&answer, &view, problem.q_len < ROWS ? 0 : ROWS, trial->threads,
+                          &fault)) {
         const unsigned char *memory = trial->outputs.memory;
         const unsigned char *lse = memory + trial->outputs.lse_at + at * whole->q_len * 4;
         deviation_measure(&deviation, &view, &answer,
@@ -334,6 +348,8 @@ static bool head_is_right(const struct trial *trial, int64_t b, int64_t h) {
         right = deviation.t_max <= 1 && deviation.structure_count == 0 &&
                 deviation.unwritten_count == 0;
     }
+    free(own[ATTN_K].data);
+    free(own[ATTN_V].data);
     answer_free(&answer);
     return right;
 }
@@ -384,8 +400,7 @@ static void note(struct trial *trial, const char *left_out, bool fresh) {
 }
 
 bool trial_renew(struct trial *trial, const char *left_out) {
-    const struct attn_problem *problem = trial->view.problem;
-    const bool by_place = problem->traits & ATTN_CAUSAL && problem->q_len > 1;
+    const bool by_place = rules_by_place(trial->view.problem) != NULL;
     bool right;
     note(trial, left_out, left_out == NULL && by_place);
     if (left_out != NULL) return true;

@@ -96,6 +96,12 @@ static void add_keep(struct text *text, struct dice *dice, int64_t kv_len) {
     }
 }
 
+static void add_window(struct text *text, struct dice *dice, int64_t kv_len) {
+    const int64_t widths[] = {0, 1, 15, 63, 64, 127, kv_len, pick_length(dice, kv_len + 1)};
+    add(text, "-window%lld", (long long)PICK(dice, widths));
+    if (one_in(dice, 2)) add(text, ",%lld", (long long)PICK(dice, widths));
+}
+
 static void draw(struct text *text, struct dice *dice) {
     static const char *const dtypes[] = {"f16", "bf16", "f32"};
     static const int64_t head_dims[] = {64, 128, 64, 128, 1, 8, 16, 32, 80, 96, 192, 256};
@@ -132,6 +138,7 @@ static void draw(struct text *text, struct dice *dice) {
         if (one_in(dice, 4)) add(text, one_in(dice, 2) ? "-pagesordered" : "-pagesshared");
     }
     if (is_prefill && one_in(dice, 2)) add(text, "-causal");
+    if (!(traits & ATTN_KEEP) && one_in(dice, 4)) add_window(text, dice, kv_len);
     if (traits & ATTN_RAGGED) add_lens(text, dice, batch, kv_len, page_size);
     if (traits & ATTN_KEEP) add_keep(text, dice, kv_len);
     if (traits & ATTN_MAGICPIG) add(text, "-magicpig");
@@ -235,6 +242,10 @@ static void plain_mask(struct problem *problem, bool by_one) {
     (void)by_one;
     problem->attn.traits &= ~(uint64_t)ATTN_CAUSAL;
 }
+static void plain_window(struct problem *problem, bool by_one) {
+    (void)by_one;
+    problem->attn.traits &= ~(uint64_t)ATTN_WINDOW;
+}
 static void plain_rows(struct problem *problem, bool by_one) {
     (void)by_one;
     problem->rows = 0;
@@ -247,7 +258,8 @@ static void plain_seed(struct problem *problem, bool by_one) {
 static void (*const simplifications[])(struct problem *problem, bool by_one) = {
     shrink_batch,    shrink_kv_heads, shrink_group, shrink_kv_len, shrink_q_len,
     shrink_head_dim, shrink_page,     shrink_keep,  plain_data,    plain_scale,
-    plain_poison,    plain_pages,     plain_mask,   plain_rows,    plain_seed,
+    plain_poison,    plain_pages,     plain_mask,   plain_window,  plain_rows,
+    plain_seed,
 };
 enum { SIMPLIFICATIONS = sizeof simplifications / sizeof simplifications[0] };
 

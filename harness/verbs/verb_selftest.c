@@ -92,6 +92,9 @@ static const struct argp argp = {
 #define CAUSAL_D80 "f16-b1-hq4-hkv2-q64-kv200-d80-causal-normal-seed1"
 #define CAUSAL_LONG "f16-b1-hq2-hkv1-q200-kv200-d64-causal-normal-seed1"
 #define CAUSAL_DEEP "f16-b1-hq4-hkv2-q65-kv65-d64-causal-deep-seed1"
+#define WINDOW "f16-b1-hq4-hkv2-q64-kv200-d64-causal-window40-normal-seed1"
+#define WINDOW_FULL "f16-b1-hq4-hkv2-q64-kv200-d64-window20,30-normal-seed1"
+#define WINDOW_PAGED "f16-b3-hq4-hkv2-q1-kv1000-d64-page64-window127-lens1000,90,500-normal-seed1"
 #define VARLEN "f16-b2-hq4-hkv2-q64-kv64-d64-lens64,30-normal-seed1"
 #define PAGED_EVEN "f16-b3-hq4-hkv2-q1-kv1000-d64-page64-normal-seed1"
 #define PAGED_FULL "f16-b2-hq4-hkv2-q1-kv1024-d64-page64-normal-seed1"
@@ -266,6 +269,17 @@ static const struct expectation {
     {"prefill_causal_by_tiles_r1", CAUSAL, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
     {"prefill_diagonal_hidden_r1", CAUSAL, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
     {"prefill_diagonal_behind_r1", CAUSAL, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
+    {"prefill_window_left_out_r1", WINDOW, STATUS_FAIL_ACCURACY, "gate 2", BOTH, UNPOISONED},
+    {"prefill_window_left_out_r1", WINDOW, STATUS_FAIL_OOB_READ, "must not be read", BOTH, 0},
+    {"prefill_window_key_more_r1", WINDOW, STATUS_FAIL_ACCURACY, "gate 2", BOTH, UNPOISONED},
+    {"decode_paged_window_key_fewer_r1", WINDOW_PAGED, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
+    {"prefill_window_key_behind_r1", WINDOW_FULL, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
+    {"prefill_window_one_sided_r1", WINDOW_FULL, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
+    {"decode_paged_window_by_tiles_r1", WINDOW_PAGED, STATUS_FAIL_ACCURACY, "gate 2", BOTH,
+     UNPOISONED},
+    {"decode_paged_window_by_tiles_r1", WINDOW_PAGED, STATUS_FAIL_OOB_READ, "must not be read",
+     BOTH, 0},
+    {"prefill_window_top_left_r1", WINDOW, STATUS_FAIL_ACCURACY, "gate 2", BOTH, UNPOISONED},
     {"decode_heads_shifted_r1", FEW, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
     {"prefill_queries_shifted_r1", CAUSAL, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
     {"prefill_query_of_warp_off_r1", CAUSAL, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
@@ -388,6 +402,13 @@ static const struct {
     {"prefill_causal_by_tiles_r1", "as if the causal mask were left out in the tile of 64 keys"},
     {"prefill_diagonal_hidden_r1", "as if a query saw one key fewer"},
     {"prefill_diagonal_behind_r1", "as if a query saw one key more"},
+    {"prefill_window_left_out_r1", "as if the window were left out, and its lse"},
+    {"prefill_window_key_more_r1", "as if the window began one key earlier, and its lse"},
+    {"decode_paged_window_key_fewer_r1", "as if the window began one key later"},
+    {"prefill_window_key_behind_r1", "as if the window ended one key later, and its lse"},
+    {"prefill_window_one_sided_r1", "as if the window ended with the query's own key"},
+    {"decode_paged_window_by_tiles_r1", "as if the window's first tile of 64 keys were seen whole"},
+    {"prefill_window_top_left_r1", "as if the window were aligned to the top left"},
     {"decode_heads_shifted_r1", "as if it wrote the row of the query head 1 further"},
     {"prefill_queries_shifted_r1", "as if it wrote the row of the query behind"},
     {"prefill_query_of_warp_off_r1", "as if it had the q of the query behind"},

@@ -39,6 +39,7 @@ static const struct name traits[] = {{"gqa", ATTN_GQA},
                                      {"page", ATTN_PAGE},
                                      {"keep", ATTN_KEEP},
                                      {"magicpig", ATTN_MAGICPIG},
+                                     {"window", ATTN_WINDOW},
                                      {NULL, 0}};
 
 static const struct name flags[] = {
@@ -59,6 +60,8 @@ static const struct {
     {"pages", offsetof(struct attn_problem, pages)},
     {"page_entries", offsetof(struct attn_problem, page_entries)},
     {"kept_max", offsetof(struct attn_problem, kept_max)},
+    {"window_left", offsetof(struct attn_problem, window_left)},
+    {"window_right", offsetof(struct attn_problem, window_right)},
 };
 enum { SIZE_COUNT = sizeof sizes / sizeof sizes[0] };
 

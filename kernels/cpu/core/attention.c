@@ -42,6 +42,10 @@ static struct division divide(const struct attn_problem *problem, const struct l
     d.group = problem->q_heads / problem->kv_heads;
     d.rows = d.group * problem->q_len;
     d.keys = lookup->sees == SEES_LIST ? problem->kept_max : problem->kv_len;
+    if (problem->traits & ATTN_WINDOW) {
+        const int64_t wide = problem->window_left + problem->window_right + problem->q_len;
+        d.keys = wide < d.keys ? wide : d.keys;
+    }
     size_t workspace;
     if (method == NAIVE) {
         d.method = d.isa->naive;
@@ -125,8 +129,13 @@ static struct task task_of(const struct run *run, int64_t n) {
     const int64_t valid = queries * d->group - task.row;
     task.rows = valid < 0 ? 0 : valid < task.rows ? valid : task.rows;
     task.key_end = run->lookup->tokens(run->call, task.b);
-    task.causal = problem->traits & ATTN_CAUSAL;
     task.diagonal = task.key_end - queries;
+    task.before = task.behind = INT32_MAX;
+    if (problem->traits & ATTN_WINDOW) {
+        task.before = problem->window_left;
+        task.behind = problem->window_right;
+    }
+    if (problem->traits & ATTN_CAUSAL) task.behind = 0;
     task.magicpig = problem->traits & ATTN_MAGICPIG;
     task.softmax_scale = task.magicpig ? 1.0f : fabsf((float)problem->scale);
     task.query_sign = !task.magicpig && problem->scale < 0 ? -1.0f : 1.0f;
@@ -142,9 +151,9 @@ static struct task task_of(const struct run *run, int64_t n) {
         task.mask = (const uint8_t *)run->scratch +
                     (task.b * problem->q_heads + task.g * d->group) * task.mask_stride;
     }
-    if (task.causal && task.rows > 0) {
-        const int64_t end = (task.row + task.rows - 1) / d->group + task.diagonal + 1;
-        task.key_end = end < 0 ? 0 : end < task.key_end ? end : task.key_end;
+    if (task.rows > 0 && task.list == NULL) {
+        task.key = seen_from(&task, task.row, 0, task.key_end);
+        task.key_end = seen_end(&task, task.row + task.rows - 1, 0, task.key_end);
     }
     return task;
 }
@@ -182,9 +191,10 @@ static void do_split(const struct run *run, int64_t n, int64_t s, char *room) {
     task.workspace = room;
     if (splits > 1) {
         task.partial = true;
-        const int64_t stretch = ceil_div(ceil_div(task.key_end, splits), KEY_BLOCK) * KEY_BLOCK;
-        const int64_t end = (s + 1) * stretch;
-        task.key = s * stretch;
+        const int64_t keys = task.key_end > task.key ? task.key_end - task.key : 0;
+        const int64_t stretch = ceil_div(ceil_div(keys, splits), KEY_BLOCK) * KEY_BLOCK;
+        const int64_t end = task.key + (s + 1) * stretch;
+        task.key += s * stretch;
         task.key_end = end < task.key_end ? end : task.key_end;
     }
     if (task.rows > 0) run->division.method(&task);

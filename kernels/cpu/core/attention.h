@@ -51,8 +51,8 @@ struct task {
     const int32_t *list;  /* the tokens of the row, which is then the only one; NULL: all tokens */
     const uint8_t *mask;  /* [head of the group][mask_stride], 1 where a token is seen; or NULL */
     int64_t mask_stride;
-    bool causal; /* row r sees the positions up to r / group + diagonal */
-    int64_t diagonal;
+    /* Row r sees the positions from p - before to p + behind, p = r / group + diagonal. */
+    int64_t diagonal, before, behind;
     bool magicpig;
     /* logit = softmax_scale * query_sign * q.k; with MagicPIG both are 1, and logits go where
      * products went. softmax_scale >= 0: the largest product has the largest logit. */
@@ -65,6 +65,17 @@ struct task {
     float *max, *sum, *out;
     void *workspace; /* 64-byte aligned */
 };
+
+/* The first position from `key` on that row r sees, and the one behind its last of the `count`
+ * there: both counted from `key`, 0 to count. */
+static inline int64_t seen_from(const struct task *task, int64_t r, int64_t key, int64_t count) {
+    const int64_t from = r / task->group + task->diagonal - task->before - key;
+    return from < 0 ? 0 : from > count ? count : from;
+}
+static inline int64_t seen_end(const struct task *task, int64_t r, int64_t key, int64_t count) {
+    const int64_t end = r / task->group + task->diagonal + task->behind + 1 - key;
+    return end < 0 ? 0 : end > count ? count : end;
+}
 
 /* The arithmetic, for one instruction set: methods that do a task. Workspaces are in bytes. */
 struct isa {

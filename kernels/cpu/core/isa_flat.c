@@ -95,9 +95,10 @@ static void hide(int rows, const struct task *task, struct block *block, const s
         const int64_t row = quad->row + r, head = row % task->group;
         const uint8_t *mask =
             task->mask ? task->mask + head * task->mask_stride + block->key : NULL;
-        const int64_t end = row / task->group + task->diagonal + 1 - block->key;
+        const int64_t from = seen_from(task, row, block->key, block->count);
+        const int64_t end = seen_end(task, row, block->key, block->count);
         for (int64_t j = 0; j < block->count; j++) {
-            const bool sees = r < quad->rows && (mask ? mask[j] : j < end);
+            const bool sees = r < quad->rows && (mask ? mask[j] : j >= from && j < end);
             block->seen[j * rows + r] = -(int32_t)sees;
             if (!sees) block->scores[j * rows + r] = -INFINITY;
         }
@@ -285,8 +286,9 @@ void ISA_NAME(flat_)(const struct task *task) {
     look_ahead(task, &block);
     while (block.next_count > 0) {
         const int32_t dtype = step(task, &block, wide);
-        block.partly = task->mask || (task->causal && block.key + block.count - 1 >
-                                                          task->row / task->group + task->diagonal);
+        block.partly =
+            task->mask || seen_end(task, task->row, block.key, block.count) < block.count ||
+            seen_from(task, task->row + task->rows - 1, block.key, block.count) > 0;
         if (task->magicpig) squares[dtype - ATTN_F32](&block);
         for (int64_t n = 0; n < quad_count; n++)
             advances[dtype - ATTN_F32][size](task, &block, &quads[n]);

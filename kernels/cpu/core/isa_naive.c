@@ -7,13 +7,13 @@ struct look {
     const void *keys[KEY_BLOCK], *values[KEY_BLOCK];
 };
 
-/* Where position j lies; positions are asked for in ascending order. */
-static int64_t place(struct look *look, const struct task *task, int64_t j) {
-    const int64_t left = task->key_end - j;
-    if (j % KEY_BLOCK == 0)
-        task->place(task->call, task->b, task->g, task->list, j,
+/* Where the nth position of the task lies; they are asked for in ascending order. */
+static int64_t place(struct look *look, const struct task *task, int64_t n) {
+    const int64_t key = task->key + n, left = task->key_end - key;
+    if (n % KEY_BLOCK == 0)
+        task->place(task->call, task->b, task->g, task->list, key,
                     left < KEY_BLOCK ? left : KEY_BLOCK, look->keys, look->values);
-    return j % KEY_BLOCK;
+    return n % KEY_BLOCK;
 }
 
 static float dot(const float *a, const float *b, int64_t count) {
@@ -24,7 +24,7 @@ static float dot(const float *a, const float *b, int64_t count) {
 }
 
 void ISA_NAME(naive_)(const struct task *task) {
-    const int64_t head_dim = task->problem->head_dim, end = task->key_end;
+    const int64_t head_dim = task->problem->head_dim, end = task->key_end - task->key;
     const int32_t dtype = task->problem->dtype;
     float query[HEAD_DIM_MAX], row[HEAD_DIM_MAX], *score = task->workspace;
     struct look look;

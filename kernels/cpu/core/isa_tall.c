@@ -16,8 +16,10 @@ struct tile {
     float *query;      /* [head_dim][LANES] */
     float *out;        /* [depth][LANES] */
     floats max[TILE], sum[TILE];
-    int64_t seen_all, seen_any; /* keys of the block that every row, and that any row sees */
-    ints limit[TILE];           /* and each row, where those two differ */
+    /* Keys of the block that any row sees, and among them those that every row does; `from` to
+     * all_from and all_to to `to` some do, each those from `low` to high - 1. */
+    int64_t from, to, all_from, all_to;
+    ints low[TILE], high[TILE];
 };
 
 struct block {
@@ -31,7 +33,7 @@ struct block {
  * error of an f32 score and costs 3 % of the product. */
 TEMPLATE void score(int vectors, const struct block *block, const struct tile *tile) {
     enum { STRETCH = 32 };
-    for (int64_t j = 0; j < tile->seen_any; j += STEP) {
+    for (int64_t j = tile->from / STEP * STEP; j < tile->to; j += STEP) {
         const float *key = block->keys + j * block->depth;
         float *score = block->scores + j * LANES;
         for (int64_t start = 0; start < block->head_dim; start += STRETCH) {
@@ -54,29 +56,38 @@ TEMPLATE void score(int vectors, const struct block *block, const struct tile *t
     }
 }
 
+/* Makes -infinity of the scores from key `from` to end - 1 in lanes that do not see them. */
+TEMPLATE void hide(int vectors, const struct block *block, const struct tile *tile, int64_t from,
+                   int64_t end, floats *max) {
+    const floats none = splat(-INFINITY);
+    for (int64_t j = from; j < end; j++) {
+        UNROLL(n, vectors) {
+            float *score = block->scores + j * LANES + n * WIDTH;
+            const ints sees = (tile->low[n] <= (int32_t)j) & (tile->high[n] > (int32_t)j);
+            const floats seen = choose(sees, load(score), none);
+            store(score, seen);
+            max[n] = larger(seen, max[n]);
+        }
+    }
+}
+
 /* Turns scores into exponentials; says by what the earlier sums shrink. */
 TEMPLATE void soften(int vectors, const struct block *block, struct tile *tile, floats *shrink) {
     const floats none = splat(-INFINITY);
     floats max[TILE], origin[TILE], sum[TILE];
     UNROLL(n, vectors) max[n] = tile->max[n];
-    for (int64_t j = 0; j < tile->seen_all; j++) {
+    hide(vectors, block, tile, tile->from, tile->all_from, max);
+    for (int64_t j = tile->all_from; j < tile->all_to; j++) {
         UNROLL(n, vectors) max[n] = larger(load(block->scores + j * LANES + n * WIDTH), max[n]);
     }
-    for (int64_t j = tile->seen_all; j < tile->seen_any; j++) {
-        UNROLL(n, vectors) {
-            float *score = block->scores + j * LANES + n * WIDTH;
-            const floats seen = choose(tile->limit[n] > (int32_t)j, load(score), none);
-            store(score, seen);
-            max[n] = larger(seen, max[n]);
-        }
-    }
+    hide(vectors, block, tile, tile->all_to, tile->to, max);
     UNROLL(n, vectors) {
         /* A lane that has seen nothing yet: any finite origin will do. */
         origin[n] = choose(max[n] == none, (floats){0}, max[n]);
         shrink[n] = exp_nonpositive((tile->max[n] - origin[n]) * block->scale);
         sum[n] = (floats){0};
     }
-    for (int64_t j = 0; j < tile->seen_any; j++) {
+    for (int64_t j = tile->from; j < tile->to; j++) {
         UNROLL(n, vectors) {
             float *score = block->scores + j * LANES + n * WIDTH;
             const floats p = exp_nonpositive((load(score) - origin[n]) * block->scale);
@@ -91,11 +102,24 @@ TEMPLATE void soften(int vectors, const struct block *block, struct tile *tile, 
 }
 
 /* A value may be NaN in a key that some of the lanes do not see: those select, as 0 * NaN = NaN. */
+TEMPLATE void add_seen(int vectors, const struct block *block, const struct tile *tile,
+                       int64_t from, int64_t end, int64_t d, floats acc[STEP][TILE]) {
+    for (int64_t j = from; j < end; j++) {
+        const float *value = block->values + j * block->depth + d;
+        UNROLL(n, vectors) {
+            const floats p = load(block->scores + j * LANES + n * WIDTH);
+            const ints sees = (tile->low[n] <= (int32_t)j) & (tile->high[n] > (int32_t)j);
+            UNROLL(u, STEP) acc[u][n] = choose(sees, acc[u][n] + value[u] * p, acc[u][n]);
+        }
+    }
+}
+
 TEMPLATE void add_values(int vectors, const struct block *block, const struct tile *tile,
                          const floats *shrink) {
     for (int64_t d = 0; d < block->depth; d += STEP) {
         floats acc[STEP][TILE] = {0};
-        for (int64_t j = 0; j < tile->seen_all; j++) {
+        add_seen(vectors, block, tile, tile->from, tile->all_from, d, acc);
+        for (int64_t j = tile->all_from; j < tile->all_to; j++) {
             const float *value = block->values + j * block->depth + d;
             floats p[TILE];
             UNROLL(n, vectors) p[n] = load(block->scores + j * LANES + n * WIDTH);
@@ -104,14 +128,7 @@ TEMPLATE void add_values(int vectors, const struct block *block, const struct ti
                 UNROLL(n, vectors) acc[u][n] += element * p[n];
             }
         }
-        for (int64_t j = tile->seen_all; j < tile->seen_any; j++) {
-            const float *value = block->values + j * block->depth + d;
-            UNROLL(n, vectors) {
-                const floats p = load(block->scores + j * LANES + n * WIDTH);
-                const ints sees = tile->limit[n] > (int32_t)j;
-                UNROLL(u, STEP) acc[u][n] = choose(sees, acc[u][n] + value[u] * p, acc[u][n]);
-            }
-        }
+        add_seen(vectors, block, tile, tile->all_to, tile->to, d, acc);
         UNROLL(u, STEP) UNROLL(n, vectors) {
             float *out = tile->out + (d + u) * LANES + n * WIDTH;
             store(out, load(out) * shrink[n] + acc[u][n]);
@@ -126,21 +143,18 @@ TEMPLATE void advance(int vectors, const struct block *block, struct tile *tile)
     add_values(vectors, block, tile, shrink);
 }
 
-/* Row r sees this many of the `count` keys that start at position `key`. */
-static int64_t seen(const struct task *task, int64_t r, int64_t key, int64_t count) {
-    if (!task->causal) return count;
-    const int64_t end = r / task->group + task->diagonal + 1 - key;
-    return end < 0 ? 0 : end > count ? count : end;
-}
-
 static void limit_lanes(struct tile *tile, const struct task *task, int64_t key, int64_t count) {
-    const int64_t last = tile->row + tile->rows - 1;
-    tile->seen_all = seen(task, tile->row, key, count);
-    tile->seen_any = seen(task, last, key, count);
-    if (tile->seen_all == tile->seen_any) return;
+    const int64_t first = tile->row, last = tile->row + tile->rows - 1;
+    tile->from = seen_from(task, first, key, count);
+    tile->to = seen_end(task, last, key, count);
+    tile->all_from = seen_from(task, last, key, count);
+    tile->all_to = seen_end(task, first, key, count);
+    if (tile->all_from >= tile->all_to) tile->all_from = tile->all_to = tile->to; /* no key */
+    if (tile->from == tile->all_from && tile->to == tile->all_to) return;
     for (int64_t lane = 0; lane < LANES; lane++) {
         const int64_t r = tile->row + lane < last ? tile->row + lane : last;
-        tile->limit[lane / WIDTH][lane % WIDTH] = (int32_t)seen(task, r, key, count);
+        tile->low[lane / WIDTH][lane % WIDTH] = (int32_t)seen_from(task, r, key, count);
+        tile->high[lane / WIDTH][lane % WIDTH] = (int32_t)seen_end(task, r, key, count);
     }
 }
 
@@ -203,7 +217,7 @@ void ISA_NAME(tall_)(const struct task *task) {
         widen_rows(block.values, values, count, head_dim, depth, task->problem->dtype);
         for (int64_t t = 0; t < tiles; t++) {
             limit_lanes(&tile[t], task, key, count);
-            if (tile[t].seen_any == 0) continue;
+            if (tile[t].from >= tile[t].to) continue;
             if (tile[t].rows > 2 * WIDTH)
                 advance(TILE, &block, &tile[t]);
             else if (tile[t].rows > WIDTH)
