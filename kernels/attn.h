@@ -71,6 +71,7 @@ enum attn_variant {
  *   keep      a row sees only the tokens on its list
  *   window    query i sees key j iff i' - window_left <= j <= i' + window_right, where
  *             i' = i + Skv - Sq is its place on the diagonal, lengths taken per sequence
+ *   softcap   logit = softcap * tanh(scale * q.k / softcap), before any mask or correction
  *   magicpig  logit -= log u, the probability that the token was sampled by LSH:
  *             c = q.k/(|q||k| + 1e-8) clamped to +-(1 - 1e-7), p = 1 - acos(c)/pi, x = p^K,
  *             u = 1 - (1-x)^L - L x (1-x)^(L-1), at least 1e-10, evaluated as
@@ -85,7 +86,8 @@ enum attn_trait {
     ATTN_PAGE = 1 << 3,
     ATTN_KEEP = 1 << 4,
     ATTN_MAGICPIG = 1 << 5,
-    ATTN_WINDOW = 1 << 6
+    ATTN_WINDOW = 1 << 6,
+    ATTN_SOFTCAP = 1 << 7
 };
 
 /* X(symbol, name): the tensors of a call. Absent ones have data == NULL.
@@ -143,7 +145,8 @@ struct attn_problem {
     double scale;
     int64_t window_left;  /* keys before a query's place on the diagonal that it sees; with window */
     int64_t window_right; /* and behind it: with causal 0 */
-    int64_t reserved[14];
+    double softcap;       /* above 0 with the trait, else 0 */
+    int64_t reserved[13];
 };
 
 /* A view: it never owns `data`. shape and stride count elements, outermost first. `data` is aligned

@@ -157,8 +157,8 @@ static bool gather_k(const struct job *job, struct space *space, const struct bl
     bool finite = true;
     for (int64_t j = 0; j < count; j++) {
         double *k = space->k + j * D;
-        finite &= widen_k(job, block->b, block->g, rule_token(keys, first + j), k,
-                          space->k_abs + j * D);
+        finite &=
+            widen_k(job, block->b, block->g, rule_token(keys, first + j), k, space->k_abs + j * D);
     }
     return finite;
 }
@@ -215,17 +215,19 @@ static void blank(struct space *space, int64_t r, int64_t count, struct part see
     }
 }
 
-/* Makes logits of row r's dots with the keys of a part; adds what the rules err to `other`. */
+/* Makes logits of row r's dots with the keys of a part; and sizes of |q||k|. */
 static void apply_rules(const struct job *job, const struct space *space, const struct block *block,
                         int64_t r, struct part part, double *score, double *other) {
     for (int64_t j = 0; j < part.count; j++) {
-        struct rule_logit logit = {.value = job->view->problem->scale * score[j],
-                                   .dot = score[j],
-                                   .q_norm = space->q_norm[r],
-                                   .k_norm = space->k_norm[part.from + j]};
+        struct rule_logit logit = {
+            .value = job->view->problem->scale * score[j], .dot = score[j], .size = other[j]};
+        if (job->norms) {
+            logit.q_norm = space->q_norm[r];
+            logit.k_norm = space->k_norm[part.from + j];
+        }
         rules_logit(job->view, block->b, place_of(job, block, r).h, &logit);
         score[j] = logit.value;
-        other[j] += logit.slope_error;
+        other[j] = logit.size;
     }
 }
 
@@ -239,7 +241,7 @@ static void absorb(const struct job *job, struct space *space, const struct sums
     blank(space, r, count, part);
     if (seen == 0) return;
 
-    if (job->norms) apply_rules(job, space, block, r, part, score, other);
+    if (job->ruled) apply_rules(job, space, block, r, part, score, other);
     sums->min[r] = fmin(sums->min[r], bulk_min(score, seen));
     sums->logit_abs[r] = fmax(sums->logit_abs[r], bulk_max(other, seen));
     const double max = bulk_max(score, seen);
@@ -271,9 +273,9 @@ static void multiply_scores(const struct job *job, struct space *space, int64_t 
     for (int64_t j = 0; j < count; j++)
         if (job->norms)
             space->k_norm[j] = norm(space->k + j * D, D);
-        else
+        else if (!job->ruled)
             bulk_subtract(space->k + j * D, space->k_first, D);
-    multiply(space, space->score, job->norms ? 1 : job->view->problem->scale, space->q, space->k,
+    multiply(space, space->score, job->ruled ? 1 : job->view->problem->scale, space->q, space->k,
              rows, count, D);
 }
 
@@ -295,8 +297,7 @@ static bool sum_range(const struct job *job, struct space *space, const struct b
     }
     if (!gather_q(job, space, block) || !isfinite(scale)) return false;
     for (int64_t r = 0; job->norms && r < rows; r++) space->q_norm[r] = norm(space->q + r * D, D);
-    if (block->keys)
-        widen_k(job, block->b, block->g, rule_token(&keys, 0), space->k_first, NULL);
+    if (block->keys) widen_k(job, block->b, block->g, rule_token(&keys, 0), space->k_first, NULL);
     for (int64_t first = range * block->range_keys; first < end; first += BLOCK_KEYS) {
         const int64_t count = end - first < BLOCK_KEYS ? end - first : BLOCK_KEYS;
         if (!gather_k(job, space, block, &keys, first, count) ||
@@ -322,7 +323,7 @@ void block_sum(const struct job *job, struct space *space, struct block *block, 
 static double first_logit(const struct job *job, struct space *space, const struct block *block,
                           int64_t r) {
     double sum = 0;
-    if (job->norms) return 0;
+    if (job->ruled) return 0;
     widen_q(job, block->b, place_of(job, block, r), space->q, NULL);
     const struct rule_keys keys = all_keys(job, block);
     widen_k(job, block->b, block->g, rule_token(&keys, 0), space->k, NULL);
@@ -413,7 +414,7 @@ static void sum_lost(const struct job *job, struct space *space, const struct bl
             const struct part seen = part_seen(job, block, r, first, count);
             double *score = space->score + r * count + seen.from;
             double *other = space->other + r * count + seen.from;
-            if (job->norms) apply_rules(job, space, block, r, seen, score, other);
+            if (job->ruled) apply_rules(job, space, block, r, seen, score, other);
             bulk_exp_sum(score, other, seen.count, merged->max[r]);
             const double p = merged->p[r];
             const bool counted = has_subnormal(merged, r);
@@ -477,16 +478,17 @@ static void special_row(struct job *job, struct space *space, const struct block
                 dot += space->q[d] * space->k[d];
                 absolute += space->q_abs[d] * space->k_abs[d];
             }
-            struct rule_logit logit = {.value = scale * dot, .dot = dot};
+            struct rule_logit logit = {
+                .value = scale * dot, .dot = dot, .size = fabs(scale) * absolute};
             if (job->norms) {
                 logit.q_norm = norm(space->q, D);
                 logit.k_norm = norm(space->k, D);
-                rules_logit(job->view, b, place.h, &logit);
             }
+            rules_logit(job->view, b, place.h, &logit);
             if (pass == 0) {
                 max = max_or_nan(max, logit.value);
                 if (logit.value == -INFINITY) continue; /* its weight is 0, whatever its size */
-                logit_abs = max_or_nan(logit_abs, fabs(scale) * absolute + logit.slope_error);
+                logit_abs = max_or_nan(logit_abs, logit.size);
                 logit_max = max_or_nan(logit_max, fabs(logit.value));
                 continue;
             }
@@ -533,10 +535,13 @@ void block_finish(struct job *job, struct space *space, const struct block *bloc
 
 /* ---- The share of the softmax that a list keeps ---- */
 
-/* lse[0..rows) of plain logits over the listed keys, or over the first `count`. */
+/* lse[0..rows) of uncorrected logits over the listed keys, or over the first `count`. */
 static void plain_lse(const struct job *job, struct space *space, const struct block *block,
                       const double *q, int64_t rows, struct rule_keys keys, double *lse) {
     const struct sums sums = sums_at(space->sums, rows, job->D);
+    const struct attn_problem plain = rules_uncorrected(job->view->problem);
+    const struct rule_view view = {&plain, job->view->tensors};
+    const bool ruled = rules_change_logits(&plain);
     for (int64_t r = 0; r < rows; r++) {
         sums.max[r] = -INFINITY;
         sums.p[r] = 0;
@@ -544,7 +549,12 @@ static void plain_lse(const struct job *job, struct space *space, const struct b
     for (int64_t first = 0; first < keys.count; first += BLOCK_KEYS) {
         const int64_t left = keys.count - first, count = left < BLOCK_KEYS ? left : BLOCK_KEYS;
         gather_k(job, space, block, &keys, first, count);
-        multiply(space, space->score, job->view->problem->scale, q, space->k, rows, count, job->D);
+        multiply(space, space->score, plain.scale, q, space->k, rows, count, job->D);
+        for (int64_t n = 0; ruled && n < rows * count; n++) {
+            struct rule_logit logit = {.value = space->score[n]};
+            rules_logit(&view, block->b, block->g * job->group, &logit);
+            space->score[n] = logit.value;
+        }
         for (int64_t r = 0; r < rows; r++) {
             const double max = fmax(sums.max[r], bulk_max(space->score + r * count, count));
             sums.p[r] *= exp(sums.max[r] - max);

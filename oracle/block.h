@@ -17,7 +17,7 @@ struct job {
     const struct rule_view *view;
     struct answer *answer;
     int64_t D, group;      /* head_dim; query heads to a kv head */
-    bool norms;            /* a rule wants |q| and |k| */
+    bool ruled, norms;     /* rules change logits; and want |q| and |k| for it */
     atomic_bool subnormal; /* some row has a weight below 2^-14 (answer.h) */
 };
 

@@ -1,8 +1,8 @@
 /* Attention from its definition: for each row a loop over its visible keys, in long double (64 bits
  * of precision on x86-64), nothing blocked, nothing rescaled, no library but libm. It shares with
  * oracle.c only what the rules say about where a token lies; lengths, who sees whom, logits,
- * MagicPIG's correction and all sums are written again, from attn.h, so that the two agree only when
- * both are right. */
+ * MagicPIG's correction and all sums are written again, from attn.h, so that the two agree only
+ * when both are right. */
 #include "oracle.h"
 #include "../kernels/attn_number.h"
 
@@ -116,6 +116,11 @@ static long double logit_of(const struct rule_view *view, const struct row *row,
     long double logit = problem->scale * q_k;
     *size = 0;
     for (int64_t d = 0; d < D; d++) *size += fabsl(problem->scale * row->q[d] * k[d]);
+    if (problem->traits & ATTN_SOFTCAP) {
+        const long double slope = 1 / coshl(logit / problem->softcap); /* its square */
+        logit = problem->softcap * tanhl(logit / problem->softcap);
+        *size = *size * slope * slope + fabsl(logit);
+    }
     if (problem->traits & ATTN_MAGICPIG) {
         const int64_t at = row->b * problem->q_heads + row->h;
         long double slope;

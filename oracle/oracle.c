@@ -245,6 +245,7 @@ bool oracle_answer(struct answer *answer, const struct rule_view *view, int64_t 
                 .answer = answer,
                 .D = problem->head_dim,
                 .group = problem->q_heads / problem->kv_heads,
+                .ruled = rules_change_logits(problem),
                 .norms = rules_need_norms(problem)},
         .listed = has_lists(view),
     };

@@ -69,8 +69,8 @@ struct rule_logit {
     double value;          /* scale * q.k, then what the rules make of it */
     double dot;            /* q.k */
     double q_norm, k_norm; /* |q|, |k|, Euclidean; filled iff the rule asks (needs_norms) */
-    double slope_error;    /* added by rules: their first-order f32 error, in logits; joins S, see
-                              accuracy gate 2: (8 S + 8) u32 */
+    double size; /* scale * sum |q||k|, then what the rules make of it: a kernel that computes in
+                    f32 errs by (8 size + 8) u32 at most (accuracy gate 2; the largest is S) */
 };
 
 /* The tokens a row sees: list[0..count), or the `count` from `first` on when list is NULL. */
@@ -92,6 +92,8 @@ struct rule {
     const struct rule_tensor *tensors; /* ends with rank 0; NULL: none */
     uint32_t hides; /* 1u << slot, or-ed: tensors of earlier rules that this trait does without */
     bool needs_norms;
+    bool corrects; /* its change of logits makes up for keys left out: a softmax over all has it not
+                    */
     bool by_place; /* what a row sees, or how it weighs it, depends on where tokens stand */
     /* Each NULL where the trait has nothing to say. Of several traits that give a length, or a
      * place, the last decides. */
@@ -139,6 +141,10 @@ const void *rules_row(const struct rule_view *view, int64_t b, int64_t g, int64_
 int64_t rules_row_index(const struct rule_view *view, int64_t b, int64_t g, int64_t t, bool value);
 
 bool rules_need_norms(const struct attn_problem *problem);
+/* The problem without the traits that make up for keys left out. */
+struct attn_problem rules_uncorrected(const struct attn_problem *problem);
+/* Whether rules_logit does anything. */
+bool rules_change_logits(const struct attn_problem *problem);
 /* The name of the trait for which tokens cannot change places with one another, their keys and
  * values with them; NULL: they can. */
 const char *rules_by_place(const struct attn_problem *problem);
@@ -147,9 +153,10 @@ void rules_logit(const struct rule_view *view, int64_t b, int64_t h, struct rule
 /* For the files in rules/. */
 
 extern const struct rule rule_gqa, rule_causal, rule_window, rule_ragged, rule_page, rule_keep,
-    rule_magicpig;
+    rule_softcap, rule_magicpig;
 
-/* The place of query i on the diagonal, bottom-right aligned: the last query's is the last token. */
+/* The place of query i on the diagonal, bottom-right aligned: the last query's is the last token.
+ */
 int64_t rule_place(const struct rule_view *view, int64_t b, int64_t i);
 
 /* The valid tokens of sequence b while tables are being drawn. */

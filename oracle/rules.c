@@ -7,8 +7,9 @@
 #include <inttypes.h>
 #include <stddef.h>
 
-const struct rule *const rules[] = {&rule_gqa,  &rule_causal, &rule_window,   &rule_ragged,
-                                    &rule_page, &rule_keep,   &rule_magicpig, NULL};
+const struct rule *const rules[] = {&rule_gqa,     &rule_causal,   &rule_window,
+                                    &rule_ragged,  &rule_page,     &rule_keep,
+                                    &rule_softcap, &rule_magicpig, NULL};
 
 static const struct rule_tensor plain_tensors[] = {
     {ATTN_Q, ATTN_INPUT, 4, {SIZE_BATCH, SIZE_Q_HEADS, SIZE_Q_LEN, SIZE_HEAD_DIM}},
@@ -72,7 +73,8 @@ bool rules_variant(struct attn_problem *problem, struct fault *fault) {
 #undef ATTN_X
     };
     const bool prompt = problem->q_len > 1;
-    const uint64_t asked = problem->traits & ~(uint64_t)(ATTN_GQA | ATTN_CAUSAL | ATTN_WINDOW);
+    const uint64_t asked =
+        problem->traits & ~(uint64_t)(ATTN_GQA | ATTN_CAUSAL | ATTN_WINDOW | ATTN_SOFTCAP);
     const uint64_t of_page = ATTN_RAGGED | ATTN_PAGE;
 
     if (problem->kv_heads < 1 || problem->q_heads % problem->kv_heads != 0)
@@ -99,11 +101,15 @@ bool rules_variant(struct attn_problem *problem, struct fault *fault) {
         return fault_set(fault, FAULT_INPUT,
                          "a window of %" PRId64 ",%" PRId64 " tokens: expected 0 or more",
                          problem->window_left, problem->window_right);
+    if (problem->traits & ATTN_SOFTCAP && !(problem->softcap > 0))
+        return fault_set(fault, FAULT_INPUT, "a softcap of %g: expected a number above 0",
+                         problem->softcap);
     for (int32_t v = 0; v < ATTN_VARIANT_COUNT; v++)
         if (asked == variants[v] && (asked || v == (prompt ? ATTN_PREFILL : ATTN_DECODE))) {
             problem->variant = v;
             problem->traits &= ~(uint64_t)ATTN_GQA;
             if (!(problem->traits & ATTN_WINDOW)) problem->window_left = problem->window_right = 0;
+            if (!(problem->traits & ATTN_SOFTCAP)) problem->softcap = 0;
             if (!prompt || problem->traits & ATTN_CAUSAL) problem->window_right = 0;
             if (!prompt) problem->traits &= ~(uint64_t)ATTN_CAUSAL;
             if (problem->kv_heads < problem->q_heads) problem->traits |= ATTN_GQA;
@@ -204,6 +210,19 @@ bool rules_check(const struct rule_view *view, struct fault *fault) {
 bool rules_need_norms(const struct attn_problem *problem) {
     for (int r = 0; rules[r]; r++)
         if (rules[r]->needs_norms && applies(rules[r], problem)) return true;
+    return false;
+}
+
+struct attn_problem rules_uncorrected(const struct attn_problem *problem) {
+    struct attn_problem plain = *problem;
+    for (int r = 0; rules[r]; r++)
+        if (rules[r]->corrects) plain.traits &= ~rules[r]->trait;
+    return plain;
+}
+
+bool rules_change_logits(const struct attn_problem *problem) {
+    for (int r = 0; rules[r]; r++)
+        if (rules[r]->logit && applies(rules[r], problem)) return true;
     return false;
 }
 

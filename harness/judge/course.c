@@ -25,6 +25,7 @@ struct course course_right(const struct rule_view *view, const struct answer *an
                            .list = keys.list,
                            .query = answer->rows[row],
                            .scale = 1,
+                           .softcap = problem->softcap,
                            .correction = 1,
                            .lsh_k = hashed ? lsh_k[b * problem->q_heads + h] : 0,
                            .lsh_l = hashed ? lsh_l[b * problem->q_heads + h] : 0,
@@ -145,16 +146,24 @@ static bool multiply(struct product *product, struct course_row *row, const stru
 /* The logit of a key, as the rules of the course's traits have it. */
 static struct rule_logit logit_of(const struct course *course, const struct product *product,
                                   double q_norm) {
-    const double plain = course->view->problem->scale * course->scale * product->dot;
-    struct rule_logit logit = {
-        .value = plain, .dot = product->dot, .q_norm = q_norm, .k_norm = product->norm};
-    if (!(course->traits & ATTN_MAGICPIG)) return logit;
-    /* The rule is shown a problem of one row, with the course's own K and L. */
+    const double scale = course->view->problem->scale * course->scale;
+    struct rule_logit logit = {.value = scale * product->dot,
+                               .dot = product->dot,
+                               .q_norm = q_norm,
+                               .k_norm = product->norm,
+                               .size = fabs(scale) * product->size};
+    /* The rules are shown a problem of one row, with the course's own cap, K and L. */
     float lsh_k = course->lsh_k, lsh_l = course->lsh_l;
     struct attn_tensor tensors[ATTN_SLOT_COUNT] = {
         [ATTN_LSH_K] = {.data = &lsh_k}, [ATTN_LSH_L] = {.data = &lsh_l}};
-    const struct attn_problem one = {.traits = course->traits, .q_heads = 1};
-    rules_logit(&(struct rule_view){&one, tensors}, 0, 0, &logit);
+    struct attn_problem one = {.traits = course->traits, .q_heads = 1, .softcap = course->softcap};
+    const struct rule_view view = {&one, tensors};
+    one.traits &= ~(uint64_t)ATTN_MAGICPIG;
+    rules_logit(&view, 0, 0, &logit);
+    if (!(course->traits & ATTN_MAGICPIG)) return logit;
+    const double plain = logit.value;
+    one.traits = ATTN_MAGICPIG;
+    rules_logit(&view, 0, 0, &logit);
     if (course->correction != 1) logit.value = plain + course->correction * (logit.value - plain);
     return logit;
 }
@@ -163,7 +172,6 @@ static struct rule_logit logit_of(const struct course *course, const struct prod
 static bool score(struct course_row *row, const struct course *course) {
     const struct attn_problem *problem = course->view->problem;
     const int64_t dim = problem->head_dim;
-    const double scale = problem->scale * course->scale;
     const double q_norm = sqrt(dot(row->q, row->q, dim));
     for (int64_t n = course->first; n < course->end; n++) {
         struct product product;
@@ -171,7 +179,7 @@ static bool score(struct course_row *row, const struct course *course) {
         const struct rule_logit logit = logit_of(course, &product, q_norm);
         row->s[n - course->first] = logit.value;
         if (logit.value == -INFINITY || times_counted(course, n) == 0) continue;
-        row->size.logit_abs = fmax(row->size.logit_abs, scale * product.size + logit.slope_error);
+        row->size.logit_abs = fmax(row->size.logit_abs, logit.size);
         row->size.logit_max = fmax(row->size.logit_max, fabs(logit.value));
     }
     return true;

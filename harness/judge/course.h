@@ -29,6 +29,7 @@ struct course {
     int64_t columns;                     /* q.k is summed over the first of them; 0: over all */
     int64_t turn;                        /* column d of the output is column d + turn, modulo D */
     double scale;                        /* times that of the problem */
+    double softcap;                      /* the problem's */
     double correction;                   /* times MagicPIG's */
     float lsh_k, lsh_l;                  /* the row's, where it has them */
     /* A hypothesis' own: which of its candidates, a size, and what it says of them. */

@@ -53,6 +53,57 @@ static bool hashes_of_another(struct course *course) {
     return true;
 }
 
+static bool uncapped(struct course *course) {
+    course->traits &= ~(uint64_t)ATTN_SOFTCAP;
+    return course->traits != course->view->problem->traits;
+}
+
+/* scale c tanh(x / c) is c' tanh(scale x / c') where c' = scale c. */
+static bool capped_before_scale(struct course *course) {
+    course->softcap *= course->view->problem->scale;
+    return has(course, ATTN_SOFTCAP) && course->view->problem->scale != 1;
+}
+
+static bool cap_not_divided_by(struct course *course) {
+    course->scale = course->softcap;
+    return has(course, ATTN_SOFTCAP) && course->softcap != 1;
+}
+
+static void weigh_cap_not_multiplied(const struct course *course, const double *s, double *e,
+                                     int64_t count, double *l) {
+    double m = -INFINITY;
+    for (int64_t n = 0; n < count; n++) m = fmax(m, s[n]);
+    *l = 0;
+    for (int64_t n = 0; n < count; n++) *l += e[n] = exp((s[n] - m) / course->softcap);
+}
+
+static bool cap_not_multiplied(struct course *course) {
+    course->weigh = weigh_cap_not_multiplied;
+    return has(course, ATTN_SOFTCAP) && course->softcap != 1;
+}
+
+/* What -infinity becomes where it is capped. */
+static void weigh_mask_capped(const struct course *course, const double *s, double *e,
+                              int64_t count, double *l) {
+    const struct rule_keys seen = rules_keys(course->view, course->b, course->h, course->query);
+    double m = -INFINITY;
+    for (int64_t n = 0; n < count; n++) m = fmax(m, s[n]);
+    *l = 0;
+    for (int64_t n = 0; n < count; n++) {
+        const bool sees = n >= seen.first && n < seen.first + seen.count;
+        *l += e[n] = exp((sees ? s[n] : -course->softcap) - m);
+    }
+}
+
+static bool mask_capped(struct course *course) {
+    const int64_t tokens = rules_kv_len(course->view, course->b);
+    const bool masked = course->first > 0 || course->end < tokens;
+    course->first = 0;
+    course->end = tokens;
+    course->weigh = masked ? weigh_mask_capped : NULL;
+    return has(course, ATTN_SOFTCAP) && course->list == NULL;
+}
+
 static bool columns_left_out(struct course *course) {
     const int64_t tile = 16 << (int)course->number, dim = course->answer->head_dim;
     course->columns = dim / tile * tile;
@@ -396,6 +447,14 @@ const struct hypothesis hypotheses_of_weights[] = {
     {"MagicPIG's L were one less", OF_BOTH, 0, NULL, NULL, one_table_fewer},
     {"MagicPIG's K and L were those of query head %1$.0f", OF_BOTH, 0, q_heads, NULL,
      hashes_of_another},
+    {"the softcap were left out", OF_BOTH, 0, NULL, NULL, uncapped},
+    {"q.k were capped before they were scaled", OF_BOTH, 0, NULL, NULL, capped_before_scale},
+    {"tanh were taken of logits that were not divided by the softcap", OF_BOTH, 0, NULL, NULL,
+     cap_not_divided_by},
+    {"tanh of logits were not multiplied with the softcap", OF_OUT, 0, NULL, NULL,
+     cap_not_multiplied},
+    {"the softcap were taken after the mask, of logits of -infinity too", OF_BOTH, 0, NULL, NULL,
+     mask_capped},
     {"logits were not scaled", OF_BOTH, 0, NULL, NULL, no_scale},
     {"logits were scaled twice", OF_BOTH, 0, NULL, NULL, scale_twice},
     {"exp2 were taken of logits without their log2 e", OF_OUT, 0, NULL, NULL, base_2},

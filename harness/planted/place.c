@@ -92,8 +92,8 @@ static PLANTED_CODE int64_t seen(enum planted bug, const struct attn_problem *pr
 }
 
 /* The window: of tokens *first .. *end - 1 those near the diagonal. */
-static PLANTED_CODE void look_near(enum planted bug, const struct attn_problem *problem, int64_t place,
-                                   int64_t *first, int64_t *end) {
+static PLANTED_CODE void look_near(enum planted bug, const struct attn_problem *problem,
+                                   int64_t place, int64_t *first, int64_t *end) {
     int64_t from = place - problem->window_left, to = place + problem->window_right + 1;
     if (!(problem->traits & ATTN_WINDOW) || bug == PLANTED_WINDOW_LEFT_OUT) return;
     switch (bug) {
@@ -228,7 +228,10 @@ PLANTED_CODE struct planted_row planted_row_at(enum planted bug, const struct at
         int64_t end = seen(bug, problem, i, queries, keys);
         look_near(bug, problem, place, &row.first, &end);
         row.keys = end > row.first ? end - row.first : 0;
+        row.seen = row.keys;
+        if (bug == PLANTED_SOFTCAP_MASK && end > 0) row.keys = keys;
     }
+    row.softcap = (float)problem->softcap;
     row.head_dim = dim;
     row.q = (const uint16_t *)call->tensors[ATTN_Q].data + from * dim;
     row.scale = (float)problem->scale;

@@ -104,6 +104,9 @@ enum { PLANTED_BLOCK = 64, PLANTED_HEAD_DIM_MAX = 256, PLANTED_SHARES = 4 };
     X(WINDOW_ONE_SIDED, window_one_sided, prefill, all, "ends the window at the diagonal")         \
     X(WINDOW_BY_TILES, window_by_tiles, decode_paged, all, "begins the window with its tile")      \
     X(WINDOW_TOP_LEFT, window_top_left, prefill, all, "aligns the window to the top left")         \
+    X(SOFTCAP_LEFT_OUT, softcap_left_out, decode, all, "does not cap logits")                      \
+    X(SOFTCAP_UNSCALED, softcap_unscaled, decode_paged, all, "caps q.k, and scales that")          \
+    X(SOFTCAP_MASK, softcap_mask, prefill, all, "caps -infinity, too")                             \
     X(HEADS_SHIFTED, heads_shifted, decode, all, "writes the row of the next head")                \
     X(QUERIES_SHIFTED, queries_shifted, prefill, all, "writes the row of the next query")          \
     X(QUERY_OF_WARP_OFF, query_of_warp_off, prefill, all, "reads the next query, one warp in 4")   \
@@ -205,9 +208,9 @@ enum planted {
 #define PLANTED_CODE
 #endif
 
-/* One query row. Key j is token list[j], or first + j where list is NULL; token t is row t % page_size of
- * page pages[t / page_size], or of page t / page_size where pages is NULL. The key after the last
- * is only looked for by bugs that read it. */
+/* One query row. Key j is token list[j], or first + j where list is NULL; token t is row t %
+ * page_size of page pages[t / page_size], or of page t / page_size where pages is NULL. The key
+ * after the last is only looked for by bugs that read it. */
 struct planted_row {
     int32_t dtype; /* ATTN_F16 or ATTN_BF16 */
     int64_t first, keys, head_dim;
@@ -216,8 +219,9 @@ struct planted_row {
     const int32_t *pages;
     int64_t page_size, page_stride; /* rows in a page; elements from a page to the next */
     const int32_t *list;            /* -1 where it is padded */
-    float scale;
-    bool corrected; /* by MagicPIG, of lsh_k bits in lsh_l tables */
+    float scale, softcap;           /* softcap: 0 without */
+    int64_t seen;                   /* of the keys, where the others are not left out but masked */
+    bool corrected;                 /* by MagicPIG, of lsh_k bits in lsh_l tables */
     float lsh_k, lsh_l;
     int64_t call; /* how many calls came before */
     /* Scratch of SPLIT_UNWRITTEN: m, l and the sums of PLANTED_SHARES shares of keys_max / 4 keys.

@@ -215,6 +215,14 @@ static PLANTED_CODE float correction(enum planted bug, const struct planted_row 
     return bug == PLANTED_CORRECTION_ADDED ? -log_u : log_u;
 }
 
+static PLANTED_CODE float cap(enum planted bug, const struct planted_row *row, float s, int64_t j) {
+    if (!(row->softcap > 0) || bug == PLANTED_SOFTCAP_LEFT_OUT) return s;
+    if (j >= row->seen && bug == PLANTED_SOFTCAP_MASK) return -row->softcap;
+    if (bug == PLANTED_SOFTCAP_UNSCALED)
+        return row->scale * row->softcap * tanhf(s / row->scale / row->softcap);
+    return row->softcap * tanhf(s / row->softcap);
+}
+
 static PLANTED_CODE float score(enum planted bug, const struct planted_row *row, const float *q,
                                 int64_t j) {
     float k[OWN_MAX];
@@ -225,6 +233,7 @@ static PLANTED_CODE float score(enum planted bug, const struct planted_row *row,
     if (bug == PLANTED_PRODUCTS_16BIT) s = round_to(row->dtype, product) * row->scale;
     if (bug == PLANTED_SCORES_16BIT) s = round_to(row->dtype, s);
     if (bug == PLANTED_SCORES_IGNORED) s = 0;
+    s = cap(bug, row, s, j);
     return row->corrected ? s - correction(bug, row, q, k, product) : s;
 }
 

@@ -5,8 +5,9 @@
 #include <string.h>
 
 static bool is_number(const char *name) {
-    static const char *const numbers[] = {"version",     "causal",       "scale",
-                                          "window_left", "window_right", "generator_version"};
+    static const char *const numbers[] = {"version",          "causal",       "scale",
+                                          "window_left",      "window_right", "softcap",
+                                          "generator_version"};
     bool found = false;
     for (size_t n = 0; n < sizeof numbers / sizeof numbers[0]; n++)
         found |= !strcmp(name, numbers[n]);
@@ -22,8 +23,9 @@ static bool write_attribute(store_id file, const char *name, const char *text,
     if (!named && (rest == text || *rest != '\0'))
         return fault_set(fault, FAULT_INPUT, "attribute '%s' is '%.60s', expected a number", name,
                          text);
-    return !strcmp(name, "scale") ? store_write_double(file, name, value, fault)
-                                  : store_write_integer(file, name, (int32_t)value, fault);
+    const bool whole = strcmp(name, "scale") != 0 && strcmp(name, "softcap") != 0;
+    return whole ? store_write_integer(file, name, (int32_t)value, fault)
+                 : store_write_double(file, name, value, fault);
 }
 
 static bool write_attributes(store_id file, const json_t *metadata, struct fault *fault) {
@@ -81,15 +83,14 @@ static void take_answer(struct tensors *tensors, const struct answer *answer) {
     tensors_add(tensors, "answer.rows", &rows, answer->rows);
 }
 
-static void set_number(json_t *metadata, const char *name, int64_t number) {
-    char text[24];
-    snprintf(text, sizeof text, "%lld", (long long)number);
+static void set_number(json_t *metadata, const char *name, double number) {
+    char text[40];
+    snprintf(text, sizeof text, "%.17g", number);
     json_object_set_new(metadata, name, json_string(text));
 }
 
 void exchange_take(struct tensors *tensors, const struct fixture *fixture) {
     const struct attn_problem *problem = &fixture->problem.attn;
-    char scale[40];
     *tensors = (struct tensors){.count = 0};
     for (int slot = 0; slot < ATTN_OUT; slot++) {
         const struct attn_tensor *tensor = &fixture->tensors[slot];
@@ -98,13 +99,14 @@ void exchange_take(struct tensors *tensors, const struct fixture *fixture) {
         tensors_add(tensors, slot_name((enum attn_slot)slot), &array, tensor->data);
     }
     take_answer(tensors, &fixture->answer);
-    snprintf(scale, sizeof scale, "%.17g", problem->scale);
     tensors->metadata =
-        json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "format", "attest-fixture", "version", "1",
-                  "line", fixture->line, "dtype", dtype_name((enum attn_dtype)problem->dtype),
-                  "causal", problem->traits & ATTN_CAUSAL ? "1" : "0", "scale", scale);
+        json_pack("{s:s, s:s, s:s, s:s, s:s}", "format", "attest-fixture", "version", "1", "line",
+                  fixture->line, "dtype", dtype_name((enum attn_dtype)problem->dtype), "causal",
+                  problem->traits & ATTN_CAUSAL ? "1" : "0");
+    set_number(tensors->metadata, "scale", problem->scale);
     if (problem->traits & ATTN_WINDOW) {
-        set_number(tensors->metadata, "window_left", problem->window_left);
-        set_number(tensors->metadata, "window_right", problem->window_right);
+        set_number(tensors->metadata, "window_left", (double)problem->window_left);
+        set_number(tensors->metadata, "window_right", (double)problem->window_right);
     }
+    if (problem->traits & ATTN_SOFTCAP) set_number(tensors->metadata, "softcap", problem->softcap);
 }

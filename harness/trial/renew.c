@@ -303,19 +303,19 @@ static bool name_changes(struct trial *trial) {
     return true;
 }
 
-/* The keys, or the values, of one kv head of a sequence in a row, as many as there are, from malloc;
- * NULL: no memory. */
+/* The keys, or the values, of one kv head of a sequence in a row, as many as there are, from
+ * malloc; NULL: no memory. */
 static void *gather(const struct rule_view *view, int64_t b, int64_t g, bool values) {
     const int64_t tokens = rules_kv_len(view, b);
-    const size_t row_bytes =
-        (size_t)view->problem->head_dim * width_of(&view->tensors[ATTN_Q]);
+    const size_t row_bytes = (size_t)view->problem->head_dim * width_of(&view->tensors[ATTN_Q]);
     unsigned char *rows = malloc((size_t)tokens * row_bytes + 1);
     for (int64_t t = 0; rows != NULL && t < tokens; t++)
         memcpy(rows + (size_t)t * row_bytes, rules_row(view, b, g, t, values), row_bytes);
     return rows;
 }
 
-/* Whether one head is right, by the definition: as a problem of its own, without pages or padding. */
+/* Whether one head is right, by the definition: as a problem of its own, without pages or padding.
+ */
 static bool head_is_right(const struct trial *trial, int64_t b, int64_t h) {
     enum { ROWS = 4 };
     const struct attn_problem *whole = trial->view.problem;

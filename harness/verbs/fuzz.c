@@ -108,6 +108,7 @@ static void draw(struct text *text, struct dice *dice) {
     static const int64_t groups[] = {1, 1, 2, 3, 4, 7, 8};
     static const int64_t page_sizes[] = {1, 2, 16, 61, 64, 256};
     static const char *const scales[] = {"0.01", "0.25", "1", "3"};
+    static const char *const softcaps[] = {"0.5", "5", "30", "50"};
     static const char *const numbers[] = {"0.1", "0.5", "2"};
     static const char *const poisons[] = {"nan", "inf", "big"};
 
@@ -143,6 +144,7 @@ static void draw(struct text *text, struct dice *dice) {
     if (traits & ATTN_KEEP) add_keep(text, dice, kv_len);
     if (traits & ATTN_MAGICPIG) add(text, "-magicpig");
     if (one_in(dice, 8)) add(text, "-scale%s", PICK(dice, scales));
+    if (one_in(dice, 8)) add(text, "-softcap%s", PICK(dice, softcaps));
     const int data = (int)below(dice, one_in(dice, 2) ? DATA_FILE : DATA_PEAKED);
     add(text, "-%s", data_words[data]);
     if (data < DATA_PEAKED && one_in(dice, 2)) add(text, "%s", PICK(dice, numbers));
@@ -246,6 +248,10 @@ static void plain_window(struct problem *problem, bool by_one) {
     (void)by_one;
     problem->attn.traits &= ~(uint64_t)ATTN_WINDOW;
 }
+static void plain_softcap(struct problem *problem, bool by_one) {
+    (void)by_one;
+    problem->attn.traits &= ~(uint64_t)ATTN_SOFTCAP;
+}
 static void plain_rows(struct problem *problem, bool by_one) {
     (void)by_one;
     problem->rows = 0;
@@ -256,10 +262,9 @@ static void plain_seed(struct problem *problem, bool by_one) {
 }
 
 static void (*const simplifications[])(struct problem *problem, bool by_one) = {
-    shrink_batch,    shrink_kv_heads, shrink_group, shrink_kv_len, shrink_q_len,
-    shrink_head_dim, shrink_page,     shrink_keep,  plain_data,    plain_scale,
-    plain_poison,    plain_pages,     plain_mask,   plain_window,  plain_rows,
-    plain_seed,
+    shrink_batch, shrink_kv_heads, shrink_group, shrink_kv_len, shrink_q_len, shrink_head_dim,
+    shrink_page,  shrink_keep,     plain_data,   plain_scale,   plain_poison, plain_pages,
+    plain_mask,   plain_window,    plain_rows,   plain_softcap, plain_seed,
 };
 enum { SIMPLIFICATIONS = sizeof simplifications / sizeof simplifications[0] };
 

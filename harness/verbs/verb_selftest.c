@@ -95,6 +95,9 @@ static const struct argp argp = {
 #define WINDOW "f16-b1-hq4-hkv2-q64-kv200-d64-causal-window40-normal-seed1"
 #define WINDOW_FULL "f16-b1-hq4-hkv2-q64-kv200-d64-window20,30-normal-seed1"
 #define WINDOW_PAGED "f16-b3-hq4-hkv2-q1-kv1000-d64-page64-window127-lens1000,90,500-normal-seed1"
+#define CAPPED "f16-b2-hq8-hkv2-q1-kv1000-d64-softcap2-normal-seed1"
+#define CAPPED_PAGED "f16-b3-hq4-hkv2-q1-kv1000-d64-page64-lens1000,90,500-softcap2-normal-seed1"
+#define CAPPED_CAUSAL "f16-b1-hq4-hkv2-q64-kv200-d64-causal-softcap2-normal-seed1"
 #define VARLEN "f16-b2-hq4-hkv2-q64-kv64-d64-lens64,30-normal-seed1"
 #define PAGED_EVEN "f16-b3-hq4-hkv2-q1-kv1000-d64-page64-normal-seed1"
 #define PAGED_FULL "f16-b2-hq4-hkv2-q1-kv1024-d64-page64-normal-seed1"
@@ -280,6 +283,9 @@ static const struct expectation {
     {"decode_paged_window_by_tiles_r1", WINDOW_PAGED, STATUS_FAIL_OOB_READ, "must not be read",
      BOTH, 0},
     {"prefill_window_top_left_r1", WINDOW, STATUS_FAIL_ACCURACY, "gate 2", BOTH, UNPOISONED},
+    {"decode_softcap_left_out_r1", CAPPED, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
+    {"decode_paged_softcap_unscaled_r1", CAPPED_PAGED, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
+    {"prefill_softcap_mask_r1", CAPPED_CAUSAL, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
     {"decode_heads_shifted_r1", FEW, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
     {"prefill_queries_shifted_r1", CAUSAL, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
     {"prefill_query_of_warp_off_r1", CAUSAL, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
@@ -409,6 +415,9 @@ static const struct {
     {"prefill_window_one_sided_r1", "as if the window ended with the query's own key"},
     {"decode_paged_window_by_tiles_r1", "as if the window's first tile of 64 keys were seen whole"},
     {"prefill_window_top_left_r1", "as if the window were aligned to the top left"},
+    {"decode_softcap_left_out_r1", "as if the softcap were left out, and its lse"},
+    {"decode_paged_softcap_unscaled_r1", "as if q.k were capped before they were scaled"},
+    {"prefill_softcap_mask_r1", "as if the softcap were taken after the mask"},
     {"decode_heads_shifted_r1", "as if it wrote the row of the query head 1 further"},
     {"prefill_queries_shifted_r1", "as if it wrote the row of the query behind"},
     {"prefill_query_of_warp_off_r1", "as if it had the q of the query behind"},

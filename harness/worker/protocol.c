@@ -40,6 +40,7 @@ static const struct name traits[] = {{"gqa", ATTN_GQA},
                                      {"keep", ATTN_KEEP},
                                      {"magicpig", ATTN_MAGICPIG},
                                      {"window", ATTN_WINDOW},
+                                     {"softcap", ATTN_SOFTCAP},
                                      {NULL, 0}};
 
 static const struct name flags[] = {
@@ -108,6 +109,7 @@ json_t *problem_to_json(const struct attn_problem *problem) {
     json_object_set_new(json, "dtype", one_to_json(dtypes, (uint64_t)problem->dtype));
     json_object_set_new(json, "traits", set_to_json(traits, problem->traits));
     json_object_set_new(json, "scale", json_real(problem->scale));
+    json_object_set_new(json, "softcap", json_real(problem->softcap));
     for (int n = 0; n < SIZE_COUNT; n++) {
         const int64_t *size = (const int64_t *)((const char *)problem + sizes[n].offset);
         json_object_set_new(json, sizes[n].name, json_integer(*size));
@@ -118,6 +120,7 @@ json_t *problem_to_json(const struct attn_problem *problem) {
 bool problem_from_json(struct attn_problem *problem, const json_t *json) {
     *problem = (struct attn_problem){.abi = ATTN_ABI};
     problem->scale = json_number_value(json_object_get(json, "scale"));
+    problem->softcap = json_number_value(json_object_get(json, "softcap"));
     for (int n = 0; n < SIZE_COUNT; n++) {
         const json_t *size = json_object_get(json, sizes[n].name);
         if (!json_is_integer(size)) return false;

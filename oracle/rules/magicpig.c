@@ -50,7 +50,7 @@ static void logit_correct(const struct rule_view *view, int64_t b, int64_t h,
 
     /* du/dx = L (L-1) x (1-x)^(L-2), dx/dp = K x/p, dp/dc = 1 / (pi sqrt(1 - c^2)) */
     const double du_dx = L * (L - 1) * x * pow(1 - x, L - 2);
-    logit->slope_error += du_dx * K * x / p / (pi * sqrt((1 - c) * (1 + c))) / u;
+    logit->size += du_dx * K * x / p / (pi * sqrt((1 - c) * (1 + c))) / u;
 }
 
 static bool check(const struct rule_view *view, struct fault *fault) {
@@ -90,6 +90,7 @@ const struct rule rule_magicpig = {
     .words = "magicpig",
     .tensors = tensors,
     .needs_norms = true,
+    .corrects = true,
     .logit = logit_correct,
     .check = check,
     .draw = draw_tables,

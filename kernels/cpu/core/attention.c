@@ -137,8 +137,12 @@ static struct task task_of(const struct run *run, int64_t n) {
     }
     if (problem->traits & ATTN_CAUSAL) task.behind = 0;
     task.magicpig = problem->traits & ATTN_MAGICPIG;
-    task.softmax_scale = task.magicpig ? 1.0f : fabsf((float)problem->scale);
-    task.query_sign = !task.magicpig && problem->scale < 0 ? -1.0f : 1.0f;
+    /* MagicPIG's logits are capped where they are corrected. */
+    task.softcap = task.magicpig ? 0 : (float)problem->softcap;
+    task.product_scale = (float)problem->scale;
+    const bool logits = task.magicpig || task.softcap > 0;
+    task.softmax_scale = logits ? 1.0f : fabsf((float)problem->scale);
+    task.query_sign = !logits && problem->scale < 0 ? -1.0f : 1.0f;
 
     const int64_t h = task.g * d->group + task.row % d->group;
     if (run->lookup->sees == SEES_LIST) {

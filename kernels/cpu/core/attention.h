@@ -54,8 +54,10 @@ struct task {
     /* Row r sees the positions from p - before to p + behind, p = r / group + diagonal. */
     int64_t diagonal, before, behind;
     bool magicpig;
-    /* logit = softmax_scale * query_sign * q.k; with MagicPIG both are 1, and logits go where
-     * products went. softmax_scale >= 0: the largest product has the largest logit. */
+    float softcap;       /* 0: none */
+    float product_scale; /* the problem's; it may be negative */
+    /* logit = softmax_scale * query_sign * q.k; with MagicPIG or a softcap both are 1, and logits
+     * go where products went. softmax_scale >= 0: the largest product has the largest logit. */
     float softmax_scale, query_sign;
     /* The result: with c = softmax_scale, max of logit / c, sum of exp(logit - c max), and
      * [rows][head_dim] of sum exp(logit - c max) v: where `partial` as it is, so that adding up
@@ -99,10 +101,10 @@ extern const struct isa isa_avx2, isa_avx512;
 /* The best instruction set this CPU has, or the one the environment variable ATTN_CPU_ISA names. */
 const struct isa *choose_isa(void);
 
-/* MagicPIG's correction; see attn.h. What it needs of row r of the group, and the logit of a token
- * with this q.k and |k|^2. */
+/* MagicPIG's correction; see attn.h. What it needs of row r of the group, and what a logit becomes
+ * of a token with this q.k and |k|^2. */
 struct magicpig {
-    double scale, query_norm, k, l;
+    double scale, softcap, query_norm, k, l;
 };
 struct magicpig magicpig_row(const struct task *task, int64_t r, const float *query);
 float magicpig_logit(const struct magicpig *row, float dot, float key_square);

@@ -128,6 +128,25 @@ TEMPLATE floats exp_nonpositive(floats x) {
     return (y + 1.0f) * (floats)((((words)shifted) << 23) + 0x3f800000u);
 }
 
+/* tanh(x), within 2 units in the last place; NaN stays NaN. Below 9/16 x times an even polynomial
+ * (off by 2^-29; Lawson's iteration), above it (1 - e) / (1 + e), e = exp(-2 |x|) < 1/3. */
+TEMPLATE floats tanh_of(floats x) {
+    const floats size = (floats)((ints)x & 0x7fffffff);
+    const floats e = exp_nonpositive(size * -2.0f), z = x * x;
+    floats y = splat(-0x1.95001ap-8f);
+    y = y * z + 0x1.582fb0p-6f;
+    y = y * z + -0x1.b90946p-5f;
+    y = y * z + 0x1.110c72p-3f;
+    y = y * z + -0x1.555548p-2f;
+    const floats small = y * z * x + x, large = (1.0f - e) / (1.0f + e);
+    return choose(size < 0.5625f, small, (floats)((ints)large | ((ints)x & (int32_t)0x80000000)));
+}
+
+/* Products capped and scaled: c tanh(scale x / c). */
+TEMPLATE floats cap(const struct task *task, floats x) {
+    return tanh_of(x * (task->product_scale / task->softcap)) * task->softcap;
+}
+
 /* A row of dtype as f32, with zeros up to `padded` elements. */
 TEMPLATE void widen_row(float *to, const void *row, int64_t count, int64_t padded, int32_t dtype) {
     int64_t e = 0;

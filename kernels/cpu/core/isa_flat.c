@@ -177,6 +177,8 @@ TEMPLATE void add_values(int32_t dtype, int rows, bool partly, const struct bloc
 TEMPLATE void advance(int32_t dtype, int rows, const struct task *task, struct block *block,
                       struct quad *quad) {
     score(dtype, rows, block, quad);
+    for (int64_t n = 0; task->softcap > 0 && n < block->count * rows; n += WIDTH)
+        store(block->scores + n, cap(task, load(block->scores + n)));
     if (block->partly) hide(rows, task, block, quad);
     if (task->magicpig) correct(rows, block, quad);
     const floats shrink = soften(rows, task->softmax_scale, block, quad);
@@ -286,9 +288,9 @@ void ISA_NAME(flat_)(const struct task *task) {
     look_ahead(task, &block);
     while (block.next_count > 0) {
         const int32_t dtype = step(task, &block, wide);
-        block.partly =
-            task->mask || seen_end(task, task->row, block.key, block.count) < block.count ||
-            seen_from(task, task->row + task->rows - 1, block.key, block.count) > 0;
+        block.partly = task->mask ||
+                       seen_end(task, task->row, block.key, block.count) < block.count ||
+                       seen_from(task, task->row + task->rows - 1, block.key, block.count) > 0;
         if (task->magicpig) squares[dtype - ATTN_F32](&block);
         for (int64_t n = 0; n < quad_count; n++)
             advances[dtype - ATTN_F32][size](task, &block, &quads[n]);

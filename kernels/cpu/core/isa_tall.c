@@ -136,9 +136,16 @@ TEMPLATE void add_values(int vectors, const struct block *block, const struct ti
     }
 }
 
-TEMPLATE void advance(int vectors, const struct block *block, struct tile *tile) {
+TEMPLATE void advance(int vectors, const struct task *task, const struct block *block,
+                      struct tile *tile) {
     floats shrink[TILE];
     score(vectors, block, tile);
+    for (int64_t j = tile->from; task->softcap > 0 && j < tile->to; j++) {
+        UNROLL(n, vectors) {
+            float *score = block->scores + j * LANES + n * WIDTH;
+            store(score, cap(task, load(score)));
+        }
+    }
     soften(vectors, block, tile, shrink);
     add_values(vectors, block, tile, shrink);
 }
@@ -219,11 +226,11 @@ void ISA_NAME(tall_)(const struct task *task) {
             limit_lanes(&tile[t], task, key, count);
             if (tile[t].from >= tile[t].to) continue;
             if (tile[t].rows > 2 * WIDTH)
-                advance(TILE, &block, &tile[t]);
+                advance(TILE, task, &block, &tile[t]);
             else if (tile[t].rows > WIDTH)
-                advance(2, &block, &tile[t]);
+                advance(2, task, &block, &tile[t]);
             else
-                advance(1, &block, &tile[t]);
+                advance(1, task, &block, &tile[t]);
         }
     }
 

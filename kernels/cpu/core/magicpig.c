@@ -12,6 +12,7 @@ struct magicpig magicpig_row(const struct task *task, int64_t r, const float *qu
     for (int64_t d = 0; d < task->problem->head_dim; d++) square += (double)query[d] * query[d];
     return (struct magicpig){
         .scale = task->problem->scale,
+        .softcap = task->problem->softcap,
         .query_norm = sqrt(square),
         .k = ((const float *)k->data)[task->b * k->stride[0] + h * k->stride[1]],
         .l = ((const float *)l->data)[task->b * l->stride[0] + h * l->stride[1]],
@@ -26,5 +27,7 @@ float magicpig_logit(const struct magicpig *row, float dot, float key_square) {
     const double p = 1 - acos(c) / 3.14159265358979323846;
     const double x = pow(p, row->k);
     const double u = -expm1((row->l - 1) * log1p(-x) + log1p((row->l - 1) * x));
-    return (float)(row->scale * dot - log(u < 1e-10 ? 1e-10 : u));
+    double logit = row->scale * dot;
+    if (row->softcap > 0) logit = row->softcap * tanh(logit / row->softcap);
+    return (float)(logit - log(u < 1e-10 ? 1e-10 : u));
 }

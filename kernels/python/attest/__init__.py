@@ -32,7 +32,7 @@ __all__ = ["Call", "Kernel", "Problem", "Row", "assert_right", "f32", "judge", "
 VARIANTS = ("prefill", "prefill_varlen", "decode", "decode_paged", "sparse_decode",
             "sparse_decode_paged", "magicpig_decode_paged")
 DTYPES = ("input", "f32", "f16", "bf16", "i32", "u8")
-TRAITS = ("gqa", "causal", "ragged", "page", "keep", "magicpig", "window")
+TRAITS = ("gqa", "causal", "ragged", "page", "keep", "magicpig", "window", "softcap")
 DEVICES = {"cpu": 1, "cuda": 2}
 # What tensors are, by the modules that a kernel's file has imported; the last where it has none of them.
 ARRAYS = {"cpu": ("torch", "jax", "numpy"), "cuda": ("torch", "cupy", "interface")}
@@ -48,7 +48,7 @@ class Problem:
     """The sizes of a problem: B = batch, Hq = q_heads, Hkv = kv_heads, Sq = q_len, Skv = kv_len (the
     room for key tokens), D = head_dim; P = page_size, pages, page_entries: 0 without pages;
     kept_max: Lmax, the room for one row's list, 0 without lists; with a window, query i sees the keys
-    from i + Skv - Sq - window_left to i + Skv - Sq + window_right, lengths taken per sequence."""
+    from i + Skv - Sq - window_left to i + Skv - Sq + window_right, lengths taken per sequence; softcap: 0 without one."""
     variant: str
     dtype: str
     traits: frozenset
@@ -65,6 +65,7 @@ class Problem:
     scale: float
     window_left: int = 0
     window_right: int = 0
+    softcap: float = 0.0
 
 
 class Call:
