@@ -11,7 +11,8 @@
  *
  * What is computed, for every row (b, h, i) and over its visible keys j only:
  *     logit_j = scale * q.k_j,  p = softmax(logit),  out = sum_j p_j v_j,  lse = log sum exp(logit)
- * Skv may be 0. A row with no visible key has out = 0 and lse = -infinity. Nothing but a sequence's
+ * Skv may be 0. A row with no visible key has out = 0 and lse = -infinity, with sinks lse = its
+ * sink. Nothing but a sequence's
  * visible tokens may influence the result: padding, the tail of a last page, unused pages and
  * unselected tokens may hold NaN. Rows of `out` and `lse` beyond a sequence's length may be left,
  * zeroed or overwritten; kernels of this repository write zeros to both.
@@ -71,6 +72,8 @@ enum attn_variant {
  *   keep      a row sees only the tokens on its list
  *   window    query i sees key j iff i' - window_left <= j <= i' + window_right, where
  *             i' = i + Skv - Sq is its place on the diagonal, lengths taken per sequence
+ *   sinks     one more logit for each query head, sinks[h], in softmax's denominator and in lse,
+ *             without a value
  *   softcap   logit = softcap * tanh(scale * q.k / softcap), before any mask or correction
  *   magicpig  logit -= log u, the probability that the token was sampled by LSH:
  *             c = q.k/(|q||k| + 1e-8) clamped to +-(1 - 1e-7), p = 1 - acos(c)/pi, x = p^K,
@@ -87,7 +90,8 @@ enum attn_trait {
     ATTN_KEEP = 1 << 4,
     ATTN_MAGICPIG = 1 << 5,
     ATTN_WINDOW = 1 << 6,
-    ATTN_SOFTCAP = 1 << 7
+    ATTN_SOFTCAP = 1 << 7,
+    ATTN_SINK = 1 << 8
 };
 
 /* X(symbol, name): the tensors of a call. Absent ones have data == NULL.
@@ -102,6 +106,7 @@ enum attn_trait {
  *   sparse_nnz      [B, Hq] i32                            keep; how many of them
  *   sparse_mask     [B, Hq, Skv] u8                        keep; the same choice as 0 and 1
  *   lsh_k, lsh_l    [B, Hq] f32                            magicpig
+ *   sinks           [Hq] f32                               sinks; finite
  *   out             [B, Hq, Sq, D], dtype of q             written by the kernel
  *   lse             [B, Hq, Sq] f32, natural logarithm     written if the kernel says so
  * Token t of sequence b in pages: page kv_page_indices[kv_page_indptr[b] + t / P], row t % P. */
@@ -120,7 +125,8 @@ enum attn_trait {
     X(LSH_K, lsh_k)                                                                                \
     X(LSH_L, lsh_l)                                                                                \
     X(OUT, out)                                                                                    \
-    X(LSE, lse)
+    X(LSE, lse)                                                                                    \
+    X(SINKS, sinks)
 
 enum attn_slot {
 #define ATTN_X(symbol, name) ATTN_##symbol,

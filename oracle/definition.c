@@ -142,6 +142,9 @@ static void define_row(struct worker *worker, int64_t b, int64_t h, int64_t n) {
     const int64_t at = (b * problem->q_heads + h) * answer->row_count + n;
     long double *q = worker->memory, *k = q + D, *v = k + D;
     long double *out = v + D, *absolute = out + D, *square = absolute + D, *logit = square + D;
+    const float *sinks = view->tensors[ATTN_SINKS].data;
+    const long double sink = problem->traits & ATTN_SINK ? (long double)sinks[h] : -INFINITY;
+    if (i < query_tokens(view, b)) answer->lse[at] = (double)sink;
     if (count == 0) return;
 
     const struct row row = {
@@ -150,13 +153,14 @@ static void define_row(struct worker *worker, int64_t b, int64_t h, int64_t n) {
     const int64_t row_bytes = D * attn_dtype_bytes(problem->dtype);
     read_row(q, (const char *)view->tensors[ATTN_Q].data + q_row * row_bytes, problem->dtype, D);
 
-    long double max = -INFINITY, size_max = 0, sum = 0;
+    long double max = sink, size_max = 0, sum;
     for (int64_t j = 0; j < count; j++) {
         long double size;
         logit[j] = logit_of(view, &row, tokens[j], k, &size);
         max = larger(max, logit[j]);
         if (logit[j] != -INFINITY) size_max = larger(size_max, size); /* else its weight is 0 */
     }
+    sum = expl(sink - max);
     for (int64_t j = 0; j < count; j++) sum += expl(logit[j] - max);
     for (int64_t d = 0; d < D; d++) out[d] = absolute[d] = square[d] = 0;
     double *lost_abs_v = answer->lost_abs_v + at * D, *lost_rms_v = answer->lost_rms_v + at * D;

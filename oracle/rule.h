@@ -104,6 +104,8 @@ struct rule {
     void (*keys)(const struct rule_view *view, int64_t b, int64_t h, struct rule_keys *keys);
     /* rules_row_index, for a trait that stores tokens its own way. */
     int64_t (*row_index)(const struct rule_view *view, int64_t b, int64_t g, int64_t t, bool value);
+    /* One more logit in the denominator, without a key. */
+    double (*sink)(const struct rule_view *view, int64_t b, int64_t h);
     void (*logit)(const struct rule_view *view, int64_t b, int64_t h, struct rule_logit *logit);
     /* Every number in the trait's tensors, before anyone follows one. */
     bool (*check)(const struct rule_view *view, struct fault *fault);
@@ -121,6 +123,10 @@ extern const struct rule *const rules[];
  * fixture; it is described here all the same. */
 struct rule_tensor rules_tensor(const struct attn_problem *problem, enum attn_slot slot);
 int64_t rules_size(const struct attn_problem *problem, enum rule_size size);
+/* Whether a slot is what a kernel reads: all are but out and lse. */
+static inline bool rules_is_input(enum attn_slot slot) {
+    return slot != ATTN_OUT && slot != ATTN_LSE;
+}
 
 /* The trait set that goes with the sizes and traits given: sets problem->variant and the trait gqa,
  * takes causal from a single query, which sees all keys, and makes window_right 0 where no key is
@@ -149,11 +155,13 @@ bool rules_change_logits(const struct attn_problem *problem);
  * values with them; NULL: they can. */
 const char *rules_by_place(const struct attn_problem *problem);
 void rules_logit(const struct rule_view *view, int64_t b, int64_t h, struct rule_logit *logit);
+/* The logit without a key of query head h: -infinity where there is none. */
+double rules_sink(const struct rule_view *view, int64_t b, int64_t h);
 
 /* For the files in rules/. */
 
 extern const struct rule rule_gqa, rule_causal, rule_window, rule_ragged, rule_page, rule_keep,
-    rule_softcap, rule_magicpig;
+    rule_softcap, rule_magicpig, rule_sinks;
 
 /* The place of query i on the diagonal, bottom-right aligned: the last query's is the last token.
  */

@@ -5,11 +5,12 @@
 #include "../kernels/attn_number.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stddef.h>
 
-const struct rule *const rules[] = {&rule_gqa,     &rule_causal,   &rule_window,
-                                    &rule_ragged,  &rule_page,     &rule_keep,
-                                    &rule_softcap, &rule_magicpig, NULL};
+const struct rule *const rules[] = {&rule_gqa,   &rule_causal, &rule_window,  &rule_ragged,
+                                    &rule_page,  &rule_keep,   &rule_softcap, &rule_magicpig,
+                                    &rule_sinks, NULL};
 
 static const struct rule_tensor plain_tensors[] = {
     {ATTN_Q, ATTN_INPUT, 4, {SIZE_BATCH, SIZE_Q_HEADS, SIZE_Q_LEN, SIZE_HEAD_DIM}},
@@ -72,9 +73,10 @@ bool rules_variant(struct attn_problem *problem, struct fault *fault) {
         ATTN_VARIANTS(ATTN_X)
 #undef ATTN_X
     };
+    static const uint64_t of_any =
+        ATTN_GQA | ATTN_CAUSAL | ATTN_WINDOW | ATTN_SOFTCAP | ATTN_SINK; /* whatever the variant */
     const bool prompt = problem->q_len > 1;
-    const uint64_t asked =
-        problem->traits & ~(uint64_t)(ATTN_GQA | ATTN_CAUSAL | ATTN_WINDOW | ATTN_SOFTCAP);
+    const uint64_t asked = problem->traits & ~of_any;
     const uint64_t of_page = ATTN_RAGGED | ATTN_PAGE;
 
     if (problem->kv_heads < 1 || problem->q_heads % problem->kv_heads != 0)
@@ -199,8 +201,10 @@ bool rules_check(const struct rule_view *view, struct fault *fault) {
     if (tokens < 0 || tokens > INT32_MAX)
         return fault_set(fault, FAULT_INPUT, "%" PRId64 " key tokens: expected at most 2^31 - 1",
                          tokens);
-    for (int slot = 0; slot < ATTN_OUT; slot++)
-        if (!check_tensor(view, (enum attn_slot)slot, fault)) return false;
+    for (int slot = 0; slot < ATTN_SLOT_COUNT; slot++)
+        if (rules_is_input((enum attn_slot)slot) &&
+            !check_tensor(view, (enum attn_slot)slot, fault))
+            return false;
     for (int r = 0; rules[r]; r++)
         if (rules[r]->check && applies(rules[r], view->problem) && !rules[r]->check(view, fault))
             return false;
@@ -235,6 +239,13 @@ const char *rules_by_place(const struct attn_problem *problem) {
 void rules_logit(const struct rule_view *view, int64_t b, int64_t h, struct rule_logit *logit) {
     for (int r = 0; rules[r]; r++)
         if (rules[r]->logit && applies(rules[r], view->problem)) rules[r]->logit(view, b, h, logit);
+}
+
+double rules_sink(const struct rule_view *view, int64_t b, int64_t h) {
+    double sink = -INFINITY;
+    for (int r = 0; rules[r]; r++)
+        if (rules[r]->sink && applies(rules[r], view->problem)) sink = rules[r]->sink(view, b, h);
+    return sink;
 }
 
 int64_t rule_draw_len(const struct attn_problem *problem, const struct rule_draw *draw, int64_t b) {

@@ -234,6 +234,36 @@ Test(rules, show_a_window_around_the_diagonal_of_each_sequence) {
     fixture_free(&fixture);
 }
 
+Test(rules, give_each_query_head_its_sink) {
+    struct fixture fixture = test_drawn("f16-b2-hq4-hkv2-q1-kv9-d8-sinks", 1);
+    const struct rule_view view = fixture_view(&fixture);
+    const float *sinks = fixture.tensors[ATTN_SINKS].data;
+    for (int64_t h = 0; h < 4; h++) {
+        cr_expect(rules_sink(&view, 0, h) == (double)sinks[h] && sinks[h] >= 0 && sinks[h] < 8);
+        cr_expect(rules_sink(&view, 1, h) == (double)sinks[h]);
+    }
+    cr_expect(sinks[0] != sinks[1] && rules_tensor(view.problem, ATTN_SINKS).rank == 1);
+    fixture_free(&fixture);
+    fixture = test_drawn("f16-b2-hq4-hkv2-q1-kv9-d8", 1);
+    const struct rule_view plain = fixture_view(&fixture);
+    cr_expect(rules_sink(&plain, 0, 0) == -INFINITY);
+    cr_expect(rules_tensor(plain.problem, ATTN_SINKS).rank == 0);
+    fixture_free(&fixture);
+}
+
+Test(rules, cap_logits_and_what_f32_errs_by) {
+    const struct attn_problem problem = {.traits = ATTN_SOFTCAP, .q_heads = 1, .softcap = 5};
+    const struct rule_view view = {.problem = &problem};
+    for (double x = -40; x <= 40; x += 0.5) {
+        struct rule_logit logit = {.value = x, .size = 3}, above = {.value = x + 1e-6};
+        rules_logit(&view, 0, 0, &logit);
+        rules_logit(&view, 0, 0, &above);
+        cr_expect(fabs(logit.value - 5 * tanh(x / 5)) < 1e-15);
+        const double slope = (above.value - logit.value) / 1e-6;
+        cr_expect(fabs(logit.size - (3 * slope + fabs(logit.value))) < 1e-5);
+    }
+}
+
 Test(rules, find_a_token_through_the_page_table) {
     struct fixture fixture = test_drawn("f32-b2-hq2-hkv2-d4-page3-lens7,5", 1);
     const struct rule_view view = fixture_view(&fixture);

@@ -88,7 +88,9 @@ static void std16_row(const struct job *job, int64_t b, int64_t h, int64_t i, fl
     const int64_t g = h / (problem->q_heads / problem->kv_heads), dim = problem->head_dim;
     const int64_t at = (b * problem->q_heads + h) * problem->q_len + i;
     const struct rule_keys keys = rules_keys(view, b, h, i);
-    float q[HEAD_DIM_MAX], v[HEAD_DIM_MAX], o[HEAD_DIM_MAX] = {0}, m = -INFINITY, l = 0;
+    float q[HEAD_DIM_MAX], v[HEAD_DIM_MAX], o[HEAD_DIM_MAX] = {0};
+    const float sink = (float)rules_sink(view, b, h);
+    float m = sink, l = 0;
     widen(job, (const uint16_t *)view->tensors[ATTN_Q].data + at * dim, 1, q);
     const double q_norm = (double)sqrtf(dot(q, q, dim));
     for (int64_t n = 0; n < keys.count; n++) {
@@ -97,6 +99,7 @@ static void std16_row(const struct job *job, int64_t b, int64_t h, int64_t i, fl
         m = fmaxf(m, s[n]);
     }
     for (int64_t n = 0; n < keys.count; n++) l += expf(s[n] - m);
+    if (sink != -INFINITY) l += expf(sink - m);
     for (int64_t n = 0; n < keys.count; n++) {
         const int64_t j = rule_token(&keys, n);
         const float p = (float)round_to(dtype, (double)(expf(s[n] - m) / l));
@@ -104,7 +107,7 @@ static void std16_row(const struct job *job, int64_t b, int64_t h, int64_t i, fl
         for (int64_t d = 0; d < dim; d++) o[d] += p * v[d];
     }
     for (int64_t d = 0; d < dim; d++) store(job->out, at * dim + d, dtype, (double)o[d]);
-    job->lse[at] = keys.count > 0 ? m + logf(l) : -INFINITY;
+    job->lse[at] = keys.count > 0 ? m + logf(l) : sink;
 }
 
 static void ideal_row(const struct job *job, int64_t b, int64_t h, int64_t row) {

@@ -26,6 +26,7 @@ struct course course_right(const struct rule_view *view, const struct answer *an
                            .query = answer->rows[row],
                            .scale = 1,
                            .softcap = problem->softcap,
+                           .sink = rules_sink(view, b, h),
                            .correction = 1,
                            .lsh_k = hashed ? lsh_k[b * problem->q_heads + h] : 0,
                            .lsh_l = hashed ? lsh_l[b * problem->q_heads + h] : 0,
@@ -267,7 +268,11 @@ bool course_compute(struct course_row *row, const struct course *course, int64_t
         l += row->e[n];
     }
     if (course->weigh != NULL) course->weigh(course, row->s, row->e, count, &l);
-    row->lse = course->lse_scale * (course->lse_m * m + course->lse_l * log(l));
+    const double largest = fmax(m, course->sink), less = exp(m - largest);
+    const double of_lse = l + exp(course->sink - m);
+    row->lse = course->lse_scale * (course->lse_m * m + course->lse_l * log(of_lse));
+    for (int64_t n = 0; n < count; n++) row->e[n] *= less;
+    l = l * less + exp(course->sink - largest);
     memset(row->out, 0, bytes);
     memset(row->a, 0, bytes);
     memset(row->r, 0, bytes);

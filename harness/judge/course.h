@@ -30,6 +30,7 @@ struct course {
     int64_t turn;                        /* column d of the output is column d + turn, modulo D */
     double scale;                        /* times that of the problem */
     double softcap;                      /* the problem's */
+    double sink;                         /* a logit without a key; -infinity: none */
     double correction;                   /* times MagicPIG's */
     float lsh_k, lsh_l;                  /* the row's, where it has them */
     /* A hypothesis' own: which of its candidates, a size, and what it says of them. */

@@ -380,7 +380,8 @@ static void add_row(struct unit *unit, struct measurer *work, int64_t b, int64_t
     const int64_t from = (b * problem->q_heads + h) * answer->row_count + row;
     const struct row_size size = row_size_of(job->view, answer, b, h, row);
     const struct row_bounds bounds = row_bounds_of(&job->rounding, &size, columns, dim);
-    const bool power_of_two = size.keys > 0 && (size.keys & (size.keys - 1)) == 0;
+    const bool power_of_two = size.keys > 0 && (size.keys & (size.keys - 1)) == 0 &&
+                              rules_sink(job->view, b, h) == -INFINITY;
     struct deviation_place place = {.b = b, .h = h, .i = i};
 
     const double max_out = unit->max_out;

@@ -104,6 +104,39 @@ static bool mask_capped(struct course *course) {
     return has(course, ATTN_SOFTCAP) && course->list == NULL;
 }
 
+static bool sink_as(struct course *course, double sink) {
+    course->sink = sink;
+    return has(course, ATTN_SINK);
+}
+
+static bool no_sink(struct course *course) {
+    return sink_as(course, -INFINITY);
+}
+
+static bool sink_of_another(struct course *course) {
+    course->said[0] = course->number;
+    return sink_as(course, rules_sink(course->view, course->b, (int64_t)course->number));
+}
+
+static bool sink_of_kv_head(struct course *course) {
+    const struct attn_problem *problem = course->view->problem;
+    const int64_t g = course->h / (problem->q_heads / problem->kv_heads);
+    return sink_as(course, rules_sink(course->view, course->b, g)) && has(course, ATTN_GQA);
+}
+
+static bool sink_scaled(struct course *course) {
+    return sink_as(course, course->sink * course->view->problem->scale);
+}
+
+static bool sink_in_base_2(struct course *course) {
+    return sink_as(course, course->sink * 0x1.62e42fefa39efp-1); /* ln 2 */
+}
+
+static bool sink_in_each_share(struct course *course) {
+    course->said[0] = 2 << (int)course->number;
+    return sink_as(course, course->sink + log(course->said[0]));
+}
+
 static bool columns_left_out(struct course *course) {
     const int64_t tile = 16 << (int)course->number, dim = course->answer->head_dim;
     course->columns = dim / tile * tile;
@@ -447,6 +480,14 @@ const struct hypothesis hypotheses_of_weights[] = {
     {"MagicPIG's L were one less", OF_BOTH, 0, NULL, NULL, one_table_fewer},
     {"MagicPIG's K and L were those of query head %1$.0f", OF_BOTH, 0, q_heads, NULL,
      hashes_of_another},
+    {"the sinks were left out", OF_BOTH, 0, NULL, NULL, no_sink},
+    {"query head h had the sink of kv head h / (Hq / Hkv)", OF_BOTH, 0, NULL, NULL,
+     sink_of_kv_head},
+    {"all had the sink of query head %1$.0f", OF_BOTH, 0, q_heads, NULL, sink_of_another},
+    {"the sinks were scaled as q.k are", OF_BOTH, 0, NULL, NULL, sink_scaled},
+    {"exp2 were taken of the sinks without their log2 e", OF_BOTH, 0, NULL, NULL, sink_in_base_2},
+    {"the sinks were counted %1$.0f times, as once in each share of the keys", OF_BOTH, 0, shares,
+     NULL, sink_in_each_share},
     {"the softcap were left out", OF_BOTH, 0, NULL, NULL, uncapped},
     {"q.k were capped before they were scaled", OF_BOTH, 0, NULL, NULL, capped_before_scale},
     {"tanh were taken of logits that were not divided by the softcap", OF_BOTH, 0, NULL, NULL,

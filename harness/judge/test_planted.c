@@ -32,8 +32,7 @@ static struct verdict verdict_on(enum planted bug, const struct fixture *fixture
         const int64_t b = row / problem->q_len / problem->q_heads;
         const int64_t g = h / (problem->q_heads / problem->kv_heads);
         const struct rule_keys keys = rules_keys(&view, b, h, i);
-        for (int64_t n = 0; n < keys.count; n++)
-            tokens[n] = (int32_t)(keys.list != NULL ? keys.list[n] : n);
+        for (int64_t n = 0; n < keys.count; n++) tokens[n] = (int32_t)rule_token(&keys, n);
         /* The key after the last is the first of all: in the next page, it could be any. */
         tokens[keys.count] = tokens[0];
         const struct planted_row task = {
@@ -47,6 +46,7 @@ static struct verdict verdict_on(enum planted bug, const struct fixture *fixture
             .page_size = 1,
             .page_stride = dim,
             .scale = (float)problem->scale,
+            .sink = -INFINITY,
         };
         planted_row(bug, &task, out + row * dim, lse + row);
     }

@@ -69,6 +69,10 @@ struct row_size row_size_of(const struct rule_view *view, const struct answer *a
                             .logit_max = sized ? answer->logit_max[at] : 0,
                             .sum_bias = answer->sum_bias[at],
                             .keys = rules_keys(view, b, h, answer->rows[row]).count};
+    /* Of what the sink leaves less than 2^-33 of, the rest is not told by lse. */
+    const double sink = rules_sink(view, b, h);
+    if (sink != -INFINITY && answer->lse[at] - sink < 0x1p-33)
+        size.flushed = fmin(1, (double)size.keys * 0x1p-126 * exp(size.logit_max + sink));
     /* Logits that are all nearly 0: the addends differ by less than an ulp of their sum. */
     const double equal = (double)size.keys * u32;
     if (size.logit_max <= equal)
@@ -90,8 +94,8 @@ struct row_bounds row_bounds_of(const struct rounding *rounding, const struct ro
         .o_slope = rounding->roundoff + sum + bias + common * u_p,
         .p_a_slope = u,
         .p_r_slope = 4 * u,
-        .a_slope =
-            (2 * (8 * size->logit_abs + 8) + 8) * u32 + (rounding->p_roundoff > u32 ? 0 : bias),
+        .a_slope = (2 * (8 * size->logit_abs + 8) + 8) * u32 +
+                   (rounding->p_roundoff > u32 ? 0 : bias) + size->flushed,
         .r_slope = sum,
         .constant = rounding->ulp_least / 2,
         .r2_slope = rounding_variance * u_p * u_p + logit * logit * together + sum2,

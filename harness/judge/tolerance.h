@@ -31,6 +31,10 @@
  * is never larger than the last one: what they lose is never more. What is rounded to 0 has one
  * sign and adds up; the rest is independent, at most sqrt(3) of its root mean square.
  *
+ * Without a sink the largest weight is 1, and what f32 rounds or flushes below 2^-126 does not
+ * show. With one all of a row's may be that small: then sum of n 2^-126 |v| may be lost, which is
+ * at most A times the ratio of that to the largest weight, exp(-X - sink) or more.
+ *
  * An lse of grade B comes from a sum of the rounded P, each within u_P of itself, or from an
  * exponential by a polynomial of degree 3, whose relative error is 2^-13.5. */
 #ifndef ATTEST_TOLERANCE_H
@@ -66,6 +70,8 @@ struct rounding rounding_of(enum attn_dtype dtype, const struct promise *promise
 struct row_size {
     double logit_abs, logit_max; /* answer.h */
     double sum_bias;             /* the same; where X <= n u32, at least min(n u32, 4 X) */
+    double flushed;              /* by which part of A weights below f32's least normal may be off:
+                                    0 but where a sink leaves the keys next to nothing */
     int64_t keys;
 };
 /* Of row `row` of those that the answer holds of (b, h), which is query `i`. A row that holds no

@@ -43,7 +43,7 @@ static void count_head(struct counter *counter, int64_t b, int64_t h) {
 
 static double table_bytes(const struct counter *counter) {
     double bytes = 0;
-    for (int slot = ATTN_KV_PAGE_INDPTR; slot < ATTN_OUT; slot++) {
+    for (int slot = ATTN_KV_PAGE_INDPTR; slot < ATTN_SLOT_COUNT; slot++) {
         if (slot == ATTN_SPARSE_IND || slot == ATTN_SPARSE_MASK) continue;
         if (counter->view->tensors[slot].data != NULL)
             bytes += (double)tensor_bytes(&counter->view->tensors[slot]);

@@ -2,6 +2,7 @@
  * each bug is a case where it bites. */
 #include "planted.h"
 
+#include <math.h>
 #include <stdbool.h>
 
 static PLANTED_CODE const int32_t *table(const struct attn_call *call, enum attn_slot slot) {
@@ -232,6 +233,10 @@ PLANTED_CODE struct planted_row planted_row_at(enum planted bug, const struct at
         if (bug == PLANTED_SOFTCAP_MASK && end > 0) row.keys = keys;
     }
     row.softcap = (float)problem->softcap;
+    row.sink = -INFINITY;
+    if (problem->traits & ATTN_SINK)
+        row.sink =
+            ((const float *)call->tensors[ATTN_SINKS].data)[bug == PLANTED_SINK_OF_KV_HEAD ? g : h];
     row.head_dim = dim;
     row.q = (const uint16_t *)call->tensors[ATTN_Q].data + from * dim;
     row.scale = (float)problem->scale;

@@ -107,6 +107,11 @@ enum { PLANTED_BLOCK = 64, PLANTED_HEAD_DIM_MAX = 256, PLANTED_SHARES = 4 };
     X(SOFTCAP_LEFT_OUT, softcap_left_out, decode, all, "does not cap logits")                      \
     X(SOFTCAP_UNSCALED, softcap_unscaled, decode_paged, all, "caps q.k, and scales that")          \
     X(SOFTCAP_MASK, softcap_mask, prefill, all, "caps -infinity, too")                             \
+    X(SINKS_LEFT_OUT, sinks_left_out, decode, all, "knows no sinks")                               \
+    X(SINKS_NOT_IN_LSE, sinks_not_in_lse, prefill, all, "leaves sinks out of the lse")             \
+    X(SINKS_SCALED, sinks_scaled, decode, all, "scales sinks")                                     \
+    X(SINKS_IN_SHARES, sinks_in_shares, decode_paged, all, "counts a sink in each share")          \
+    X(SINK_OF_KV_HEAD, sink_of_kv_head, decode, all, "reads the sink of the kv head")              \
     X(HEADS_SHIFTED, heads_shifted, decode, all, "writes the row of the next head")                \
     X(QUERIES_SHIFTED, queries_shifted, prefill, all, "writes the row of the next query")          \
     X(QUERY_OF_WARP_OFF, query_of_warp_off, prefill, all, "reads the next query, one warp in 4")   \
@@ -219,7 +224,7 @@ struct planted_row {
     const int32_t *pages;
     int64_t page_size, page_stride; /* rows in a page; elements from a page to the next */
     const int32_t *list;            /* -1 where it is padded */
-    float scale, softcap;           /* softcap: 0 without */
+    float scale, softcap, sink;     /* softcap: 0, sink: -infinity without */
     int64_t seen;                   /* of the keys, where the others are not left out but masked */
     bool corrected;                 /* by MagicPIG, of lsh_k bits in lsh_l tables */
     float lsh_k, lsh_l;

@@ -496,6 +496,18 @@ static PLANTED_CODE void add_nothing(enum planted bug, const struct planted_row 
     for (int64_t d = 0; d < own(row->head_dim); d++) all->acc[d] += 0.0f * v[d];
 }
 
+/* One more logit, without a value. */
+static PLANTED_CODE void add_sink(enum planted bug, const struct planted_row *row,
+                                  struct share *all) {
+    const float sink = bug == PLANTED_SINKS_SCALED ? row->sink * row->scale : row->sink;
+    const float times = bug == PLANTED_SINKS_IN_SHARES ? PLANTED_SHARES : 1;
+    if (row->sink == -INFINITY || bug == PLANTED_SINKS_LEFT_OUT) return;
+    const float m = fmaxf(all->m, sink), less = expf(all->m - m);
+    for (int64_t d = 0; d < own(row->head_dim); d++) all->acc[d] *= less;
+    all->l = all->l * less + times * expf(sink - m);
+    all->m = m;
+}
+
 static PLANTED_CODE float lse_of(enum planted bug, const struct planted_row *row,
                                  const struct share *all) {
     const float log_l = logf(all->l);
@@ -549,7 +561,7 @@ PLANTED_CODE void planted_row(enum planted bug, const struct planted_row *row, u
     const bool empty_too = bug == PLANTED_EMPTY_ROW_NAN || bug == PLANTED_SHARE_OF_NOTHING;
     if ((row->keys == 0 && !empty_too) || bug == PLANTED_ZEROS) {
         for (int64_t d = 0; d < own(dim); d++) out[LANE + d * LANES] = 0;
-        if (LANE == 0) *lse = row->keys == 0 && bug != PLANTED_LSE_OF_NOTHING ? -INFINITY : 0;
+        if (LANE == 0) *lse = row->keys == 0 && bug != PLANTED_LSE_OF_NOTHING ? row->sink : 0;
         return;
     }
     float q[OWN_MAX];
@@ -559,9 +571,11 @@ PLANTED_CODE void planted_row(enum planted bug, const struct planted_row *row, u
         attend_by_scratch(bug, row, q, &all);
     else
         attend_in_shares(bug, row, q, &all);
+    const float of_keys = all.m + logf(all.l);
+    add_sink(bug, row, &all);
     if (bug == PLANTED_P_NORMALISED || bug == PLANTED_P_DIVIDED)
         attend_normalised(bug, row, q, &all);
     if (bug == PLANTED_LENGTH_OVERREAD) add_nothing(bug, row, &all);
     write(bug, row, &all, out);
-    if (LANE == 0) *lse = lse_of(bug, row, &all);
+    if (LANE == 0) *lse = bug == PLANTED_SINKS_NOT_IN_LSE ? of_keys : lse_of(bug, row, &all);
 }

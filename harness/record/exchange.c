@@ -92,7 +92,7 @@ static void set_number(json_t *metadata, const char *name, double number) {
 void exchange_take(struct tensors *tensors, const struct fixture *fixture) {
     const struct attn_problem *problem = &fixture->problem.attn;
     *tensors = (struct tensors){.count = 0};
-    for (int slot = 0; slot < ATTN_OUT; slot++) {
+    for (int slot = 0; slot < ATTN_SLOT_COUNT; slot++) {
         const struct attn_tensor *tensor = &fixture->tensors[slot];
         if (tensor->data == NULL) continue;
         const struct store_array array = schema_array(tensor);

@@ -87,7 +87,7 @@ static double read_bytes(const struct fixture *fixture, const struct attn_call *
         for (int64_t n = 0; n < p->batch * p->q_heads; n++) kept += counts[n];
         kept /= (double)(p->batch * p->kv_heads * p->kv_len);
     }
-    for (int slot = 0; slot < ATTN_OUT; slot++) {
+    for (int slot = 0; slot < ATTN_SLOT_COUNT; slot++) {
         if (call->tensors[slot].data == NULL || slot == ATTN_SPARSE_MASK) continue;
         const bool keys = slot == ATTN_K || slot == ATTN_V || slot == ATTN_KV_CACHE;
         const double all = (double)tensor_bytes(&call->tensors[slot]);

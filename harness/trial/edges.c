@@ -32,7 +32,7 @@ bool trial_launch_edges(struct trial *trial) {
 /* Tells the worker where inputs are. */
 static bool place(struct trial *trial) {
     json_t *reply, *tensors = json_array();
-    for (int slot = 0; slot < ATTN_OUT; slot++) {
+    for (int slot = 0; slot < ATTN_SLOT_COUNT; slot++) {
         if (trial->fixture->tensors[slot].data == NULL) continue;
         const int64_t offset = fixture_offset(trial->fixture, (enum attn_slot)slot);
         json_array_append_new(tensors,

@@ -28,7 +28,7 @@ static bool affordable(const struct trial *trial, double part) {
 
 uint64_t trial_digest_inputs(const struct fixture *fixture) {
     uint64_t digest = 0;
-    for (int slot = 0; slot < ATTN_OUT; slot++) {
+    for (int slot = 0; slot < ATTN_SLOT_COUNT; slot++) {
         const struct attn_tensor *tensor = &fixture->tensors[slot];
         if (tensor->data != NULL)
             digest = XXH3_64bits_withSeed(tensor->data, (size_t)tensor_bytes(tensor), digest);

@@ -331,6 +331,8 @@ static bool head_is_right(const struct trial *trial, int64_t b, int64_t h) {
     own[ATTN_Q].data = (char *)own[ATTN_Q].data + at * whole->q_len * row_bytes;
     own[ATTN_K].data = gather(&trial->view, b, g, false);
     own[ATTN_V].data = gather(&trial->view, b, g, true);
+    own[ATTN_SINKS] = trial->view.tensors[ATTN_SINKS];
+    if (own[ATTN_SINKS].data != NULL) own[ATTN_SINKS].data = (float *)own[ATTN_SINKS].data + h;
     const struct rule_view view = {&problem, own};
     struct answer answer = {0};
     struct deviation deviation;

@@ -126,7 +126,7 @@ bool trial_map(struct trial *trial) {
     const struct fixture *fixture = trial->fixture;
     const struct outputs *outputs = &trial->outputs;
     json_t *tensors = json_array();
-    for (int slot = 0; slot < ATTN_OUT; slot++) {
+    for (int slot = 0; slot < ATTN_SLOT_COUNT; slot++) {
         if (fixture->tensors[slot].data != NULL)
             add_tensor(tensors, (enum attn_slot)slot, &fixture->tensors[slot], 0,
                        (size_t)fixture_offset(fixture, (enum attn_slot)slot));

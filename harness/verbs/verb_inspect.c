@@ -67,7 +67,7 @@ __attribute__((format(printf, 2, 3))) static void say(json_t *list, const char *
 
 static json_t *datasets_of(const struct fixture *fixture) {
     json_t *datasets = json_array();
-    for (int slot = 0; slot < ATTN_OUT; slot++) {
+    for (int slot = 0; slot < ATTN_SLOT_COUNT; slot++) {
         const char *type = fixture->source.datasets[slot].type;
         if (*type == '\0') continue;
         json_t *shape = json_array();

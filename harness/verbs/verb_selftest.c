@@ -98,6 +98,9 @@ static const struct argp argp = {
 #define CAPPED "f16-b2-hq8-hkv2-q1-kv1000-d64-softcap2-normal-seed1"
 #define CAPPED_PAGED "f16-b3-hq4-hkv2-q1-kv1000-d64-page64-lens1000,90,500-softcap2-normal-seed1"
 #define CAPPED_CAUSAL "f16-b1-hq4-hkv2-q64-kv200-d64-causal-softcap2-normal-seed1"
+#define SINKS "f16-b2-hq8-hkv2-q1-kv1000-d64-sinks-normal-seed1"
+#define SINKS_CAUSAL "f16-b1-hq4-hkv2-q64-kv200-d64-causal-sinks-normal-seed1"
+#define SINKS_PAGED "f16-b3-hq4-hkv2-q1-kv1000-d64-page64-lens1000,0,500-sinks-normal-seed1"
 #define VARLEN "f16-b2-hq4-hkv2-q64-kv64-d64-lens64,30-normal-seed1"
 #define PAGED_EVEN "f16-b3-hq4-hkv2-q1-kv1000-d64-page64-normal-seed1"
 #define PAGED_FULL "f16-b2-hq4-hkv2-q1-kv1024-d64-page64-normal-seed1"
@@ -286,6 +289,11 @@ static const struct expectation {
     {"decode_softcap_left_out_r1", CAPPED, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
     {"decode_paged_softcap_unscaled_r1", CAPPED_PAGED, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
     {"prefill_softcap_mask_r1", CAPPED_CAUSAL, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
+    {"decode_sinks_left_out_r1", SINKS, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
+    {"prefill_sinks_not_in_lse_r1", SINKS_CAUSAL, STATUS_FAIL_LSE, "gate 5", BOTH, 0},
+    {"decode_sinks_scaled_r1", SINKS, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
+    {"decode_paged_sinks_in_shares_r1", SINKS_PAGED, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
+    {"decode_sink_of_kv_head_r1", SINKS, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
     {"decode_heads_shifted_r1", FEW, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
     {"prefill_queries_shifted_r1", CAUSAL, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
     {"prefill_query_of_warp_off_r1", CAUSAL, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
@@ -418,6 +426,11 @@ static const struct {
     {"decode_softcap_left_out_r1", "as if the softcap were left out, and its lse"},
     {"decode_paged_softcap_unscaled_r1", "as if q.k were capped before they were scaled"},
     {"prefill_softcap_mask_r1", "as if the softcap were taken after the mask"},
+    {"decode_sinks_left_out_r1", "as if the sinks were left out, and its lse"},
+    {"prefill_sinks_not_in_lse_r1", "as if the sinks were left out"},
+    {"decode_sinks_scaled_r1", "as if the sinks were scaled as q.k are, and its lse"},
+    {"decode_paged_sinks_in_shares_r1", "as if the sinks were counted 4 times"},
+    {"decode_sink_of_kv_head_r1", "as if query head h had the sink of kv head"},
     {"decode_heads_shifted_r1", "as if it wrote the row of the query head 1 further"},
     {"prefill_queries_shifted_r1", "as if it wrote the row of the query behind"},
     {"prefill_query_of_warp_off_r1", "as if it had the q of the query behind"},

@@ -71,6 +71,7 @@ static const char *const axes[ATTN_SLOT_COUNT][5] = {
     [ATTN_SPARSE_MASK] = {"b", "h", "j"},
     [ATTN_LSH_K] = {"b", "h"},
     [ATTN_LSH_L] = {"b", "h"},
+    [ATTN_SINKS] = {"h"},
 };
 
 static void add_element(struct line *line, const struct edge *edge, uintptr_t byte) {

@@ -474,7 +474,7 @@ static bool raise_edges(struct worker *worker, const struct side *side) {
     struct edge edges[ATTN_SLOT_ROOM];
     size_t count = 0;
     if (worker->device->kind != ATTN_CPU) return false;
-    for (int slot = 0; slot < ATTN_OUT; slot++) {
+    for (int slot = 0; slot < ATTN_SLOT_COUNT; slot++) {
         const struct attn_tensor *tensor = &side->call.tensors[slot];
         const struct mapping *mapping = mapping_of(worker, tensor);
         if (mapping == NULL) continue;

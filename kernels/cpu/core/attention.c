@@ -83,15 +83,30 @@ size_t attention_scratch_bytes(const struct attn_problem *problem, const struct 
     return d.threads_at + d.thread_bytes * (size_t)omp_get_num_procs();
 }
 
+/* Gives the sink its part of what the keys have, out[0 .. count) divided by their sum; returns lse.
+ */
+static float add_sink(float *out, int64_t count, double max, float sum, float sink) {
+    if (sum == 0) return sink;
+    const double largest = max > sink ? max : sink, keys = sum * exp(max - largest);
+    const double all = keys + exp(sink - largest);
+    const float part = (float)(keys / all);
+    for (int64_t d = 0; d < count; d++) out[d] *= part;
+    return (float)(largest + log(all));
+}
+
 /* Writes row r of the group; `out` NULL for one beyond the sequence. */
 static void write_row(const struct task *task, const struct isa *isa, int64_t r, float max,
-                      float sum, const float *out) {
+                      float sum, float *out) {
     const int64_t h = task->g * task->group + r % task->group, i = r / task->group;
+    const struct attn_tensor *sinks = &task->call->tensors[ATTN_SINKS];
     const int64_t head_dim = task->problem->head_dim;
     const struct attn_tensor *lse = &task->call->tensors[ATTN_LSE];
     void *row = tensor_at(&task->call->tensors[ATTN_OUT], task->b, h, i);
     float log_sum = 0; /* of rows beyond the sequence */
     if (out) log_sum = sum == 0 ? -INFINITY : (float)((double)task->softmax_scale * max + log(sum));
+    if (out && sinks->data)
+        log_sum = add_sink(out, head_dim, (double)task->softmax_scale * max, sum,
+                           ((const float *)sinks->data)[h * sinks->stride[0]]);
     if (out && sum != 0)
         isa->narrow(row, out, head_dim, task->problem->dtype);
     else
