@@ -55,7 +55,8 @@ enum attn_device { ATTN_CPU = 1, ATTN_CUDA = 2, ATTN_ASCEND = 3, ATTN_ASCEND_TWI
     X(SPARSE_DECODE, sparse_decode, ATTN_KEEP)                                                     \
     X(SPARSE_DECODE_PAGED, sparse_decode_paged, ATTN_RAGGED | ATTN_PAGE | ATTN_KEEP)               \
     X(MAGICPIG_DECODE_PAGED, magicpig_decode_paged,                                                \
-      ATTN_RAGGED | ATTN_PAGE | ATTN_KEEP | ATTN_MAGICPIG)
+      ATTN_RAGGED | ATTN_PAGE | ATTN_KEEP | ATTN_MAGICPIG)                                         \
+    X(PREFILL_PAGED, prefill_paged, ATTN_RAGGED | ATTN_PAGE)
 
 enum attn_variant {
 #define ATTN_X(symbol, name, traits) ATTN_##symbol,
@@ -67,7 +68,9 @@ enum attn_variant {
 /* What a problem asks beyond plain attention; a kernel declares those it implements.
  *   gqa       Hkv < Hq
  *   causal    query i sees key j iff j <= i + Skv - Sq (bottom-right), lengths taken per sequence
- *   ragged    sequence b has fewer valid tokens than the tensor has room for
+ *   ragged    sequence b has fewer valid tokens than the tensor has room for: of q and kv alike
+ *             where Sq = Skv and there is no qlens, else of kv
+ *   qlens     and a number of queries of its own, at most Sq
  *   page      keys and values live in pages of P tokens, found through a table
  *   keep      a row sees only the tokens on its list
  *   window    query i sees key j iff i' - window_left <= j <= i' + window_right, where
@@ -91,7 +94,8 @@ enum attn_trait {
     ATTN_MAGICPIG = 1 << 5,
     ATTN_WINDOW = 1 << 6,
     ATTN_SOFTCAP = 1 << 7,
-    ATTN_SINK = 1 << 8
+    ATTN_SINK = 1 << 8,
+    ATTN_QLENS = 1 << 9
 };
 
 /* X(symbol, name): the tensors of a call. Absent ones have data == NULL.
@@ -101,7 +105,8 @@ enum attn_trait {
  *   kv_page_indptr  [B + 1] i32                            page; sequence b owns entries
  *   kv_page_indices [indptr[B]] i32                          indptr[b] .. indptr[b+1]-1 of these
  *   kv_last_page_len[B] i32                                page; 1..P, 0 for an empty sequence
- *   seq_lens        [B] i32                                ragged without page, for q and kv
+ *   seq_lens        [B] i32                                ragged without page
+ *   q_lens          [B] i32                                qlens; 0..Sq
  *   sparse_ind      [B, Hq, Lmax] i32, padded with -1      keep; distinct tokens, in any order
  *   sparse_nnz      [B, Hq] i32                            keep; how many of them
  *   sparse_mask     [B, Hq, Skv] u8                        keep; the same choice as 0 and 1
@@ -126,7 +131,8 @@ enum attn_trait {
     X(LSH_L, lsh_l)                                                                                \
     X(OUT, out)                                                                                    \
     X(LSE, lse)                                                                                    \
-    X(SINKS, sinks)
+    X(SINKS, sinks)                                                                                \
+    X(Q_LENS, q_lens)
 
 enum attn_slot {
 #define ATTN_X(symbol, name) ATTN_##symbol,

@@ -36,8 +36,12 @@ static int64_t key_tokens(const struct rule_view *view, int64_t b) {
 }
 
 static int64_t query_tokens(const struct rule_view *view, int64_t b) {
-    const bool padded = view->problem->traits & ATTN_RAGGED && !(view->problem->traits & ATTN_PAGE);
-    return padded ? ((const int32_t *)view->tensors[ATTN_SEQ_LENS].data)[b] : view->problem->q_len;
+    const struct attn_problem *problem = view->problem;
+    const int32_t *q_lens = view->tensors[ATTN_Q_LENS].data;
+    const int32_t *seq_lens = view->tensors[ATTN_SEQ_LENS].data;
+    if (problem->traits & ATTN_QLENS) return q_lens[b];
+    const bool padded = problem->traits & ATTN_RAGGED && !(problem->traits & ATTN_PAGE);
+    return padded && problem->q_len == problem->kv_len ? seq_lens[b] : problem->q_len;
 }
 
 static bool sees(const struct attn_problem *problem, int64_t place, int64_t j) {

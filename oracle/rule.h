@@ -47,12 +47,12 @@ struct rule_random {
     uint64_t seed;
 };
 
-/* What a problem line says about the tables to draw. `lens` is the caller's, [B]: given, or filled
- * by the rule `ragged` when lens_given is false. */
+/* What a problem line says about the tables to draw. `lens` and `q_lens` are the caller's, [B]:
+ * given, or filled by the rules `ragged` and `qlens` where they are not. */
 struct rule_draw {
     struct rule_random random;
-    int64_t *lens;
-    bool lens_given;
+    int64_t *lens, *q_lens;
+    bool lens_given, q_lens_given;
     double keep_probability; /* each token of a sequence, per query head; 0: use keep_count */
     int64_t keep_count;      /* exactly this many tokens (or all, if there are fewer) */
     bool keep_top; /* the probability is a part, and the lists are left for the caller to fill: only
@@ -131,8 +131,8 @@ static inline bool rules_is_input(enum attn_slot slot) {
 /* The trait set that goes with the sizes and traits given: sets problem->variant and the trait gqa,
  * takes causal from a single query, which sees all keys, and makes window_right 0 where no key is
  * behind a query's place.
- * Refuses combinations that are none of the seven variants (design: q_len = 1 is decode; ragged
- * without page is prefill_varlen and needs q_len = kv_len). */
+ * Refuses combinations that are none of the variants: q_len = 1 is decode, but for lengths of q and
+ * kv alike, which are prefill_varlen; with qlens those of kv need not be so. */
 bool rules_variant(struct attn_problem *problem, struct fault *fault);
 
 int64_t rules_q_len(const struct rule_view *view, int64_t b);
@@ -160,8 +160,8 @@ double rules_sink(const struct rule_view *view, int64_t b, int64_t h);
 
 /* For the files in rules/. */
 
-extern const struct rule rule_gqa, rule_causal, rule_window, rule_ragged, rule_page, rule_keep,
-    rule_softcap, rule_magicpig, rule_sinks;
+extern const struct rule rule_gqa, rule_causal, rule_window, rule_ragged, rule_page, rule_qlens,
+    rule_keep, rule_softcap, rule_magicpig, rule_sinks;
 
 /* The place of query i on the diagonal, bottom-right aligned: the last query's is the last token.
  */

@@ -8,9 +8,9 @@
 #include <math.h>
 #include <stddef.h>
 
-const struct rule *const rules[] = {&rule_gqa,   &rule_causal, &rule_window,  &rule_ragged,
-                                    &rule_page,  &rule_keep,   &rule_softcap, &rule_magicpig,
-                                    &rule_sinks, NULL};
+const struct rule *const rules[] = {&rule_gqa,      &rule_causal, &rule_window, &rule_ragged,
+                                    &rule_page,     &rule_qlens,  &rule_keep,   &rule_softcap,
+                                    &rule_magicpig, &rule_sinks,  NULL};
 
 static const struct rule_tensor plain_tensors[] = {
     {ATTN_Q, ATTN_INPUT, 4, {SIZE_BATCH, SIZE_Q_HEADS, SIZE_Q_LEN, SIZE_HEAD_DIM}},
@@ -67,57 +67,69 @@ struct rule_tensor rules_tensor(const struct attn_problem *problem, enum attn_sl
     return tensor;
 }
 
-bool rules_variant(struct attn_problem *problem, struct fault *fault) {
-    static const uint64_t variants[] = {
-#define ATTN_X(symbol, name, traits) traits,
-        ATTN_VARIANTS(ATTN_X)
-#undef ATTN_X
-    };
-    static const uint64_t of_any =
-        ATTN_GQA | ATTN_CAUSAL | ATTN_WINDOW | ATTN_SOFTCAP | ATTN_SINK; /* whatever the variant */
-    const bool prompt = problem->q_len > 1;
-    const uint64_t asked = problem->traits & ~of_any;
-    const uint64_t of_page = ATTN_RAGGED | ATTN_PAGE;
+/* Which variant the traits and sizes are of, where they are of one. */
+static enum attn_variant variant_of(const struct attn_problem *problem) {
+    const uint64_t traits = problem->traits;
+    const bool one = problem->q_len == 1, alike = problem->q_len == problem->kv_len;
+    if (traits & ATTN_MAGICPIG) return ATTN_MAGICPIG_DECODE_PAGED;
+    if (traits & ATTN_KEEP)
+        return traits & ATTN_PAGE ? ATTN_SPARSE_DECODE_PAGED : ATTN_SPARSE_DECODE;
+    if (traits & ATTN_PAGE) return one ? ATTN_DECODE_PAGED : ATTN_PREFILL_PAGED;
+    if (traits & ATTN_RAGGED && (alike || !one)) return ATTN_PREFILL_VARLEN;
+    return one ? ATTN_DECODE : ATTN_PREFILL;
+}
 
+/* Traits that do not go together. */
+static bool check_traits(const struct attn_problem *problem, struct fault *fault) {
+    const uint64_t traits = problem->traits, of_page = ATTN_RAGGED | ATTN_PAGE;
+    uint64_t known = 0;
+    for (int r = 0; rules[r]; r++) known |= rules[r]->trait;
+    if (traits & ~known)
+        return fault_set(fault, FAULT_INPUT, "unknown traits 0x%" PRIx64, traits & ~known);
+    if (traits & ATTN_PAGE && !(traits & ATTN_RAGGED))
+        return fault_set(fault, FAULT_INPUT,
+                         "pages need the length of each sequence (lens, ragged)");
+    if (traits & ATTN_QLENS && !(traits & ATTN_RAGGED))
+        return fault_set(fault, FAULT_INPUT,
+                         "lengths of queries need those of keys (lens, ragged)");
+    if (traits & ATTN_MAGICPIG && (traits & (of_page | ATTN_KEEP)) != (of_page | ATTN_KEEP))
+        return fault_set(fault, FAULT_INPUT, "magicpig needs page and keep");
+    if (traits & ATTN_KEEP && traits & ATTN_RAGGED && !(traits & ATTN_PAGE))
+        return fault_set(fault, FAULT_INPUT, "keep with lengths needs page");
+    if (traits & ATTN_KEEP && problem->q_len > 1)
+        return fault_set(fault, FAULT_INPUT, "keep is for one query token (q1)");
+    if (traits & ATTN_RAGGED && !(traits & (ATTN_PAGE | ATTN_QLENS)) && problem->q_len > 1 &&
+        problem->q_len != problem->kv_len)
+        return fault_set(fault, FAULT_INPUT,
+                         "lengths without page or qlens need q and kv alike, not %" PRId64
+                         " and %" PRId64,
+                         problem->q_len, problem->kv_len);
+    if (traits & ATTN_WINDOW && traits & ATTN_KEEP)
+        return fault_set(fault, FAULT_INPUT,
+                         "a window beside kept lists: expected lists of the tokens in it");
+    if (traits & ATTN_WINDOW && (problem->window_left < 0 || problem->window_right < 0))
+        return fault_set(fault, FAULT_INPUT,
+                         "a window of %" PRId64 ",%" PRId64 " tokens: expected 0 or more",
+                         problem->window_left, problem->window_right);
+    return !(traits & ATTN_SOFTCAP) || problem->softcap > 0 ||
+           fault_set(fault, FAULT_INPUT, "a softcap of %g: expected a number above 0",
+                     problem->softcap);
+}
+
+bool rules_variant(struct attn_problem *problem, struct fault *fault) {
     if (problem->kv_heads < 1 || problem->q_heads % problem->kv_heads != 0)
         return fault_set(fault, FAULT_INPUT,
                          "%" PRId64 " key/value heads do not divide %" PRId64 " query heads",
                          problem->kv_heads, problem->q_heads);
-    if (asked & ATTN_PAGE && !(asked & ATTN_RAGGED))
-        return fault_set(fault, FAULT_INPUT,
-                         "pages need the length of each sequence (lens, ragged)");
-    if (asked & ATTN_MAGICPIG && (asked & (of_page | ATTN_KEEP)) != (of_page | ATTN_KEEP))
-        return fault_set(fault, FAULT_INPUT, "magicpig needs page and keep");
-    if (asked & ATTN_KEEP && asked & ATTN_RAGGED && !(asked & ATTN_PAGE))
-        return fault_set(fault, FAULT_INPUT, "keep with lengths needs page");
-    if (asked & (ATTN_PAGE | ATTN_KEEP) && prompt)
-        return fault_set(fault, FAULT_INPUT, "page and keep are for one query token (q1)");
-    if (asked == ATTN_RAGGED && problem->q_len != problem->kv_len)
-        return fault_set(fault, FAULT_INPUT,
-                         "lengths without page need q and kv alike, not %" PRId64 " and %" PRId64,
-                         problem->q_len, problem->kv_len);
-    if (problem->traits & ATTN_WINDOW && asked & ATTN_KEEP)
-        return fault_set(fault, FAULT_INPUT,
-                         "a window beside kept lists: expected lists of the tokens in it");
-    if (problem->traits & ATTN_WINDOW && (problem->window_left < 0 || problem->window_right < 0))
-        return fault_set(fault, FAULT_INPUT,
-                         "a window of %" PRId64 ",%" PRId64 " tokens: expected 0 or more",
-                         problem->window_left, problem->window_right);
-    if (problem->traits & ATTN_SOFTCAP && !(problem->softcap > 0))
-        return fault_set(fault, FAULT_INPUT, "a softcap of %g: expected a number above 0",
-                         problem->softcap);
-    for (int32_t v = 0; v < ATTN_VARIANT_COUNT; v++)
-        if (asked == variants[v] && (asked || v == (prompt ? ATTN_PREFILL : ATTN_DECODE))) {
-            problem->variant = v;
-            problem->traits &= ~(uint64_t)ATTN_GQA;
-            if (!(problem->traits & ATTN_WINDOW)) problem->window_left = problem->window_right = 0;
-            if (!(problem->traits & ATTN_SOFTCAP)) problem->softcap = 0;
-            if (!prompt || problem->traits & ATTN_CAUSAL) problem->window_right = 0;
-            if (!prompt) problem->traits &= ~(uint64_t)ATTN_CAUSAL;
-            if (problem->kv_heads < problem->q_heads) problem->traits |= ATTN_GQA;
-            return true;
-        }
-    return fault_set(fault, FAULT_INPUT, "unknown traits 0x%" PRIx64, asked);
+    if (!check_traits(problem, fault)) return false;
+    problem->variant = (int32_t)variant_of(problem);
+    problem->traits &= ~(uint64_t)ATTN_GQA;
+    if (!(problem->traits & ATTN_WINDOW)) problem->window_left = problem->window_right = 0;
+    if (!(problem->traits & ATTN_SOFTCAP)) problem->softcap = 0;
+    if (problem->q_len == 1 || problem->traits & ATTN_CAUSAL) problem->window_right = 0;
+    if (problem->q_len == 1) problem->traits &= ~(uint64_t)ATTN_CAUSAL;
+    if (problem->kv_heads < problem->q_heads) problem->traits |= ATTN_GQA;
+    return true;
 }
 
 int64_t rules_q_len(const struct rule_view *view, int64_t b) {

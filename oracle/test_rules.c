@@ -130,12 +130,19 @@ static const struct {
     {ATTN_RAGGED | ATTN_KEEP, 4, 4, 16, 16, -1, "needs page"},
     {ATTN_KEEP, 4, 4, 2, 16, -1, "one query token"},
     {ATTN_RAGGED | ATTN_PAGE | ATTN_CAUSAL, 4, 4, 1, 16, ATTN_DECODE_PAGED, NULL},
-    {ATTN_RAGGED | ATTN_PAGE | ATTN_CAUSAL, 4, 4, 2, 16, -1, "one query token"},
+    {ATTN_RAGGED | ATTN_PAGE | ATTN_CAUSAL, 4, 4, 2, 16, ATTN_PREFILL_PAGED, NULL},
+    {ATTN_RAGGED | ATTN_PAGE | ATTN_QLENS, 4, 4, 2, 16, ATTN_PREFILL_PAGED, NULL},
+    {ATTN_RAGGED | ATTN_QLENS, 4, 4, 8, 16, ATTN_PREFILL_VARLEN, NULL},
+    {ATTN_RAGGED, 4, 4, 1, 16, ATTN_DECODE, NULL},
+    {ATTN_QLENS, 4, 4, 2, 16, -1, "lengths of queries need those of keys"},
+    {ATTN_WINDOW | ATTN_SINK, 4, 4, 2, 16, ATTN_PREFILL, NULL},
+    {ATTN_WINDOW | ATTN_KEEP, 4, 4, 1, 16, -1, "a window beside kept lists"},
+    {ATTN_SOFTCAP, 4, 4, 1, 16, -1, "a softcap of 0"},
     {ATTN_RAGGED, 4, 4, 8, 16, -1, "need q and kv alike, not 8 and 16"},
     {1 << 20, 4, 4, 1, 16, -1, "unknown traits 0x100000"},
 };
 
-Test(rules, know_seven_variants_and_refuse_the_rest) {
+Test(rules, know_the_variants_and_refuse_the_rest) {
     for (size_t n = 0; n < sizeof combinations / sizeof *combinations; n++) {
         struct attn_problem problem = {.traits = combinations[n].traits,
                                        .q_heads = combinations[n].q_heads,
@@ -231,6 +238,42 @@ Test(rules, show_a_window_around_the_diagonal_of_each_sequence) {
     const struct rule_view paged = fixture_view(&fixture);
     cr_expect(rules_keys(&paged, 0, 0, 0).first == 22 && rules_keys(&paged, 0, 0, 0).count == 8);
     cr_expect(rules_keys(&paged, 1, 0, 0).first == 0 && rules_keys(&paged, 1, 0, 0).count == 2);
+    fixture_free(&fixture);
+}
+
+Test(rules, know_lengths_of_queries_apart_from_those_of_keys) {
+    struct fixture fixture = test_drawn("f16-b3-hq2-hkv2-kv20-d8-causal-lens20,0,7-qlens4,2,3", 1);
+    const struct rule_view view = fixture_view(&fixture);
+    cr_expect(view.problem->variant == ATTN_PREFILL_VARLEN && view.problem->q_len == 4);
+    for (int64_t i = 0; i < 4; i++) {
+        cr_expect(rules_keys(&view, 0, 1, i).count == i + 17);
+        cr_expect(rules_keys(&view, 1, 1, i).count == 0);
+        cr_expect(rules_keys(&view, 2, 1, i).count == (i < 3 ? i + 5 : 0));
+    }
+    fixture_free(&fixture);
+    fixture = test_drawn("f16-b2-hq2-hkv2-d8-page4-causal-lens9,2-qlens3,0", 1);
+    const struct rule_view paged = fixture_view(&fixture);
+    cr_expect(paged.problem->variant == ATTN_PREFILL_PAGED);
+    cr_expect(rules_q_len(&paged, 0) == 3 && rules_q_len(&paged, 1) == 0);
+    cr_expect(rules_keys(&paged, 0, 0, 0).count == 7 && rules_keys(&paged, 0, 0, 2).count == 9);
+    fixture_free(&fixture);
+    fixture = test_drawn("f16-b2-hq2-hkv2-d8-q5-page4-lens9,2", 1);
+    const struct rule_view chunk = fixture_view(&fixture);
+    cr_expect(rules_q_len(&chunk, 1) == 5 && rules_keys(&chunk, 1, 0, 0).count == 2);
+    fixture_free(&fixture);
+    fixture = test_drawn("f16-b2-hq2-hkv2-kv9-d8-lens9,0", 1); /* decode over a dense cache */
+    const struct rule_view dense = fixture_view(&fixture);
+    cr_expect(dense.problem->variant == ATTN_DECODE && rules_q_len(&dense, 1) == 1);
+    cr_expect(rules_keys(&dense, 0, 0, 0).count == 9 && rules_keys(&dense, 1, 0, 0).count == 0);
+    fixture_free(&fixture);
+    fixture = test_drawn("f16-b40-hq2-hkv2-q9-kv30-d8-ragged-qragged", 1);
+    const struct rule_view drawn = fixture_view(&fixture);
+    int64_t shorter = 0;
+    for (int64_t b = 0; b < 40; b++) {
+        cr_expect(rules_q_len(&drawn, b) >= 0 && rules_q_len(&drawn, b) <= 9);
+        shorter += rules_q_len(&drawn, b) < 9;
+    }
+    cr_expect(rules_q_len(&drawn, 0) == 9 && shorter > 20);
     fixture_free(&fixture);
 }
 

@@ -37,16 +37,20 @@ struct course course_right(const struct rule_view *view, const struct answer *an
                            .of_b = -1};
 }
 
-/* No course sees more than the room for keys, and one. */
+/* No course sees more than the room for keys, and as many as there are queries. */
+static int64_t keys_most(const struct rule_view *view) {
+    return view->problem->kv_len + view->problem->q_len;
+}
+
 bool course_room(struct course_row *row, const struct rule_view *view) {
     const size_t dim = (size_t)view->problem->head_dim;
-    double *memory = calloc(8 * dim + 2 * ((size_t)view->problem->kv_len + 1), sizeof *memory);
+    double *memory = calloc(8 * dim + 2 * (size_t)keys_most(view), sizeof *memory);
     if (memory == NULL) return false;
     *row = (struct course_row){.out = memory};
     double **const parts[] = {&row->a, &row->r, &row->lost_abs, &row->lost_rms,
                               &row->q, &row->k, &row->v,        &row->s};
     for (size_t n = 0; n < sizeof parts / sizeof parts[0]; n++) *parts[n] = memory += dim;
-    row->e = row->s + view->problem->kv_len + 1;
+    row->e = row->s + keys_most(view);
     return true;
 }
 
@@ -56,7 +60,7 @@ void course_free(struct course_row *row) {
 }
 
 bool course_know(struct course_keys *known, const struct rule_view *view) {
-    const int64_t room = view->problem->kv_len + 1;
+    const int64_t room = keys_most(view);
     known->dot = malloc((size_t)(3 * room) * sizeof *known->dot);
     if (known->dot == NULL) return false;
     known->size = known->dot + room;
@@ -249,7 +253,7 @@ bool course_compute(struct course_row *row, const struct course *course, int64_t
         copy_answer(row, course);
         return isfinite(row->lse);
     }
-    if (count < 1 || count > problem->kv_len + 1) return false;
+    if (count < 1 || count > keys_most(course->view)) return false;
     row->size = row_size_of(course->view, course->answer, course->b, course->h, course->row);
     row->size.keys = count;
     row->size.logit_abs = row->size.logit_max = 0;

@@ -167,6 +167,17 @@ static bool window_top_left(struct course *course) {
     return has(course, ATTN_WINDOW);
 }
 
+static bool qlens_ignored(struct course *course) {
+    const int64_t tokens = rules_kv_len(course->view, course->b);
+    see_from(course, query_of(course) + tokens - course->view->problem->q_len, tokens);
+    return has(course, ATTN_QLENS) && has(course, ATTN_CAUSAL | ATTN_WINDOW);
+}
+
+static bool next_chunk(struct course *course) {
+    course->end += rules_q_len(course->view, course->b);
+    return has(course, ATTN_PAGE) && has(course, ATTN_CAUSAL);
+}
+
 static bool causal_by_tiles(struct course *course) {
     const int64_t tile = 16 << (int)course->number, all = rules_kv_len(course->view, course->b);
     const int64_t end = (course->end + tile - 1) / tile * tile;
@@ -470,6 +481,10 @@ const struct hypothesis hypotheses_of_keys[] = {
     {"the last key were counted twice", OF_BOTH, 0, NULL, NULL, last_twice},
     {"the causal mask were aligned to the top left, not to the bottom right", OF_BOTH, 0, NULL,
      NULL, top_left},
+    {"a sequence asked as many queries as there is room for, its diagonal shifted by that", OF_BOTH,
+     0, NULL, NULL, qlens_ignored},
+    {"a query saw the keys of the next chunk, too, as many as there are queries", OF_BOTH, 0, NULL,
+     NULL, next_chunk},
     {"the causal mask were left out", OF_BOTH, 0, NULL, NULL, not_causal},
     {"the causal mask were left out in the tile of %1$.0f keys that it cuts", OF_BOTH, 0, tiles,
      NULL, causal_by_tiles},

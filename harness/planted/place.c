@@ -59,10 +59,13 @@ static PLANTED_CODE int64_t sequence_keys(enum planted bug, const struct attn_pr
     return table(call, ATTN_SEQ_LENS)[b];
 }
 
-static PLANTED_CODE int64_t sequence_queries(const struct attn_problem *problem,
+static PLANTED_CODE int64_t sequence_queries(enum planted bug, const struct attn_problem *problem,
                                              const struct attn_call *call, int64_t b) {
     const bool ragged = problem->traits & ATTN_RAGGED && !(problem->traits & ATTN_PAGE);
-    return ragged ? table(call, ATTN_SEQ_LENS)[b] : problem->q_len;
+    if (problem->traits & ATTN_QLENS)
+        return bug == PLANTED_QLENS_IGNORED ? problem->q_len : table(call, ATTN_Q_LENS)[b];
+    return ragged && problem->q_len == problem->kv_len ? table(call, ATTN_SEQ_LENS)[b]
+                                                       : problem->q_len;
 }
 
 /* How many of `keys` keys query i of `queries` sees. */
@@ -72,8 +75,11 @@ static PLANTED_CODE int64_t seen(enum planted bug, const struct attn_problem *pr
     int64_t end = causal || bug == PLANTED_CAUSAL_UNASKED ? i + keys - queries + 1 : keys;
     switch (bug) {
     case PLANTED_CAUSAL_TOP_LEFT:
+    case PLANTED_CHUNK_TOP_LEFT:
         end = i + 1;
         break;
+    case PLANTED_CHUNK_BEHIND:
+        return end + queries; /* whoever plants it sees to it that there are pages */
     case PLANTED_CAUSAL_LEFT_OUT:
         end = keys;
         break;
@@ -220,7 +226,7 @@ PLANTED_CODE struct planted_row planted_row_at(enum planted bug, const struct at
     const int64_t b = at / problem->q_len / problem->q_heads;
     shift(bug, problem, &h, &i);
     const int64_t g = kv_head_of(bug, problem, h), keys = sequence_keys(bug, problem, call, b);
-    const int64_t queries = sequence_queries(problem, call, b), dim = problem->head_dim;
+    const int64_t queries = sequence_queries(bug, problem, call, b), dim = problem->head_dim;
     const int64_t from = (b * problem->q_heads + h) * problem->q_len + query_of(bug, problem, i);
     struct planted_row row = {0};
     row.dtype = problem->dtype;

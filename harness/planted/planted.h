@@ -112,6 +112,9 @@ enum { PLANTED_BLOCK = 64, PLANTED_HEAD_DIM_MAX = 256, PLANTED_SHARES = 4 };
     X(SINKS_SCALED, sinks_scaled, decode, all, "scales sinks")                                     \
     X(SINKS_IN_SHARES, sinks_in_shares, decode_paged, all, "counts a sink in each share")          \
     X(SINK_OF_KV_HEAD, sink_of_kv_head, decode, all, "reads the sink of the kv head")              \
+    X(QLENS_IGNORED, qlens_ignored, prefill_paged, all, "takes the room for the queries there are") \
+    X(CHUNK_TOP_LEFT, chunk_top_left, prefill_paged, all, "aligns a chunk to the first key")       \
+    X(CHUNK_BEHIND, chunk_behind, prefill_paged, all, "sees the next chunk's keys, too")           \
     X(HEADS_SHIFTED, heads_shifted, decode, all, "writes the row of the next head")                \
     X(QUERIES_SHIFTED, queries_shifted, prefill, all, "writes the row of the next query")          \
     X(QUERY_OF_WARP_OFF, query_of_warp_off, prefill, all, "reads the next query, one warp in 4")   \

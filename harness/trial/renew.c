@@ -160,7 +160,8 @@ static void reverse_tables(struct fixture *fixture) {
 static void change_batch(struct fixture *fixture) {
     static const enum attn_slot slots[] = {
         ATTN_Q,          ATTN_K,          ATTN_V,           ATTN_SEQ_LENS, ATTN_KV_LAST_PAGE_LEN,
-        ATTN_SPARSE_IND, ATTN_SPARSE_NNZ, ATTN_SPARSE_MASK, ATTN_LSH_K,    ATTN_LSH_L};
+        ATTN_SPARSE_IND, ATTN_SPARSE_NNZ, ATTN_SPARSE_MASK, ATTN_LSH_K,    ATTN_LSH_L,
+        ATTN_Q_LENS};
     const int64_t batch = fixture->problem.attn.batch;
     for (size_t n = 0; n < sizeof slots / sizeof slots[0]; n++) {
         const struct attn_tensor *tensor = &fixture->tensors[slots[n]];
@@ -325,7 +326,7 @@ static bool head_is_right(const struct trial *trial, int64_t b, int64_t h) {
     problem.batch = problem.q_heads = problem.kv_heads = 1;
     problem.q_len = rules_q_len(&trial->view, b);
     problem.kv_len = rules_kv_len(&trial->view, b);
-    problem.traits &= ~(uint64_t)(ATTN_PAGE | ATTN_RAGGED);
+    problem.traits &= ~(uint64_t)(ATTN_PAGE | ATTN_RAGGED | ATTN_QLENS);
     struct attn_tensor own[ATTN_SLOT_ROOM] = {0};
     own[ATTN_Q] = trial->view.tensors[ATTN_Q];
     own[ATTN_Q].data = (char *)own[ATTN_Q].data + at * whole->q_len * row_bytes;

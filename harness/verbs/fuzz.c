@@ -86,6 +86,16 @@ static void add_lens(struct text *text, struct dice *dice, int64_t batch, int64_
             (long long)(b == 0 ? kv_len : pick_valid(dice, kv_len, page_size)));
 }
 
+static void add_qlens(struct text *text, struct dice *dice, int64_t batch, int64_t q_len) {
+    if (one_in(dice, 2)) {
+        add(text, "-qragged");
+        return;
+    }
+    for (int64_t b = 0; b < batch; b++)
+        add(text, "%s%lld", b == 0 ? "-qlens" : ",",
+            (long long)(b == 0 ? q_len : pick_valid(dice, q_len, 1)));
+}
+
 static void add_keep(struct text *text, struct dice *dice, int64_t kv_len) {
     static const char *const probabilities[] = {"0.01", "0.1", "0.5", "0.9", "1.0"};
     if (one_in(dice, 2)) {
@@ -114,7 +124,10 @@ static void draw(struct text *text, struct dice *dice) {
 
     const int variant = (int)below(dice, ATTN_VARIANT_COUNT);
     const uint64_t traits = variant_traits[variant];
-    const bool is_prefill = variant == ATTN_PREFILL || variant == ATTN_PREFILL_VARLEN;
+    const bool is_prefill =
+        variant == ATTN_PREFILL || variant == ATTN_PREFILL_VARLEN || variant == ATTN_PREFILL_PAGED;
+    const bool has_lens = traits & ATTN_RAGGED || (variant == ATTN_DECODE && one_in(dice, 4));
+    const bool has_qlens = has_lens && one_in(dice, is_prefill ? 2 : 16);
     const int64_t batch = 1 + below(dice, 4), kv_heads = 1 + below(dice, 3);
     const int64_t q_heads = kv_heads * PICK(dice, groups);
     const int64_t head_dim =
@@ -125,7 +138,7 @@ static void draw(struct text *text, struct dice *dice) {
     int64_t q_len = 1, kv_len = pick_length(dice, rest < 4096 ? rest : 4096);
     if (is_prefill) {
         kv_len = pick_length(dice, (int64_t)sqrt((double)rest));
-        q_len = variant == ATTN_PREFILL_VARLEN || one_in(dice, 2)
+        q_len = (variant == ATTN_PREFILL_VARLEN && !has_qlens) || one_in(dice, 2)
                     ? kv_len
                     : pick_length(dice, one_in(dice, 4) ? rest / kv_len : kv_len);
     }
@@ -140,7 +153,8 @@ static void draw(struct text *text, struct dice *dice) {
     }
     if (is_prefill && one_in(dice, 2)) add(text, "-causal");
     if (!(traits & ATTN_KEEP) && one_in(dice, 4)) add_window(text, dice, kv_len);
-    if (traits & ATTN_RAGGED) add_lens(text, dice, batch, kv_len, page_size);
+    if (has_lens) add_lens(text, dice, batch, kv_len, page_size);
+    if (has_qlens) add_qlens(text, dice, batch, q_len);
     if (traits & ATTN_KEEP) add_keep(text, dice, kv_len);
     if (traits & ATTN_MAGICPIG) add(text, "-magicpig");
     if (one_in(dice, 8)) add(text, "-scale%s", PICK(dice, scales));
@@ -186,6 +200,7 @@ static int64_t smaller(int64_t size, bool by_one) {
 static void shrink_batch(struct problem *problem, bool by_one) {
     problem->attn.batch = smaller(problem->attn.batch, by_one);
     if (problem->lens_count > 0) problem->lens_count = problem->attn.batch;
+    if (problem->q_lens_count > 0) problem->q_lens_count = problem->attn.batch;
 }
 static void shrink_kv_heads(struct problem *problem, bool by_one) {
     const int64_t group = problem->attn.q_heads / problem->attn.kv_heads;
@@ -210,14 +225,18 @@ static void clamp_to(int64_t *value, int64_t most) {
 static void shrink_kv_len(struct problem *problem, bool by_one) {
     struct attn_problem *attn = &problem->attn;
     attn->kv_len = smaller(attn->kv_len, by_one);
-    if (attn->variant == ATTN_PREFILL_VARLEN) attn->q_len = attn->kv_len;
+    if (attn->variant == ATTN_PREFILL_VARLEN && !(attn->traits & ATTN_QLENS))
+        attn->q_len = attn->kv_len;
     for (int64_t b = 0; b < problem->lens_count; b++) clamp_to(&problem->lens[b], attn->kv_len);
     clamp_to(&problem->keep_count, attn->kv_len);
     clamp_to(&problem->rows, attn->q_len);
 }
 static void shrink_q_len(struct problem *problem, bool by_one) {
-    if (problem->attn.variant != ATTN_PREFILL) return;
+    if (problem->attn.variant == ATTN_PREFILL_VARLEN && !(problem->attn.traits & ATTN_QLENS))
+        return;
     problem->attn.q_len = smaller(problem->attn.q_len, by_one);
+    for (int64_t b = 0; b < problem->q_lens_count; b++)
+        clamp_to(&problem->q_lens[b], problem->attn.q_len);
     clamp_to(&problem->rows, problem->attn.q_len);
 }
 static void shrink_keep(struct problem *problem, bool by_one) {
@@ -249,6 +268,12 @@ static void plain_window(struct problem *problem, bool by_one) {
     (void)by_one;
     problem->attn.traits &= ~(uint64_t)ATTN_WINDOW;
 }
+static void plain_qlens(struct problem *problem, bool by_one) {
+    (void)by_one;
+    problem->attn.traits &= ~(uint64_t)ATTN_QLENS;
+    problem->q_ragged_drawn = false;
+    problem->q_lens_count = 0;
+}
 static void plain_softcap(struct problem *problem, bool by_one) {
     (void)by_one;
     problem->attn.traits &= ~(uint64_t)ATTN_SOFTCAP;
@@ -267,9 +292,10 @@ static void plain_seed(struct problem *problem, bool by_one) {
 }
 
 static void (*const simplifications[])(struct problem *problem, bool by_one) = {
-    shrink_batch, shrink_kv_heads, shrink_group, shrink_kv_len, shrink_q_len, shrink_head_dim,
-    shrink_page,  shrink_keep,     plain_data,   plain_scale,   plain_poison, plain_pages,
-    plain_mask,   plain_window,    plain_rows,   plain_softcap, plain_sinks,  plain_seed,
+    shrink_batch,    shrink_kv_heads, shrink_group, shrink_kv_len, shrink_q_len,
+    shrink_head_dim, shrink_page,     shrink_keep,  plain_data,    plain_scale,
+    plain_poison,    plain_pages,     plain_mask,   plain_window,  plain_rows,
+    plain_softcap,   plain_sinks,     plain_qlens,  plain_seed,
 };
 enum { SIMPLIFICATIONS = sizeof simplifications / sizeof simplifications[0] };
 

@@ -101,6 +101,10 @@ static const struct argp argp = {
 #define SINKS "f16-b2-hq8-hkv2-q1-kv1000-d64-sinks-normal-seed1"
 #define SINKS_CAUSAL "f16-b1-hq4-hkv2-q64-kv200-d64-causal-sinks-normal-seed1"
 #define SINKS_PAGED "f16-b3-hq4-hkv2-q1-kv1000-d64-page64-lens1000,0,500-sinks-normal-seed1"
+#define CHUNKS                                                                                     \
+    "f16-b3-hq4-hkv2-q64-kv1000-d64-page16-causal-lens1000,90,500-qlens64,20,7-normal-seed1"
+/* The next chunk's keys would be in the same page. */
+#define CHUNKS_APART "f16-b2-hq4-hkv2-q8-kv208-d64-page256-causal-lens208,40-normal-seed1"
 #define VARLEN "f16-b2-hq4-hkv2-q64-kv64-d64-lens64,30-normal-seed1"
 #define PAGED_EVEN "f16-b3-hq4-hkv2-q1-kv1000-d64-page64-normal-seed1"
 #define PAGED_FULL "f16-b2-hq4-hkv2-q1-kv1024-d64-page64-normal-seed1"
@@ -294,6 +298,12 @@ static const struct expectation {
     {"decode_sinks_scaled_r1", SINKS, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
     {"decode_paged_sinks_in_shares_r1", SINKS_PAGED, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
     {"decode_sink_of_kv_head_r1", SINKS, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
+    {"prefill_paged_qlens_ignored_r1", CHUNKS, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
+    {"prefill_paged_chunk_top_left_r1", CHUNKS, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
+    {"prefill_paged_chunk_behind_r1", CHUNKS_APART, STATUS_FAIL_ACCURACY, "gate 2", BOTH,
+     UNPOISONED},
+    {"prefill_paged_chunk_behind_r1", CHUNKS_APART, STATUS_FAIL_OOB_READ, "must not be read", BOTH,
+     0},
     {"decode_heads_shifted_r1", FEW, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
     {"prefill_queries_shifted_r1", CAUSAL, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
     {"prefill_query_of_warp_off_r1", CAUSAL, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
@@ -431,6 +441,9 @@ static const struct {
     {"decode_sinks_scaled_r1", "as if the sinks were scaled as q.k are, and its lse"},
     {"decode_paged_sinks_in_shares_r1", "as if the sinks were counted 4 times"},
     {"decode_sink_of_kv_head_r1", "as if query head h had the sink of kv head"},
+    {"prefill_paged_qlens_ignored_r1", "as if a sequence asked as many queries as there is room"},
+    {"prefill_paged_chunk_top_left_r1", "as if the causal mask were aligned to the top left"},
+    {"prefill_paged_chunk_behind_r1", "as if a query saw the keys of the next chunk"},
     {"decode_heads_shifted_r1", "as if it wrote the row of the query head 1 further"},
     {"prefill_queries_shifted_r1", "as if it wrote the row of the query behind"},
     {"prefill_query_of_warp_off_r1", "as if it had the q of the query behind"},

@@ -72,6 +72,7 @@ static const char *const axes[ATTN_SLOT_COUNT][5] = {
     [ATTN_LSH_K] = {"b", "h"},
     [ATTN_LSH_L] = {"b", "h"},
     [ATTN_SINKS] = {"h"},
+    [ATTN_Q_LENS] = {"b"},
 };
 
 static void add_element(struct line *line, const struct edge *edge, uintptr_t byte) {

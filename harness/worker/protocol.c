@@ -37,7 +37,8 @@ static const struct name traits[] = {{"gqa", ATTN_GQA},       {"causal", ATTN_CA
                                      {"ragged", ATTN_RAGGED}, {"page", ATTN_PAGE},
                                      {"keep", ATTN_KEEP},     {"magicpig", ATTN_MAGICPIG},
                                      {"window", ATTN_WINDOW}, {"softcap", ATTN_SOFTCAP},
-                                     {"sinks", ATTN_SINK},   {NULL, 0}};
+                                     {"sinks", ATTN_SINK},
+                                     {"qlens", ATTN_QLENS},   {NULL, 0}};
 
 static const struct name flags[] = {
     {"writes_lse", ATTN_WRITES_LSE}, {"nondeterministic", ATTN_NONDETERMINISTIC}, {NULL, 0}};

@@ -3,8 +3,6 @@
 #include "core/attention.h"
 
 static const struct lookup lookup = {
-    .queries = lookup_all_queries,
-    .tokens = lookup_page_tokens,
     .place = lookup_paged,
     .sees = SEES_ALL,
 };
@@ -26,7 +24,8 @@ ATTN_PUBLIC const struct attn_kernel attn_export = {
     .revision = 1,
     .grade = 'A',
     .change = "the textbook: 12 GFLOP/s a core at f16 S8192 D128 P64 (Zen 5)",
-    .traits = ATTN_GQA | ATTN_RAGGED | ATTN_PAGE | ATTN_WINDOW | ATTN_SOFTCAP | ATTN_SINK,
+    .traits =
+        ATTN_GQA | ATTN_RAGGED | ATTN_PAGE | ATTN_WINDOW | ATTN_SOFTCAP | ATTN_SINK | ATTN_QLENS,
     .dtypes = 1u << ATTN_F32 | 1u << ATTN_F16 | 1u << ATTN_BF16,
     .p_dtype = ATTN_F32,
     .flags = ATTN_WRITES_LSE,

@@ -3,8 +3,6 @@
 #include "core/attention.h"
 
 static const struct lookup lookup = {
-    .queries = lookup_all_queries,
-    .tokens = lookup_page_tokens,
     .place = lookup_paged,
     .sees = SEES_LIST,
 };
@@ -27,8 +25,8 @@ ATTN_PUBLIC const struct attn_kernel attn_export = {
     .grade = 'A',
     .change = "19 ms on a core at f16 Hq32 S60000 D256 P256, 2 % kept (Zen 5), of which the "
               "correction, 0.1 us a token, is 4: worth vectorising next",
-    .traits =
-        ATTN_GQA | ATTN_RAGGED | ATTN_PAGE | ATTN_KEEP | ATTN_MAGICPIG | ATTN_SOFTCAP | ATTN_SINK,
+    .traits = ATTN_GQA | ATTN_RAGGED | ATTN_PAGE | ATTN_KEEP | ATTN_MAGICPIG | ATTN_SOFTCAP |
+              ATTN_SINK | ATTN_QLENS,
     .dtypes = 1u << ATTN_F32 | 1u << ATTN_F16 | 1u << ATTN_BF16,
     .p_dtype = ATTN_F32,
     .flags = ATTN_WRITES_LSE,

@@ -4,8 +4,6 @@
 #include "core/attention.h"
 
 static const struct lookup lookup = {
-    .queries = lookup_all_queries,
-    .tokens = lookup_all_tokens,
     .place = lookup_dense,
     .sees = SEES_ALL,
 };

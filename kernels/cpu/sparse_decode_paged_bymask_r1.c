@@ -4,8 +4,6 @@
 #include "core/attention.h"
 
 static const struct lookup lookup = {
-    .queries = lookup_all_queries,
-    .tokens = lookup_page_tokens,
     .place = lookup_paged,
     .sees = SEES_MASK,
 };
@@ -28,7 +26,8 @@ ATTN_PUBLIC const struct attn_kernel attn_export = {
     .grade = 'A',
     .change = "dense: reads 490 MB in 73 ms on a core at f16 S60000 D256 P256 (Zen 5, busy "
               "machine); flash takes 11 ms at 2 % kept",
-    .traits = ATTN_GQA | ATTN_RAGGED | ATTN_PAGE | ATTN_KEEP | ATTN_SOFTCAP | ATTN_SINK,
+    .traits =
+        ATTN_GQA | ATTN_RAGGED | ATTN_PAGE | ATTN_KEEP | ATTN_SOFTCAP | ATTN_SINK | ATTN_QLENS,
     .dtypes = 1u << ATTN_F32 | 1u << ATTN_F16 | 1u << ATTN_BF16,
     .p_dtype = ATTN_F32,
     .flags = ATTN_WRITES_LSE,

@@ -2,8 +2,6 @@
 #include "core/attention.h"
 
 static const struct lookup lookup = {
-    .queries = lookup_all_queries,
-    .tokens = lookup_page_tokens,
     .place = lookup_paged,
     .sees = SEES_LIST,
 };
@@ -26,7 +24,8 @@ ATTN_PUBLIC const struct attn_kernel attn_export = {
     .grade = 'A',
     .change = "the textbook: 2.3 GB/s of kept rows a core at f16 S60000 D256 P256, 2 % kept "
               "(Zen 5)",
-    .traits = ATTN_GQA | ATTN_RAGGED | ATTN_PAGE | ATTN_KEEP | ATTN_SOFTCAP | ATTN_SINK,
+    .traits =
+        ATTN_GQA | ATTN_RAGGED | ATTN_PAGE | ATTN_KEEP | ATTN_SOFTCAP | ATTN_SINK | ATTN_QLENS,
     .dtypes = 1u << ATTN_F32 | 1u << ATTN_F16 | 1u << ATTN_BF16,
     .p_dtype = ATTN_F32,
     .flags = ATTN_WRITES_LSE,

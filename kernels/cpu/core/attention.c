@@ -140,10 +140,10 @@ static struct task task_of(const struct run *run, int64_t n) {
     task.row = block * d->row_block;
     task.rows = d->rows - task.row < d->row_block ? d->rows - task.row : d->row_block;
 
-    const int64_t queries = run->lookup->queries(run->call, task.b);
+    const int64_t queries = lookup_queries(run->call, task.b);
     const int64_t valid = queries * d->group - task.row;
     task.rows = valid < 0 ? 0 : valid < task.rows ? valid : task.rows;
-    task.key_end = run->lookup->tokens(run->call, task.b);
+    task.key_end = lookup_tokens(run->call, task.b);
     task.diagonal = task.key_end - queries;
     task.before = task.behind = INT32_MAX;
     if (problem->traits & ATTN_WINDOW) {
@@ -279,7 +279,7 @@ const char *attention_launch(const struct attn_problem *problem, const struct at
     if (d->blocks == 0) return NULL;
     if (call->scratch_bytes < d->threads_at + d->thread_bytes) return "scratch is too small";
     for (int64_t b = 0; b < problem->batch; b++)
-        if (lookup->tokens(call, b) > problem->kv_len) return "a sequence is longer than kv_len";
+        if (lookup_tokens(call, b) > problem->kv_len) return "a sequence is longer than kv_len";
     const int64_t masks = lookup->sees == SEES_MASK ? problem->batch * problem->q_heads : 0;
 #pragma omp parallel num_threads(thread_count(&run))
     {

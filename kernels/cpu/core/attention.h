@@ -26,16 +26,13 @@ typedef void place_fn(const struct attn_call *call, int64_t b, int64_t g, const 
 
 /* How a variant finds what a row sees. */
 struct lookup {
-    int64_t (*queries)(const struct attn_call *call, int64_t b); /* valid query tokens */
-    int64_t (*tokens)(const struct attn_call *call, int64_t b);  /* valid key tokens */
     place_fn *place;
     enum { SEES_ALL, SEES_LIST, SEES_MASK } sees;
 };
 
-int64_t lookup_all_queries(const struct attn_call *call, int64_t b);
-int64_t lookup_all_tokens(const struct attn_call *call, int64_t b);
-int64_t lookup_lens(const struct attn_call *call, int64_t b);
-int64_t lookup_page_tokens(const struct attn_call *call, int64_t b);
+/* The valid queries and key tokens of a sequence. */
+int64_t lookup_queries(const struct attn_call *call, int64_t b);
+int64_t lookup_tokens(const struct attn_call *call, int64_t b);
 place_fn lookup_dense;
 place_fn lookup_paged;
 

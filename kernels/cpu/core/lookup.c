@@ -6,25 +6,24 @@ void *tensor_at(const struct attn_tensor *tensor, int64_t x, int64_t y, int64_t 
     return (char *)tensor->data + element * attn_dtype_bytes(tensor->dtype);
 }
 
-int64_t lookup_all_queries(const struct attn_call *call, int64_t b) {
-    (void)b;
-    return call->tensors[ATTN_Q].shape[2];
+static int64_t length(const struct attn_call *call, enum attn_slot slot, int64_t b) {
+    return ((const int32_t *)call->tensors[slot].data)[b];
 }
 
-int64_t lookup_all_tokens(const struct attn_call *call, int64_t b) {
-    (void)b;
-    return call->tensors[ATTN_K].shape[2];
-}
-
-int64_t lookup_lens(const struct attn_call *call, int64_t b) {
-    return ((const int32_t *)call->tensors[ATTN_SEQ_LENS].data)[b];
-}
-
-int64_t lookup_page_tokens(const struct attn_call *call, int64_t b) {
+int64_t lookup_tokens(const struct attn_call *call, int64_t b) {
     const int32_t *indptr = call->tensors[ATTN_KV_PAGE_INDPTR].data;
-    const int32_t *last = call->tensors[ATTN_KV_LAST_PAGE_LEN].data;
-    const int64_t pages = indptr[b + 1] - indptr[b];
-    return pages > 0 ? (pages - 1) * call->tensors[ATTN_KV_CACHE].shape[3] + last[b] : 0;
+    if (indptr == NULL)
+        return call->tensors[ATTN_SEQ_LENS].data ? length(call, ATTN_SEQ_LENS, b)
+                                                 : call->tensors[ATTN_K].shape[2];
+    const int64_t pages = indptr[b + 1] - indptr[b], size = call->tensors[ATTN_KV_CACHE].shape[3];
+    return pages > 0 ? (pages - 1) * size + length(call, ATTN_KV_LAST_PAGE_LEN, b) : 0;
+}
+
+int64_t lookup_queries(const struct attn_call *call, int64_t b) {
+    const int64_t room = call->tensors[ATTN_Q].shape[2];
+    if (call->tensors[ATTN_Q_LENS].data) return length(call, ATTN_Q_LENS, b);
+    const bool alike = call->tensors[ATTN_SEQ_LENS].data && room == call->tensors[ATTN_K].shape[2];
+    return alike ? length(call, ATTN_SEQ_LENS, b) : room;
 }
 
 void lookup_dense(const struct attn_call *call, int64_t b, int64_t g, const int32_t *list,
