@@ -313,6 +313,31 @@ Test(trial, what_goes_beyond_an_input_is_found_though_it_does_no_harm) {
     }
 }
 
+/* It runs what it ran, and is not given what its attn.h had no name for. */
+Test(trial, a_library_built_before_a_trait_is_refused_where_it_must_be) {
+    static const struct {
+        const char *line, *status, *reason;
+    } expected[] = {
+        {"f32-b2-hq4-hkv2-kv77-d64-normal-seed1", "PASS", ""},
+        {"f32-b2-hq4-hkv2-kv77-d64-scale0.3-peaked-seed1", "PASS", ""},
+        {"f32-b2-hq4-hkv2-kv77-d64-window9-normal-seed1", "REFUSED", "the trait window"},
+        {"f32-b2-hq4-hkv2-kv77-d64-softcap5-normal-seed1", "REFUSED", "the trait softcap"},
+        {"f32-b2-hq4-hkv2-kv77-d64-sinks-normal-seed1", "REFUSED", "the trait sinks"},
+        {"f32-b2-hq4-hkv2-kv77-d64-lens77,3-normal-seed1", "REFUSED", "the trait ragged"},
+        {"f32-b2-hq4-hkv2-kv77-d64-lens77,3-qlens1,0-normal-seed1", "REFUSED", "the trait ragged"},
+        {"f32-b2-hq4-hkv2-q9-kv77-d64-page16-normal-seed1", "REFUSED", "prefill_paged"},
+    };
+    for (size_t n = 0; n < sizeof expected / sizeof expected[0]; n++) {
+        struct fixture fixture = obtain(expected[n].line);
+        const struct trial_options options = checks();
+        const struct row row = run("odd-before", "decode_example_r1", &fixture, &options);
+        cr_assert(!strcmp(row.status, expected[n].status), "%s: %s, %s", expected[n].line,
+                  row.status, row.reason);
+        cr_assert(strstr(row.reason, expected[n].reason) != NULL, "%s", row.reason);
+        fixture_free(&fixture);
+    }
+}
+
 Test(trial, repeats_that_are_asked_for_are_all_made) {
     struct fixture fixture = obtain(small);
     struct trial_options options = checks();
