@@ -155,7 +155,7 @@ struct attn_problem {
     int64_t page_entries; /* entries of kv_page_indices */
     int64_t kept_max;     /* Lmax, the room for one row's list; 0 without keep */
     double scale;
-    int64_t window_left;  /* keys before a query's place on the diagonal that it sees; with window */
+    int64_t window_left; /* keys before a query's place on the diagonal that it sees; with window */
     int64_t window_right; /* and behind it: with causal 0 */
     double softcap;       /* above 0 with the trait, else 0 */
     int64_t reserved[13];
