@@ -77,6 +77,7 @@ enum attn_variant {
  *             i' = i + Skv - Sq is its place on the diagonal, lengths taken per sequence
  *   sinks     one more logit for each query head, sinks[h], in softmax's denominator and in lse,
  *             without a value
+ *   alibi     logit += slopes[h] * (j - i'), after a softcap, i' as of a window
  *   softcap   logit = softcap * tanh(scale * q.k / softcap), before any mask or correction
  *   magicpig  logit -= log u, the probability that the token was sampled by LSH:
  *             c = q.k/(|q||k| + 1e-8) clamped to +-(1 - 1e-7), p = 1 - acos(c)/pi, x = p^K,
@@ -95,7 +96,8 @@ enum attn_trait {
     ATTN_WINDOW = 1 << 6,
     ATTN_SOFTCAP = 1 << 7,
     ATTN_SINK = 1 << 8,
-    ATTN_QLENS = 1 << 9
+    ATTN_QLENS = 1 << 9,
+    ATTN_ALIBI = 1 << 10
 };
 
 /* X(symbol, name): the tensors of a call. Absent ones have data == NULL.
@@ -112,6 +114,7 @@ enum attn_trait {
  *   sparse_mask     [B, Hq, Skv] u8                        keep; the same choice as 0 and 1
  *   lsh_k, lsh_l    [B, Hq] f32                            magicpig
  *   sinks           [Hq] f32                               sinks; finite
+ *   slopes          [Hq] f32                               alibi; finite
  *   out             [B, Hq, Sq, D], dtype of q             written by the kernel
  *   lse             [B, Hq, Sq] f32, natural logarithm     written if the kernel says so
  * Token t of sequence b in pages: page kv_page_indices[kv_page_indptr[b] + t / P], row t % P. */
@@ -132,7 +135,8 @@ enum attn_trait {
     X(OUT, out)                                                                                    \
     X(LSE, lse)                                                                                    \
     X(SINKS, sinks)                                                                                \
-    X(Q_LENS, q_lens)
+    X(Q_LENS, q_lens)                                                                              \
+    X(SLOPES, slopes)
 
 enum attn_slot {
 #define ATTN_X(symbol, name) ATTN_##symbol,

@@ -190,9 +190,10 @@ static void multiply_add(struct space *space, double *out, const double *a, cons
 
 /* ---- One range of a block ---- */
 
-/* Some of the keys gathered: from .. from + count - 1 of them. */
+/* Some of the keys gathered: from .. from + count - 1 of them, which are the block's from `key` on.
+ */
 struct part {
-    int64_t from, count;
+    int64_t from, count, key;
 };
 
 /* Of the `count` keys from the block's `first` on, those that row r sees. */
@@ -202,7 +203,7 @@ static struct part part_seen(const struct job *job, const struct block *block, i
     const int64_t begin = keys.list ? 0 : keys.first - block->key, end = begin + keys.count;
     const int64_t from = begin > first ? begin - first : 0;
     const int64_t to = end - first < count ? end - first : count;
-    return to > from ? (struct part){from, to - from} : (struct part){0, 0};
+    return to > from ? (struct part){from, to - from, first + from} : (struct part){0};
 }
 
 /* Row r's scores of `count` keys, and beside them |q||k|: 0 but of those that it sees. */
@@ -218,14 +219,19 @@ static void blank(struct space *space, int64_t r, int64_t count, struct part see
 /* Makes logits of row r's dots with the keys of a part; and sizes of |q||k|. */
 static void apply_rules(const struct job *job, const struct space *space, const struct block *block,
                         int64_t r, struct part part, double *score, double *other) {
+    const struct place place = place_of(job, block, r);
+    const struct rule_keys keys = all_keys(job, block);
     for (int64_t j = 0; j < part.count; j++) {
-        struct rule_logit logit = {
-            .value = job->view->problem->scale * score[j], .dot = score[j], .size = other[j]};
+        struct rule_logit logit = {.value = job->view->problem->scale * score[j],
+                                   .dot = score[j],
+                                   .size = other[j],
+                                   .i = place.i,
+                                   .t = rule_token(&keys, part.key + j)};
         if (job->norms) {
             logit.q_norm = space->q_norm[r];
             logit.k_norm = space->k_norm[part.from + j];
         }
-        rules_logit(job->view, block->b, place_of(job, block, r).h, &logit);
+        rules_logit(job->view, block->b, place.h, &logit);
         score[j] = logit.value;
         other[j] = logit.size;
     }
@@ -482,8 +488,11 @@ static void special_row(struct job *job, struct space *space, const struct block
                 dot += space->q[d] * space->k[d];
                 absolute += space->q_abs[d] * space->k_abs[d];
             }
-            struct rule_logit logit = {
-                .value = scale * dot, .dot = dot, .size = fabs(scale) * absolute};
+            struct rule_logit logit = {.value = scale * dot,
+                                       .dot = dot,
+                                       .size = fabs(scale) * absolute,
+                                       .i = place.i,
+                                       .t = t};
             if (job->norms) {
                 logit.q_norm = norm(space->q, D);
                 logit.k_norm = norm(space->k, D);
@@ -541,9 +550,11 @@ void block_finish(struct job *job, struct space *space, const struct block *bloc
 
 /* ---- The share of the softmax that a list keeps ---- */
 
-/* lse[0..rows) of uncorrected logits over the listed keys, or over the first `count`. */
+/* lse[0..rows) of uncorrected logits over the listed keys, or over the first `count`, of the
+ * block's rows from r_first on: one query of that many heads. */
 static void plain_lse(const struct job *job, struct space *space, const struct block *block,
-                      const double *q, int64_t rows, struct rule_keys keys, double *lse) {
+                      int64_t r_first, int64_t rows, struct rule_keys keys, double *lse) {
+    const double *q = space->q + r_first * job->D;
     const struct sums sums = sums_at(space->sums, rows, job->D);
     const struct attn_problem plain = rules_uncorrected(job->view->problem);
     const struct rule_view view = {&plain, job->view->tensors};
@@ -557,8 +568,9 @@ static void plain_lse(const struct job *job, struct space *space, const struct b
         gather_k(job, space, block, &keys, first, count);
         multiply(space, space->score, plain.scale, q, space->k, rows, count, job->D);
         for (int64_t n = 0; ruled && n < rows * count; n++) {
-            struct rule_logit logit = {.value = space->score[n]};
-            rules_logit(&view, block->b, block->g * job->group, &logit);
+            struct rule_logit logit = {.value = space->score[n],
+                                       .t = rule_token(&keys, first + n % count)};
+            rules_logit(&view, block->b, block->g * job->group + r_first + n / count, &logit);
             space->score[n] = logit.value;
         }
         for (int64_t r = 0; r < rows; r++) {
@@ -575,10 +587,10 @@ static void plain_lse(const struct job *job, struct space *space, const struct b
 void block_mass(const struct job *job, struct space *space, const struct block *block,
                 int64_t tokens, double *mass) {
     gather_q(job, space, block);
-    plain_lse(job, space, block, space->q, block->rows, (struct rule_keys){.count = tokens}, mass);
+    plain_lse(job, space, block, 0, block->rows, (struct rule_keys){.count = tokens}, mass);
     for (int64_t r = 0; r < block->rows; r++) {
         double kept;
-        plain_lse(job, space, block, space->q + r * job->D, 1, block_keys(job, block, r), &kept);
+        plain_lse(job, space, block, r, 1, block_keys(job, block, r), &kept);
         mass[r] = exp(kept - mass[r]);
     }
 }

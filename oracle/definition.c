@@ -125,6 +125,12 @@ static long double logit_of(const struct rule_view *view, const struct row *row,
         logit = problem->softcap * tanhl(logit / problem->softcap);
         *size = *size * slope * slope + fabsl(logit);
     }
+    if (problem->traits & ATTN_ALIBI) {
+        const float *slopes = view->tensors[ATTN_SLOPES].data;
+        const int64_t place = row->i + key_tokens(view, row->b) - query_tokens(view, row->b);
+        logit += (long double)slopes[row->h] * (t - place);
+        *size += fabsl((long double)slopes[row->h] * (t - place));
+    }
     if (problem->traits & ATTN_MAGICPIG) {
         const int64_t at = row->b * problem->q_heads + row->h;
         long double slope;

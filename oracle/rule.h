@@ -68,6 +68,7 @@ struct rule_draw {
 struct rule_logit {
     double value;          /* scale * q.k, then what the rules make of it */
     double dot;            /* q.k */
+    int64_t i, t;          /* the query, and the key's token */
     double q_norm, k_norm; /* |q|, |k|, Euclidean; filled iff the rule asks (needs_norms) */
     double size; /* scale * sum |q||k|, then what the rules make of it: a kernel that computes in
                     f32 errs by (8 size + 8) u32 at most (accuracy gate 2; the largest is S) */
@@ -161,7 +162,7 @@ double rules_sink(const struct rule_view *view, int64_t b, int64_t h);
 /* For the files in rules/. */
 
 extern const struct rule rule_gqa, rule_causal, rule_window, rule_ragged, rule_page, rule_qlens,
-    rule_keep, rule_softcap, rule_magicpig, rule_sinks;
+    rule_keep, rule_softcap, rule_alibi, rule_magicpig, rule_sinks;
 
 /* The place of query i on the diagonal, bottom-right aligned: the last query's is the last token.
  */

@@ -8,9 +8,9 @@
 #include <math.h>
 #include <stddef.h>
 
-const struct rule *const rules[] = {&rule_gqa,      &rule_causal, &rule_window, &rule_ragged,
-                                    &rule_page,     &rule_qlens,  &rule_keep,   &rule_softcap,
-                                    &rule_magicpig, &rule_sinks,  NULL};
+const struct rule *const rules[] = {&rule_gqa,   &rule_causal,   &rule_window, &rule_ragged,
+                                    &rule_page,  &rule_qlens,    &rule_keep,   &rule_softcap,
+                                    &rule_alibi, &rule_magicpig, &rule_sinks,  NULL};
 
 static const struct rule_tensor plain_tensors[] = {
     {ATTN_Q, ATTN_INPUT, 4, {SIZE_BATCH, SIZE_Q_HEADS, SIZE_Q_LEN, SIZE_HEAD_DIM}},

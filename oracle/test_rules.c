@@ -294,6 +294,24 @@ Test(rules, give_each_query_head_its_sink) {
     fixture_free(&fixture);
 }
 
+Test(rules, bias_logits_by_the_distance_from_the_diagonal) {
+    struct fixture fixture =
+        test_drawn("f16-b2-hq4-hkv2-q5-kv9-d8-causal-lens9,6-qlens5,2-alibi", 1);
+    const struct rule_view view = fixture_view(&fixture);
+    const float *slopes = fixture.tensors[ATTN_SLOPES].data;
+    for (int64_t b = 0; b < 2; b++)
+        for (int64_t h = 0; h < 4; h++) {
+            const int64_t place = 1 + 4; /* of query 1, in both */
+            struct rule_logit logit = {.value = 2, .size = 3, .i = 1, .t = 2};
+            rules_logit(&view, b, h, &logit);
+            cr_expect(logit.value == 2 + (double)slopes[h] * (double)(2 - place));
+            cr_expect(logit.size == 3 + (double)slopes[h] * (double)(place - 2));
+            cr_expect(slopes[h] > 0 && slopes[h] <= 0.5f);
+        }
+    cr_expect(!strcmp(rules_by_place(view.problem), "causal"));
+    fixture_free(&fixture);
+}
+
 Test(rules, cap_logits_and_what_f32_errs_by) {
     const struct attn_problem problem = {.traits = ATTN_SOFTCAP, .q_heads = 1, .softcap = 5};
     const struct rule_view view = {.problem = &problem};

@@ -65,12 +65,12 @@ static void widen(const struct job *job, const void *row, double scale, float *v
 }
 
 /* One logit, rounded: s = q.(k scale), then what the rules make of it. */
-static float logit_of(const struct job *job, int64_t b, int64_t h, const float *q, double q_norm,
-                      const void *key) {
+static float logit_of(const struct job *job, int64_t b, int64_t h, int64_t i, int64_t t,
+                      const float *q, double q_norm, const void *key) {
     const struct attn_problem *problem = job->view->problem;
     float k[HEAD_DIM_MAX];
     widen(job, key, problem->scale, k);
-    struct rule_logit logit = {.value = (double)dot(q, k, problem->head_dim)};
+    struct rule_logit logit = {.value = (double)dot(q, k, problem->head_dim), .i = i, .t = t};
     if (rules_need_norms(problem)) {
         widen(job, key, 1, k);
         logit.dot = (double)dot(q, k, problem->head_dim);
@@ -95,7 +95,7 @@ static void std16_row(const struct job *job, int64_t b, int64_t h, int64_t i, fl
     const double q_norm = (double)sqrtf(dot(q, q, dim));
     for (int64_t n = 0; n < keys.count; n++) {
         const int64_t j = rule_token(&keys, n);
-        s[n] = logit_of(job, b, h, q, q_norm, rules_row(view, b, g, j, false));
+        s[n] = logit_of(job, b, h, i, j, q, q_norm, rules_row(view, b, g, j, false));
         m = fmaxf(m, s[n]);
     }
     for (int64_t n = 0; n < keys.count; n++) l += expf(s[n] - m);

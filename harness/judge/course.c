@@ -11,6 +11,7 @@ struct course course_right(const struct rule_view *view, const struct answer *an
     const struct attn_problem *problem = view->problem;
     const struct rule_keys keys = rules_keys(view, b, h, answer->rows[row]);
     const float *lsh_k = view->tensors[ATTN_LSH_K].data, *lsh_l = view->tensors[ATTN_LSH_L].data;
+    const float *slopes = view->tensors[ATTN_SLOPES].data;
     const bool hashed = problem->traits & ATTN_MAGICPIG;
     return (struct course){.view = view,
                            .answer = answer,
@@ -27,6 +28,7 @@ struct course course_right(const struct rule_view *view, const struct answer *an
                            .scale = 1,
                            .softcap = problem->softcap,
                            .sink = rules_sink(view, b, h),
+                           .slope = slopes != NULL ? slopes[h] : 0,
                            .correction = 1,
                            .lsh_k = hashed ? lsh_k[b * problem->q_heads + h] : 0,
                            .lsh_l = hashed ? lsh_l[b * problem->q_heads + h] : 0,
@@ -150,20 +152,25 @@ static bool multiply(struct product *product, struct course_row *row, const stru
 
 /* The logit of a key, as the rules of the course's traits have it. */
 static struct rule_logit logit_of(const struct course *course, const struct product *product,
-                                  double q_norm) {
+                                  int64_t t, double q_norm) {
     const double scale = course->view->problem->scale * course->scale;
     struct rule_logit logit = {.value = scale * product->dot,
                                .dot = product->dot,
                                .q_norm = q_norm,
                                .k_norm = product->norm,
-                               .size = fabs(scale) * product->size};
-    /* The rules are shown a problem of one row, with the course's own cap, K and L. */
-    float lsh_k = course->lsh_k, lsh_l = course->lsh_l;
-    struct attn_tensor tensors[ATTN_SLOT_COUNT] = {
-        [ATTN_LSH_K] = {.data = &lsh_k}, [ATTN_LSH_L] = {.data = &lsh_l}};
-    struct attn_problem one = {.traits = course->traits, .q_heads = 1, .softcap = course->softcap};
+                               .size = fabs(scale) * product->size,
+                               .i = rule_place(course->view, course->b, course->query),
+                               .t = t};
+    /* The rules are shown a problem of one row and no length, so that its place is its number; with
+     * the course's own cap, slope, K and L. */
+    float lsh_k = course->lsh_k, lsh_l = course->lsh_l, slope = course->slope;
+    struct attn_tensor tensors[ATTN_SLOT_COUNT] = {[ATTN_LSH_K] = {.data = &lsh_k},
+                                                   [ATTN_LSH_L] = {.data = &lsh_l},
+                                                   [ATTN_SLOPES] = {.data = &slope}};
+    struct attn_problem one = {.traits = course->traits & (ATTN_SOFTCAP | ATTN_ALIBI),
+                               .q_heads = 1,
+                               .softcap = course->softcap};
     const struct rule_view view = {&one, tensors};
-    one.traits &= ~(uint64_t)ATTN_MAGICPIG;
     rules_logit(&view, 0, 0, &logit);
     if (!(course->traits & ATTN_MAGICPIG)) return logit;
     const double plain = logit.value;
@@ -181,7 +188,7 @@ static bool score(struct course_row *row, const struct course *course) {
     for (int64_t n = course->first; n < course->end; n++) {
         struct product product;
         if (!multiply(&product, row, course, token_of(course, n))) return false;
-        const struct rule_logit logit = logit_of(course, &product, q_norm);
+        const struct rule_logit logit = logit_of(course, &product, token_of(course, n), q_norm);
         row->s[n - course->first] = logit.value;
         if (logit.value == -INFINITY || times_counted(course, n) == 0) continue;
         row->size.logit_abs = fmax(row->size.logit_abs, logit.size);

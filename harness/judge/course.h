@@ -31,6 +31,7 @@ struct course {
     double scale;                        /* times that of the problem */
     double softcap;                      /* the problem's */
     double sink;                         /* a logit without a key; -infinity: none */
+    float slope;                         /* of alibi */
     double correction;                   /* times MagicPIG's */
     float lsh_k, lsh_l;                  /* the row's, where it has them */
     /* A hypothesis' own: which of its candidates, a size, and what it says of them. */

@@ -137,6 +137,39 @@ static bool sink_in_each_share(struct course *course) {
     return sink_as(course, course->sink + log(course->said[0]));
 }
 
+static bool no_alibi(struct course *course) {
+    course->traits &= ~(uint64_t)ATTN_ALIBI;
+    return course->traits != course->view->problem->traits;
+}
+
+static bool slope_as(struct course *course, int64_t h) {
+    const float *slopes = course->view->tensors[ATTN_SLOPES].data;
+    if (slopes == NULL) return false;
+    course->slope = slopes[h];
+    return true;
+}
+
+static bool slope_of_another(struct course *course) {
+    course->said[0] = course->number;
+    return slope_as(course, (int64_t)course->number);
+}
+
+static bool slope_of_kv_head(struct course *course) {
+    const struct attn_problem *problem = course->view->problem;
+    return has(course, ATTN_GQA) &&
+           slope_as(course, course->h / (problem->q_heads / problem->kv_heads));
+}
+
+static bool slope_negative(struct course *course) {
+    course->slope = -course->slope;
+    return has(course, ATTN_ALIBI);
+}
+
+static bool slope_scaled(struct course *course) {
+    course->slope *= (float)course->view->problem->scale;
+    return has(course, ATTN_ALIBI);
+}
+
 static bool columns_left_out(struct course *course) {
     const int64_t tile = 16 << (int)course->number, dim = course->answer->head_dim;
     course->columns = dim / tile * tile;
@@ -488,6 +521,12 @@ const struct hypothesis hypotheses_of_weights[] = {
     {"exp2 were taken of the sinks without their log2 e", OF_BOTH, 0, NULL, NULL, sink_in_base_2},
     {"the sinks were counted %1$.0f times, as once in each share of the keys", OF_BOTH, 0, shares,
      NULL, sink_in_each_share},
+    {"alibi were left out", OF_BOTH, 0, NULL, NULL, no_alibi},
+    {"query head h had the slope of kv head h / (Hq / Hkv)", OF_BOTH, 0, NULL, NULL,
+     slope_of_kv_head},
+    {"all had the slope of query head %1$.0f", OF_BOTH, 0, q_heads, NULL, slope_of_another},
+    {"alibi's slopes had the other sign", OF_BOTH, 0, NULL, NULL, slope_negative},
+    {"alibi's slopes were scaled as q.k are", OF_BOTH, 0, NULL, NULL, slope_scaled},
     {"the softcap were left out", OF_BOTH, 0, NULL, NULL, uncapped},
     {"q.k were capped before they were scaled", OF_BOTH, 0, NULL, NULL, capped_before_scale},
     {"tanh were taken of logits that were not divided by the softcap", OF_BOTH, 0, NULL, NULL,

@@ -30,7 +30,7 @@
 #define HEADS "f16-b2-hq16-hkv4-q1-kv300-d64-normal-seed1"
 #define MODEL "f16-b1-hq4-hkv2-q1-kv4096-d64-model-seed1"
 #define WINDOW "f16-b1-hq4-hkv2-q64-kv200-d64-window20,30-normal-seed1"
-#define OF_TODAY "f16-b1-hq4-hkv2-q64-kv200-d64-causal-window40-softcap2-sinks-normal-seed1"
+#define OF_TODAY "f16-b1-hq4-hkv2-q64-kv200-d64-causal-window40-softcap2-sinks-alibi-normal-seed1"
 #define CHUNKS "f16-b2-hq4-hkv2-q8-kv208-d64-page256-causal-lens208,40-qlens8,5-normal-seed1"
 #define LARGE "f16-b1-hq1-hkv1-q1-kv65600-d64-normal-seed1"
 #define MAGICPIG "f16-b2-hq4-hkv2-q1-kv1000-d64-page16-lens1000,700-keep0.2-magicpig-normal-seed1"

@@ -239,6 +239,12 @@ PLANTED_CODE struct planted_row planted_row_at(enum planted bug, const struct at
         if (bug == PLANTED_SOFTCAP_MASK && end > 0) row.keys = keys;
     }
     row.softcap = (float)problem->softcap;
+    if (problem->traits & ATTN_ALIBI && bug != PLANTED_ALIBI_LEFT_OUT) {
+        const float *slopes = (const float *)call->tensors[ATTN_SLOPES].data;
+        row.slope = slopes[bug == PLANTED_SLOPE_OF_KV_HEAD ? g : h];
+        if (bug == PLANTED_ALIBI_SIGN) row.slope = -row.slope;
+        row.place = i + keys - queries;
+    }
     row.sink = -INFINITY;
     if (problem->traits & ATTN_SINK)
         row.sink =

@@ -115,6 +115,9 @@ enum { PLANTED_BLOCK = 64, PLANTED_HEAD_DIM_MAX = 256, PLANTED_SHARES = 4 };
     X(QLENS_IGNORED, qlens_ignored, prefill_paged, all, "takes the room for the queries there are") \
     X(CHUNK_TOP_LEFT, chunk_top_left, prefill_paged, all, "aligns a chunk to the first key")       \
     X(CHUNK_BEHIND, chunk_behind, prefill_paged, all, "sees the next chunk's keys, too")           \
+    X(ALIBI_LEFT_OUT, alibi_left_out, decode, all, "knows no alibi")                               \
+    X(ALIBI_SIGN, alibi_sign, prefill, all, "has slopes of the other sign")                        \
+    X(SLOPE_OF_KV_HEAD, slope_of_kv_head, decode_paged, all, "reads the slope of the kv head")     \
     X(HEADS_SHIFTED, heads_shifted, decode, all, "writes the row of the next head")                \
     X(QUERIES_SHIFTED, queries_shifted, prefill, all, "writes the row of the next query")          \
     X(QUERY_OF_WARP_OFF, query_of_warp_off, prefill, all, "reads the next query, one warp in 4")   \
@@ -228,8 +231,10 @@ struct planted_row {
     int64_t page_size, page_stride; /* rows in a page; elements from a page to the next */
     const int32_t *list;            /* -1 where it is padded */
     float scale, softcap, sink;     /* softcap: 0, sink: -infinity without */
-    int64_t seen;                   /* of the keys, where the others are not left out but masked */
-    bool corrected;                 /* by MagicPIG, of lsh_k bits in lsh_l tables */
+    float slope;                    /* alibi's, from the token `place` on */
+    int64_t place;
+    int64_t seen;   /* of the keys, where the others are not left out but masked */
+    bool corrected; /* by MagicPIG, of lsh_k bits in lsh_l tables */
     float lsh_k, lsh_l;
     int64_t call; /* how many calls came before */
     /* Scratch of SPLIT_UNWRITTEN: m, l and the sums of PLANTED_SHARES shares of keys_max / 4 keys.

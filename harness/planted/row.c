@@ -233,7 +233,7 @@ static PLANTED_CODE float score(enum planted bug, const struct planted_row *row,
     if (bug == PLANTED_PRODUCTS_16BIT) s = round_to(row->dtype, product) * row->scale;
     if (bug == PLANTED_SCORES_16BIT) s = round_to(row->dtype, s);
     if (bug == PLANTED_SCORES_IGNORED) s = 0;
-    s = cap(bug, row, s, j);
+    s = cap(bug, row, s, j) + row->slope * (float)(token_of(bug, row, j) - row->place);
     return row->corrected ? s - correction(bug, row, q, k, product) : s;
 }
 

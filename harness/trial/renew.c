@@ -332,8 +332,16 @@ static bool head_is_right(const struct trial *trial, int64_t b, int64_t h) {
     own[ATTN_Q].data = (char *)own[ATTN_Q].data + at * whole->q_len * row_bytes;
     own[ATTN_K].data = gather(&trial->view, b, g, false);
     own[ATTN_V].data = gather(&trial->view, b, g, true);
-    own[ATTN_SINKS] = trial->view.tensors[ATTN_SINKS];
-    if (own[ATTN_SINKS].data != NULL) own[ATTN_SINKS].data = (float *)own[ATTN_SINKS].data + h;
+    const struct {
+        enum attn_slot slot;
+        int64_t from; /* its numbers of that head */
+    } tables[] = {{ATTN_SINKS, h},  {ATTN_SLOPES, h},      {ATTN_LSH_K, at},
+                  {ATTN_LSH_L, at}, {ATTN_SPARSE_NNZ, at}, {ATTN_SPARSE_IND, at * whole->kept_max}};
+    for (size_t n = 0; n < sizeof tables / sizeof tables[0]; n++) {
+        struct attn_tensor *table = &own[tables[n].slot];
+        *table = trial->view.tensors[tables[n].slot];
+        if (table->data != NULL) table->data = (char *)table->data + 4 * tables[n].from;
+    }
     const struct rule_view view = {&problem, own};
     struct answer answer = {0};
     struct deviation deviation;

@@ -160,6 +160,7 @@ static void draw(struct text *text, struct dice *dice) {
     if (one_in(dice, 8)) add(text, "-scale%s", PICK(dice, scales));
     if (one_in(dice, 8)) add(text, "-softcap%s", PICK(dice, softcaps));
     if (one_in(dice, 4)) add(text, "-sinks");
+    if (one_in(dice, 8)) add(text, "-alibi");
     const int data = (int)below(dice, one_in(dice, 2) ? DATA_FILE : DATA_PEAKED);
     add(text, "-%s", data_words[data]);
     if (data < DATA_PEAKED && one_in(dice, 2)) add(text, "%s", PICK(dice, numbers));
@@ -278,6 +279,10 @@ static void plain_softcap(struct problem *problem, bool by_one) {
     (void)by_one;
     problem->attn.traits &= ~(uint64_t)ATTN_SOFTCAP;
 }
+static void plain_alibi(struct problem *problem, bool by_one) {
+    (void)by_one;
+    problem->attn.traits &= ~(uint64_t)ATTN_ALIBI;
+}
 static void plain_sinks(struct problem *problem, bool by_one) {
     (void)by_one;
     problem->attn.traits &= ~(uint64_t)ATTN_SINK;
@@ -295,7 +300,7 @@ static void (*const simplifications[])(struct problem *problem, bool by_one) = {
     shrink_batch,    shrink_kv_heads, shrink_group, shrink_kv_len, shrink_q_len,
     shrink_head_dim, shrink_page,     shrink_keep,  plain_data,    plain_scale,
     plain_poison,    plain_pages,     plain_mask,   plain_window,  plain_rows,
-    plain_softcap,   plain_sinks,     plain_qlens,  plain_seed,
+    plain_softcap,   plain_sinks,     plain_qlens,  plain_alibi,   plain_seed,
 };
 enum { SIMPLIFICATIONS = sizeof simplifications / sizeof simplifications[0] };
 

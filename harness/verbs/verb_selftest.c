@@ -105,6 +105,9 @@ static const struct argp argp = {
     "f16-b3-hq4-hkv2-q64-kv1000-d64-page16-causal-lens1000,90,500-qlens64,20,7-normal-seed1"
 /* The next chunk's keys would be in the same page. */
 #define CHUNKS_APART "f16-b2-hq4-hkv2-q8-kv208-d64-page256-causal-lens208,40-normal-seed1"
+#define ALIBI "f16-b2-hq8-hkv2-q1-kv1000-d64-alibi-normal-seed1"
+#define ALIBI_CAUSAL "f16-b1-hq4-hkv2-q64-kv200-d64-causal-alibi-normal-seed1"
+#define ALIBI_PAGED "f16-b3-hq4-hkv2-q1-kv1000-d64-page64-lens1000,0,500-alibi-normal-seed1"
 #define VARLEN "f16-b2-hq4-hkv2-q64-kv64-d64-lens64,30-normal-seed1"
 #define PAGED_EVEN "f16-b3-hq4-hkv2-q1-kv1000-d64-page64-normal-seed1"
 #define PAGED_FULL "f16-b2-hq4-hkv2-q1-kv1024-d64-page64-normal-seed1"
@@ -304,6 +307,9 @@ static const struct expectation {
      UNPOISONED},
     {"prefill_paged_chunk_behind_r1", CHUNKS_APART, STATUS_FAIL_OOB_READ, "must not be read", BOTH,
      0},
+    {"decode_alibi_left_out_r1", ALIBI, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
+    {"prefill_alibi_sign_r1", ALIBI_CAUSAL, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
+    {"decode_paged_slope_of_kv_head_r1", ALIBI_PAGED, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
     {"decode_heads_shifted_r1", FEW, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
     {"prefill_queries_shifted_r1", CAUSAL, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
     {"prefill_query_of_warp_off_r1", CAUSAL, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
@@ -444,6 +450,9 @@ static const struct {
     {"prefill_paged_qlens_ignored_r1", "as if a sequence asked as many queries as there is room"},
     {"prefill_paged_chunk_top_left_r1", "as if the causal mask were aligned to the top left"},
     {"prefill_paged_chunk_behind_r1", "as if a query saw the keys of the next chunk"},
+    {"decode_alibi_left_out_r1", "as if alibi were left out, and its lse"},
+    {"prefill_alibi_sign_r1", "as if alibi's slopes had the other sign, and its lse"},
+    {"decode_paged_slope_of_kv_head_r1", "as if query head h had the slope of kv head"},
     {"decode_heads_shifted_r1", "as if it wrote the row of the query head 1 further"},
     {"prefill_queries_shifted_r1", "as if it wrote the row of the query behind"},
     {"prefill_query_of_warp_off_r1", "as if it had the q of the query behind"},

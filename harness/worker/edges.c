@@ -73,6 +73,7 @@ static const char *const axes[ATTN_SLOT_COUNT][5] = {
     [ATTN_LSH_L] = {"b", "h"},
     [ATTN_SINKS] = {"h"},
     [ATTN_Q_LENS] = {"b"},
+    [ATTN_SLOPES] = {"h"},
 };
 
 static void add_element(struct line *line, const struct edge *edge, uintptr_t byte) {

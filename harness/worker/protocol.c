@@ -33,17 +33,11 @@ static const struct name dtypes[] = {
 static const struct name dtype_bits[] = {
     {"f32", 1u << ATTN_F32}, {"f16", 1u << ATTN_F16}, {"bf16", 1u << ATTN_BF16}, {NULL, 0}};
 
-static const struct name traits[] = {{"gqa", ATTN_GQA},
-                                     {"causal", ATTN_CAUSAL},
-                                     {"ragged", ATTN_RAGGED},
-                                     {"page", ATTN_PAGE},
-                                     {"keep", ATTN_KEEP},
-                                     {"magicpig", ATTN_MAGICPIG},
-                                     {"window", ATTN_WINDOW},
-                                     {"softcap", ATTN_SOFTCAP},
-                                     {"sinks", ATTN_SINK},
-                                     {"qlens", ATTN_QLENS},
-                                     {NULL, 0}};
+static const struct name traits[] = {
+    {"gqa", ATTN_GQA},       {"causal", ATTN_CAUSAL},   {"ragged", ATTN_RAGGED},
+    {"page", ATTN_PAGE},     {"keep", ATTN_KEEP},       {"magicpig", ATTN_MAGICPIG},
+    {"window", ATTN_WINDOW}, {"softcap", ATTN_SOFTCAP}, {"sinks", ATTN_SINK},
+    {"qlens", ATTN_QLENS},   {"alibi", ATTN_ALIBI},     {NULL, 0}};
 
 static const struct name flags[] = {
     {"writes_lse", ATTN_WRITES_LSE}, {"nondeterministic", ATTN_NONDETERMINISTIC}, {NULL, 0}};

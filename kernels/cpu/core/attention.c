@@ -152,12 +152,15 @@ static struct task task_of(const struct run *run, int64_t n) {
     }
     if (problem->traits & ATTN_CAUSAL) task.behind = 0;
     task.magicpig = problem->traits & ATTN_MAGICPIG;
-    /* MagicPIG's logits are capped where they are corrected. */
-    task.softcap = task.magicpig ? 0 : (float)problem->softcap;
+    task.softcap = (float)problem->softcap;
     task.product_scale = (float)problem->scale;
-    const bool logits = task.magicpig || task.softcap > 0;
-    task.softmax_scale = logits ? 1.0f : fabsf((float)problem->scale);
-    task.query_sign = !logits && problem->scale < 0 ? -1.0f : 1.0f;
+    if (tensors[ATTN_SLOPES].data)
+        task.slopes = (const float *)tensors[ATTN_SLOPES].data + task.g * d->group;
+    /* MagicPIG's are made where they are corrected. */
+    task.logits = !task.magicpig && (task.softcap > 0 || task.slopes != NULL);
+    const bool scaled = task.magicpig || task.logits;
+    task.softmax_scale = scaled ? 1.0f : fabsf((float)problem->scale);
+    task.query_sign = !scaled && problem->scale < 0 ? -1.0f : 1.0f;
 
     const int64_t h = task.g * d->group + task.row % d->group;
     if (run->lookup->sees == SEES_LIST) {

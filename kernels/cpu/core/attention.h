@@ -51,10 +51,12 @@ struct task {
     /* Row r sees the positions from p - before to p + behind, p = r / group + diagonal. */
     int64_t diagonal, before, behind;
     bool magicpig;
-    float softcap;       /* 0: none */
+    bool logits;         /* they are more than products scaled, and go where products went */
     float product_scale; /* the problem's; it may be negative */
-    /* logit = softmax_scale * query_sign * q.k; with MagicPIG or a softcap both are 1, and logits
-     * go where products went. softmax_scale >= 0: the largest product has the largest logit. */
+    float softcap;       /* 0: none */
+    const float *slopes; /* alibi's, of the group's heads; NULL: none */
+    /* logit = softmax_scale * query_sign * q.k; with MagicPIG or where `logits` both are 1.
+     * softmax_scale >= 0: the largest product has the largest logit. */
     float softmax_scale, query_sign;
     /* The result: with c = softmax_scale, max of logit / c, sum of exp(logit - c max), and
      * [rows][head_dim] of sum exp(logit - c max) v: where `partial` as it is, so that adding up
@@ -74,6 +76,12 @@ static inline int64_t seen_from(const struct task *task, int64_t r, int64_t key,
 static inline int64_t seen_end(const struct task *task, int64_t r, int64_t key, int64_t count) {
     const int64_t end = r / task->group + task->diagonal + task->behind + 1 - key;
     return end < 0 ? 0 : end > count ? count : end;
+}
+
+/* What alibi adds to the logit of row r at a position. */
+static inline float alibi(const struct task *task, int64_t r, int64_t position) {
+    const int64_t token = task->list ? task->list[position] : position;
+    return task->slopes[r % task->group] * (float)(token - r / task->group - task->diagonal);
 }
 
 /* The arithmetic, for one instruction set: methods that do a task. Workspaces are in bytes. */
@@ -104,7 +112,7 @@ struct magicpig {
     double scale, softcap, query_norm, k, l;
 };
 struct magicpig magicpig_row(const struct task *task, int64_t r, const float *query);
-float magicpig_logit(const struct magicpig *row, float dot, float key_square);
+float magicpig_logit(const struct magicpig *row, float dot, float key_square, float bias);
 
 /* Element (x, y, z, 0) of a tensor of rank 4, (x, y, z) of rank 3. */
 void *tensor_at(const struct attn_tensor *tensor, int64_t x, int64_t y, int64_t z);

@@ -142,8 +142,9 @@ TEMPLATE floats tanh_of(floats x) {
     return choose(size < 0.5625f, small, (floats)((ints)large | ((ints)x & (int32_t)0x80000000)));
 }
 
-/* Products capped and scaled: c tanh(scale x / c). */
+/* Products scaled, and capped where that is asked: c tanh(scale x / c). */
 TEMPLATE floats cap(const struct task *task, floats x) {
+    if (!(task->softcap > 0)) return x * task->product_scale;
     return tanh_of(x * (task->product_scale / task->softcap)) * task->softcap;
 }
 

@@ -105,13 +105,24 @@ static void hide(int rows, const struct task *task, struct block *block, const s
     }
 }
 
-static void correct(int rows, struct block *block, const struct quad *quad) {
+static void correct(int rows, const struct task *task, struct block *block,
+                    const struct quad *quad) {
     for (int64_t j = 0; j < block->count; j++)
         for (int64_t r = 0; r < quad->rows; r++) {
             float *score = &block->scores[j * rows + r];
+            const float bias = task->slopes ? alibi(task, quad->row + r, block->key + j) : 0;
             if (!block->partly || block->seen[j * rows + r])
-                *score = magicpig_logit(&quad->magicpig[r], *score, block->square[j]);
+                *score = magicpig_logit(&quad->magicpig[r], *score, block->square[j], bias);
         }
+}
+
+TEMPLATE void make_logits(int rows, const struct task *task, struct block *block,
+                          const struct quad *quad) {
+    for (int64_t n = 0; n < block->count * rows; n += WIDTH)
+        store(block->scores + n, cap(task, load(block->scores + n)));
+    for (int64_t j = 0; task->slopes && j < block->count; j++)
+        for (int64_t r = 0; r < quad->rows; r++)
+            block->scores[j * rows + r] += alibi(task, quad->row + r, block->key + j);
 }
 
 /* Turns scores into exponentials; returns by what the earlier sums shrink. */
@@ -177,10 +188,9 @@ TEMPLATE void add_values(int32_t dtype, int rows, bool partly, const struct bloc
 TEMPLATE void advance(int32_t dtype, int rows, const struct task *task, struct block *block,
                       struct quad *quad) {
     score(dtype, rows, block, quad);
-    for (int64_t n = 0; task->softcap > 0 && n < block->count * rows; n += WIDTH)
-        store(block->scores + n, cap(task, load(block->scores + n)));
+    if (task->logits) make_logits(rows, task, block, quad);
     if (block->partly) hide(rows, task, block, quad);
-    if (task->magicpig) correct(rows, block, quad);
+    if (task->magicpig) correct(rows, task, block, quad);
     const floats shrink = soften(rows, task->softmax_scale, block, quad);
     if (block->partly)
         add_values(dtype, rows, true, block, quad, shrink);

@@ -35,9 +35,13 @@ void ISA_NAME(naive_)(const struct task *task) {
     for (int64_t j = 0; j < end; j++) {
         widen_rows(row, &look.keys[place(&look, task, j)], 1, head_dim, head_dim, dtype);
         score[j] = dot(query, row, head_dim);
-        if (task->softcap > 0)
-            score[j] = task->softcap * tanhf(task->product_scale * score[j] / task->softcap);
-        if (task->magicpig) score[j] = magicpig_logit(&magicpig, score[j], dot(row, row, head_dim));
+        const float bias = task->slopes ? alibi(task, task->row, task->key + j) : 0;
+        if (task->logits) score[j] *= task->product_scale;
+        if (task->logits && task->softcap > 0)
+            score[j] = task->softcap * tanhf(score[j] / task->softcap);
+        if (task->logits) score[j] += bias;
+        if (task->magicpig)
+            score[j] = magicpig_logit(&magicpig, score[j], dot(row, row, head_dim), bias);
     }
 
     float max = -INFINITY;

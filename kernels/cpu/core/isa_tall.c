@@ -20,11 +20,13 @@ struct tile {
      * all_from and all_to to `to` some do, each those from `low` to high - 1. */
     int64_t from, to, all_from, all_to;
     ints low[TILE], high[TILE];
+    floats slope[TILE], place[TILE]; /* alibi's, and the rows' on the diagonal */
 };
 
 struct block {
     float *keys, *values;    /* [KEY_BLOCK][depth] */
     float *scores;           /* [KEY_BLOCK][LANES] */
+    int64_t key;             /* the position of the first */
     int64_t head_dim, depth; /* D, and D rounded up to STEP */
     float scale;
 };
@@ -136,16 +138,22 @@ TEMPLATE void add_values(int vectors, const struct block *block, const struct ti
     }
 }
 
+TEMPLATE void make_logits(int vectors, const struct task *task, const struct block *block,
+                          const struct tile *tile) {
+    for (int64_t j = tile->from; j < tile->to; j++) {
+        UNROLL(n, vectors) {
+            float *score = block->scores + j * LANES + n * WIDTH;
+            store(score, cap(task, load(score)) +
+                             tile->slope[n] * ((float)(block->key + j) - tile->place[n]));
+        }
+    }
+}
+
 TEMPLATE void advance(int vectors, const struct task *task, const struct block *block,
                       struct tile *tile) {
     floats shrink[TILE];
     score(vectors, block, tile);
-    for (int64_t j = tile->from; task->softcap > 0 && j < tile->to; j++) {
-        UNROLL(n, vectors) {
-            float *score = block->scores + j * LANES + n * WIDTH;
-            store(score, cap(task, load(score)));
-        }
-    }
+    if (task->logits) make_logits(vectors, task, block, tile);
     soften(vectors, block, tile, shrink);
     add_values(vectors, block, tile, shrink);
 }
@@ -213,6 +221,10 @@ void ISA_NAME(tall_)(const struct task *task) {
             float row[HEAD_DIM_MAX];
             widen_query(row, task, tile[t].row + lane, head_dim);
             for (int64_t d = 0; d < head_dim; d++) tile[t].query[d * LANES + lane] = row[d];
+            if (task->slopes == NULL) continue;
+            const int64_t r = tile[t].row + lane;
+            tile[t].slope[lane / WIDTH][lane % WIDTH] = task->slopes[r % task->group];
+            tile[t].place[lane / WIDTH][lane % WIDTH] = (float)(r / task->group + task->diagonal);
         }
     }
 
@@ -220,6 +232,7 @@ void ISA_NAME(tall_)(const struct task *task) {
         const int64_t count = task->key_end - key < KEY_BLOCK ? task->key_end - key : KEY_BLOCK;
         const void *keys[KEY_BLOCK], *values[KEY_BLOCK];
         task->place(task->call, task->b, task->g, task->list, key, count, keys, values);
+        block.key = key;
         widen_rows(block.keys, keys, count, head_dim, depth, task->problem->dtype);
         widen_rows(block.values, values, count, head_dim, depth, task->problem->dtype);
         for (int64_t t = 0; t < tiles; t++) {

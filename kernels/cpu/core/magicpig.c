@@ -19,7 +19,7 @@ struct magicpig magicpig_row(const struct task *task, int64_t r, const float *qu
     };
 }
 
-float magicpig_logit(const struct magicpig *row, float dot, float key_square) {
+float magicpig_logit(const struct magicpig *row, float dot, float key_square, float bias) {
     const double limit = 1 - 1e-7;
     double c = dot / (row->query_norm * sqrt(key_square) + 1e-8);
     c = c > limit ? limit : c;
@@ -29,5 +29,5 @@ float magicpig_logit(const struct magicpig *row, float dot, float key_square) {
     const double u = -expm1((row->l - 1) * log1p(-x) + log1p((row->l - 1) * x));
     double logit = row->scale * dot;
     if (row->softcap > 0) logit = row->softcap * tanh(logit / row->softcap);
-    return (float)(logit - log(u < 1e-10 ? 1e-10 : u));
+    return (float)(logit + bias - log(u < 1e-10 ? 1e-10 : u));
 }

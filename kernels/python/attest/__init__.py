@@ -33,7 +33,7 @@ VARIANTS = ("prefill", "prefill_varlen", "decode", "decode_paged", "sparse_decod
             "sparse_decode_paged", "magicpig_decode_paged", "prefill_paged")
 DTYPES = ("input", "f32", "f16", "bf16", "i32", "u8")
 TRAITS = ("gqa", "causal", "ragged", "page", "keep", "magicpig", "window", "softcap", "sinks",
-          "qlens")
+          "qlens", "alibi")
 DEVICES = {"cpu": 1, "cuda": 2}
 # What tensors are, by the modules that a kernel's file has imported; the last where it has none of them.
 ARRAYS = {"cpu": ("torch", "jax", "numpy"), "cuda": ("torch", "cupy", "interface")}
@@ -75,7 +75,7 @@ class Call:
 
     q [B, Hq, Sq, D]; k, v [B, Hkv, Skv, D], or kv_cache [pages, 2, Hkv, P, D] with kv_page_indptr
     [B + 1], kv_page_indices and kv_last_page_len [B]; seq_lens, q_lens [B]; sparse_ind [B, Hq, Lmax] padded
-    with -1, sparse_nnz [B, Hq], sparse_mask [B, Hq, Skv]; lsh_k, lsh_l [B, Hq]; sinks [Hq] -- to be read; out
+    with -1, sparse_nnz [B, Hq], sparse_mask [B, Hq, Skv]; lsh_k, lsh_l [B, Hq]; sinks, slopes [Hq] -- to be read; out
     [B, Hq, Sq, D] and lse [B, Hq, Sq] (f32, natural logarithm) -- to be written. bf16 is uint16 in
     numpy and CuPy, which have no such type: `attest.f32` reads it and `attest.store` writes it, in
     numpy; torch.bfloat16 in torch, and JAX's own in JAX.

@@ -9,7 +9,7 @@ import numpy
 # The tensors of a call, in attn.h's order; the last two are written.
 SLOTS = ("q", "k", "v", "kv_cache", "kv_page_indptr", "kv_page_indices", "kv_last_page_len",
          "seq_lens", "sparse_ind", "sparse_nnz", "sparse_mask", "lsh_k", "lsh_l", "out", "lse",
-         "sinks", "q_lens")
+         "sinks", "q_lens", "slopes")
 TYPES = {"F64": "f8", "F32": "f4", "F16": "f2", "BF16": "u2", "I64": "i8", "I32": "i4", "I16": "i2",
          "U16": "u2", "U8": "u1", "BOOL": "?"}
 NAMES = {numpy.dtype(text): name for name, text in TYPES.items() if name != "BF16"}
