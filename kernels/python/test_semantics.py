@@ -210,6 +210,14 @@ def jax_causal_stays_top_left_with_lengths():
 
 
 @test
+def jax_windows_are_top_left():
+    out = np.asarray(jax.nn.dot_product_attention(*jax_arrays(*LONG), local_window_size=(2, 1))).swapaxes(1, 2)
+    behind = np.arange(9) - np.arange(5)[:, None]
+    return (same(bool(np.allclose(out, exact(*LONG, (behind >= -2) & (behind <= 1))[0], atol=1e-5)), True) +
+            attested("as if the window were aligned to the top left", *LONG, out, window=(2, 1)))
+
+
+@test
 def jax_rows_without_a_key_are_the_mean_of_v():
     out = np.asarray(
         jax.nn.dot_product_attention(*jax_arrays(*SHORT), mask=jnp.asarray(causal(5, 3, -2))[None, None]))
