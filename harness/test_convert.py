@@ -36,15 +36,17 @@ def fixture(path, folder):
     return _arrays.load(folder / "back.safetensors")[0]
 
 
-def attention(q, k, v, seen=None, scale=None):
+def attention(q, k, v, seen=None, scale=None, softcap=None, sink=-np.inf):
     """By the definition, of [..., S, D]: out, and lse of base 2."""
     s = q @ k.swapaxes(-1, -2) * (scale or q.shape[-1] ** -0.5)
+    if softcap:
+        s = softcap * np.tanh(s / softcap)
     if seen is not None:
         s = np.where(seen, s, -np.inf)
-    top = np.where(np.isneginf(s.max(-1, keepdims=True, initial=-np.inf)), 0,
-                   s.max(-1, keepdims=True, initial=-np.inf))
+    top = s.max(-1, keepdims=True, initial=sink)
+    top = np.where(np.isneginf(top), 0, top)
     p = np.exp(s - top)
-    total = p.sum(-1, keepdims=True)
+    total = p.sum(-1, keepdims=True) + np.exp(sink - top)
     with np.errstate(divide="ignore"):
         return p / np.where(total == 0, 1, total) @ v, ((top + np.log(total)) / math.log(2))[..., 0]
 
@@ -205,15 +207,17 @@ def test_paged(folder):
     for name, inputs, text in (("latent", {
             "q_nope": ("batch_size num_qo_heads head_dim", "bfloat16"), "ckv_cache": (CACHE, "bfloat16")
     }, "input 'q_nope' is of multi-head latent attention"),
-                               ("sinks", {**DECODE, "sink": ("num_qo_heads", "float32")},
-                                "input 'sink': a fixture cannot say it"),
+                               ("slopes", {**DECODE, "alibi_slopes": ("num_qo_heads", "float32")},
+                                "input 'alibi_slopes': a fixture cannot say it"),
+                               ("slides", {**DECODE, "sliding_window": (None, "int32")},
+                                "input 'sliding_window': it is not said whether that counts the query's own"),
                                ("fp8", {**DECODE, "k_cache": (CACHE, "float8_e4m3fn")},
                                 "input 'k_cache' is float8_e4m3fn, expected float16"),
                                ("capped", {**DECODE, "logits_soft_cap": (None, "float32")},
-                                "input 'logits_soft_cap' is 30: a fixture cannot say it")):
+                                f"'{folder}/none.h5': attribute 'softcap' is -3, expected 1e-06 to 1e+06")):
         path = put(folder, definition(name, inputs, ps1),
                    [(name, {"batch_size": 3, "num_pages": 10, "len_indptr": 4, "num_kv_indices": 8},
-                     {**RANDOM, **SCALE, **tables, "logits_soft_cap": {"type": "scalar", "value": 30}})])
+                     {**RANDOM, **SCALE, **tables, "logits_soft_cap": {"type": "scalar", "value": -3}})])
         expect([path, folder / "none.h5"], 1, f"{name}: {text}")
     check(not (folder / "none.h5").exists(), "nothing is half written")
 
@@ -359,10 +363,6 @@ def test_axes(folder):
                  "'k' is [2, 2, 6, 16], expected [H, total, D]", {"n": 2},
                  **blob(folder, "starts.safetensors", qo_indptr=np.array([0, 6], "i4"),
                         kv_indptr=np.array([0, 6], "i4")))
-    for value in (0, 1):  # no later key than its own, which is causal, or one
-        expect_batch(folder, {"window_right": (None, "int32")}, none, 1,
-                     f"input 'window_right' is {value}: a fixture cannot say it",
-                     window_right={"type": "scalar", "value": value})
     for text in ("10**308*10", "10**308*10 - 10**308*10", "7 / 2"):
         HEADS["H_kv"] = {"type": "expr", "expression": text}
         expect_batch(folder, {}, none, 1, f"an axis is {text!r}, ")
@@ -462,6 +462,7 @@ SIGNATURES = {
     "single_prefill_with_kv_cache":
     "(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, custom_mask: Optional[torch.Tensor] = None, "
     "causal: bool = False, kv_layout: str = 'NHD', sm_scale: Optional[float] = None, "
+    "window_left: int = -1, logits_soft_cap: Optional[float] = None, "
     "return_lse: bool = False) -> Union[torch.Tensor]",
     "__init__": "(self, float_workspace_buffer: torch.Tensor, kv_layout: str = 'NHD') -> None",
     "plan": "(self, indptr: torch.Tensor, indices: torch.Tensor, last_page_len: torch.Tensor, "
@@ -531,7 +532,7 @@ def test_dumps(folder):
          self_id=1)
     dump(root, 2, f"{WRAPPER}.run", [me, q, (k, v)], {"return_lse": True},
          {"result_0": out, "result_1": lse}, 1)
-    dump(root, 3, f"{WRAPPER}.run", [me, q, np.stack([k, v], 1)], {"sinks": np.zeros(4, "f4")}, self_id=1)
+    dump(root, 3, f"{WRAPPER}.run", [me, q, np.stack([k, v], 1)], {"kv_cache_sf": np.zeros(4, "f4")}, self_id=1)
     dump(root, 4, f"{WRAPPER}.run", [me, q, (k, v)], {"kernel_mode": 2}, self_id=1)
     dump(root, 5, f"{WRAPPER}.run", [me, q, (k, v)], self_id=2)
     dump(root, 6, f"{WRAPPER}.plan", plan[:-1] + [4], self_id=1)
@@ -540,7 +541,7 @@ def test_dumps(folder):
     pending = dump(root, 9, f"{WRAPPER}.run", [me, q, (k, v)], self_id=1)
     expect([root, folder / "out", "--outputs", folder / "answers"], 1,
            "f32-b3-hq4-hkv2-q1-kv11-d16-page8-lens11,0,8-",
-           "argument 'sinks' is an array [4]: a fixture cannot say it",
+           "argument 'kv_cache_sf' is an array [4]: a fixture cannot say it",
            "argument 'kernel_mode' is 2: a fixture cannot say it", f"its {WRAPPER}.plan is not in the dump",
            "page_size is 4 in plan, and 8 of the arrays in layout HND",
            "has an argument 8 without a name: pass by keyword")
@@ -588,6 +589,87 @@ def test_dumps(folder):
     expect([other, folder / "masked.h5"], 1, "argument 'custom_mask' is an array [5, 9]")
 
 
+def judged(folder, fixture, answer):
+    """What attest says of an answer."""
+    return json.loads(_judge.call("judge", fixture, answer, "--json", "--out",
+                                  folder / f"judged_{len(list(folder.iterdir()))}"))
+
+
+def test_said(folder):
+    """A window, a cap and sinks that FlashInfer is told are a fixture's; by its own mask, kv_idx + qo_len +
+    window_left >= kv_len + qo_idx. A window of a key more is another."""
+    draw = lambda *shape: random.standard_normal(shape, "f4")
+    q, k, v, sinks = draw(5, 4, 16), draw(9, 2, 16), draw(9, 2, 16), draw(4) + 1
+    i, j = np.arange(5)[:, None], np.arange(9)
+
+    def answer(left, causal, cap, sunk=False):
+        seen = (j + 5 + left >= 9 + i) & ((not causal) | (j <= i + 4))
+        pairs = [attention(q[:, h].astype("f8"), k[:, h // 2].astype("f8"), v[:, h // 2].astype("f8"), seen, None,
+                           cap, sinks[h] if sunk else -np.inf) for h in range(4)]
+        return {f"result_{n}": np.stack([pair[n] for pair in pairs], 1).astype("f4") for n in (0, 1)}
+
+    for name, left, causal, cap, line in (("causal", 2, True, None, "-causal-window2-file-"),
+                                          ("left", 3, False, None, "-d16-window3,5-file-"),
+                                          ("own", 0, True, 0.0, "-causal-window0-file-"),
+                                          ("wide", 8, True, 0.5, "-causal-window8-softcap0.5-file-"),
+                                          ("none", -1, True, 2.5, "-causal-softcap2.5-file-")):
+        words = {"window_left": left, "causal": causal, "logits_soft_cap": cap, "return_lse": True}
+        for wrong in (0, 1) if 0 <= left < 8 else (0, ):
+            call = dump(folder / f"{name}{wrong}", 0, "single_prefill_with_kv_cache", [q, k, v], words,
+                        answer(left + wrong if left >= 0 else 9, causal, cap))
+            expect([call, folder / f"{name}.h5", "--outputs", folder / "answers"], 0, line)
+            row = judged(folder, folder / f"{name}.h5", folder / f"answers/{name}.safetensors")
+            check((row["status"], row["lse_grade"] == "A", "the window began one key earlier" in row["diagnosis"])
+                  == (("FAIL_ACCURACY", False, True) if wrong else ("PASS", True, False)),
+                  f"{name} {wrong}: {row['status']}: {row['reason']} {row['diagnosis']}")
+
+    # Over pages: two sequences of 5 and 9 tokens in pages of 4.
+    root, me = folder / "paged", {"type": WRAPPER, "repr": "<...>"}
+    cache, q = draw(6, 2, 4, 2, 16), draw(2, 4, 16)
+    plan = [me, np.array([0, 2, 5], "i4"), np.array([4, 1, 0, 5, 2], "i4"), np.array([1, 1], "i4"), 4, 2, 16, 4]
+    rows = ([4] * 4 + [1], [0, 1, 2, 3, 0]), ([0] * 4 + [5] * 4 + [2], [0, 1, 2, 3] * 2 + [0])
+    out, lse = np.zeros((2, 4, 16), "f4"), np.zeros((2, 4), "f4")
+    for b, h in np.ndindex(2, 4):
+        page, row = (np.array(one)[-7:] for one in rows[b])  # window_left is 6
+        one, two = attention(q[b, h:h + 1].astype("f8"), *(cache[page, half, row, h // 2].astype("f8")
+                                                           for half in (0, 1)), None, None, 1.5, sinks[h])
+        out[b, h], lse[b, h] = one[0], two[0]
+    dump(root, 0, f"{WRAPPER}.__init__", [me, np.zeros(8, "u1")], self_id=1)
+    dump(root, 1, f"{WRAPPER}.plan", plan, {"window_left": 6, "window_right": 0, "logits_soft_cap": 1.5}, self_id=1)
+    one = dump(root, 2, f"{WRAPPER}.run", [me, q, cache], {"sinks": sinks, "return_lse": True},
+               {"result_0": out, "result_1": lse}, 1)
+    expect([one, folder / "paged.h5", "--outputs", folder / "answers"], 0,
+           "q1-kv9-d16-page4-window6-lens5,9-softcap1.5-sinks-file-")
+    row = judged(folder, folder / "paged.h5", folder / "answers/paged.safetensors")
+    check(row["status"] == "PASS" and row["lse_grade"] == "A", f"{row['status']}: {row['reason']}")
+
+    # Definitions, by names and by options; arrays.
+    left, cap = {"window_left": (None, "int32")}, {"logits_soft_cap": (None, "float32")}
+    four, right, none = {"type": "scalar", "value": 4}, ("--causal", "bottom-right"), ("--causal", "none")
+    for inputs, words, status, text, sources in (
+        (left, right, 0, "-causal-window4-scale1-", {"window_left": four}),
+        (left, none, 0, "-d16-window4,6-scale1-", {"window_left": four}),
+        ({"window_right": (None, "int32")}, none, 0, "-d16-window6,4-", {"window_right": four}),
+        ({"window_right": (None, "int32")}, right, 0, "-d16-causal-scale1-", {"window_right": four}),
+        (cap, right, 0, "-causal-scale1-softcap4-", {"logits_soft_cap": four}),
+        ({"sinks": ("H_qo", "bfloat16")}, right, 0, "-causal-scale1-sinks-", {"sinks": RANDOM["q"]}),
+        ({"sinks": ("H_kv", "float32")}, right, 1, "dataset 'sinks' is for 2 query heads, expected 4",
+         {"sinks": RANDOM["q"]}),
+        ({"sinks": ("H_qo", "int32")}, right, 1, "input 'sinks' is int32 and random", {"sinks": RANDOM["q"]}),
+        ({}, (*right, "--window", "3", "--softcap", "2"), 0, "-causal-window3-scale1-softcap2-", {}),
+        ({}, (*none, "--window", "3"), 0, "-d16-window3-", {}),
+        ({}, (*none, "--window", "3,0"), 0, "-d16-window3,0-", {}),
+        (left, (*right, "--window", "3"), 1, "--window is 3, and its own is 4", {"window_left": four}),
+        (cap, (*right, "--softcap", "3"), 1, "--softcap is 3, and its own is 4", {"logits_soft_cap": four}),
+        ({}, (*right, "--window=-1"), 2, "argument --window: invalid window value: '-1'", {}),
+        ({}, (*right, "--window=1,2,3"), 2, "argument --window: invalid window value: '1,2,3'", {})):
+        expect_batch(folder, inputs, words, status, text, **sources)
+    np.savez(folder / "a.npz", **{name: draw(1, 2, 3, 8) for name in "qkv"}, sink=np.array([0.1, -2]))
+    expect([folder / "a.npz", folder / "a.h5", "--name", "sinks=sink", "--causal", "bottom-right", "--window", "1",
+            "--softcap", "0.5"], 0, "f32-b1-hq2-hkv2-q3-kv3-d8-causal-window1-softcap0.5-sinks-file-")
+    check((fixture(folder / "a.h5", folder)["sinks"][0] == np.array([0.1, -2], "f4")).all(), "sinks are f32")
+
+
 def by_fixture(problem):
     """Attention of a Problem's arrays by what a fixture means; [B, Hq, Sq, D]."""
     a, out = problem.arrays, np.zeros_like(problem.arrays["q"])
@@ -599,14 +681,16 @@ def by_fixture(problem):
             k, v = (cache[a["kv_page_indices"][begin:end], half, g].reshape(-1, cache.shape[-1])
                     for half in (0, 1))
             count = (end - begin - 1) * cache.shape[3] + a["kv_last_page_len"][b] if end > begin else 0
-            k, v, seen = k[:count], v[:count], None
+            k, v = k[:count], v[:count]
         else:
             g = h // (heads // a["k"].shape[1])
             k, v = a["k"][b, g], a["v"][b, g]
-            seen = np.arange(
-                len(k)) <= np.arange(queries)[:, None] + len(k) - queries if problem.causal else None
-            seen = a["sparse_mask"][b, h][None] != 0 if "sparse_mask" in a else seen
-        out[b, h] = attention(a["q"][b, h], k, v, seen, problem.scale)[0]
+        behind = np.arange(len(k)) - (np.arange(queries)[:, None] + len(k) - queries)
+        left, right = problem.window or (len(k) + queries, len(k) + queries)
+        seen = (behind >= -left) & (behind <= (0 if problem.causal else right))
+        seen = a["sparse_mask"][b, h][None] != 0 if "sparse_mask" in a else seen
+        sink = a["sinks"][h] if "sinks" in a else -np.inf
+        out[b, h] = attention(a["q"][b, h], k, v, seen, problem.scale, problem.softcap, sink)[0]
     return out
 
 
@@ -617,11 +701,12 @@ def test_onnx():
     said = refused = 0
     for queries, keys, causal, cache, mask, window in itertools.product(
         (1, 3), (2, 3, 5), (0, 1), (None, "past", (4, 1), (3, 3), (0, 2)), (None, "bool", "ones", "short"),
-        ((-1, -1), (1, 0), (9, 9))):
+        ((-1, -1), (1, 0), (9, 9), (2, 1), (-1, 1))):
         q, k, v = (random.standard_normal(shape)
                    for shape in ((2, 4, queries, 8), (2, 2, keys, 8), (2, 2, keys, 8)))
         given, attributes, offset = {"Q": q, "K": k, "V": v}, {
-            "is_causal": causal, "left_window_size": window[0], "right_window_size": window[1]
+            "is_causal": causal, "left_window_size": window[0], "right_window_size": window[1],
+            "softcap": 0.5 if keys == 3 else 0.0
         }, 0
         length = np.full((2, 1, 1, 1), keys)
         if cache == "past":
@@ -659,14 +744,13 @@ def test_onnx():
             refused += 1
             continue
         said += 1
-        expected = attention(q, np.repeat(k, 2, 1), np.repeat(v, 2, 1), seen)[0]
+        expected = attention(q, np.repeat(k, 2, 1), np.repeat(v, 2, 1), seen, None, attributes["softcap"])[0]
         check(np.allclose(by_fixture(problem), expected, atol=1e-5),
               f"{queries} {keys} {causal} {cache} {mask} {window}: {list(problem.arrays)}")
-    check((said, refused) == (404, 268), f"{said} said, {refused} refused")
+    check((said, refused) == (755, 365), f"{said} said, {refused} refused")
     q = np.zeros((1, 2, 3, 8), "f4")
     half = q.astype("f2")
     for given, attributes, text in (
-        ({}, {"softcap": 2.0}, "softcap is 2"),
         ({"attn_mask": np.full((3, 3), 0.5, "f4")}, {}, "'attn_mask' adds 0.5 to a logit"),
         ({"Q": q.astype("f8")}, {}, "'Q' is F64, expected F16, BF16 or F32"),
         ({"K": half}, {}, "'K' is F16, expected F32 as 'Q' is"),
@@ -706,7 +790,7 @@ def test_arrays(folder):
 
 with tempfile.TemporaryDirectory(prefix="attest-convert-") as name:
     for test in (test_paged, test_ragged, test_sol, test_top_left, test_axes, test_options, test_refused,
-                 test_damaged, test_dumps, test_arrays):
+                 test_damaged, test_dumps, test_said, test_arrays):
         (pathlib.Path(name) / test.__name__).mkdir()
         test(pathlib.Path(name) / test.__name__)
     test_onnx()

@@ -203,19 +203,82 @@ def raises(kind, text, function, *arguments, **words):
         check(False, f"nothing is raised of {text!r}")
 
 
-def exact(problem, keys=None):
-    """out of float32 arithmetic, rounded to the problem's dtype, and lse; of the first keys only."""
+def exact(problem, keys=None, wider=0, **other):
+    """out of float64 arithmetic, rounded to the problem's dtype, and lse; of the first keys only, by a window
+    that begins `wider` earlier, or with another softcap or sinks."""
     module, group = attest_module, problem.q.shape[1] // problem.k.shape[1]
     q, k, v = (module.f32(x).astype("f8") for x in (problem.q, problem.k, problem.v))
     k, v = (numpy.repeat(x, group, axis=1)[:, :, :keys] for x in (k, v))
     s = problem.scale * q @ k.swapaxes(-1, -2)
-    if problem.causal:
-        seen = numpy.arange(k.shape[2]) <= numpy.arange(q.shape[2])[:, None] + k.shape[2] - q.shape[2]
-        s = numpy.where(seen, s, -numpy.inf)
-    p = numpy.exp(s - s.max(-1, keepdims=True))
+    cap, sinks = (other.get(name, getattr(problem, name)) for name in ("softcap", "sinks"))
+    s = s if cap is None else cap * numpy.tanh(s / cap)
+    behind = numpy.arange(k.shape[2]) - (numpy.arange(q.shape[2])[:, None] + k.shape[2] - q.shape[2])
+    left, right = problem.window or (q.shape[2] + k.shape[2],) * 2
+    s = numpy.where((behind >= -left - wider) & (behind <= (0 if problem.causal else right)), s, -numpy.inf)
+    sinks = numpy.full(q.shape[1], -numpy.inf) if sinks is None else sinks.astype("f8")
+    s = numpy.concatenate([s, numpy.broadcast_to(sinks[:, None, None], (*s.shape[:3], 1))], -1)
+    top = s.max(-1, keepdims=True)
+    p = numpy.exp(s - numpy.where(numpy.isneginf(top), 0, top))
+    total = p.sum(-1, keepdims=True)
     out = numpy.empty_like(problem.q)
-    module.store(out, p @ v / p.sum(-1, keepdims=True))
-    return out, (s.max(-1) + numpy.log(p.sum(-1))).astype("f4")
+    module.store(out, p[..., :-1] @ v / numpy.where(total == 0, 1, total))
+    with numpy.errstate(divide="ignore"):
+        return out, (top + numpy.log(total))[..., 0].astype("f4")
+
+
+def test_said(folder):
+    """Windows, capped logits and sinks are judge's to be told, and a problem's line says them."""
+    module = attest_module
+    for line, window, softcap in (
+            ("f16-b2-hq4-hkv2-q40-kv60-d64-causal-window7-normal-seed1", (7, 0), None),
+            ("f32-b1-hq2-hkv1-q30-kv30-d32-window5,2-softcap3-normal-seed1", (5, 2), 3.0),
+            ("f32-b1-hq4-hkv2-q9-kv5-d32-causal-window0-sinks-normal-seed1", (0, 0), None),
+            ("bf16-b2-hq8-hkv2-q1-kv300-d64-window63-softcap2.5-sinks-normal-seed1", (63, 0), 2.5),
+            ("f16-b1-hq2-hkv2-q1-kv90-d64-normal-seed1", None, None)):
+        problem = module.problem(line)
+        check((problem.line, problem.window, problem.softcap, problem.sinks is not None) ==
+              (line, window, softcap, "-sinks-" in line), f"{vars(problem)}")
+        arrays = problem.q, problem.k, problem.v
+        given = dict(causal=problem.causal, scale=problem.scale, softcap=problem.softcap, sinks=problem.sinks)
+        out, lse = exact(problem)
+        if problem.sinks is not None:  # f64, and what a tensor of bf16 holds
+            check(module.judge(*arrays, out, lse=lse, **{**given, "window": window, "sinks": problem.sinks.astype("f8")}),
+                  "sinks of f64")
+            bits = module._arrays.bf16(problem.sinks)
+            check(module.judge(*arrays, *exact(problem, sinks=module.f32(bits))[:1],
+                               **{**given, "window": window, "sinks": bits}), "sinks of bf16")
+        row = module.judge(*arrays, out, lse=lse, window=window, **given)
+        check(row and row.grade == "A" and row.lse_grade == "A", str(row))
+        if window is None:
+            continue
+        if window[1] == 0:
+            check(module.judge(*arrays, out, lse=lse, window=numpy.int64(window[0]), **given), "one number")
+        row = module.judge(*arrays, *exact(problem, wider=1)[:1], window=window, **given)
+        check(row.status == "FAIL_ACCURACY" and "the window began one key earlier" in row.diagnosis, str(row))
+        wrong = exact(problem, softcap=None, sinks=None)[0]
+        told = {"softcap": "the softcap were left out", "sinks": "the sinks were left out"}
+        for name, text in told.items() if (softcap is None) != (problem.sinks is None) else ():
+            if given[name] is not None:
+                raises(AssertionError, text, module.assert_right, *arrays, wrong, window=window, **given)
+    for words, text in (({"window": -1}, "window is -1, expected how many keys before its own a query sees"),
+                        ({"window": (1, None)}, "window is (1, None), expected"), ({"window": True}, "window is True"),
+                        ({"window": (1, 2, 3)}, "window is (1, 2, 3)"), ({"window": 2.5}, "window is 2.5, expected"),
+                        ({"window": 1 << 40}, "attribute 'window_left' is 1099511627776, expected 0..2147483647"),
+                        ({"softcap": 0}, "attribute 'softcap' is 0, expected 1e-06 to 1e+06"),
+                        ({"softcap": float("nan")}, "attribute 'softcap' is nan, expected"),
+                        ({"sinks": numpy.zeros(3, "f4")}, "dataset 'sinks' is for 3 query heads, expected 2"),
+                        ({"sinks": numpy.zeros((1, 2), "f4")}, "dataset 'sinks' has 2 dimensions, expected 1"),
+                        ({"sinks": numpy.array([0, 1e39])}, "sinks[1] is inf: expected a finite number")):
+        raises(ValueError, text, module.judge, *arrays, out, **words)
+    raises(TypeError, "sinks is I64, expected floats [Hq]", module.judge, *arrays, out, sinks=numpy.array([0, 1]))
+    raises(ValueError, "a window beside kept lists", module.judge, *arrays, out, window=3,
+           sparse_mask=numpy.ones((1, 2, 90), "?"))
+    # a half is no number of keys, in a file's metadata either
+    arrays = {name: (array, "F16") for name, array in zip("qkv", arrays)}
+    module._arrays.save(folder / "half.safetensors", arrays,
+                        {"format": "attest-fixture", "version": "1", "window_left": "2.5"})
+    done = attest("convert", folder / "half.safetensors", folder / "half.h5", status=4)
+    check("attribute 'window_left' is 2.5, expected 0..2147483647" in done.stderr, done.stderr)
 
 
 def test_judge(folder):
@@ -321,5 +384,6 @@ with tempfile.TemporaryDirectory(prefix="attest-python-") as name:
     test_threads(folder)
     test_plain()
     test_files(folder)
+    test_said(folder)
     test_judge(folder)
 sys.exit(1 if failures else 0)

@@ -1,6 +1,7 @@
 #include "exchange.h"
 #include "../../fixtures/schema.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,9 +24,10 @@ static bool write_attribute(store_id file, const char *name, const char *text,
     if (!named && (rest == text || *rest != '\0'))
         return fault_set(fault, FAULT_INPUT, "attribute '%s' is '%.60s', expected a number", name,
                          text);
-    const bool whole = strcmp(name, "scale") != 0 && strcmp(name, "softcap") != 0;
-    return whole ? store_write_integer(file, name, (int32_t)value, fault)
-                 : store_write_double(file, name, value, fault);
+    const bool real = !strcmp(name, "scale") || !strcmp(name, "softcap");
+    const bool whole = fabs(value) <= INT32_MAX && value == floor(value);
+    return whole && !real ? store_write_integer(file, name, (int32_t)value, fault)
+                          : store_write_double(file, name, value, fault);
 }
 
 static bool write_attributes(store_id file, const json_t *metadata, struct fault *fault) {

@@ -6,23 +6,38 @@ that an interpreter's kernels are judged as others are. Sums in float64, P in fl
 import attest
 import numpy as np
 
-EVERYTHING = dict(dtypes=["f32", "f16", "bf16"], writes_lse=True, p_dtype="f32")
+EVERYTHING = dict(dtypes=["f32", "f16", "bf16"], writes_lse=True, p_dtype="f32", change="by the definition")
+OF_LISTS = ["gqa", "softcap", "sinks"]
+OF_ALL_KEYS = OF_LISTS + ["window"]
 
 
 def attend(call, b, h, i, k, v, logits_of=None):
     """One row: its keys and values are [n, D], those that it sees."""
     q = attest.f32(call.q[b, h, i]).astype(np.float64)
     keys, values = (attest.f32(x).astype(np.float64) for x in (k, v))
-    if len(keys) == 0:
-        out, lse = np.zeros(len(q)), -np.inf
-    else:
-        logits = call.scale * (keys @ q)
-        if logits_of is not None:
-            logits = logits_of(logits, q, keys)
-        p = np.exp(logits - logits.max())
-        out, lse = p @ values / p.sum(), logits.max() + np.log(p.sum())
+    cap, sink = call.problem.softcap, -np.inf if call.sinks is None else float(call.sinks[h])
+    logits = call.scale * (keys @ q)
+    if cap:
+        logits = cap * np.tanh(logits / cap)
+    if logits_of is not None:
+        logits = logits_of(logits, q, keys)
+    out, lse = np.zeros(len(q)), max(sink, logits.max(initial=-np.inf))
+    if lse > -np.inf:
+        p = np.exp(logits - lse)
+        total = p.sum() + np.exp(sink - lse)
+        out, lse = p @ values / total, lse + np.log(total)
     attest.store(call.out[b, h, i], out)
     call.lse[b, h, i] = lse
+
+
+def seen(problem, i, q_len, kv_len):
+    """The keys that query i sees of its sequence, by its place among them."""
+    place, first, end = i + kv_len - q_len, 0, kv_len
+    if "causal" in problem.traits:
+        end = place + 1
+    if "window" in problem.traits:
+        first, end = place - problem.window_left, min(end, place + problem.window_right + 1)
+    return slice(max(first, 0), max(end, 0))
 
 
 def rows(problem):
@@ -50,41 +65,39 @@ def kept(call, b, h):
     return call.sparse_ind[b, h, :call.sparse_nnz[b, h]]
 
 
-def attend_prefill(call, lengths):
+def attend_all(call, lengths):
     clear(call)
     for b, h, g in rows(call.problem):
         q_len, kv_len = lengths(b)
         for i in range(q_len):
-            seen = kv_len
-            if "causal" in call.problem.traits:
-                seen = min(max(i + kv_len - q_len + 1, 0), kv_len)
-            attend(call, b, h, i, call.k[b, g, :seen], call.v[b, g, :seen])
+            keys = seen(call.problem, i, q_len, kv_len)
+            attend(call, b, h, i, call.k[b, g, keys], call.v[b, g, keys])
 
 
-@attest.kernel(variant="prefill", traits=["gqa", "causal"], change="by the definition", **EVERYTHING)
+@attest.kernel(variant="prefill", traits=OF_ALL_KEYS + ["causal"], **EVERYTHING)
 def prefill_numpy_r1(call):
-    attend_prefill(call, lambda b: (call.problem.q_len, call.problem.kv_len))
+    attend_all(call, lambda b: (call.problem.q_len, call.problem.kv_len))
 
 
-@attest.kernel(variant="prefill_varlen", traits=["gqa", "causal"], change="by the definition",
-               **EVERYTHING)
+@attest.kernel(variant="prefill_varlen", traits=OF_ALL_KEYS + ["causal"], **EVERYTHING)
 def prefill_varlen_numpy_r1(call):
-    attend_prefill(call, lambda b: (call.seq_lens[b], call.seq_lens[b]))
+    attend_all(call, lambda b: (call.seq_lens[b], call.seq_lens[b]))
 
 
-@attest.kernel(variant="decode", traits=["gqa"], change="by the definition", **EVERYTHING)
+@attest.kernel(variant="decode", traits=OF_ALL_KEYS, **EVERYTHING)
 def decode_numpy_r1(call):
-    for b, h, g in rows(call.problem):
-        attend(call, b, h, 0, call.k[b, g], call.v[b, g])
+    attend_all(call, lambda b: (1, call.problem.kv_len))
 
 
-@attest.kernel(variant="decode_paged", traits=["gqa"], change="by the definition", **EVERYTHING)
+@attest.kernel(variant="decode_paged", traits=OF_ALL_KEYS, **EVERYTHING)
 def decode_paged_numpy_r1(call):
     for b, h, g in rows(call.problem):
-        attend(call, b, h, 0, *pages(call, b, g))
+        keys, values = pages(call, b, g)
+        own = seen(call.problem, 0, 1, len(keys))
+        attend(call, b, h, 0, keys[own], values[own])
 
 
-@attest.kernel(variant="sparse_decode", traits=["gqa"], change="by the definition", **EVERYTHING)
+@attest.kernel(variant="sparse_decode", traits=OF_LISTS, **EVERYTHING)
 def sparse_decode_numpy_r1(call):
     for b, h, g in rows(call.problem):
         tokens = kept(call, b, h)
@@ -99,14 +112,12 @@ def attend_kept(call, logits_of=None):
         attend(call, b, h, 0, keys[tokens], values[tokens], of_row)
 
 
-@attest.kernel(variant="sparse_decode_paged", traits=["gqa"], change="by the definition",
-               **EVERYTHING)
+@attest.kernel(variant="sparse_decode_paged", traits=OF_LISTS, **EVERYTHING)
 def sparse_decode_paged_numpy_r1(call):
     attend_kept(call)
 
 
-@attest.kernel(variant="magicpig_decode_paged", traits=["gqa"], change="by the definition",
-               **EVERYTHING)
+@attest.kernel(variant="magicpig_decode_paged", traits=OF_LISTS, **EVERYTHING)
 def magicpig_decode_paged_numpy_r1(call):
     def corrected(b, h):
         def logits_of(logits, q, keys):

@@ -11,7 +11,7 @@ def make_session(call):
     import onnx
     import onnxruntime
     p, kind = call.problem, onnx.helper.np_dtype_to_tensor_dtype(call.q.dtype)
-    node = onnx.helper.make_node("Attention", ["q", "k", "v"], ["out"], scale=call.scale,
+    node = onnx.helper.make_node("Attention", ["q", "k", "v"], ["out"], scale=call.scale, softcap=p.softcap,
                                  is_causal=int("causal" in p.traits))
     shapes = {name: list(getattr(call, name).shape) for name in ("q", "k", "v", "out")}
     infos = {name: onnx.helper.make_tensor_value_info(name, kind, shape)
@@ -36,12 +36,12 @@ def refuse(problem):
     return None
 
 
-@attest.kernel(variant="prefill", traits=["gqa", "causal"], **COMMON)
+@attest.kernel(variant="prefill", traits=["gqa", "causal", "softcap"], **COMMON)
 def prefill_onnxruntime_r1(call):
     run(call)
 
 
-@attest.kernel(variant="decode", traits=["gqa"], **COMMON)
+@attest.kernel(variant="decode", traits=["gqa", "softcap"], **COMMON)
 def decode_onnxruntime_r1(call):
     run(call)
 

@@ -23,7 +23,7 @@ import typing
 
 import numpy
 
-from ._arrays import SLOTS, bf16
+from ._arrays import INPUTS, SLOTS, bf16, f32
 from ._judge import Row, assert_right, judge, problem
 
 __all__ = ["Call", "Kernel", "Problem", "Row", "assert_right", "f32", "judge", "kernel", "problem",
@@ -49,8 +49,10 @@ GIVEN = {"prefill": (), "prefill_varlen": ("ragged",), "decode": (),
 class Problem:
     """The sizes of a problem: B = batch, Hq = q_heads, Hkv = kv_heads, Sq = q_len, Skv = kv_len (the
     room for key tokens), D = head_dim; P = page_size, pages, page_entries: 0 without pages;
-    kept_max: Lmax, the room for one row's list, 0 without lists; with a window, query i sees the keys
-    from i + Skv - Sq - window_left to i + Skv - Sq + window_right, lengths taken per sequence; softcap: 0 without one."""
+    kept_max: Lmax, the room for one row's list, 0 without lists; window_left, window_right: with the
+    trait window query i sees the keys from i + Skv - Sq - window_left to i + Skv - Sq + window_right,
+    lengths taken per sequence, 0 without; softcap: of logits, softcap * tanh(logit / softcap), before
+    any mask or correction, 0 without."""
     variant: str
     dtype: str
     traits: frozenset
@@ -74,11 +76,12 @@ class Call:
     """One call: views of memory that attest owns. Absent tensors are None.
 
     q [B, Hq, Sq, D]; k, v [B, Hkv, Skv, D], or kv_cache [pages, 2, Hkv, P, D] with kv_page_indptr
-    [B + 1], kv_page_indices and kv_last_page_len [B]; seq_lens, q_lens [B]; sparse_ind [B, Hq, Lmax] padded
-    with -1, sparse_nnz [B, Hq], sparse_mask [B, Hq, Skv]; lsh_k, lsh_l [B, Hq]; sinks, slopes [Hq] -- to be read; out
-    [B, Hq, Sq, D] and lse [B, Hq, Sq] (f32, natural logarithm) -- to be written. bf16 is uint16 in
-    numpy and CuPy, which have no such type: `attest.f32` reads it and `attest.store` writes it, in
-    numpy; torch.bfloat16 in torch, and JAX's own in JAX.
+    [B + 1], kv_page_indices and kv_last_page_len [B]; seq_lens, q_lens [B]; sparse_ind [B, Hq, Lmax]
+    padded with -1, sparse_nnz [B, Hq], sparse_mask [B, Hq, Skv]; lsh_k, lsh_l [B, Hq]; sinks [Hq], one
+    more logit each, without a value; slopes [Hq], alibi's -- to be read; out [B, Hq, Sq, D] and lse
+    [B, Hq, Sq] (f32, natural logarithm) -- to be written. bf16 is uint16 in numpy and CuPy, which have
+    no such type: `attest.f32` reads it and `attest.store` writes it, in numpy; torch.bfloat16 in torch,
+    and JAX's own in JAX.
 
     scale: of logits. problem: a Problem. threads: how many to use, at least 1. scratch: bytes (u8) as
     many as `Kernel.scratch` asked for, undefined before every launch; None if none.
@@ -97,7 +100,7 @@ class Call:
         other = Call()
         for name in self.__slots__:
             value = getattr(self, name)
-            if name in SLOTS[:-2] and value is not None:
+            if name in INPUTS and value is not None:
                 value = make(value)
             setattr(other, name, value)
         return other
@@ -214,13 +217,6 @@ def missing(packages: typing.Sequence[str]) -> typing.Optional[str]:
         except importlib.metadata.PackageNotFoundError:
             return f"{name} is not installed"
     return None
-
-
-def f32(array: numpy.ndarray) -> numpy.ndarray:
-    """The numbers of a tensor as float32, exactly; of bf16, which is uint16 here, too."""
-    if array.dtype == numpy.uint16:
-        return (array.astype(numpy.uint32) << 16).view(numpy.float32)
-    return array.astype(numpy.float32)
 
 
 def store(out: numpy.ndarray, values: numpy.ndarray) -> None:

@@ -6,10 +6,12 @@ import struct
 
 import numpy
 
-# The tensors of a call, in attn.h's order; the last two are written.
+# The tensors of a call, in attn.h's order; those that are written, and those that are read.
 SLOTS = ("q", "k", "v", "kv_cache", "kv_page_indptr", "kv_page_indices", "kv_last_page_len",
          "seq_lens", "sparse_ind", "sparse_nnz", "sparse_mask", "lsh_k", "lsh_l", "out", "lse",
          "sinks", "q_lens", "slopes")
+WRITTEN = ("out", "lse")
+INPUTS = tuple(name for name in SLOTS if name not in WRITTEN)
 TYPES = {"F64": "f8", "F32": "f4", "F16": "f2", "BF16": "u2", "I64": "i8", "I32": "i4", "I16": "i2",
          "U16": "u2", "U8": "u1", "BOOL": "?"}
 NAMES = {numpy.dtype(text): name for name, text in TYPES.items() if name != "BF16"}
@@ -91,6 +93,21 @@ def read(path, reader, **words):
         own = isinstance(error, (OSError, TypeError, ValueError))
         text = str(error) if own else f"{type(error).__name__}: {error}".partition(". ")[0]
         raise ValueError(f"'{path}': " + text.partition("\n")[0].rstrip(": ")) from None
+
+
+def f32(array: numpy.ndarray) -> numpy.ndarray:
+    """The numbers of a tensor as float32, exactly; of bf16, which is uint16 here, too."""
+    if array.dtype == numpy.uint16:
+        return (array.astype(numpy.uint32) << 16).view(numpy.float32)
+    return array.astype(numpy.float32)
+
+
+def sinks_of(array, kind):
+    """Sinks of any floats as a fixture has them, f32; of float64 each is rounded once."""
+    if kind not in ("F64", "F32", "F16", "BF16", "U16"):
+        raise TypeError(f"sinks is {kind}, expected floats [Hq]")
+    with numpy.errstate(over="ignore"):
+        return f32(array), "F32"
 
 
 def bf16(values):

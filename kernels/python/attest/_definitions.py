@@ -21,6 +21,8 @@ from . import _arrays, _foreign
 from ._flashinfer import NEUTRAL, ROLE_OF, answer_as, expect_neutral, no_place, problem_of, tokens_first
 
 TYPES = {"float16": "F16", "bfloat16": "BF16", "float32": "F32", "int32": "I32", "int64": "I64"}
+# As models have it, whose windows may count the query's own key, or not.
+OF_KEYS = ("window", "window_size", "sliding_window", "sliding_window_size", "attention_window")
 # Of multi-head latent attention.
 LATENT = ("q_nope", "q_pe", "ckv_cache", "kpe_cache", "ckv", "kpe")
 
@@ -162,6 +164,9 @@ def of_workload(definition, workload, roots, options):
         raise ValueError(
             f"input {latent[0]!r} is of multi-head latent attention, which a fixture cannot say")
     strange = [name for name in definition["inputs"] if name not in ROLE_OF and name not in NEUTRAL]
+    if strange and strange[0] in OF_KEYS:
+        raise ValueError(f"input {strange[0]!r}: it is not said whether that counts the query's own key, expected "
+                         "'window_left', the keys before it")
     if strange:
         raise no_place("input", strange[0])
     axes, given, values = axes_of(definition, workload), {}, {}
@@ -191,10 +196,13 @@ def of_workload(definition, workload, roots, options):
         if options.scale is None:
             raise ValueError("nothing says what logits are scaled by: --scale, or --reference, which runs "
                              "its code to see that it is 1/sqrt(D)")
-    if options.scale is not None:
-        if "sm_scale" in given:
-            raise ValueError(f"--scale is {options.scale:g}, and its own is {given['sm_scale']:g}")
-        given["sm_scale"] = options.scale
+    left, right = options.window or (None, None)
+    for option, name, told in (("--scale", "sm_scale", options.scale), ("--softcap", "softcap", options.softcap),
+                               ("--window", "window_left", left), ("--window", "window_right", right)):
+        if told is not None:
+            if name in given:
+                raise ValueError(f"{option} is {told:g}, and its own is {given[name]:g}")
+            given[name] = told
     layout = layout_of(definition, options.kv_layout)
     problem = problem_of(given, layout, causal)
     if options.reference:

@@ -26,6 +26,8 @@ ROLES = {
     "block_tables": ("block_tables", "block_table", "page_table"),
     "seq_lens": ("seq_lens", "cache_seqlens", "kv_lens"),
     "sm_scale": ("sm_scale", "softmax_scale", "scale"), "causal": ("causal", "is_causal"),
+    "window_left": ("window_left", ), "window_right": ("window_right", ),
+    "softcap": ("logits_soft_cap", "softcap"), "sinks": ("sinks", "sink", "attention_sinks"),
 }
 ROLE_OF = {name: role for role, names in ROLES.items() for name in names}
 # What may be said without a change of the problem: any value, or one of these.
@@ -37,7 +39,6 @@ NEUTRAL = {
          "data_type", "o_dtype", "num_qo_heads", "num_kv_heads", "head_dim", "head_dim_qk", "head_dim_vo",
          "page_size")),
     **dict.fromkeys(("q_scale", "k_scale", "v_scale", "bmm2_scale"), (None, 1)),
-    "window_left": (None, -1), "window_right": (None, -1), "logits_soft_cap": (None, 0),
     "pos_encoding_mode": (None, "NONE"), "q_len_per_req": (None, 1), "use_token_head_sf": (None, False),
     "skip_softmax_threshold_scale_factor": (None, 0),
 }
@@ -58,7 +59,10 @@ def expect_neutral(what, name, value):
 def problem_of(given, layout, causal):
     """The Problem of arguments by their roles: arrays (array, kind), others as they are. layout: NHD or
     HND, of keys and values. causal: as `_foreign.bottom_right` takes it."""
-    scale = given.get("sm_scale")
+    given = dict(given)
+    sinks = given.pop("sinks", None)
+    scale, softcap, left, right = (number(name, given.pop(name, None))
+                                   for name in ("sm_scale", "softcap", "window_left", "window_right"))
     if "kv_cache" in given:
         both, kind = given["kv_cache"]
         _foreign.expect_rank("kv_cache", both,
@@ -93,12 +97,35 @@ def problem_of(given, layout, causal):
     else:
         expect_roles(given, names, ())
         arrays, causal = single(q, k, v, layout, causal)
-    return Problem(arrays, kind, causal, None if scale is None else float(scale))
+    if sinks is not None:
+        if not isinstance(sinks, tuple):
+            raise ValueError("'sinks' is no array, expected [Hq]")
+        arrays["sinks"], _ = _arrays.sinks_of(*sinks)
+    return Problem(arrays, kind, causal, scale, window_of(left, right, arrays, causal), softcap or None)
+
+
+def number(name, value):
+    if isinstance(value, (tuple, list)):
+        raise ValueError(f"{name!r} is an array, expected a number")
+    return None if value is None else float(value)
+
+
+def window_of(left, right, arrays, causal):
+    """(left, right) as a fixture has it, None where neither is a bound, as None and -1 are. As here query i
+    sees the keys from i + Skv - Sq - left on, to i + Skv - Sq + right (FlashInfer's variants.cuh: kv_idx +
+    qo_len + window_left >= kv_len + qo_idx)."""
+    queries = arrays["q"].shape[2]
+    bounds = [None if side is None or side < 0 else side
+              for side in (left, None if causal or queries == 1 else right)]
+    if bounds == [None, None]:
+        return None
+    most = arrays["k"].shape[2] if "k" in arrays else 0  # over pages there is one query
+    return tuple(room if side is None else side for side, room in zip(bounds, (most, queries)))
 
 
 def expect_roles(given, names, others):
     for name in given:
-        if name not in (*names, *others, "sm_scale"):
+        if name not in (*names, *others):
             raise no_place("beside " + ", ".join(map(repr, names)), name)
 
 

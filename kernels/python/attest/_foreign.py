@@ -20,12 +20,14 @@ KINDS = ("F16", "BF16", "F32")
 @dataclasses.dataclass
 class Problem:
     """arrays: numpy's, by the names of a fixture's datasets, elements of `kind`, a type's name in
-    safetensors. out [B, Hq, Sq, D] and lse [B, Hq, Sq], natural: what the source says is the answer.
-    checked: that is to be so, or these arrays are not what the source means."""
+    safetensors. window: (left, right). out [B, Hq, Sq, D] and lse [B, Hq, Sq], natural: what the source
+    says is the answer. checked: that is to be so, or these arrays are not what the source means."""
     arrays: dict
     kind: str
     causal: bool = False
     scale: float | None = None
+    window: tuple | None = None
+    softcap: float | None = None
     out: numpy.ndarray | None = None
     lse: numpy.ndarray | None = None
     checked: bool = False

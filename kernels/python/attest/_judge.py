@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import numbers
 import os
 import pathlib
 import re
@@ -12,7 +13,7 @@ import types
 
 from . import _arrays
 
-INPUTS = _arrays.SLOTS[:-2]
+INPUTS = _arrays.INPUTS
 SWAPPED = {"bhsd": None, "bshd": (0, 2, 1, 3)}
 
 
@@ -64,6 +65,28 @@ def is_causal(causal, q_len, kv_len):
     raise ValueError(f"causal is {causal!r}, expected False, True, 'bottom-right' or 'top-left'")
 
 
+def window_of(window):
+    """(left, ) or (left, right) of what a caller says."""
+    sides = tuple(window) if isinstance(window, (tuple, list)) else (window, )
+    if len(sides) not in (1, 2) or not all(isinstance(side, numbers.Integral) and side >= 0 and
+                                           not isinstance(side, bool) for side in sides):
+        raise ValueError(f"window is {window!r}, expected how many keys before its own a query sees, or "
+                         "(that, and how many behind): whole numbers from 0")
+    return sides
+
+
+def metadata_of(causal, scale, window, softcap, bf16):
+    """The attributes of a fixture; window: as `window_of` gives it, or None."""
+    metadata = {"format": "attest-fixture", "version": "1", "causal": "1" if causal else "0"}
+    if bf16:
+        metadata["dtype"] = "bf16"
+    for name, number in (("scale", scale), ("softcap", softcap)):
+        if number is not None:
+            metadata[name] = repr(float(number))
+    metadata.update(zip(("window_left", "window_right"), map(str, window or ())))
+    return metadata
+
+
 def in_order(array, layout):
     """[B, H, S, D] of what has that layout; and its type's name."""
     values, kind = array
@@ -75,7 +98,7 @@ def in_order(array, layout):
     return _arrays.numpy.ascontiguousarray(values.transpose(axes)), kind
 
 
-def fixture_of(given, causal, scale, layout):
+def fixture_of(given, causal, scale, layout, window=None, softcap=None):
     """Arrays by the names of a fixture's datasets, and its attributes."""
     if layout not in SWAPPED:
         raise ValueError(f"layout is {layout!r}, expected 'bhsd' or 'bshd'")
@@ -91,17 +114,15 @@ def fixture_of(given, causal, scale, layout):
                          f"q is {list(arrays['q'][0].shape)}, expected [B, Hq, Sq, D]")
     q_len = arrays["q"][0].shape[2]
     kv_len = arrays["k"][0].shape[2] if "k" in arrays and arrays["k"][0].ndim == 4 else 0
-    metadata = {"format": "attest-fixture", "version": "1",
-                "causal": "1" if is_causal(causal, q_len, kv_len) else "0"}
-    if arrays["q"][1] in ("BF16", "U16"):
-        metadata["dtype"] = "bf16"
-    if scale is not None:
-        metadata["scale"] = repr(float(scale))
-    return arrays, metadata
+    if "sinks" in arrays:
+        arrays["sinks"] = _arrays.sinks_of(*arrays["sinks"])
+    return arrays, metadata_of(is_causal(causal, q_len, kv_len), scale, None if window is None else
+                               window_of(window), softcap, arrays["q"][1] in ("BF16", "U16"))
 
 
-def judge(q, k=None, v=None, out=None, *, lse=None, causal=False, scale=None, layout="bhsd",
-          grade="A", lse_grade="A", p_dtype="input", name="output", threads=None, **others) -> Row:
+def judge(q, k=None, v=None, out=None, *, lse=None, causal=False, scale=None, window=None, softcap=None,
+          sinks=None, layout="bhsd", grade="A", lse_grade="A", p_dtype="input", name="output",
+          threads=None, **others) -> Row:
     """How far `out` is from exact attention of these arrays -- of numpy, torch, JAX, CuPy -- and
     whether that is honest rounding: a Row, true where it is right.
 
@@ -109,13 +130,20 @@ def judge(q, k=None, v=None, out=None, *, lse=None, causal=False, scale=None, la
     FlashAttention has them. lse [B, Hq, Sq], natural, f32. Or, by name, kv_cache and its tables,
     seq_lens, sparse_ind and sparse_nnz, ... as `attest.Call` has them. causal: True is "bottom-right",
     query i of Sq sees keys up to i + Skv - Sq; "top-left" where that is no other. scale: default
-    1/sqrt(D). grade, lse_grade, p_dtype: what is asked, as in `attest.kernel`. threads: of the
-    oracle, default all.
+    1/sqrt(D). window: (left, right), query i sees keys i' - left to i' + right, where i' is
+    i + Skv - Sq, its own key; or one number, as many on either side, where it is causal or there is one
+    query none behind: a model's window of W keys is W - 1. softcap: c, where logits are
+    c tanh(scale q.k / c), before any mask. sinks [Hq], any floats, which become f32: one more logit for
+    each query head, in the denominator and in lse, neither scaled nor capped, without a value.
+
+    grade, lse_grade, p_dtype: what is asked, as in `attest.kernel`. threads: of the oracle, default
+    all.
 
     ValueError with the program's words where arrays are not of one problem."""
     if out is None:
         raise TypeError("out is missing")
-    arrays, metadata = fixture_of({"q": q, "k": k, "v": v, **others}, causal, scale, layout)
+    arrays, metadata = fixture_of({"q": q, "k": k, "v": v, "sinks": sinks, **others}, causal, scale, layout,
+                                  window, softcap)
     result = {"out": in_order(_arrays.as_numpy(out), layout)}
     if lse is not None:
         result["lse"] = _arrays.as_numpy(lse)
@@ -139,8 +167,9 @@ def assert_right(*arrays, **words) -> Row:
 
 def problem(line) -> types.SimpleNamespace:
     """The arrays of a problem's line, numpy's, by their names (`attest.Call` has them), with line,
-    dtype, causal, scale, and the exact answer: answer_out, answer_lse, f64, of the query rows
-    answer_rows. bf16 is uint16. Drawn and answered if need be, and kept in attest's cache."""
+    dtype, causal, scale, window (left, right) or None, softcap or None, as `judge` takes them, and the
+    exact answer: answer_out, answer_lse, f64, of the query rows answer_rows. bf16 is uint16. Drawn and
+    answered if need be, and kept in attest's cache."""
     with tempfile.TemporaryDirectory(prefix="attest-") as folder:
         call("convert", line, f"{folder}/problem.safetensors")
         arrays, metadata = _arrays.load(f"{folder}/problem.safetensors")
@@ -149,4 +178,7 @@ def problem(line) -> types.SimpleNamespace:
         setattr(made, name.replace(".", "_"), array)
     made.line, made.dtype = metadata["line"], metadata["dtype"]
     made.causal, made.scale = metadata["causal"] == "1", float(metadata["scale"])
+    made.window = (int(metadata["window_left"]), int(metadata["window_right"])
+                   ) if "window_left" in metadata else None
+    made.softcap = float(metadata["softcap"]) if "softcap" in metadata else None
     return made

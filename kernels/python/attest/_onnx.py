@@ -2,7 +2,7 @@
 
 A folder has `model.onnx` and `test_data_set_N/input_M.pb`, as the backend tests of ONNX do. What
 is_causal, windows, a past, nonpad_kv_seqlen and a mask of yes and no let a query see is put together
-first, and then said as a fixture says it: all keys, causal, fewer keys, pages, or lists.
+first, and then said as a fixture says it: all keys, causal, fewer keys, a window, pages, or lists.
 """
 from __future__ import annotations
 
@@ -77,8 +77,6 @@ def of_files(folder, data):
 
 def of_attention(given, attributes):
     """The Problem of an Attention's inputs and attributes, and a function that brings Y into its form."""
-    if attributes.get("softcap", 0):
-        raise ValueError(f"softcap is {attributes['softcap']:g}: a fixture cannot say it")
     names = ("Q", "K", "V", *(INPUTS[4:6] if "past_key" in given or "past_value" in given else ()))
     (q, k, v, *pasts), kind = _foreign.elements(**{name: _foreign.typed(name, given[name]) for name in names})
 
@@ -104,8 +102,8 @@ def of_attention(given, attributes):
     if k.shape != v.shape or len(k) != len(q):
         raise ValueError(f"'K' is {list(k.shape)} and 'V' {list(v.shape)}, with the past, and 'Q' "
                          f"{list(q.shape)}")
-    arrays, causal = seen_as(q, k, v, visible(given, attributes, q.shape, k.shape[2], past))
-    problem = Problem(arrays, kind, causal, attributes.get("scale"))
+    arrays, causal, window = seen_as(q, k, v, visible(given, attributes, q.shape, k.shape[2], past))
+    problem = Problem(arrays, kind, causal, attributes.get("scale"), window, attributes.get("softcap") or None)
     return problem, lambda y: heads("Y", _foreign.typed("Y", y)[0], of_q)
 
 
@@ -147,43 +145,59 @@ def mask_of(mask, keys):
     return mask.reshape((1, ) * (4 - mask.ndim) + mask.shape)
 
 
+def reach(seen):
+    """How many keys there are up to the last that some query of [B, Sq, Skv] sees."""
+    return (seen.any(1) * numpy.arange(1, seen.shape[2] + 1)).max(1, initial=0)
+
+
+def forms(seen, lengths):
+    """(causal, window) and what is seen by it, [B, Sq, Skv], of the first `lengths` [B] keys. A window is the
+    narrowest in which all is that `seen` has."""
+    queries, keys = seen.shape[1:]
+    lengths = lengths.reshape(-1, 1, 1)
+    j = numpy.arange(keys)
+    behind = j - (numpy.arange(queries)[:, None] + lengths - queries)
+    left, right = -min(0, behind[seen].min(initial=0)), max(0, behind[seen].max(initial=0))
+    for causal, window in ((False, None), (True, None), (True, (left, 0)), (False, (left, right))):
+        least, most = window or (keys + queries, keys + queries)
+        yield causal, window, (j < lengths) & (behind >= -least) & (behind <= (0 if causal else most))
+
+
 def seen_as(q, k, v, seen):
-    """The arrays of a fixture in which queries see just these keys, and whether it is causal."""
+    """The arrays of a fixture in which queries see just these keys, whether it is causal, and its window."""
     batch, q_heads, queries, _ = q.shape
     keys = k.shape[2]
-    counts = seen.sum(-1)
-    runs = (seen == (numpy.arange(keys) < counts[..., None])).all()  # from key 0 on
-    rows = counts.reshape(-1, queries)
-    if runs and (rows == rows[0]).all():
-        most = int(rows[0, -1])
-        for causal, expected in ((False, numpy.full(queries, most)),
-                                 (True, numpy.clip(numpy.arange(queries) + 1 + most - queries, 0, most))):
-            if (rows[0] == expected).all():
-                return {"q": q, "k": k[:, :, :most], "v": v[:, :, :most]}, causal
-    if queries == 1 and runs and counts.shape[1] == 1:  # each sequence's cache is one page
-        lengths = numpy.broadcast_to(counts[:, 0, 0], batch)
-        return _foreign.of_caches(q, k, v, lengths), False
+    if (seen == seen[:, :1]).all():
+        rows = seen[:, 0]
+        for lengths in (reach(rows), numpy.full(len(rows), keys)):
+            most = int(lengths[0])
+            alike = (lengths == most).all()
+            found = [form[:2] for form in forms(rows, lengths) if (form[2] == rows).all()]
+            if found and alike:
+                return {"q": q, "k": k[:, :, :most], "v": v[:, :, :most]}, *found[0]
+            if found and queries == 1:  # each sequence's cache is one page
+                return _foreign.of_caches(q, k, v, lengths), *found[0]
     if queries == 1:
         mask = numpy.broadcast_to(seen[:, :, 0], (batch, q_heads, keys))
-        return {"q": q, "k": k, "v": v, "sparse_mask": mask.astype("u1")}, False
+        return {"q": q, "k": k, "v": v, "sparse_mask": mask.astype("u1")}, False, None
     raise ValueError(strange(seen))
 
 
 def strange(seen):
-    """Which query sees what a fixture cannot say: neither all that the last one sees nor causal, or not
-    what it sees in sequence 0."""
+    """Which query sees what a fixture cannot say: neither all that the last one sees nor causal nor in a
+    window, or not what it sees in sequence 0."""
     queries, keys = seen.shape[2:]
-    j, i = numpy.arange(keys), numpy.arange(queries)[:, None]
     for b, h in numpy.ndindex(seen.shape[:2]):
-        most = int(seen[b, h, -1].sum())
-        forms = [(seen[b, h] == (j < most) & (j <= last)).all(-1) for last in (keys, i + most - queries)]
-        right = max(forms, key=numpy.sum)
+        rows = seen[b, h][None]
+        same = [(form == rows).all(-1)[0] for lengths in (rows[:, -1].sum(-1), reach(rows), numpy.array([keys]))
+                for *_, form in forms(rows, lengths)]
+        right = max(same, key=numpy.sum)
         if not right.all():
             at = int(numpy.flatnonzero(~right)[0])
             other = queries - 1 if at < queries - 1 else 0
             return (f"query {at} of {queries} sees keys {listed(seen[b, h, at])} of {keys}, query {other} "
                     f"keys {listed(seen[b, h, other])} (sequence {b}, head {h}): expected each all of them, "
-                    "or causal, bottom-right")
+                    "or causal, bottom-right, or in a window")
         differ = (seen[b, h] != seen[0, 0]).any(-1)
         if differ.any():
             at = int(numpy.flatnonzero(differ)[0])

@@ -74,7 +74,8 @@ def convert_arrays(options):
                          "not matter")
     given = {name: array.array if isinstance(array, Typed) else array
              for name, array in found.items()}
-    arrays, metadata = _judge.fixture_of(given, options.causal or False, options.scale, options.layout)
+    arrays, metadata = _judge.fixture_of(given, options.causal or False, options.scale, options.layout,
+                                         options.window, options.softcap)
     if any(isinstance(array, Typed) and array.kind == "BF16" for array in found.values()):
         metadata["dtype"] = "bf16"
     print(write(arrays, metadata, options.to))
@@ -84,11 +85,8 @@ def convert_problem(problem, to, answer):
     """Writes a fixture and, where `answer` is a path, what the source says is right."""
     arrays = {name: (numpy.ascontiguousarray(array), problem.kind if name in ("q", "k", "v", "kv_cache")
                      else _arrays.NAMES[array.dtype]) for name, array in problem.arrays.items()}
-    metadata = {"format": "attest-fixture", "version": "1", "causal": "1" if problem.causal else "0"}
-    if problem.kind == "BF16":
-        metadata["dtype"] = "bf16"
-    if problem.scale is not None:
-        metadata["scale"] = repr(problem.scale)
+    metadata = _judge.metadata_of(problem.causal, problem.scale, problem.window, problem.softcap,
+                                  problem.kind == "BF16")
     given = {}
     if problem.out is not None:
         given["out"] = numpy.ascontiguousarray(problem.out), problem.kind
@@ -164,11 +162,12 @@ class Source:
 
 SOURCES = (
     Source("a definition", _definitions.definition_in, _definitions.workloads_of,
-           ("causal", "scale", "only", "outputs", "workloads", "root", "seed", "reference", "kv_layout")),
+           ("causal", "scale", "window", "softcap", "only", "outputs", "workloads", "root", "seed",
+            "reference", "kv_layout")),
     Source("dumped calls", _flashinfer.dump_in, _flashinfer.calls_of, ("only", "outputs", "kv_layout")),
     Source("ONNX's models", _onnx.models_in, _onnx.problems_of, ("only", "outputs")),
     Source("arrays", lambda path: path.endswith((".npz", ".safetensors", ".pt", ".pth")), None,
-           ("causal", "scale", "name", "without", "layout")),
+           ("causal", "scale", "window", "softcap", "name", "without", "layout")),
 )
 
 
@@ -189,6 +188,12 @@ def expect_applies(source, parser, words):
             raise ValueError(f"--{option.replace('_', '-')} does not apply to {source.what}")
 
 
+def window(text):
+    """(left, right) of one number or two."""
+    left, *right = _judge.window_of([int(side) for side in text.split(",")])
+    return left, *(right or [left])
+
+
 def main(words=None):
     parser = argparse.ArgumentParser(prog="attest.convert", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -201,6 +206,10 @@ def main(words=None):
     parser.add_argument("--without", action="append", default=[], metavar="THEIRS", help="of arrays")
     parser.add_argument("--scale", type=float, help="of logits; of arrays the default is 1/sqrt(D), of a "
                         "definition what it says")
+    parser.add_argument("--window", type=window, metavar="LEFT[,RIGHT]",
+                        help="how many keys before its own, i + Skv - Sq, query i sees, and how many behind: "
+                        "a model's window of W keys is W - 1")
+    parser.add_argument("--softcap", type=float, help="logits are c tanh(logit / c), before any mask")
     parser.add_argument("--layout", choices=tuple(_judge.SWAPPED), default="bhsd",
                         help="of arrays: [B, H, S, D] or [B, S, H, D]")
     parser.add_argument("--only", default="*", metavar="NAME",

@@ -17,7 +17,7 @@ import traceback
 
 from ctypes import c_char_p, c_double, c_int, c_int32, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
 
-from . import _views
+from . import _arrays, _views
 
 TEXT_BYTES = 1024
 
@@ -29,7 +29,7 @@ class Problem(ctypes.Structure):
                                               "head_dim", "page_size", "pages", "page_entries",
                                               "kept_max")] +
                 [("scale", c_double), ("window_left", c_int64), ("window_right", c_int64),
-                  ("softcap", c_double), ("reserved", c_int64 * 13)])
+                 ("softcap", c_double), ("reserved", c_int64 * 13)])
 
 
 class Tensor(ctypes.Structure):
@@ -112,9 +112,9 @@ def call_of(problem, call, kind):
     """attest.Call of the structures; `kind` makes views."""
     import attest
     made = attest.Call()
-    for n, name in enumerate(attest.SLOTS):
+    for n, name in enumerate(_arrays.SLOTS):
         tensor = call.tensors[n]
-        setattr(made, name, kind.view(tensor, name in ("out", "lse")) if tensor.data else None)
+        setattr(made, name, kind.view(tensor, name in _arrays.WRITTEN) if tensor.data else None)
     made.problem, made.scale, made.threads = problem_of(problem), problem.scale, call.threads
     made.scratch = kind.view(scratch_of(call), True) if call.scratch else None
     made.stream, made.device_index = call.stream or 0, call.device_index
