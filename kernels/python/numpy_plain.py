@@ -1,5 +1,5 @@
-"""Attention for all seven variants in NumPy, row by row as attn.h defines it: to copy from, and to see
-that an interpreter's kernels are judged as others are. Sums in float64, P in float64.
+"""Attention for all variants in NumPy, row by row as attn.h defines it: to copy from, and to see that an
+interpreter's kernels are judged as others are. Sums in float64, P in float64.
 
     attest run kernels/python/numpy_plain.py -s smoke
 """
@@ -7,20 +7,66 @@ import attest
 import numpy as np
 
 EVERYTHING = dict(dtypes=["f32", "f16", "bf16"], writes_lse=True, p_dtype="f32", change="by the definition")
-OF_LISTS = ["gqa", "softcap", "sinks"]
-OF_ALL_KEYS = OF_LISTS + ["window"]
+OF_LOGITS = ["gqa", "softcap", "alibi", "sinks"]
+OF_DECODE = [*OF_LOGITS, "ragged", "qlens", "window"]
+OF_PREFILL = [*OF_DECODE, "causal"]
 
 
-def attend(call, b, h, i, k, v, logits_of=None):
-    """One row: its keys and values are [n, D], those that it sees."""
-    q = attest.f32(call.q[b, h, i]).astype(np.float64)
-    keys, values = (attest.f32(x).astype(np.float64) for x in (k, v))
-    cap, sink = call.problem.softcap, -np.inf if call.sinks is None else float(call.sinks[h])
+def f64(array):
+    return attest.f32(array).astype(np.float64)
+
+
+def key_rows(call, b, g):
+    """Keys and values of one sequence, [tokens, D] each."""
+    if call.kv_cache is None:
+        tokens = call.problem.kv_len if call.seq_lens is None else call.seq_lens[b]
+        return call.k[b, g, :tokens], call.v[b, g, :tokens]
+    first, end = call.kv_page_indptr[b], call.kv_page_indptr[b + 1]
+    found = call.kv_cache[call.kv_page_indices[first:end], :, g]  # [n, 2, P, D]
+    tokens = max(0, (end - first - 1) * call.problem.page_size + call.kv_last_page_len[b])
+    return (found[:, n].reshape(-1, call.problem.head_dim)[:tokens] for n in (0, 1))
+
+
+def query_count(call, b):
+    if call.q_lens is not None:
+        return call.q_lens[b]
+    alike = call.seq_lens is not None and call.problem.q_len == call.problem.kv_len
+    return call.seq_lens[b] if alike else call.problem.q_len
+
+
+def seen(call, b, h, place, tokens):
+    """The tokens that a query sees which stands at `place` of its sequence."""
+    if call.sparse_ind is not None:
+        return call.sparse_ind[b, h, :call.sparse_nnz[b, h]]
+    first, end = 0, tokens
+    if "causal" in call.problem.traits:
+        end = min(end, place + 1)
+    if "window" in call.problem.traits:
+        first, end = place - call.problem.window_left, min(end, place + call.problem.window_right + 1)
+    return np.arange(max(first, 0), max(end, 0))
+
+
+def log_u(call, b, h, q, keys):
+    """MagicPIG's: the probability that a token was sampled."""
+    big_k, big_l = float(call.lsh_k[b, h]), float(call.lsh_l[b, h])
+    norms = np.linalg.norm(q) * np.linalg.norm(keys, axis=1)
+    c = np.clip(keys @ q / (norms + 1e-8), -(1 - 1e-7), 1 - 1e-7)
+    x = (1 - np.arccos(c) / np.pi) ** big_k
+    u = -np.expm1((big_l - 1) * np.log1p(-x) + np.log1p((big_l - 1) * x))
+    return np.log(np.maximum(u, 1e-10))
+
+
+def attend(call, b, h, i, place, tokens, keys, values):
+    """One row, of the keys and values that it sees."""
+    q, cap = f64(call.q[b, h, i]), call.problem.softcap
     logits = call.scale * (keys @ q)
     if cap:
         logits = cap * np.tanh(logits / cap)
-    if logits_of is not None:
-        logits = logits_of(logits, q, keys)
+    if call.slopes is not None:
+        logits = logits + float(call.slopes[h]) * (tokens - place)
+    if call.lsh_k is not None:
+        logits = logits - log_u(call, b, h, q, keys)
+    sink = -np.inf if call.sinks is None else float(call.sinks[h])
     out, lse = np.zeros(len(q)), max(sink, logits.max(initial=-np.inf))
     if lse > -np.inf:
         p = np.exp(logits - lse)
@@ -30,102 +76,55 @@ def attend(call, b, h, i, k, v, logits_of=None):
     call.lse[b, h, i] = lse
 
 
-def seen(problem, i, q_len, kv_len):
-    """The keys that query i sees of its sequence, by its place among them."""
-    place, first, end = i + kv_len - q_len, 0, kv_len
-    if "causal" in problem.traits:
-        end = place + 1
-    if "window" in problem.traits:
-        first, end = place - problem.window_left, min(end, place + problem.window_right + 1)
-    return slice(max(first, 0), max(end, 0))
-
-
-def rows(problem):
-    group = problem.q_heads // problem.kv_heads
+def attention(call):
+    problem = call.problem
+    call.out[...] = 0  # of queries beyond a sequence's, too
+    call.lse[...] = 0
     for b in range(problem.batch):
         for h in range(problem.q_heads):
-            yield b, h, h // group
+            keys, values = key_rows(call, b, h * problem.kv_heads // problem.q_heads)
+            queries = query_count(call, b)
+            for i in range(queries):
+                place = i + len(keys) - queries
+                tokens = seen(call, b, h, place, len(keys))
+                attend(call, b, h, i, place, tokens, f64(keys[tokens]), f64(values[tokens]))
 
 
-def clear(call):
-    call.out[...] = 0
-    call.lse[...] = 0
-
-
-def pages(call, b, g):
-    """Keys and values of one sequence, [length, D] each, out of its pages."""
-    first, end = call.kv_page_indptr[b], call.kv_page_indptr[b + 1]
-    found = call.kv_cache[call.kv_page_indices[first:end], :, g]  # [n, 2, P, D]
-    length = max(0, (end - first - 1) * call.problem.page_size + call.kv_last_page_len[b])
-    dim = call.problem.head_dim
-    return (found[:, n].reshape(-1, dim)[:length] for n in (0, 1))
-
-
-def kept(call, b, h):
-    return call.sparse_ind[b, h, :call.sparse_nnz[b, h]]
-
-
-def attend_all(call, lengths):
-    clear(call)
-    for b, h, g in rows(call.problem):
-        q_len, kv_len = lengths(b)
-        for i in range(q_len):
-            keys = seen(call.problem, i, q_len, kv_len)
-            attend(call, b, h, i, call.k[b, g, keys], call.v[b, g, keys])
-
-
-@attest.kernel(variant="prefill", traits=OF_ALL_KEYS + ["causal"], **EVERYTHING)
+@attest.kernel(variant="prefill", traits=OF_PREFILL, **EVERYTHING)
 def prefill_numpy_r1(call):
-    attend_all(call, lambda b: (call.problem.q_len, call.problem.kv_len))
+    attention(call)
 
 
-@attest.kernel(variant="prefill_varlen", traits=OF_ALL_KEYS + ["causal"], **EVERYTHING)
+@attest.kernel(variant="prefill_varlen", traits=OF_PREFILL, **EVERYTHING)
 def prefill_varlen_numpy_r1(call):
-    attend_all(call, lambda b: (call.seq_lens[b], call.seq_lens[b]))
+    attention(call)
 
 
-@attest.kernel(variant="decode", traits=OF_ALL_KEYS, **EVERYTHING)
+@attest.kernel(variant="prefill_paged", traits=OF_PREFILL, **EVERYTHING)
+def prefill_paged_numpy_r1(call):
+    attention(call)
+
+
+@attest.kernel(variant="decode", traits=OF_DECODE, **EVERYTHING)
 def decode_numpy_r1(call):
-    attend_all(call, lambda b: (1, call.problem.kv_len))
+    attention(call)
 
 
-@attest.kernel(variant="decode_paged", traits=OF_ALL_KEYS, **EVERYTHING)
+@attest.kernel(variant="decode_paged", traits=OF_DECODE, **EVERYTHING)
 def decode_paged_numpy_r1(call):
-    for b, h, g in rows(call.problem):
-        keys, values = pages(call, b, g)
-        own = seen(call.problem, 0, 1, len(keys))
-        attend(call, b, h, 0, keys[own], values[own])
+    attention(call)
 
 
-@attest.kernel(variant="sparse_decode", traits=OF_LISTS, **EVERYTHING)
+@attest.kernel(variant="sparse_decode", traits=OF_LOGITS, **EVERYTHING)
 def sparse_decode_numpy_r1(call):
-    for b, h, g in rows(call.problem):
-        tokens = kept(call, b, h)
-        attend(call, b, h, 0, call.k[b, g, tokens], call.v[b, g, tokens])
+    attention(call)
 
 
-def attend_kept(call, logits_of=None):
-    for b, h, g in rows(call.problem):
-        tokens = kept(call, b, h)
-        keys, values = pages(call, b, g)
-        of_row = logits_of(b, h) if logits_of is not None else None
-        attend(call, b, h, 0, keys[tokens], values[tokens], of_row)
-
-
-@attest.kernel(variant="sparse_decode_paged", traits=OF_LISTS, **EVERYTHING)
+@attest.kernel(variant="sparse_decode_paged", traits=[*OF_LOGITS, "qlens"], **EVERYTHING)
 def sparse_decode_paged_numpy_r1(call):
-    attend_kept(call)
+    attention(call)
 
 
-@attest.kernel(variant="magicpig_decode_paged", traits=OF_LISTS, **EVERYTHING)
+@attest.kernel(variant="magicpig_decode_paged", traits=[*OF_LOGITS, "qlens"], **EVERYTHING)
 def magicpig_decode_paged_numpy_r1(call):
-    def corrected(b, h):
-        def logits_of(logits, q, keys):
-            big_k, big_l = float(call.lsh_k[b, h]), float(call.lsh_l[b, h])
-            norms = np.linalg.norm(q) * np.linalg.norm(keys, axis=1)
-            c = np.clip(keys @ q / (norms + 1e-8), -(1 - 1e-7), 1 - 1e-7)
-            x = (1 - np.arccos(c) / np.pi) ** big_k
-            u = -np.expm1((big_l - 1) * np.log1p(-x) + np.log1p((big_l - 1) * x))
-            return logits - np.log(np.maximum(u, 1e-10))
-        return logits_of
-    attend_kept(call, corrected)
+    attention(call)
