@@ -245,7 +245,8 @@ static void *work(void *argument) {
     for (long long at; (at = atomic_fetch_add(worker->row_next, 1)) < heads;) {
         const int64_t b = at / problem->q_heads, h = at % problem->q_heads;
         for (int64_t n = 0; n < worker->answer->row_count; n++) define_row(worker, b, h, n);
-        if (problem->traits & ATTN_KEEP && key_tokens(worker->view, b) > 0)
+        if (problem->traits & ATTN_KEEP && key_tokens(worker->view, b) > 0 &&
+            query_tokens(worker->view, b) > 0)
             worker->mass[at] = mass_of(worker, b, h);
     }
     return NULL;
@@ -256,7 +257,8 @@ static void summarise(const struct rule_view *view, struct answer *answer, const
     long double kept = 0, valid = 0, mass_sum = 0;
     int64_t rows = 0;
     for (int64_t row = 0; row < problem->batch * problem->q_heads; row++) {
-        const int64_t tokens = key_tokens(view, row / problem->q_heads);
+        const int64_t b = row / problem->q_heads, tokens = key_tokens(view, b);
+        if (query_tokens(view, b) == 0) continue;
         kept += ((const int32_t *)view->tensors[ATTN_SPARSE_NNZ].data)[row];
         valid += (long double)tokens;
         mass_sum += mass[row];

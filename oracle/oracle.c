@@ -60,7 +60,8 @@ static void do_mass(const struct work *work, struct space *space, int64_t head) 
     const int64_t kv_heads = job->view->problem->kv_heads;
     const struct block block = {.b = head / kv_heads, .g = head % kv_heads, .rows = job->group};
     const int64_t tokens = rules_kv_len(job->view, block.b);
-    if (tokens > 0) block_mass(job, space, &block, tokens, work->mass + head * job->group);
+    if (tokens > 0 && rules_q_len(job->view, block.b) > 0)
+        block_mass(job, space, &block, tokens, work->mass + head * job->group);
 }
 
 static void *run_worker(void *argument) {
@@ -189,7 +190,7 @@ static void summarise_lists(const struct work *work) {
     for (int64_t row = 0; row < view->problem->batch * view->problem->q_heads; row++) {
         const int64_t b = row / view->problem->q_heads, h = row % view->problem->q_heads;
         const int64_t tokens = rules_kv_len(view, b);
-        if (tokens == 0) continue;
+        if (tokens == 0 || rules_q_len(view, b) == 0) continue;
         kept += (double)rules_keys(view, b, h, 0).count;
         valid += (double)tokens;
         mass += work->mass ? work->mass[row] : NAN;
