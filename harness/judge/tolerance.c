@@ -98,7 +98,8 @@ struct row_bounds row_bounds_of(const struct rounding *rounding, const struct ro
                    (rounding->p_roundoff > u32 ? 0 : bias) + size->flushed,
         .r_slope = sum,
         .constant = rounding->ulp_least / 2,
-        .r2_slope = rounding_variance * u_p * u_p + logit * logit * together + sum2,
+        .r2_slope = rounding_variance * u_p * u_p + logit * logit * together + sum2 +
+                    size->flushed * size->flushed * (double)size->keys, /* A^2 is at most n R^2 */
         .s2_slope = rounding_variance * u_s * u_s,
         .o2_slope = sum2 + size->sum_bias * size->sum_bias * bias_variance + o_part,
         .shared = fmax(1 / columns - 1 / (double)head_dim, 0),
