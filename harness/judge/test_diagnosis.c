@@ -335,6 +335,7 @@ Test(diagnosis, every_hypothesis_is_told_from_the_others) {
             double *got = calloc((size_t)dim, sizeof *got);
             cr_assert(got != NULL && at_list < HYPOTHESES_MAX);
             put_answer(&output, answer);
+            bool bent = false;
             for (int64_t at = 0; at < answer->batch * answer->q_heads * answer->row_count; at++) {
                 const int64_t head = at / answer->row_count;
                 struct course course = course_right(&output.view, answer, head / answer->q_heads,
@@ -346,6 +347,7 @@ Test(diagnosis, every_hypothesis_is_told_from_the_others) {
                 if (course.end <= course.first || !one->bend(&course) ||
                     !course_compute(&room, &course, 0, dim))
                     continue;
+                bent = true;
                 if (one->of & OF_OUT)
                     put_row(&output, at, room.out, one->of & OF_LSE ? room.lse : answer->lse[at]);
                 else
@@ -353,6 +355,7 @@ Test(diagnosis, every_hypothesis_is_told_from_the_others) {
                 snprintf(words, sizeof words, one->words, course.said[0], course.said[1]);
             }
             free(got);
+            if (!bent) continue;
             enum status status;
             char *text = diagnose(&output, &status);
             if (status == STATUS_FAIL_ACCURACY || status == STATUS_FAIL_LSE) {

@@ -216,7 +216,7 @@ static PLANTED_CODE float correction(enum planted bug, const struct planted_row 
 }
 
 static PLANTED_CODE float cap(enum planted bug, const struct planted_row *row, float s, int64_t j) {
-    if (!(row->softcap > 0) || bug == PLANTED_SOFTCAP_LEFT_OUT) return s;
+    if (bug == PLANTED_SOFTCAP_LEFT_OUT) return s;
     if (j >= row->seen && bug == PLANTED_SOFTCAP_MASK) return -row->softcap;
     if (bug == PLANTED_SOFTCAP_UNSCALED)
         return row->scale * row->softcap * tanhf(s / row->scale / row->softcap);
@@ -233,7 +233,9 @@ static PLANTED_CODE float score(enum planted bug, const struct planted_row *row,
     if (bug == PLANTED_PRODUCTS_16BIT) s = round_to(row->dtype, product) * row->scale;
     if (bug == PLANTED_SCORES_16BIT) s = round_to(row->dtype, s);
     if (bug == PLANTED_SCORES_IGNORED) s = 0;
-    s = cap(bug, row, s, j) + row->slope * (float)(token_of(bug, row, j) - row->place);
+    const float unit = bug == PLANTED_EXP2 ? log2_e : 1; /* of s */
+    if (row->softcap > 0) s = unit * cap(bug, row, s / unit, j);
+    if (row->slope != 0) s += unit * row->slope * (float)(token_of(bug, row, j) - row->place);
     return row->corrected ? s - correction(bug, row, q, k, product) : s;
 }
 
