@@ -94,13 +94,13 @@ Test(duel, one_library_is_four_when_it_is_compared_with_itself) {
 /* Only of four ratios are less than 2/3 of a round worth an independent one, where they are. */
 Test(duel, a_copy_of_either_takes_part) {
     double least = 1;
-    for (int n = 0; n < 20 && least > 0.6; n++) {
+    for (int n = 0; n < 20 && least >= 0.65; n++) {
         const struct rows rows =
             fight("kernels/decode_naive_r1", "kernels/decode_flash_r1", line, false);
         is_timed(&rows, &rows.new.versus_warm);
         least = fmin(least, rows.new.versus_warm.inflation);
     }
-    cr_assert(least < 0.6, "%g", least);
+    cr_assert(least < 0.65, "%g", least);
 }
 
 Test(duel, a_kernel_that_is_wrong_on_either_side_is_not_timed_and_says_so) {
