@@ -114,11 +114,10 @@ static bool not_causal(struct course *course) {
 /* The window. */
 
 static bool window_left_out(struct course *course) {
-    const int64_t tokens = rules_kv_len(course->view, course->b);
-    const int64_t end = has(course, ATTN_CAUSAL) ? place_of(course) + 1 : tokens;
-    course->first = 0;
-    course->end = end < tokens ? end : tokens;
-    return has(course, ATTN_WINDOW);
+    const bool asked = has(course, ATTN_WINDOW);
+    course->traits &= ~(uint64_t)ATTN_WINDOW;
+    see_from(course, place_of(course), rules_kv_len(course->view, course->b));
+    return asked;
 }
 
 static bool window_begins(struct course *course, int64_t earlier) {

@@ -261,31 +261,11 @@ static void plain_pages(struct problem *problem, bool by_one) {
     problem->pages_ordered = problem->attn.traits & ATTN_PAGE;
     problem->pages_shared = false;
 }
-static void plain_mask(struct problem *problem, bool by_one) {
-    (void)by_one;
-    problem->attn.traits &= ~(uint64_t)ATTN_CAUSAL;
-}
-static void plain_window(struct problem *problem, bool by_one) {
-    (void)by_one;
-    problem->attn.traits &= ~(uint64_t)ATTN_WINDOW;
-}
 static void plain_qlens(struct problem *problem, bool by_one) {
     (void)by_one;
     problem->attn.traits &= ~(uint64_t)ATTN_QLENS;
     problem->q_ragged_drawn = false;
     problem->q_lens_count = 0;
-}
-static void plain_softcap(struct problem *problem, bool by_one) {
-    (void)by_one;
-    problem->attn.traits &= ~(uint64_t)ATTN_SOFTCAP;
-}
-static void plain_alibi(struct problem *problem, bool by_one) {
-    (void)by_one;
-    problem->attn.traits &= ~(uint64_t)ATTN_ALIBI;
-}
-static void plain_sinks(struct problem *problem, bool by_one) {
-    (void)by_one;
-    problem->attn.traits &= ~(uint64_t)ATTN_SINK;
 }
 static void plain_rows(struct problem *problem, bool by_one) {
     (void)by_one;
@@ -296,11 +276,15 @@ static void plain_seed(struct problem *problem, bool by_one) {
     problem->seed = 1;
 }
 
-static void (*const simplifications[])(struct problem *problem, bool by_one) = {
-    shrink_batch,    shrink_kv_heads, shrink_group, shrink_kv_len, shrink_q_len,
-    shrink_head_dim, shrink_page,     shrink_keep,  plain_data,    plain_scale,
-    plain_poison,    plain_pages,     plain_mask,   plain_window,  plain_rows,
-    plain_softcap,   plain_sinks,     plain_qlens,  plain_alibi,   plain_seed,
+static const struct {
+    void (*make)(struct problem *problem, bool by_one); /* or NULL: */
+    uint64_t without;                                   /* a trait that nothing else hangs on */
+} simplifications[] = {
+    {shrink_batch, 0},   {shrink_kv_heads, 0}, {shrink_group, 0},  {shrink_kv_len, 0},
+    {shrink_q_len, 0},   {shrink_head_dim, 0}, {shrink_page, 0},   {shrink_keep, 0},
+    {plain_data, 0},     {plain_scale, 0},     {plain_poison, 0},  {plain_pages, 0},
+    {NULL, ATTN_CAUSAL}, {NULL, ATTN_WINDOW},  {plain_rows, 0},    {NULL, ATTN_SOFTCAP},
+    {NULL, ATTN_SINK},   {plain_qlens, 0},     {NULL, ATTN_ALIBI}, {plain_seed, 0},
 };
 enum { SIMPLIFICATIONS = sizeof simplifications / sizeof simplifications[0] };
 
@@ -312,7 +296,8 @@ void fuzz_shrink(char line[PROBLEM_LINE_BYTES], bool (*fails)(const char *line, 
             struct fault fault;
             char simpler[PROBLEM_LINE_BYTES];
             if (!problem_parse(&problem, line, &fault)) return;
-            simplifications[n / 2](&problem, n % 2 == 1);
+            problem.attn.traits &= ~simplifications[n / 2].without;
+            if (simplifications[n / 2].make) simplifications[n / 2].make(&problem, n % 2 == 1);
             problem_print(&problem, simpler);
             untouched++;
             /* Not every neighbour is legal. */

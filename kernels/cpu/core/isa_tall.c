@@ -58,6 +58,11 @@ TEMPLATE void score(int vectors, const struct block *block, const struct tile *t
     }
 }
 
+/* Which lanes of vector n see key j of the block: of those that some do not see. */
+TEMPLATE ints sees(const struct tile *tile, int n, int64_t j) {
+    return (tile->low[n] <= (int32_t)j) & (tile->high[n] > (int32_t)j);
+}
+
 /* Makes -infinity of the scores from key `from` to end - 1 in lanes that do not see them. */
 TEMPLATE void hide(int vectors, const struct block *block, const struct tile *tile, int64_t from,
                    int64_t end, floats *max) {
@@ -65,8 +70,7 @@ TEMPLATE void hide(int vectors, const struct block *block, const struct tile *ti
     for (int64_t j = from; j < end; j++) {
         UNROLL(n, vectors) {
             float *score = block->scores + j * LANES + n * WIDTH;
-            const ints sees = (tile->low[n] <= (int32_t)j) & (tile->high[n] > (int32_t)j);
-            const floats seen = choose(sees, load(score), none);
+            const floats seen = choose(sees(tile, n, j), load(score), none);
             store(score, seen);
             max[n] = larger(seen, max[n]);
         }
@@ -110,8 +114,8 @@ TEMPLATE void add_seen(int vectors, const struct block *block, const struct tile
         const float *value = block->values + j * block->depth + d;
         UNROLL(n, vectors) {
             const floats p = load(block->scores + j * LANES + n * WIDTH);
-            const ints sees = (tile->low[n] <= (int32_t)j) & (tile->high[n] > (int32_t)j);
-            UNROLL(u, STEP) acc[u][n] = choose(sees, acc[u][n] + value[u] * p, acc[u][n]);
+            const ints lanes = sees(tile, n, j);
+            UNROLL(u, STEP) acc[u][n] = choose(lanes, acc[u][n] + value[u] * p, acc[u][n]);
         }
     }
 }
