@@ -6,29 +6,35 @@
  * 1750 MHz, so that instructions and bytes count also where nobody waits for them.
  *
  * Measured on H200s, us burst / sustained (bench_cuda; the cards differ by 4 %), B8 64/16 S1024 D64
- * causal unless said:
- * - 156 to 160 / 171 to 180 (prefill_mma_r1 246 / 256); D 128 247 / 287; B2 32/8 S8192 D128 causal
- *   1433 / 1631 to 1672 (mma 2632 / 2821), full 2815 / 3152; D64 950 / 1075; B2 16/4 D256 1425 /
- * 1663.
+ * causal unless said; in brackets what it was compared with, in the same run:
+ * - 154 to 157 / 173 to 179 (prefill_mma_r1 246 / 256).
  * - One buffer for queries instead of two: 193 / 195. One piece a block instead of a counter: 206 /
  *   206, and 1480 / 1696 at S8192 D128.
  * - Stages for 12 tiles instead of 8 (D128: 6): the same. Groups of kv heads of 20 MB instead of
- * 40, hints that K and V stay in L2 and Q and out do not: within 1 % either way.
+ *   40, hints that K and V stay in L2 and Q and out do not: within 1 % either way.
  * - Exponentials of a diagonal tile skipped where a warp sees none: 161 / 179, the branches cost
- *   more. Q in registers does not fit beside 4, 3 or 2 warpgroups (ptxas serialises).
+ *   more.
  * - Shares of 16 queries of 4 heads, so that tiles on the diagonal are cut to 16 or 32 keys: 164 /
  *   177, and 1509 / 1669 at S8192 D128, since the ring's place is then no longer in uniform
- * registers.
- * - With fewer instructions before and after the loop (core/prefill_hopper.cuh) 3 % in burst.
+ *   registers.
+ * - Queries in registers, since two operands from shared memory take all of its 128 bytes a clock:
+ *   predicted 10 %; fits beside three warpgroups only: 173 / 194 (155 / 176), S8192 1015 / 1157
+ * (953 / 1099).
+ * - The next piece's first scores begun before the output of this one is written, to hide 1,000 of
+ *   5,000 clocks between loops: 156 / 175 (150 / 172). What is there is work and not waiting.
+ * - Output stored from registers instead of by the TMA: 151 / 174 (150 / 172), D128 236 / 280 (231
+ * / 276); at D = 256, where it hands the one query buffer back sooner, B2 16/4 S8192 1399 / 1571
+ *   (1413 / 1598): taken there.
+ * - Warpgroups begun 500 clocks apart, against marching in step: the same.
+ * - One logarithm a lane instead of two: 154.1 / 174.2 (155.0 / 175.8).
+ * - The next piece asked for when two tiles are left instead of when this one begins, and lengths
+ * of parts by the order that makes: bf16 B1 16/8 S2048 D256 53 / 59 (69 / 70), 32/8 512 of 8192
+ * D128 108 / 118 (123 / 129).
+ * - References move only where floats say so, too, and not wherever a row's maximum is far below
+ *   zero: on data like a model's B1 32/8 S2048 D128 64 / 68 (69 / 72).
  * - ncu: tensor cores 47 % of what they can, issue slots 56 %, memory 40 %.
  */
 #include "core/prefill_hopper.cuh"
-
-namespace {
-struct revision {
-    template <int D> using shape = attn::hopper_shape<D, 1>;
-};
-} // namespace
 
 ATTN_PUBLIC const struct attn_kernel attn_export = {
     .abi = ATTN_ABI,
@@ -45,8 +51,8 @@ ATTN_PUBLIC const struct attn_kernel attn_export = {
     .flags = ATTN_WRITES_LSE,
     .head_dim_max = 256,
     .refuse = attn::prefill_refuse,
-    .scratch_bytes = attn::hopper_prefill_scratch<revision>,
-    .prepare = attn::hopper_prefill_prepare<revision>,
+    .scratch_bytes = attn::hopper_prefill_scratch,
+    .prepare = attn::hopper_prefill_prepare<attn::hopper_alone>,
     .finish = attn::hopper_prefill_finish,
     .launch = attn::hopper_prefill_launch,
 };

@@ -14,12 +14,6 @@
  */
 #include "core/prefill_hopper.cuh"
 
-namespace {
-struct revision {
-    template <int D> using shape = attn::hopper_shape<D, D == 64 ? 1 : 2>;
-};
-} // namespace
-
 ATTN_PUBLIC const struct attn_kernel attn_export = {
     .abi = ATTN_ABI,
     .bytes = sizeof(struct attn_kernel),
@@ -35,8 +29,8 @@ ATTN_PUBLIC const struct attn_kernel attn_export = {
     .flags = ATTN_WRITES_LSE,
     .head_dim_max = 256,
     .refuse = attn::prefill_refuse,
-    .scratch_bytes = attn::hopper_prefill_scratch<revision>,
-    .prepare = attn::hopper_prefill_prepare<revision>,
+    .scratch_bytes = attn::hopper_prefill_scratch,
+    .prepare = attn::hopper_prefill_prepare<attn::hopper_in_twos>,
     .finish = attn::hopper_prefill_finish,
     .launch = attn::hopper_prefill_launch,
 };

@@ -3,15 +3,9 @@
  * prefill_hopper_r1.cu.
  *
  * Measured on H200s, us burst / sustained (bench_cuda): B8 64/16 S1024 D64 causal, lengths 1024 468
- * 631 258 353 599 732 94: 71 / 76 to 77 (prefill_varlen_mma_r1 107 / 107).
+ * 631 258 353 599 732 94: 70 to 71 / 76 to 78 (prefill_varlen_mma_r1 107 / 107).
  */
 #include "core/prefill_hopper.cuh"
-
-namespace {
-struct revision {
-    template <int D> using shape = attn::hopper_shape<D, 1>;
-};
-} // namespace
 
 ATTN_PUBLIC const struct attn_kernel attn_export = {
     .abi = ATTN_ABI,
@@ -28,8 +22,8 @@ ATTN_PUBLIC const struct attn_kernel attn_export = {
     .flags = ATTN_WRITES_LSE,
     .head_dim_max = 256,
     .refuse = attn::prefill_refuse,
-    .scratch_bytes = attn::hopper_prefill_scratch<revision>,
-    .prepare = attn::hopper_prefill_prepare<revision>,
+    .scratch_bytes = attn::hopper_prefill_scratch,
+    .prepare = attn::hopper_prefill_prepare<attn::hopper_alone>,
     .finish = attn::hopper_prefill_finish,
     .launch = attn::hopper_prefill_launch,
 };

@@ -7,8 +7,9 @@
  *
  * What is to be done is a list made by prepare, which knows the lengths: pieces, heaviest first,
  * that blocks take from a counter. The copying thread posts a piece with its queries, the next one
- * while this one is computed. Where pieces are few or long, their keys are divided, and the last
- * warpgroup to arrive adds the parts up, always in the same order.
+ * while this one is computed, and asks for another when two tiles are left: who has less to do has
+ * it sooner. Where pieces are few or long, their keys are divided, and the last warpgroup to arrive
+ * adds the parts up, always in the same order.
  *
  * In a cluster the pieces are as many times larger, each block copies its part of the tiles, and
  * the TMA brings them to all.
@@ -44,6 +45,10 @@ template <int D_, int CLUSTER_> struct hopper_shape {
     static constexpr int PANEL_BYTES = 64 * PANEL * 2; /* of 64 rows or keys */
     static constexpr int TILE_BYTES = PANELS * PANEL_BYTES;
     static constexpr int QUERY_BUFFERS = D <= 128 ? 2 : 1;
+    static constexpr int POSTED = 2; /* pieces; with DIRECT one more than has its queries there */
+    /* Threads store what they have, and queries are handed back with the last scores; else output
+     * goes through the queries' place, which takes fewer instructions. */
+    static constexpr bool DIRECT = QUERY_BUFFERS == 1;
     static constexpr int QUERY_BYTES = CONSUMERS * TILE_BYTES;
     static constexpr int STAGES = D <= 128 ? 4 : 2;    /* each of a tile of K and one of V */
     static constexpr int SHARES = CONSUMERS * CLUSTER; /* of a piece */
@@ -92,6 +97,14 @@ struct hopper_args {
     softmax_scale scale;
 };
 
+/* Buffer and parity of the n-th use of something there are `COUNT` of. */
+template <int COUNT> __device__ __forceinline__ int buffer_of(unsigned n) {
+    return COUNT == 1 ? 0 : n % COUNT;
+}
+template <int COUNT> __device__ __forceinline__ uint32_t parity_of(unsigned n) {
+    return n / COUNT & 1;
+}
+
 /* Where things lie in shared memory. */
 template <typename shape> struct hopper_places {
     uint32_t queries, ring, full, empty, queries_full, queries_empty, posted, flags, indices_full,
@@ -105,25 +118,20 @@ template <typename shape> struct hopper_places {
         queries_full = empty + 16 * shape::STAGES;
         queries_empty = queries_full + 16;
         posted = queries_empty + 16;
-        flags = posted + 2 * (int)sizeof(hopper_piece);
+        flags = posted + shape::POSTED * (int)sizeof(hopper_piece);
         indices_full = flags + 4 * 4;
         indices = indices_full + 8 * shape::INDICES;
     }
     __device__ __forceinline__ uint32_t queries_of(int buffer, int warpgroup) const {
         return queries + buffer * shape::QUERY_BYTES + warpgroup * shape::TILE_BYTES;
     }
+    __device__ __forceinline__ uint32_t posted_of(unsigned n) const {
+        return posted + buffer_of<shape::POSTED>(n) * (int)sizeof(hopper_piece);
+    }
     __device__ __forceinline__ uint32_t tile(int n) const {
         return ring + n * shape::TILE_BYTES;
     }
 };
-
-/* Buffer and parity of the n-th use of something there are `COUNT` of. */
-template <int COUNT> __device__ __forceinline__ int buffer_of(unsigned n) {
-    return COUNT == 1 ? 0 : n % COUNT;
-}
-template <int COUNT> __device__ __forceinline__ uint32_t parity_of(unsigned n) {
-    return n / COUNT & 1;
-}
 
 /* Where a tile's keys and values lie: tiles 2 stage and 2 stage + 1 of the ring, whose barriers
  * `parity` is for. */
@@ -200,9 +208,9 @@ template <typename T, typename shape> struct hopper_rows {
         }
     }
 
-    /* Whether some row outgrew its reference by more than the slack. The bits of positive floats
-     * are in order, and three integers are compared at once; where a threshold is not positive, or
-     * is NaN, the answer is yes. */
+    /* Whether some row may have outgrown its reference by more than the slack. The bits of positive
+     * floats are in order, and three integers are compared at once; where a threshold is not
+     * positive, or is NaN, the answer is yes, and follow looks again. */
     __device__ __forceinline__ bool outgrown(float slack) const {
         bool grown = false;
 #pragma unroll
@@ -220,30 +228,39 @@ template <typename T, typename shape> struct hopper_rows {
         return grown;
     }
 
-    /* Moves the references to the maxima of what was seen so far, FIRST: of the first tile. `out`
-     * is rescaled later, when nothing is being added to it. */
-    template <bool FIRST> __device__ __forceinline__ void follow(softmax_scale scale) {
+    /* Moves the references to the maxima of what was seen so far, FIRST: of the first tile; false:
+     * no row outgrew its own after all. `out` is rescaled later, when nothing is being added to it.
+     */
+    template <bool FIRST> __device__ __forceinline__ bool follow(softmax_scale scale) {
+        float top[2];
+        bool grown = FIRST;
 #pragma unroll
         for (int r = 0; r < 2; r++) {
-            float top = fmaxf(s[r * 2], s[r * 2 + 1]);
+            top[r] = fmaxf(s[r * 2], s[r * 2 + 1]);
 #pragma unroll
             for (int n = 4; n < KEYS / 2; n += 4)
-                top = fmaxf(top, fmaxf(s[n + r * 2], s[n + r * 2 + 1]));
-            top = quad_max(top);
+                top[r] = fmaxf(top[r], fmaxf(s[n + r * 2], s[n + r * 2 + 1]));
+            grown |= !(top[r] <= max[r] + scale.slack);
+        }
+        if (!FIRST && !__any_sync(ALL_LANES, grown)) return false;
+#pragma unroll
+        for (int r = 0; r < 2; r++) {
+            top[r] = quad_max(top[r]);
             if (!FIRST) {
-                top = fmaxf(top, max[r]);
-                factor[r] = rescaling(max[r], top, scale.to_log2);
+                top[r] = fmaxf(top[r], max[r]);
+                factor[r] = rescaling(max[r], top[r], scale.to_log2);
                 sum[r] *= factor[r];
             }
-            max[r] = top;
-            minus[r] = minus_reference(top, scale.to_log2);
+            max[r] = top[r];
+            minus[r] = minus_reference(top[r], scale.to_log2);
         }
+        return true;
     }
 
     /* Weights of the scores in their place. */
     template <bool FIRST> __device__ __forceinline__ void weigh(softmax_scale scale) {
         moved = FIRST || __any_sync(ALL_LANES, outgrown(scale.slack));
-        if (moved) follow<FIRST>(scale);
+        if (moved) moved = follow<FIRST>(scale);
 #pragma unroll
         for (int r = 0; r < 2; r++) {
             float x = FIRST ? 0.f : sum[r], y = 0.f;
@@ -337,6 +354,13 @@ __device__ __forceinline__ hopper_share hopper_share_of(const hopper_args &a,
     return share;
 }
 
+/* The same, with what of its piece it takes to compute it. */
+struct hopper_work {
+    int first_tile, end_tile; /* the piece's; 0: there is no more */
+    int begin;                /* the share's tiles end here */
+    int seen, clear, kv_len;
+};
+
 __device__ __forceinline__ hopper_piece posted_piece(uint32_t from) {
     hopper_piece piece;
 #pragma unroll
@@ -380,7 +404,7 @@ __device__ __forceinline__ void hopper_copy(const hopper_args &a, const hopper_p
     for (unsigned n = 0;; n++) {
         const int buffer = buffer_of<shape::QUERY_BUFFERS>(n);
         const uint32_t queries_full = at.queries_full + 8 * buffer;
-        const uint32_t posted = at.posted + buffer * (int)sizeof(hopper_piece);
+        const uint32_t posted = at.posted_of(n);
         const bool more = index < a.count;
         int4 about = {-1, 0, 0, 0}; /* kv head, first and end tile, shares */
         if (more) {
@@ -390,6 +414,7 @@ __device__ __forceinline__ void hopper_copy(const hopper_args &a, const hopper_p
         barrier_wait(at.queries_empty + 8 * buffer, parity_of<shape::QUERY_BUFFERS>(n) ^ 1);
         store_shared(posted, about);
         if (!more) {
+            store_shared(posted + 16, int4{});
             barrier_arrive(queries_full);
             return;
         }
@@ -406,10 +431,14 @@ __device__ __forceinline__ void hopper_copy(const hopper_args &a, const hopper_p
         }
         const int kv_head = about.x, first_tile = about.y;
         int tile = about.z - 1;
-        if (rank == 0)
-            index = (int)gridDim.x / CLUSTER + (int)atomicInc(a.next, (unsigned)a.count - 1);
+        /* Who asks late asks for what others, who have less to do, do not take; but so that the
+         * answer is there when the last tile is copied. */
+        const int ask = min(tile, first_tile + 2);
 #pragma unroll 1
-        for (; tile > first_tile; tile--) {
+        for (;; tile--) {
+            if (tile == ask && rank == 0)
+                index = (int)gridDim.x / CLUSTER + (int)atomicInc(a.next, (unsigned)a.count - 1);
+            if (tile == first_tile) break;
             copy_keys(tile - 1, kv_head);
             copy_values(tile, kv_head, false);
         }
@@ -503,42 +532,79 @@ __device__ __forceinline__ bool hopper_combine(hopper_rows<T, shape> &x, const h
     return true;
 }
 
-/* Normalises, gathers rows where the queries were and has them stored; rows beyond the sequence
- * become zeros. */
+/* Lane t of four has word t of each of four rows of words, and gets row t. */
+__device__ __forceinline__ void transpose_quad(uint32_t (&x)[4]) {
+    const int lane = threadIdx.x;
+#pragma unroll
+    for (int step = 1; step <= 2; step *= 2) {
+        const bool high = lane & step;
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            if (i & step) continue;
+            uint32_t &a = x[i], &b = x[i + step];
+            const uint32_t other = __shfl_xor_sync(ALL_LANES, high ? a : b, step);
+            (high ? a : b) = other;
+        }
+    }
+}
+
+/* Normalises rows and stores them, from registers or by way of `to`, where the queries were; rows
+ * beyond the sequence become zeros. */
 template <typename T, typename shape>
 __device__ __forceinline__ void hopper_finish(const hopper_rows<T, shape> &x, const hopper_args &a,
                                               const hopper_piece &piece, int warpgroup, int number,
                                               uint32_t to, const CUtensorMap *out) {
     const hopper_rows_place rows =
         hopper_rows_of<shape>(a, piece.kv_head, piece.query_tile, piece.member, number);
-    const int lane = x.lane();
-    float inverse[2];
+    const int lane = x.lane(), first = rows.query + x.row();
+    const int64_t row = (int64_t)rows.head * a.q_len + first;
+    const bool ends = rows.query + shape::ROWS > piece.q_len; /* some rows are beyond */
+    float total[2], inverse[2];
 #pragma unroll
     for (int r = 0; r < 2; r++) {
-        const int query = rows.query + x.row() + r * 8;
-        const bool valid = query < piece.q_len;
-        const float total = quad_sum(x.sum[r]);
-        inverse[r] = total > 0.f ? inverse_of(total) : 0.f;
-        if ((lane & 3) == 0 && query < a.q_len)
-            a.lse[(int64_t)rows.head * a.q_len + query] =
-                valid ? lse_of(reference(x.max[r], a.scale.to_log2), total) : 0.f;
+        total[r] = quad_sum(x.sum[r]);
+        inverse[r] = total[r] > 0.f ? inverse_of(total[r]) : 0.f;
     }
+    /* Of the four lanes of two rows two have a logarithm to take. */
+    const bool second = lane & 1;
+    const int query = first + second * 8;
+    if ((lane & 2) == 0 && query < a.q_len)
+        a.lse[row + second * 8] =
+            query < piece.q_len ? lse_of(reference(second ? x.max[1] : x.max[0], a.scale.to_log2),
+                                         second ? total[1] : total[0])
+                                : 0.f;
+    uint4 *to_row = static_cast<uint4 *>(a.out) + row * (shape::D / 8) + (lane & 3);
     const int y = threadIdx.x % WARPGROUP / WARP * 16 + (lane & 15), chunk = lane >> 4;
-    named_barrier(1 + warpgroup, WARPGROUP); /* all four warps have read their queries */
+    /* All four warps have read their queries. */
+    if (!shape::DIRECT) named_barrier(1 + warpgroup, WARPGROUP);
 #pragma unroll
     for (int panel = 0; panel < shape::PANELS; panel++) {
         uint32_t bits[4][4];
         x.normalise(bits, panel, inverse);
-        if (rows.query + shape::ROWS > piece.q_len)
+        if (ends)
 #pragma unroll
             for (int i = 0; i < 16; i++)
-                if (rows.query + x.row() + i % 2 * 8 >= piece.q_len) bits[i / 4][i % 4] = 0;
+                if (first + i % 2 * 8 >= piece.q_len) bits[i / 4][i % 4] = 0;
+        if constexpr (shape::DIRECT) {
 #pragma unroll
-        for (int n = 0; n < 4; n++)
-            store_matrix(to + panel * shape::PANEL_BYTES + y * 128 +
-                             (((n * 2 + chunk) ^ (y & 7)) << 4),
-                         bits[n]);
+            for (int i = 0; i < 4; i++) {
+                const int r = i % 2, half = i / 2 * 2;
+                uint32_t w[4] = {bits[half][r], bits[half][r + 2], bits[half + 1][r],
+                                 bits[half + 1][r + 2]};
+                transpose_quad(w);
+                if (!ends || first + r * 8 < a.q_len)
+                    to_row[r * 8 * (shape::D / 8) + panel * 8 + half * 2] =
+                        make_uint4(w[0], w[1], w[2], w[3]);
+            }
+        } else {
+#pragma unroll
+            for (int n = 0; n < 4; n++)
+                store_matrix(to + panel * shape::PANEL_BYTES + y * 128 +
+                                 (((n * 2 + chunk) ^ (y & 7)) << 4),
+                             bits[n]);
+        }
     }
+    if (shape::DIRECT) return;
     fence_for_async();
     named_barrier(1 + warpgroup, WARPGROUP);
     if (threadIdx.x % WARPGROUP != 0) return;
@@ -581,10 +647,10 @@ __device__ __forceinline__ void hopper_compute(const hopper_args &a, const hoppe
     };
     /* Values past the sequence may be NaN, which weights of 0 do not hide. They are those of the
      * piece's first tile. */
-    const auto hide_tail = [&](const hopper_piece &piece) {
+    const auto hide_tail = [&](int kv_len) {
         acquire(place, VALUES_HALF);
         constexpr int CHUNKS = D / 8;
-        const int tail = piece.kv_len % KEYS;
+        const int tail = kv_len % KEYS;
         for (int i = threadIdx.x; i < (KEYS - tail) * CHUNKS; i += ALL) {
             const int row = tail + i / CHUNKS, chunk = i % CHUNKS;
             clear_shared(at.tile(2 * place.stage + VALUES_HALF) + chunk / 8 * shape::PANEL_BYTES +
@@ -593,19 +659,17 @@ __device__ __forceinline__ void hopper_compute(const hopper_args &a, const hoppe
         fence_for_async();
         named_barrier(1 + shape::CONSUMERS, ALL);
     };
-    for (unsigned n = 0;; n++) {
+    /* Waits for the n-th piece of this block. */
+    const auto find = [&](unsigned n) {
         const int buffer = buffer_of<shape::QUERY_BUFFERS>(n);
         barrier_wait(at.queries_full + 8 * buffer, parity_of<shape::QUERY_BUFFERS>(n));
-        const uint32_t posted = at.posted + buffer * (int)sizeof(hopper_piece);
-        const uint32_t queries = at.queries_of(buffer, warpgroup);
-        const hopper_piece piece = posted_piece(posted);
-        if (piece.kv_head < 0) break;
+        const hopper_piece piece = posted_piece(at.posted_of(n));
         const hopper_share share = hopper_share_of<shape>(a, piece, number);
-        const bool mine = number < piece.shares;
-
         /* What queries beyond the sequence hold may not even decide when references move. */
         const int rows = piece.q_len - share.query;
-        if (piece.q_len < a.q_len && rows < shape::ROWS) {
+        if (piece.end_tile > 0 && piece.q_len < a.q_len && rows < shape::ROWS) {
+            const uint32_t queries = at.queries_of(buffer, warpgroup);
+#pragma unroll 1
             for (int i = threadIdx.x % WARPGROUP; i < shape::ROWS * (D / 8); i += WARPGROUP) {
                 const int row = i / (D / 8), chunk = i % (D / 8);
                 if (row >= rows)
@@ -615,49 +679,66 @@ __device__ __forceinline__ void hopper_compute(const hopper_args &a, const hoppe
             fence_for_async();
             named_barrier(1 + warpgroup, WARPGROUP);
         }
-        if (piece.kv_len < a.kv_len && piece.kv_len % KEYS > 0 &&
-            piece.end_tile > piece.kv_len / KEYS)
-            hide_tail(piece);
-
-        /* The buffer before, which the leader's stores have read meanwhile. */
-        const auto hand_back = [&] {
-            if (shape::QUERY_BUFFERS == 1 || n == 0 || !leader) return;
-            store_wait_read();
-            barrier_arrive(at.queries_empty + 8 * (buffer ^ 1));
+        hopper_work work;
+        work.first_tile = piece.first_tile;
+        work.end_tile = piece.end_tile;
+        work.begin = max(min(share.end, piece.end_tile), piece.first_tile);
+        work.seen = share.seen;
+        work.clear = share.clear;
+        work.kv_len = piece.kv_len;
+        return work;
+    };
+    const auto begin_values = [&](const ring_place<shape::STAGES> &values) {
+        acquire(values, VALUES_HALF);
+        x.begin_values(operand_at(first_values, values.stage));
+    };
+    for (unsigned n = 0;; n++) {
+        const hopper_work work = find(n);
+        if (work.end_tile == 0) break;
+        const int buffer = buffer_of<shape::QUERY_BUFFERS>(n);
+        const uint32_t queries = at.queries_of(buffer, warpgroup);
+        const uint64_t query_operand = operand(queries, 16);
+        /* Queries, once nothing reads or writes in their place: with DIRECT this piece's, else the
+         * other buffer's, which the leader's stores have read meanwhile. */
+        const auto hand_back = [&](bool last_scores) {
+            if (!leader || last_scores != shape::DIRECT) return;
+            if (shape::DIRECT) {
+                barrier_arrive(at.queries_empty + 8 * buffer);
+            } else if (n > 0) {
+                store_wait_read();
+                barrier_arrive(at.queries_empty + 8 * (buffer ^ 1));
+            }
         };
-        const int begin = max(min(share.end, piece.end_tile), piece.first_tile);
-        int tile = piece.end_tile; /* the last whose keys were taken */
+        const auto begin_scores = [&] {
+            acquire(place, KEYS_HALF);
+            x.begin_scores(query_operand, operand_at(first_keys, place.stage));
+        };
+        if (work.kv_len < a.kv_len && work.kv_len % KEYS > 0 && work.end_tile > work.kv_len / KEYS)
+            hide_tail(work.kv_len);
+        int tile = work.end_tile; /* the last whose keys were taken */
         x.start();
-        for (; tile > begin; tile--) {
+        for (; tile > work.begin; tile--) {
             skip(place, KEYS_HALF);
             skip(place, VALUES_HALF);
             place.advance();
         }
-        if (tile == piece.first_tile) {
-            hand_back();
+        if (tile == work.first_tile) {
+            hand_back(false);
+            hand_back(true);
         } else {
-            const uint64_t query_operand = operand(queries, 16);
-            const auto begin_scores = [&] {
-                acquire(place, KEYS_HALF);
-                x.begin_scores(query_operand, operand_at(first_keys, place.stage));
-            };
             const auto take_scores = [&] {
                 pin(x.s);
                 release(place, KEYS_HALF);
                 place.advance();
-                if (--tile >= share.clear) x.mask(tile * KEYS, share.seen, piece.kv_len, a.causal);
-            };
-            const auto begin_values = [&](const ring_place<shape::STAGES> &values) {
-                acquire(values, VALUES_HALF);
-                x.begin_values(operand_at(first_values, values.stage));
+                if (--tile >= work.clear) x.mask(tile * KEYS, work.seen, work.kv_len, a.causal);
             };
             begin_scores();
             product_wait<0>();
             take_scores();
             x.template weigh<true>(a.scale);
             x.pack();
-            hand_back();
-            while (tile > piece.first_tile) {
+            hand_back(false);
+            while (tile > work.first_tile) {
                 const ring_place<shape::STAGES> values = place.before();
                 pin(x.s);
                 pin(x.out);
@@ -672,6 +753,7 @@ __device__ __forceinline__ void hopper_compute(const hopper_args &a, const hoppe
                 x.rescale();
                 x.pack();
             }
+            hand_back(true);
             const ring_place<shape::STAGES> values = place.before();
             pin(x.out);
             begin_values(values);
@@ -679,18 +761,12 @@ __device__ __forceinline__ void hopper_compute(const hopper_args &a, const hoppe
             pin(x.out);
             release(values, VALUES_HALF);
         }
-        /* Read again where it is needed, and not by those who may be late: once the leader has
-         * handed the queries back, it is another. */
-        if (mine) {
-            const hopper_piece again = posted_piece(posted);
-            if (again.parts == 1 ||
-                hopper_combine(x, a, again, warpgroup, number, at.flags + warpgroup * 4))
-                hopper_finish(x, a, again, warpgroup, number, queries, out);
-        }
-        if (shape::QUERY_BUFFERS == 1 && leader) {
-            store_wait_read();
-            barrier_arrive(at.queries_empty);
-        }
+        /* Read again where it is needed, and not by those who may be late. */
+        const hopper_piece piece = posted_piece(at.posted_of(n));
+        if (number < piece.shares &&
+            (piece.parts == 1 ||
+             hopper_combine(x, a, piece, warpgroup, number, at.flags + warpgroup * 4)))
+            hopper_finish(x, a, piece, warpgroup, number, queries, out);
     }
     if (leader) store_wait_read();
 }
@@ -744,69 +820,18 @@ struct hopper_state {
     hopper_piece *pieces; /* on the device */
     int count;
     int cluster, clusters; /* blocks of one; how many the device holds at once */
+    double end;            /* when all is done, in steps of a tile */
 };
 
-/* What a piece costs, in steps of one tile of keys. */
+/* What pieces cost, in steps of one tile of keys. Fitted on an H200 to what the plans of the suite
+ * models' prefills take there, sustained. */
 struct hopper_costs {
     double piece = 2.5; /* beside its tiles: queries, the first scores, the output */
     double part = 4;    /* to write a partial result and to read it again */
+    /* Where two blocks share copies: what is left of all that, at D = 128 and 256, and what it
+     * takes once to begin and to end together. */
+    double shared_128 = .96, shared_256 = .92, together = 1.2;
 };
-
-/* When the last of `blocks` is done, if they take pieces one by one. */
-inline double hopper_makespan(const std::vector<double> &costs, int blocks) {
-    std::priority_queue<double, std::vector<double>, std::greater<double>> until;
-    for (int n = 0; n < blocks; n++) until.push(0);
-    double end = 0;
-    for (double cost : costs) {
-        const double done = until.top() + cost;
-        until.pop();
-        until.push(done);
-        end = std::max(end, done);
-    }
-    return end;
-}
-
-/* Into how many parts of `length` tiles at most a piece is divided; length 0: it is whole. */
-inline int hopper_parts(int tiles, int length) {
-    return length > 0 ? ceil_div(tiles, length) : 1;
-}
-
-inline std::vector<double> hopper_costs_of(const std::vector<hopper_piece> &pieces, int length) {
-    const hopper_costs cost;
-    std::vector<double> costs;
-    for (const hopper_piece &piece : pieces) {
-        const int parts = hopper_parts(piece.end_tile, length);
-        for (int n = 0; n < parts; n++)
-            costs.push_back((double)piece.end_tile / parts + cost.piece +
-                            (parts > 1 ? cost.part : 0));
-    }
-    std::sort(costs.begin(), costs.end(), std::greater<double>());
-    return costs;
-}
-
-/* How many tiles a part may have so that all blocks are done soonest; 0: nothing is divided. Only
- * where blocks have few pieces each does it matter. */
-inline int hopper_part_length(const std::vector<hopper_piece> &pieces, int blocks, int pieces_max) {
-    int most = 0, best = 0;
-    if ((int64_t)pieces.size() > 8 * (int64_t)blocks) return 0;
-    for (const hopper_piece &piece : pieces) most = std::max(most, piece.end_tile);
-    double soonest = hopper_makespan(hopper_costs_of(pieces, 0), blocks);
-    for (int parts = 2; parts <= 64 && most / parts >= 4; parts++) {
-        const int length = ceil_div(most, parts);
-        int divided = 0;
-        for (const hopper_piece &piece : pieces) {
-            const int n = hopper_parts(piece.end_tile, length);
-            divided += n > 1 ? n : 0;
-        }
-        if (divided > pieces_max) break;
-        const double end = hopper_makespan(hopper_costs_of(pieces, length), blocks);
-        if (end < soonest) {
-            soonest = end;
-            best = length;
-        }
-    }
-    return best;
-}
 
 /* All pieces, undivided, in the order of kv heads. */
 template <typename shape>
@@ -841,8 +866,14 @@ std::vector<hopper_piece> hopper_pieces(const struct attn_problem *p, const int3
     return pieces;
 }
 
-/* In parts, and heaviest first; but those of kv heads whose keys and values would not stay in L2
- * together come one group of kv heads after the other. */
+/* Into how many parts of `length` tiles a piece is divided, the last of which may be shorter;
+ * length 0: it is whole. */
+inline int hopper_parts(int tiles, int length) {
+    return length > 0 ? ceil_div(tiles, length) : 1;
+}
+
+/* In parts, and heaviest first; but whole pieces of kv heads whose keys and values would not stay
+ * in L2 together come one group of kv heads after the other. */
 inline std::vector<hopper_piece> hopper_order(const std::vector<hopper_piece> &pieces, int length,
                                               int heads_together) {
     std::vector<hopper_piece> ordered;
@@ -853,20 +884,66 @@ inline std::vector<hopper_piece> hopper_order(const std::vector<hopper_piece> &p
         piece.slot = slots;
         if (piece.parts > 1) slots += piece.parts;
         for (piece.part = 0; piece.part < piece.parts; piece.part++) {
-            piece.first_tile = (int)((int64_t)tiles * piece.part / piece.parts);
-            piece.end_tile = (int)((int64_t)tiles * (piece.part + 1) / piece.parts);
+            piece.first_tile = piece.part * length;
+            piece.end_tile = piece.parts > 1 ? std::min(tiles, piece.first_tile + length) : tiles;
             ordered.push_back(piece);
         }
     }
     std::stable_sort(ordered.begin(), ordered.end(),
-                     [heads_together](const hopper_piece &x, const hopper_piece &y) {
-                         const int group_x = x.kv_head / heads_together,
-                                   group_y = y.kv_head / heads_together;
+                     [length, heads_together](const hopper_piece &x, const hopper_piece &y) {
+                         const int group_x = length > 0 ? 0 : x.kv_head / heads_together,
+                                   group_y = length > 0 ? 0 : y.kv_head / heads_together;
                          return group_x != group_y
                                     ? group_x < group_y
                                     : x.end_tile - x.first_tile > y.end_tile - y.first_tile;
                      });
     return ordered;
+}
+
+/* When the last of `blocks` is done, if they take pieces one by one. */
+inline double hopper_makespan(const std::vector<hopper_piece> &pieces, int blocks) {
+    const hopper_costs cost;
+    std::priority_queue<double, std::vector<double>, std::greater<double>> until;
+    for (int n = 0; n < blocks; n++) until.push(0);
+    double end = 0;
+    for (const hopper_piece &piece : pieces) {
+        const double done = until.top() + (piece.end_tile - piece.first_tile) + cost.piece +
+                            (piece.parts > 1 ? cost.part : 0);
+        until.pop();
+        until.push(done);
+        end = std::max(end, done);
+    }
+    return end;
+}
+
+/* The order in which all blocks are done soonest, of pieces that are whole or in parts, `parts_max`
+ * of these at most; it matters only where blocks have few pieces each. Lengths are tried a
+ * hundredth apart: 48 pieces of 124 tiles keep 66 clusters busy as parts of 97 and 27, not as
+ * halves. `end_of_all`: when that is. */
+inline std::vector<hopper_piece> hopper_schedule(const std::vector<hopper_piece> &pieces,
+                                                 int blocks, int parts_max, int heads_together,
+                                                 double *end_of_all) {
+    int most = 0;
+    for (const hopper_piece &piece : pieces) most = std::max(most, piece.end_tile);
+    std::vector<hopper_piece> best = hopper_order(pieces, 0, heads_together);
+    double &soonest = *end_of_all = hopper_makespan(best, blocks);
+    if ((int64_t)pieces.size() > 8 * (int64_t)blocks) return best;
+    for (int length = most - 1; length >= std::max(4, most / 64);
+         length -= std::max(1, most / 100)) {
+        int parts = 0;
+        for (const hopper_piece &piece : pieces) {
+            const int n = hopper_parts(piece.end_tile, length);
+            parts += n > 1 ? n : 0;
+        }
+        if (parts > parts_max) break;
+        std::vector<hopper_piece> other = hopper_order(pieces, length, heads_together);
+        const double end = hopper_makespan(other, blocks);
+        if (end < soonest) {
+            soonest = end;
+            best = std::move(other);
+        }
+    }
+    return best;
 }
 
 inline void hopper_prefill_finish(const struct attn_problem *problem, struct attn_call *call) {
@@ -886,10 +963,14 @@ const char *hopper_plan(const struct attn_problem *p, const struct attn_call *ca
     const int32_t *seq_lens =
         p->traits & ATTN_RAGGED ? static_cast<const int32_t *>(tensors[ATTN_SEQ_LENS].host) : NULL;
     const double head_bytes = 4. * (double)p->kv_len * (double)p->head_dim;
-    std::vector<hopper_piece> pieces = hopper_pieces<shape>(p, seq_lens);
-    const int length =
-        hopper_part_length(pieces, state->clusters, hopper_partials<shape>::PIECES_MAX);
-    pieces = hopper_order(pieces, length, std::max(1, (int)(L2_BYTES / head_bytes)));
+    const std::vector<hopper_piece> pieces = hopper_schedule(
+        hopper_pieces<shape>(p, seq_lens), state->clusters, hopper_partials<shape>::PIECES_MAX,
+        std::max(1, (int)(L2_BYTES / head_bytes)), &state->end);
+    if (shape::CLUSTER > 1) {
+        const hopper_costs cost;
+        state->end *= shape::D == 128 ? cost.shared_128 : cost.shared_256;
+        state->end += cost.together;
+    }
     state->count = (int)pieces.size();
     if (pieces.empty()) return NULL;
 
@@ -916,16 +997,24 @@ const char *hopper_plan(const struct attn_problem *p, const struct attn_call *ca
     return error == cudaSuccess ? NULL : cudaGetErrorString(error);
 }
 
-/* Calls pick(shape{}) with a revision's shape for the problem's head dim. */
-template <typename REVISION, typename Pick>
+/* Calls pick(shape{}) with a form's shape for the problem's head dim. */
+template <typename FORM, typename Pick>
 auto hopper_shape_for(const struct attn_problem *p, Pick &&pick) {
-    if (p->head_dim == 64) return pick(typename REVISION::template shape<64>{});
-    if (p->head_dim == 128) return pick(typename REVISION::template shape<128>{});
-    return pick(typename REVISION::template shape<256>{});
+    if (p->head_dim == 64) return pick(typename FORM::template shape<64>{});
+    if (p->head_dim == 128) return pick(typename FORM::template shape<128>{});
+    return pick(typename FORM::template shape<256>{});
 }
 
-template <typename REVISION> size_t hopper_prefill_scratch(const struct attn_problem *problem) {
-    return hopper_shape_for<REVISION>(
+/* What a revision is made of: one form or several, of which the plan takes one. */
+struct hopper_alone {
+    template <int D> using shape = hopper_shape<D, 1>;
+};
+struct hopper_in_twos {
+    template <int D> using shape = hopper_shape<D, D == 64 ? 1 : 2>;
+};
+
+inline size_t hopper_prefill_scratch(const struct attn_problem *problem) {
+    return hopper_shape_for<hopper_alone>(
         problem, [](auto shape) { return hopper_partials<decltype(shape)>::BYTES; });
 }
 
@@ -958,17 +1047,13 @@ template <typename shape> const char *hopper_count_clusters(hopper_state *state)
     return state->clusters > 0 ? NULL : "no cluster of blocks fits on this device";
 }
 
-template <typename REVISION>
-const char *hopper_prefill_prepare(const struct attn_problem *problem, struct attn_call *call) {
-    int device = 0, major = 0;
-    if (cudaGetDevice(&device) != cudaSuccess ||
-        cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) != cudaSuccess ||
-        major != 9)
-        return "REFUSED: it is for GPUs of compute capability 9.0";
-    using most = typename REVISION::template shape<64>;
+/* Leaves in call->state what it takes to launch FORM. */
+template <typename FORM>
+const char *hopper_prepare_form(const struct attn_problem *problem, struct attn_call *call) {
+    using most = typename FORM::template shape<64>;
     const int64_t counters = 1 + hopper_partials<most>::PIECES_MAX * most::SHARES;
     const char *fault = kernel_state_make(problem, call, counters, [](auto type, auto dim) {
-        using shape = typename REVISION::template shape<decltype(dim)::value>;
+        using shape = typename FORM::template shape<decltype(dim)::value>;
         return kernel_choice{(const void *)hopper_prefill_kernel<decltype(type), shape>,
                              shape::THREADS, shape::SHARED_BYTES};
     });
@@ -980,11 +1065,37 @@ const char *hopper_prefill_prepare(const struct attn_problem *problem, struct at
     }
     state->kernel = static_cast<kernel_state *>(call->state);
     call->state = state;
-    fault = hopper_shape_for<REVISION>(problem, [&](auto shape) {
+    fault = hopper_shape_for<FORM>(problem, [&](auto shape) {
         const char *reason = hopper_count_clusters<decltype(shape)>(state);
         return reason ? reason : hopper_plan<decltype(shape)>(problem, call, state);
     });
     if (fault) hopper_prefill_finish(problem, call);
+    return fault;
+}
+
+/* Of the forms the one that is done first by its plan. */
+template <typename FORM, typename... OTHERS>
+const char *hopper_prefill_prepare(const struct attn_problem *problem, struct attn_call *call) {
+    int device = 0, major = 0;
+    if (cudaGetDevice(&device) != cudaSuccess ||
+        cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) != cudaSuccess ||
+        major != 9)
+        return "REFUSED: it is for GPUs of compute capability 9.0";
+    const char *fault = hopper_prepare_form<FORM>(problem, call);
+    [[maybe_unused]] const auto compare = [&](auto form) {
+        if (fault) return;
+        struct attn_call other = *call;
+        fault = hopper_prepare_form<decltype(form)>(problem, &other);
+        if (fault) {
+            hopper_prefill_finish(problem, call);
+            return;
+        }
+        if (static_cast<hopper_state *>(other.state)->end <
+            static_cast<hopper_state *>(call->state)->end)
+            std::swap(call->state, other.state);
+        hopper_prefill_finish(problem, &other);
+    };
+    (compare(OTHERS{}), ...);
     return fault;
 }
 
