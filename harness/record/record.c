@@ -247,6 +247,9 @@ const struct row_field machine_fields[] = {
     MACHINE_TEXT(device, "cpu, or the accelerator's name"),
     MACHINE_TEXT(commit, "of the tree this program was built from"),
     FIELD(ROW_INTEGER, machine, "dirty", dirty, "", "1: that tree had changes"),
+    FIELD(ROW_INTEGER, machine, "haste", haste, "",
+          "times of this run are none: a test of attest had what is done for their sake done so "
+          "many times less; 0: they are"),
     FIELD(ROW_KEPT, machine, "command", command, "", "the command line, as bash reads it"),
     MACHINE_TEXT(cpu, "CPU model"),
     FIELD(ROW_INTEGER, machine, "cores", cores, "", "cores this process may use"),
@@ -436,6 +439,10 @@ json_t *machine_to_json(const struct machine *machine) {
     json_object_set_new(json, "format", json_string("attest-run"));
     json_object_set_new(json, "version", json_integer(1));
     return json;
+}
+
+const char *machine_doubt(const struct machine *machine) {
+    return machine->haste > 0 ? ", in haste: its times are none" : "";
 }
 
 static bool machine_from_json(struct machine *machine, const json_t *json) {

@@ -84,6 +84,7 @@ struct machine {
     char time[32], host[256], commit[48];
     const char *command; /* text_kept */
     int64_t dirty;
+    int64_t haste; /* worker/haste.h; 0: none */
     char cpu[128], os[128], compiler[128], blas[128], hdf5[32], isa[32];
     int64_t cores;
     double memory_bytes;
@@ -134,6 +135,8 @@ bool row_is_judged(const struct row *row);
 json_t *row_to_json(const struct row *row);
 bool row_from_json(struct row *row, const json_t *json);
 json_t *machine_to_json(const struct machine *machine);
+/* What a sentence that says where a run is from ends with, where its times are none; else "". */
+const char *machine_doubt(const struct machine *machine);
 void machine_device_from_json(struct machine_device *device, const json_t *json);
 
 /* A run read row by row, which takes no more memory the longer the run is. `path` is its folder or

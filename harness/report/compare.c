@@ -43,6 +43,7 @@ bool machines_alike(const struct machine *a, const struct machine *b, char text[
         long a, b;
     } numbers[] = {
         {"cores", (long)a->cores, (long)b->cores},
+        {"haste", (long)a->haste, (long)b->haste},
         {"--threads", threads_of(a->command), threads_of(b->command)},
     };
     size_t used = 0;

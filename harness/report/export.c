@@ -141,6 +141,7 @@ static void print_suite(FILE *to, const struct machine *machine, const struct ro
     print_property(to, "command", machine->command);
     print_property(to, "cpu", machine->cpu);
     print_property(to, "device", machine->device);
+    if (machine->haste > 0) print_property(to, "haste", "its times are none");
     fputs("    </properties>\n", to);
 }
 

@@ -157,8 +157,9 @@ static void write_fact(FILE *to, const char *name, const char *value) {
 static void write_machine(FILE *to, const struct machine *machine) {
     char text[512];
     fputs("<h2 id=\"machine\">The machine</h2>\n<div class=\"scroll\"><table><tbody>\n", to);
-    snprintf(text, sizeof text, "%s on %s, commit %.12s%s", machine->time, machine->host,
-             machine->commit[0] ? machine->commit : "unknown", machine->dirty ? " (dirty)" : "");
+    snprintf(text, sizeof text, "%s on %s, commit %.12s%s%s", machine->time, machine->host,
+             machine->commit[0] ? machine->commit : "unknown", machine->dirty ? " (dirty)" : "",
+             machine_doubt(machine));
     write_fact(to, "made", text);
     write_fact(to, "command", text_given(machine->command) ? machine->command : "");
     snprintf(text, sizeof text, "%s, %lld cores, %s, %s", machine->cpu, (long long)machine->cores,

@@ -238,9 +238,9 @@ static void print_device(FILE *to, const struct machine_device *device) {
 
 static void print_machine(FILE *to, const struct machine *machine) {
     fputs("| machine | |\n|---|---|\n", to);
-    print_markdown(to, "| made | %s on %s, commit %.12s%s |\n", machine->time, machine->host,
+    print_markdown(to, "| made | %s on %s, commit %.12s%s%s |\n", machine->time, machine->host,
                    machine->commit[0] ? machine->commit : "unknown",
-                   machine->dirty ? " (dirty)" : "");
+                   machine->dirty ? " (dirty)" : "", machine_doubt(machine));
     print_markdown(to, "| command | `%s` |\n",
                    text_given(machine->command) ? machine->command : "");
     print_markdown(to, "| CPU | %s, %lld cores, %s, %s |\n", machine->cpu,

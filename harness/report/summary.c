@@ -123,11 +123,11 @@ static void print_kernels(struct summary *summary, const struct overview *overvi
 static void print_run(struct summary *summary, const struct machine *machine) {
     begin_section(summary);
     FILE *to = begin_piece(summary);
-    print_markdown(to, "\n%s, %lld cores%s%s, commit %.12s%s, %s\n", machine->cpu,
+    print_markdown(to, "\n%s, %lld cores%s%s, commit %.12s%s, %s%s\n", machine->cpu,
                    (long long)machine->cores, strcmp(machine->device, "cpu") != 0 ? ", " : "",
                    strcmp(machine->device, "cpu") != 0 ? machine->device : "",
                    machine->commit[0] != '\0' ? machine->commit : "unknown",
-                   machine->dirty ? " (dirty)" : "", machine->time);
+                   machine->dirty ? " (dirty)" : "", machine->time, machine_doubt(machine));
     end_piece(summary);
     to = begin_piece(summary);
     if (text_given(machine->command)) print_markdown_block(to, "", "sh", machine->command);

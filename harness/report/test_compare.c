@@ -296,10 +296,12 @@ Test(compare, on_another_machine_slower_is_no_regression) {
     struct row new = row_of("cpu/decode_flash_r1", "line", 200);
     struct run before = run_of(&old, 1), after = run_of(&new, 1);
     after.machine.cores = 64;
+    after.machine.haste = 20;
     after.machine.command = "attest run --threads=7 -s seed";
     struct comparison comparison = compare(&before, &after, NULL, NULL);
     cr_assert(comparison.pairs[0].verdict == COMPARE_SLOWER && comparison.regressions == 0);
     cr_assert(strstr(comparison.machines_differ, "cores 2 and 64") != NULL);
+    cr_assert(strstr(comparison.machines_differ, "haste 0 and 20") != NULL);
     cr_assert(strstr(comparison.machines_differ, "--threads 0 and 7") != NULL);
     compare_free(&comparison);
 }

@@ -578,6 +578,15 @@ static bool resumes_its_regime(const struct session *session, struct fault *faul
                                  session->options.resume, regime_name(!burst));
 }
 
+/* What was measured in haste and what was not do not stand in one run. */
+static bool resumes_its_haste(const struct session *session, struct fault *fault) {
+    const int64_t was = session->done.machine.haste, is = session->machine.haste;
+    return was == is ||
+           fault_set(fault, FAULT_INPUT,
+                     "'%s' was run with ATTEST_HASTE %lld, expected the same to resume, not %lld",
+                     session->options.resume, (long long)was, (long long)is);
+}
+
 /* Rows under a sanitizer are not timed, so they do not stand for rows that are. */
 static bool resumes_its_like(const struct session *session, struct fault *fault) {
     const bool was = strstr(session->done.machine.command, " --sanitize") != NULL;
@@ -594,7 +603,8 @@ static bool open_run(struct session *session, struct fault *fault) {
     if (options->resume != NULL && !anew) {
         if (!writer_resume(&session->writer, options->resume, fault) ||
             !run_read(&session->done, options->resume, fault) ||
-            !resumes_its_like(session, fault) || !resumes_its_regime(session, fault))
+            !resumes_its_like(session, fault) || !resumes_its_regime(session, fault) ||
+            !resumes_its_haste(session, fault))
             return false;
         keep_ceilings(&session->machine, &session->done.machine);
         return true;

@@ -435,6 +435,42 @@ Test(run, what_is_no_file_is_refused_at_once) {
     test_folder_remove(folder);
 }
 
+/* Whatever else is seen of it: times that are none are not taken for some. */
+Test(run, a_run_in_haste_says_so_and_is_resumed_in_haste_only) {
+    char parent[64], folder[96];
+    test_folder_make(parent);
+    snprintf(folder, sizeof folder, "%s/run", parent);
+    const char *arguments[] = {"attest",    "run",        "decode_flash_r1", "f32-b1-hq2-kv33-d32",
+                               "--no-time", "--no-probe", "--out",           folder,
+                               NULL};
+    const char *report[] = {"attest", "report", folder, NULL, NULL};
+    static const char *const forms[] = {NULL, "--summary"};
+    for (int64_t haste = 0; haste <= 20; haste += 20) {
+        if (haste > 0)
+            setenv("ATTEST_HASTE", "20", 1);
+        else
+            unsetenv("ATTEST_HASTE");
+        arguments[6] = "--out";
+        cr_assert(status_of_run(arguments) == 0);
+        struct run run = read_run(folder);
+        cr_assert(run.machine.haste == haste);
+        run_free(&run);
+        for (int form = 0; form < 2; form++) {
+            int status;
+            report[3] = forms[form];
+            char *text = test_words(report, &status);
+            cr_assert(status == 0 && (strstr(text, "in haste") != NULL) == (haste > 0), "%s", text);
+            free(text);
+        }
+        arguments[6] = "--resume";
+        cr_assert(status_of_run(arguments) == 0);
+        setenv("ATTEST_HASTE", haste > 0 ? "10" : "20", 1);
+        cr_assert(status_of_run(arguments) == FAULT_INPUT);
+        test_folder_remove(folder);
+    }
+    test_folder_remove(parent);
+}
+
 Test(run, a_run_is_named_after_its_gpu_and_the_commit_that_it_is_told) {
     struct gpus gpus = gpus_make();
     char runs[64];

@@ -1,6 +1,7 @@
 /* Reading a machine off /proc, /sys and the programs it has. */
 #define _GNU_SOURCE
 #include "machine.h"
+#include "../worker/haste.h"
 #include "../worker/host.h"
 #include "../../oracle/oracle.h"
 #include "../../oracle/text.h"
@@ -124,6 +125,7 @@ static const char *describe_command(int argc, char **argv) {
 
 void machine_describe(struct machine *machine, int argc, char **argv) {
     *machine = (struct machine){.cores = host_cores(), .device = "cpu"};
+    machine->haste = haste() > 1 ? haste() : 0;
     const time_t now = time(NULL);
     struct tm utc;
     strftime(machine->time, sizeof machine->time, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));

@@ -1,8 +1,9 @@
 /* The CPU as a device: memory is memory, a launch is a call, and caches are emptied by streaming
- * through a buffer twice the size of the last level. */
+ * through a buffer twice the size of the last level (a share of it in haste). */
 #define _GNU_SOURCE
 #include "device.h"
 #include "fence.h"
+#include "haste.h"
 #include "host.h"
 #include "../../oracle/clock.h"
 
@@ -70,7 +71,7 @@ static bool cpu_evict(int threads) {
     static uint64_t *buffer;
     static size_t words;
     if (buffer == NULL) {
-        const size_t bytes = 2 * (size_t)host_cache_bytes();
+        const size_t bytes = 2 * (size_t)(host_cache_bytes() / haste());
         if (posix_memalign((void **)&buffer, LARGE_PAGE, bytes) != 0) return false;
         madvise(buffer, bytes, MADV_HUGEPAGE); /* a sweep takes half the time */
         memset(buffer, 0, bytes);

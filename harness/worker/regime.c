@@ -1,5 +1,6 @@
 #define _GNU_SOURCE
 #include "regime.h"
+#include "haste.h"
 #include "timing.h"
 #include "../../oracle/clock.h"
 
@@ -14,6 +15,10 @@ enum { WINDOW_MIN = 3, WINDOW_MAX = SETTLING_ROOM / 2 };
 
 static const char *const names[] = {"sustained", "burst"};
 
+static double hastened(double us) {
+    return us / (double)haste();
+}
+
 const char *regime_name(bool burst) {
     return names[burst];
 }
@@ -26,7 +31,7 @@ bool regime_find(const char *name, bool *burst) {
 void regime_begin(struct regime *regime) {
     if (!regime->burst || (regime->begun && regime->busy_us < regime_burst_us)) return;
     const double start = clock_s();
-    const struct timespec rest = {.tv_nsec = (long)(regime_rest_us * 1e3)};
+    const struct timespec rest = {.tv_nsec = (long)(hastened(regime_rest_us) * 1e3)};
     nanosleep(&rest, NULL);
     regime->rested_s += clock_s() - start;
     regime->busy_us = 0;
@@ -42,7 +47,8 @@ double regime_lost_us(struct regime *regime, bool slowed) {
     const double pause_us = regime->end_s > 0 ? (clock_s() - regime->end_s) * 1e6 : 0;
     if (regime->burst || pause_us < pause_us_min) return 0;
     regime->pauses = true;
-    return slowed ? regime_settle_us : fmin(pause_us, regime_settle_us);
+    const double settle_us = hastened(regime_settle_us);
+    return slowed ? settle_us : fmin(pause_us, settle_us);
 }
 
 /* Of `count` of the last ones, without the `skipped` that came after them. */
@@ -64,10 +70,10 @@ bool settling_add(struct settling *settling, double us, double clock_mhz) {
     settling->us[settling->n % SETTLING_ROOM] = us;
     settling->clock_mhz[settling->n++ % SETTLING_ROOM] = clock_mhz;
     settling->total_us += us;
-    if (settling->total_us >= settle_us_max) return true;
-    const int64_t window =
-        (int64_t)fmin(fmax(ceil(window_us / fmax(us, 1)), WINDOW_MIN), WINDOW_MAX);
-    return settling->total_us >= regime_settle_us && settling->n >= 2 * window &&
+    if (settling->total_us >= hastened(settle_us_max)) return true;
+    const double count = ceil(hastened(window_us) / fmax(us, 1));
+    const int64_t window = (int64_t)fmin(fmax(count, WINDOW_MIN), WINDOW_MAX);
+    return settling->total_us >= hastened(regime_settle_us) && settling->n >= 2 * window &&
            is_steady(settling->us, settling->n, window) &&
            is_steady(settling->clock_mhz, settling->n, window);
 }

@@ -16,7 +16,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* In microseconds of work. */
+/* In microseconds of work; in haste (haste.h) it rests and settles in less. */
 static const double regime_burst_us = 40e3, regime_rest_us = 500e3, regime_settle_us = 150e3;
 
 /* `struct regime r = {.burst = ...}` has not begun. */

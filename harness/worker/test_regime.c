@@ -1,8 +1,15 @@
+#include "haste.h"
 #include "regime.h"
 #include "../../oracle/clock.h"
 
 #include <criterion/criterion.h>
 #include <math.h>
+#include <stdlib.h>
+
+/* The subject is time. */
+static void take_time(void) {
+    unsetenv("ATTEST_HASTE");
+}
 
 /* How many replays of so many us, whose time and clock `of` says, until it has settled. */
 static int64_t settle(double (*us_of)(double worked_us), double (*mhz_of)(double worked_us),
@@ -55,6 +62,7 @@ static double falling_mhz(double worked_us) {
 }
 
 Test(regime, settles_in_150_ms_at_least) {
+    take_time();
     double worked_us;
     settle(steady_us, known, &worked_us);
     cr_assert(worked_us >= 150e3 && worked_us < 152e3, "%g", worked_us);
@@ -65,6 +73,7 @@ Test(regime, settles_in_150_ms_at_least) {
 }
 
 Test(regime, is_not_settled_as_long_as_median_or_clock_change) {
+    take_time();
     double worked_us;
     settle(slower_us, known, &worked_us);
     cr_assert(worked_us > 200e3 && worked_us < 300e3, "%g", worked_us);
@@ -75,6 +84,7 @@ Test(regime, is_not_settled_as_long_as_median_or_clock_change) {
 }
 
 Test(regime, a_burst_is_40_ms_of_work_after_half_a_second_of_rest) {
+    take_time();
     struct regime regime = {.burst = true};
     for (int rests = 1; rests <= 2; rests++) {
         const double start = clock_s();
@@ -91,6 +101,7 @@ Test(regime, a_burst_is_40_ms_of_work_after_half_a_second_of_rest) {
 }
 
 Test(regime, sustained_work_makes_up_for_its_pauses) {
+    take_time();
     struct regime regime = {0};
     regime_begin(&regime);
     cr_assert(regime.rested_s == 0 && regime_lost_us(&regime, false) == 0);
@@ -100,6 +111,34 @@ Test(regime, sustained_work_makes_up_for_its_pauses) {
     cr_assert(regime_lost_us(&regime, false) >= 20e3);
     regime.end_s = clock_s() - 5;
     cr_assert(regime_lost_us(&regime, false) == 150e3, "no longer than it takes to settle");
+}
+
+Test(regime, in_haste_rests_less_and_settles_sooner) {
+    setenv("ATTEST_HASTE", "20", 1);
+    struct regime regime = {.burst = true};
+    double worked_us;
+    regime_begin(&regime);
+    cr_assert(regime.rested_s >= 0.025 && regime.rested_s < 0.4, "%g s", regime.rested_s);
+    settle(steady_us, known, &worked_us);
+    cr_assert(worked_us >= 7.5e3 && worked_us < 10e3, "%g", worked_us);
+    settle(endless_us, known, &worked_us);
+    cr_assert(worked_us >= 25e3 && worked_us < 27e3, "%g", worked_us);
+    regime = (struct regime){.end_s = clock_s() - 5};
+    cr_assert(regime_lost_us(&regime, false) == 7.5e3);
+}
+
+Test(haste, is_a_whole_number_or_none) {
+    static const struct {
+        const char *text;
+        int64_t times;
+    } cases[] = {{"20", 20}, {"1000", 1000}, {"1001", 1}, {"1", 1}, {"0", 1},
+                 {"-3", 1},  {"", 1},        {"2x", 1},   {"x", 1}};
+    for (size_t n = 0; n < sizeof cases / sizeof cases[0]; n++) {
+        setenv("ATTEST_HASTE", cases[n].text, 1);
+        cr_assert(haste() == cases[n].times, "'%s': %lld", cases[n].text, (long long)haste());
+    }
+    unsetenv("ATTEST_HASTE");
+    cr_assert(haste() == 1);
 }
 
 Test(regime, has_a_name) {
