@@ -36,11 +36,15 @@ static void keep(const char *name, const struct machine *machine) {
     json_decref(json);
 }
 
-static bool recall(const char *name, struct run *kept) {
+/* What was measured in haste is for others in haste. */
+static bool recall(const char *name, const struct machine *machine, struct run *kept) {
     char path[4096];
     struct fault fault;
     path_of(name, path);
-    return run_read(kept, path, &fault);
+    if (!run_read(kept, path, &fault)) return false;
+    if (kept->machine.haste == machine->haste) return true;
+    run_free(kept);
+    return false;
 }
 
 static void settle_cpu(struct machine *machine, int threads) {
@@ -52,7 +56,7 @@ static void settle_cpu(struct machine *machine, int threads) {
         alone.device_count = 0;
         snprintf(machine->ceilings, sizeof machine->ceilings, "measured");
         keep(name, &alone);
-    } else if (recall(name, &kept)) {
+    } else if (recall(name, machine, &kept)) {
         machine->dgemm_flops = kept.machine.dgemm_flops;
         machine->sgemm_flops = kept.machine.sgemm_flops;
         machine->fma_flops = kept.machine.fma_flops;
@@ -71,7 +75,7 @@ static void settle_device(struct machine *machine, struct machine_device *device
         alone.devices[0] = *device;
         snprintf(device->ceilings, sizeof device->ceilings, "measured");
         keep(device->name, &alone);
-    } else if (recall(device->name, &kept)) {
+    } else if (recall(device->name, machine, &kept)) {
         const struct machine_device identity = *device;
         if (kept.machine.device_count == 1 && !strcmp(kept.machine.devices[0].name, device->name)) {
             *device = kept.machine.devices[0];

@@ -3,6 +3,7 @@
  * last-level caches, each thread in a part that it touched first. The best of several passes
  * counts: other users of a machine can only make it look slower than it is. */
 #include "probe.h"
+#include "../worker/haste.h"
 #include "../worker/host.h"
 #include "../../oracle/clock.h"
 #include "../../oracle/oracle.h"
@@ -158,6 +159,7 @@ void probe_measure(struct machine *machine, int threads, double seconds) {
 
     int64_t bytes = 8 * host_cache_bytes();
     if (bytes < (int64_t)512 << 20) bytes = (int64_t)512 << 20;
+    bytes /= haste();
     if (bytes > host_memory_free() / 4) bytes = host_memory_free() / 4;
     uint64_t *buffer = malloc((size_t)bytes);
     if (buffer == NULL) return;

@@ -1,6 +1,6 @@
 /* For tests that are not about time: what is done only for its sake -- emptying the caches before a
- * cold launch, a GPU's rest and settling -- is done a number of times less. Times taken so are no
- * times; a run's first record says that they were (`haste`). */
+ * cold launch, reading memory for a ceiling, a GPU's rest and settling -- is done a number of times
+ * less. Times taken so are no times; a run's first record says that they were (`haste`). */
 #ifndef ATTEST_HASTE_H
 #define ATTEST_HASTE_H
 
