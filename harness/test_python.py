@@ -302,6 +302,12 @@ def test_judge(folder):
               "not values" in row.checks, str(row))
         swapped = [x.swapaxes(1, 2) for x in (problem.q, problem.k, problem.v, out)]
         check(module.judge(*swapped, lse=lse, layout="bshd", **given), "another layout")
+        of_base_2 = (lse * numpy.log2(numpy.e)).astype("f4")
+        row = module.judge(problem.q, problem.k, problem.v, out, lse=of_base_2, lse_base_2=True, **given)
+        check(row and row.lse_grade == "A", str(row))
+        row = module.judge(problem.q, problem.k, problem.v, out, lse=lse, lse_base_2=True, **given)
+        check(row.status == "FAIL_LSE" and "lse were natural, not in base 2" in row.diagnosis and
+              row.repeat.endswith("--lse-base-2"), str(row))
         wrong, _ = exact(problem, problem.k.shape[2] - 1)
         if not problem.causal:
             raises(AssertionError, "as if a query saw one key fewer", module.assert_right, problem.q,

@@ -195,7 +195,8 @@ struct attn_call {
 
 enum attn_flag {
     ATTN_WRITES_LSE = 1 << 0,
-    ATTN_NONDETERMINISTIC = 1 << 1 /* repeats of one call may differ in the last bits */
+    ATTN_NONDETERMINISTIC = 1 << 1, /* repeats of one call may differ in the last bits */
+    ATTN_LSE_BASE_2 = 1 << 2        /* its lse is to base 2: log2 sum exp(logit) */
 };
 
 /* What a library exports. Functions that can fail return NULL when all is well and otherwise a

@@ -45,6 +45,7 @@ struct course {
                   double *l);
     double out_scale;               /* times the output */
     double lse_scale, lse_m, lse_l; /* lse = lse_scale (lse_m m + lse_l log l), m the largest s */
+    bool lse_base_2;                /* the kernel says so: then it was multiplied with ln 2 */
     /* It has the answer of row `row` of (of_b, of_h), whatever is above; of_b < 0: it has not. */
     int64_t of_b, of_h;
 };

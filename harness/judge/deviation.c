@@ -399,7 +399,9 @@ static void add_row(struct unit *unit, struct measurer *work, int64_t b, int64_t
             unit->empty_row_wrong++;
     }
     unit->max_out = max_of(unit->max_out, max_out);
-    if (job->lse != NULL) add_lse(unit, job, (double)job->lse[at], answer->lse[from], &size, place);
+    if (job->lse != NULL)
+        add_lse(unit, job, job->rounding.lse_unit * (double)job->lse[at], answer->lse[from], &size,
+                place);
 }
 
 /* What a kernel did to a row beyond the sequence's length. */

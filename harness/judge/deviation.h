@@ -80,7 +80,8 @@ struct deviation {
 };
 
 /* out and lse in host memory, laid out as the contract says, dtype of q; lse NULL if not written.
- * threads 0: one a core; the numbers do not depend on it, to the bit. */
+ * An lse to base 2, by its promise, is made natural first. threads 0: one a core; the numbers do
+ * not depend on it, to the bit. */
 void deviation_measure(struct deviation *deviation, const struct rule_view *view,
                        const struct answer *answer, const void *out, const float *lse,
                        const struct promise *promise, int threads);

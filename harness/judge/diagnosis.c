@@ -73,7 +73,7 @@ static bool is_unwritten(const struct scan *scan, const void *row, int64_t d) {
 static bool wrong_lse(const struct scan *scan, const struct place *place) {
     const struct diagnosis_output *output = scan->output;
     const double expected = output->answer->lse[answer_at(scan, place)];
-    const double got = (double)output->lse[element_at(scan, place)];
+    const double got = scan->rounding.lse_unit * (double)output->lse[element_at(scan, place)];
     if (!isfinite(expected)) return isnan(expected) ? isfinite(got) : got != expected;
     const struct row_size size =
         row_size_of(output->view, output->answer, place->b, place->h, place->row);
@@ -259,7 +259,8 @@ static double limit_of(char grade) {
  * as much more. */
 static double lse_error(const struct scan *scan, const struct looked *looked,
                         const struct course_row *row, double scale) {
-    const double got = (double)scan->output->lse[element_at(scan, &looked->place)];
+    const double got =
+        scan->rounding.lse_unit * (double)scan->output->lse[element_at(scan, &looked->place)];
     return fabs(got - row->lse) /
            (fmax(fabs(scale), 1) * tolerance_of_lse(&scan->rounding, &row->size, row->lse,
                                                     scan->output->promise.lse_grade));
@@ -352,6 +353,7 @@ static bool fit_right(struct trying *try) {
         looked->right = course_right(try->scan->output->view, try->scan->output->answer,
                                      looked->place.b, looked->place.h, looked->place.row);
         looked->right.got = looked->got;
+        looked->right.lse_base_2 = try->scan->output->promise.lse_base_2;
         if (course_know(&looked->known, try->scan->output->view))
             looked->right.known = &looked->known;
         if (!course_compute(&try->room, &looked->right, 0, try->scan->dim)) return false;

@@ -463,7 +463,12 @@ static bool cut_off(struct course *course) {
 
 static bool lse_in_base_2(struct course *course) {
     course->lse_scale = 0x1.71547652b82fep+0;
-    return true;
+    return !course->lse_base_2;
+}
+
+static bool lse_natural(struct course *course) {
+    course->lse_scale = 0x1.62e42fefa39efp-1;
+    return course->lse_base_2;
 }
 
 static bool lse_in_base_10(struct course *course) {
@@ -567,6 +572,7 @@ const struct hypothesis hypotheses_of_weights[] = {
     {"weights below 2^-14 of the largest so far were 0", OF_OUT, 0, tiles, NULL, small_flushed},
     {"weights were divided by their sum, then rounded to f16", OF_OUT, 0, NULL, NULL, normalised},
     {"lse were in base 2", OF_LSE, 0, NULL, NULL, lse_in_base_2},
+    {"lse were natural, not in base 2", OF_LSE, 0, NULL, NULL, lse_natural},
     {"lse were in base 10", OF_LSE, 0, NULL, NULL, lse_in_base_10},
     {"lse had the largest logit without its scale", OF_LSE, 0, NULL, NULL, lse_without_scale},
     {"lse had the largest logit in base 2", OF_LSE, 0, NULL, NULL, lse_maximum_in_base_2},

@@ -182,9 +182,12 @@ static bool missed_grade(const struct evidence *e) {
 }
 
 /* What an lse that is off by a factor looks like. */
-static const char *guess_of_lse(const struct deviation_place *worst, double scale) {
-    const double ratio = worst->got / worst->expected;
-    if (fabs(ratio - 1.4426950409) < 1e-3) return ": in base 2, not e?";
+static const char *guess_of_lse(const struct deviation_place *worst,
+                                const struct observation *observation) {
+    const double ratio = worst->got / worst->expected, scale = observation->scale;
+    if (observation->lse_base_2 && fabs(ratio - 0.6931471806) < 1e-3)
+        return ": natural, not in base 2?";
+    if (!observation->lse_base_2 && fabs(ratio - 1.4426950409) < 1e-3) return ": in base 2, not e?";
     if (scale > 0 && fabs(scale - 1) > 1e-2 &&
         (fabs(ratio / scale - 1) < 1e-3 || fabs(ratio * scale - 1) < 1e-3))
         return ": off by the scale of the logits?";
@@ -196,12 +199,12 @@ static bool wrong_lse(const struct evidence *e) {
     if (!d->lse_judged || d->lse_wrong == 0) return false;
     return SAY(e,
                "gate 5, lse: %.3g times the tolerance in the worst of %lld rows, at b=%lld h=%lld "
-               "i=%lld: got %.9g, expected %.9g +- %.3g of lse grade %c%s",
+               "i=%lld: got %.9g%s, expected %.9g +- %.3g of lse grade %c%s",
                d->lse_max, (long long)d->lse_wrong, (long long)d->lse_worst.b,
                (long long)d->lse_worst.h, (long long)d->lse_worst.i, d->lse_worst.got,
-               d->lse_worst.expected, d->lse_worst.tolerance,
-               e->observation->lse_grade_promised == 'B' ? 'B' : 'A',
-               guess_of_lse(&d->lse_worst, e->observation->scale));
+               e->observation->lse_base_2 ? " (times ln 2)" : "", d->lse_worst.expected,
+               d->lse_worst.tolerance, e->observation->lse_grade_promised == 'B' ? 'B' : 'A',
+               guess_of_lse(&d->lse_worst, e->observation));
 }
 
 static const struct {

@@ -52,6 +52,7 @@ struct observation {
     char scratch_read[32];   /* "1, 0": numbers in scratch that change the output; "": none do */
     int32_t grade_promised;  /* 'A', 'B', 'C' */
     char lse_grade_promised; /* 'A', 'B'; for words only: deviation_measure knows it */
+    bool lse_base_2;         /* it says so; the same */
     double scale;            /* of the logits, for words only; 0: not told */
 };
 

@@ -224,18 +224,24 @@ Test(judge, an_lse_that_was_not_written_is_not_wrong) {
 Test(judge, an_lse_that_is_off_by_a_known_factor_is_told_by_it) {
     static const struct {
         double got, scale;
+        bool base_2;
         const char *words;
-    } table[] = {{14.426950409, 0.125, "base 2"},
-                 {1.25, 0.125, "the scale of the logits"},
-                 {80, 0.125, "the scale of the logits"},
-                 {11, 0.125, NULL},
-                 {10.0001, 1, NULL}};
+    } table[] = {{14.426950409, 0.125, false, "in base 2, not e"},
+                 {6.931471806, 0.125, true, "natural, not in base 2"},
+                 {14.426950409, 0.125, true, NULL},
+                 {6.931471806, 0.125, false, NULL},
+                 {1.25, 0.125, false, "the scale of the logits"},
+                 {80, 0.125, false, "the scale of the logits"},
+                 {11, 0.125, false, NULL},
+                 {10.0001, 1, false, NULL}};
     for (size_t n = 0; n < sizeof table / sizeof table[0]; n++) {
         struct deviation deviation = good_deviation();
         deviation.lse_wrong = 1;
         deviation.lse_worst = (struct deviation_place){.got = table[n].got, .expected = 10};
-        const struct verdict verdict = judge(
-            &deviation, &(struct observation){.grade_promised = 'A', .scale = table[n].scale});
+        const struct verdict verdict =
+            judge(&deviation, &(struct observation){.grade_promised = 'A',
+                                                    .scale = table[n].scale,
+                                                    .lse_base_2 = table[n].base_2});
         cr_assert(verdict.status == STATUS_FAIL_LSE);
         cr_assert(table[n].words == NULL ? strchr(verdict.reason, '?') == NULL
                                          : strstr(verdict.reason, table[n].words) != NULL,

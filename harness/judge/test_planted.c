@@ -53,7 +53,8 @@ static struct verdict verdict_on(enum planted bug, const struct fixture *fixture
     struct deviation deviation;
     const struct promise promise = {.p_dtype = bug == PLANTED_P_F32 ? ATTN_F32 : ATTN_INPUT,
                                     .grade = PLANTED_GRADE(bug),
-                                    .lse_grade = PLANTED_HAS_LSE_OF_GRADE_B(bug) ? 'B' : 'A'};
+                                    .lse_grade = PLANTED_HAS_LSE_OF_GRADE_B(bug) ? 'B' : 'A',
+                                    .lse_base_2 = PLANTED_SAYS_BASE_2(bug)};
     deviation_measure(&deviation, &view, &fixture->answer, out, lse, &promise, 0);
     free(tokens);
     free(out);
@@ -73,7 +74,7 @@ static const enum planted honest[] = {
     PLANTED_FLASH,          PLANTED_SPLIT,           PLANTED_EXP2,        PLANTED_EXP_DEGREE_3,
     PLANTED_EXP_DEGREE_5,   PLANTED_P_TIMES_256,     PLANTED_P_F32,       PLANTED_SUM_F64,
     PLANTED_SUM_OF_ROUNDED, PLANTED_LAZY_RESCALE,    PLANTED_SUM_STRIDED, PLANTED_SUM_PAIRWISE,
-    PLANTED_P_NORMALISED,   PLANTED_SPLIT_ANY_ORDER,
+    PLANTED_P_NORMALISED,   PLANTED_SPLIT_ANY_ORDER, PLANTED_BASE_2,
 };
 enum { HONEST = sizeof honest / sizeof honest[0] };
 

@@ -55,6 +55,7 @@ struct rounding rounding_of(enum attn_dtype dtype, const struct promise *promise
         .p_roundoff = unit_roundoff(kept),
         .s_roundoff = s_roundings * unit_roundoff(dtype),
         .p_subnormal = kept == ATTN_F16,
+        .lse_unit = promise->lse_base_2 ? 0x1.62e42fefa39efp-1 : 1,
     };
     if (dtype == ATTN_F16) rounding.ulp_least = 0x1p-24, rounding.overflow = 65520;
     if (dtype == ATTN_BF16) rounding.ulp_least = 0x1p-133, rounding.overflow = 0x1.ffp127;
@@ -110,7 +111,8 @@ double tolerance_of_lse(const struct rounding *rounding, const struct row_size *
                         double expected, char lse_grade) {
     const double keys = (double)size->keys;
     const double a = 2 * (u32 * (8 * size->logit_abs + 8) + 0x1p-22 * (1 + fabs(expected))) +
-                     sqrt(keys) * u32 + size->sum_bias * bias_most;
+                     sqrt(keys) * u32 + size->sum_bias * bias_most +
+                     (rounding->lse_unit != 1 ? 2 * u32 * fabs(expected) : 0);
     if (lse_grade != 'B') return a;
     return a + rounding->p_roundoff + 0x1p-13 + (rounding->p_subnormal ? keys * 0x1p-25 : 0) +
            rounding->s_roundoff * size->logit_max;

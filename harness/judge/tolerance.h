@@ -11,6 +11,7 @@
  *   lse     within 2 (u32 (8 S + 8) + 2^-22 (1 + |lse|)) + sqrt(n) u32 + m / 2
  *           of grade B: u_P + 2^-13 + n 2^-25 more, the last where P is kept in f16; where S is
  * kept in 16 bits, as much of u_S X more as u has
+ *           of base 2: 2^-23 |lse| more, the product with log2 e and that constant as f32
  *
  * u is u_P, and u_S X more for a promise of grade B, 2 u_S X for C: logits rounded to 16 bits once,
  * or twice because the scale is a rounding of its own. X is the largest |logit|. What such an S
@@ -52,6 +53,7 @@ double unit_roundoff(enum attn_dtype dtype);
 struct promise {
     enum attn_dtype p_dtype; /* as in attn_kernel: ATTN_INPUT is the dtype of q */
     char grade, lse_grade;   /* 'A', 'B', 'C'; of lse 'A' or 'B' */
+    bool lse_base_2;         /* lse is to base 2 */
 };
 
 /* What a kernel rounds to: its output's type, and those of S and P. */
@@ -63,6 +65,7 @@ struct rounding {
     double p_roundoff; /* u_P */
     double s_roundoff; /* u_S of grade B, 2 u_S of grade C; 0 of A: S is kept in f32 */
     bool p_subnormal;  /* P is kept in f16 */
+    double lse_unit;   /* an lse times that is natural, as all lse are judged: 1, of base 2 ln 2 */
 };
 struct rounding rounding_of(enum attn_dtype dtype, const struct promise *promise);
 

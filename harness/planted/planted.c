@@ -39,7 +39,8 @@ ATTN_PUBLIC const struct attn_kernel attn_export = {
     .dtypes = 1u << ATTN_F16 | 1u << ATTN_BF16,
     .p_dtype = PLANTED_BUG == PLANTED_P_F32 ? ATTN_F32 : ATTN_INPUT,
     .flags = ATTN_WRITES_LSE |
-             (PLANTED_BUG == PLANTED_SPLIT_ANY_ORDER ? (unsigned)ATTN_NONDETERMINISTIC : 0),
+             (PLANTED_BUG == PLANTED_SPLIT_ANY_ORDER ? (unsigned)ATTN_NONDETERMINISTIC : 0) |
+             (PLANTED_SAYS_BASE_2(PLANTED_BUG) ? (unsigned)ATTN_LSE_BASE_2 : 0),
     .head_dim_max = PLANTED_HEAD_DIM_MAX,
     .scratch_bytes = scratch_bytes,
     .prepare = prepare,

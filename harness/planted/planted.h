@@ -41,6 +41,7 @@ enum { PLANTED_BLOCK = 64, PLANTED_HEAD_DIM_MAX = 256, PLANTED_SHARES = 4 };
     X(SUM_PAIRWISE, sum_pairwise, prefill_varlen, all, "honest: sums the denominator in pairs")    \
     X(SPLIT_ANY_ORDER, split_any_order, decode, all, "honest: shares in any order, and says so")   \
     X(P_NORMALISED, p_normalised, decode, all, "honest, grade B: P is divided, then rounded")  \
+    X(BASE_2, base_2, decode_paged, all, "honest: writes the lse in base 2, and says so")          \
     X(MAGICPIG_F32, magicpig_f32, magicpig_decode_paged, all, "honest: u in f32 as attn.h has it") \
     X(ZEROS, zeros, decode, all, "writes zeros")                                                   \
     X(LAST_KEY_DROPPED, last_key_dropped, decode, all, "stops one key early")                      \
@@ -59,6 +60,7 @@ enum { PLANTED_BLOCK = 64, PLANTED_HEAD_DIM_MAX = 256, PLANTED_SHARES = 4 };
     X(OUT_TRUNCATED, out_truncated, prefill, all, "cuts the output off instead of rounding it")    \
     X(DENOMINATOR_STALE, denominator_stale, decode, all, "never rescales the denominator")         \
     X(LSE_BASE_2, lse_base_2, decode, all, "writes the lse in base 2")                             \
+    X(LSE_NOT_BASE_2, lse_not_base_2, decode, all, "says base 2, and writes a natural lse")        \
     X(EMPTY_ROW_NAN, empty_row_nan, decode_paged, all, "divides by zero where no key is seen")     \
     X(LENGTH_OVERREAD, length_overread, decode_paged, all, "adds 0 times the value past the end")  \
     X(PAST_END, past_end, decode, cpu, "loads the row behind the last of v, and uses nothing")     \
@@ -208,6 +210,7 @@ enum planted {
 
 #define PLANTED_HAS_LSE_OF_GRADE_B(bug)                                                            \
     ((bug) == PLANTED_EXP_DEGREE_3 || (bug) == PLANTED_SUM_OF_ROUNDED)
+#define PLANTED_SAYS_BASE_2(bug) ((bug) == PLANTED_BASE_2 || (bug) == PLANTED_LSE_NOT_BASE_2)
 /* What it promises. Equal weights that are divided first are rounded alike: rho 1.53 of 1,000. */
 #define PLANTED_GRADE(bug) ((bug) == PLANTED_P_NORMALISED ? 'B' : 'A')
 

@@ -514,6 +514,7 @@ static PLANTED_CODE float lse_of(enum planted bug, const struct planted_row *row
                                  const struct share *all) {
     const float log_l = logf(all->l);
     switch (bug) {
+    case PLANTED_BASE_2:
     case PLANTED_LSE_BASE_2:
         return (all->m + log_l) * log2_e;
     case PLANTED_LSE_OF_MAXIMUM:
@@ -563,7 +564,9 @@ PLANTED_CODE void planted_row(enum planted bug, const struct planted_row *row, u
     const bool empty_too = bug == PLANTED_EMPTY_ROW_NAN || bug == PLANTED_SHARE_OF_NOTHING;
     if ((row->keys == 0 && !empty_too) || bug == PLANTED_ZEROS) {
         for (int64_t d = 0; d < own(dim); d++) out[LANE + d * LANES] = 0;
-        if (LANE == 0) *lse = row->keys == 0 && bug != PLANTED_LSE_OF_NOTHING ? row->sink : 0;
+        const float unit = bug == PLANTED_BASE_2 ? log2_e : 1;
+        if (LANE == 0)
+            *lse = row->keys == 0 && bug != PLANTED_LSE_OF_NOTHING ? unit * row->sink : 0;
         return;
     }
     float q[OWN_MAX];

@@ -111,6 +111,8 @@ static void keep_block(struct samples_block *block, const struct samples_output 
     const int64_t most = DEVIATION_BLOCK_ROWS * dim;
     block_allocate(block, most);
     double *got = allocate_or_abort(dim, sizeof *got);
+    const double unit =
+        lse ? rounding_of((enum attn_dtype)problem->dtype, &output->promise).lse_unit : 1;
     for (int64_t row = 0; row < answer->row_count; row++) {
         const int64_t query = answer->rows[row];
         if (query / DEVIATION_BLOCK_ROWS != i / DEVIATION_BLOCK_ROWS || query >= q_len) continue;
@@ -119,7 +121,7 @@ static void keep_block(struct samples_block *block, const struct samples_output 
         const char *values = lse ? (const void *)output->lse : output->out;
         bulk_widen(got, NULL, NULL, values + at * dim * attn_dtype_bytes(dtype), dtype, dim);
         for (int64_t d = 0; d < dim; d++)
-            keep_element(block, output, b, h, row, lse ? -1 : d, got[d]);
+            keep_element(block, output, b, h, row, lse ? -1 : d, got[d] * unit);
     }
     free(got);
 }

@@ -30,6 +30,7 @@ enum {
     OPTION_P_DTYPE,
     OPTION_GRADE,
     OPTION_LSE_GRADE,
+    OPTION_LSE_BASE_2,
     OPTION_NAME,
     OPTION_PYTHON
 };
@@ -45,7 +46,7 @@ struct source {
 };
 
 struct options {
-    bool json;
+    bool json, lse_base_2;
     int threads;
     const char *out, *name, *fixture;
     int32_t p_dtype;
@@ -57,6 +58,7 @@ struct options {
 static const struct argp_option argp_options[] = {
     {"grade", OPTION_GRADE, "GRADE", 0, "the accuracy that is asked of out: A (default), B, C", 0},
     {"lse-grade", OPTION_LSE_GRADE, "GRADE", 0, "and of lse: A (default), B", 0},
+    {"lse-base-2", OPTION_LSE_BASE_2, NULL, 0, "lse is to base 2, not natural", 0},
     {"p-dtype", OPTION_P_DTYPE, "DTYPE", 0,
      "what P = softmax was rounded to before P V: input (default), f32, f16, bf16", 0},
     {"name", OPTION_NAME, "NAME", 0, "who computed it; default: the file's name", 0},
@@ -103,6 +105,9 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
     case OPTION_LSE_GRADE:
         options->lse_grade = read_grade(argument, 'B', "lse-grade", state);
         return 0;
+    case OPTION_LSE_BASE_2:
+        options->lse_base_2 = true;
+        return 0;
     case OPTION_P_DTYPE:
         options->p_dtype = read_dtype(argument, state);
         return 0;
@@ -131,7 +136,8 @@ static const struct argp argp = {
     .doc =
         "Judges outputs that were computed elsewhere, on any machine, against the exact answer: "
         "out "
-        "[B, Hq, Sq, D] of q's dtype and, if it is there, lse [B, Hq, Sq] f32, natural. OUTPUT is "
+        "[B, Hq, Sq, D] of q's dtype and, if it is there, lse [B, Hq, Sq] f32, natural unless "
+        "--lse-base-2. OUTPUT is "
         "safetensors, npz, HDF5 (arrays named so) or npy (out alone); FIXTURE is a fixture file, "
         "safetensors of one (attest convert), or the line of one that is drawn."
         "\vRows, statuses, reports and diagnoses are those of `attest run`. What takes a kernel to "
@@ -291,7 +297,8 @@ static void describe(struct plugin *made, const struct options *options,
                                        .grade = options->grade,
                                        .lse_grade = options->lse_grade,
                                        .p_dtype = options->p_dtype,
-                                       .flags = has_lse ? ATTN_WRITES_LSE : 0}};
+                                       .flags = (has_lse ? ATTN_WRITES_LSE : 0) |
+                                                (options->lse_base_2 ? ATTN_LSE_BASE_2 : 0)}};
     if (options->name != NULL)
         snprintf(made->name, sizeof made->name, "%s", options->name);
     else
@@ -311,6 +318,7 @@ static void describe_repeat(struct row *row, const struct options *options, cons
     text_quote(to, path);
     if (options->grade != 'A') fprintf(to, " --grade %c", options->grade);
     if (options->lse_grade != 'A') fprintf(to, " --lse-grade %c", options->lse_grade);
+    if (options->lse_base_2) fputs(" --lse-base-2", to);
     if (options->p_dtype != ATTN_INPUT)
         fprintf(to, " --p-dtype %s", dtype_name((enum attn_dtype)options->p_dtype));
     if (fclose(to) == 0) row->repeat = text_kept(command);

@@ -39,8 +39,10 @@ static const struct name traits[] = {
     {"window", ATTN_WINDOW}, {"softcap", ATTN_SOFTCAP}, {"sinks", ATTN_SINK},
     {"qlens", ATTN_QLENS},   {"alibi", ATTN_ALIBI},     {NULL, 0}};
 
-static const struct name flags[] = {
-    {"writes_lse", ATTN_WRITES_LSE}, {"nondeterministic", ATTN_NONDETERMINISTIC}, {NULL, 0}};
+static const struct name flags[] = {{"writes_lse", ATTN_WRITES_LSE},
+                                    {"nondeterministic", ATTN_NONDETERMINISTIC},
+                                    {"lse_base_2", ATTN_LSE_BASE_2},
+                                    {NULL, 0}};
 
 /* Members of which there is nothing to say but their number. */
 static const struct {

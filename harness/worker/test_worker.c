@@ -299,7 +299,8 @@ Test(protocol, kernels_and_problems_survive_the_way) {
                                        .traits = ATTN_GQA | ATTN_KEEP | ATTN_MAGICPIG,
                                        .dtypes = 1u << ATTN_F16 | 1u << ATTN_BF16,
                                        .p_dtype = ATTN_BF16,
-                                       .flags = ATTN_WRITES_LSE | ATTN_NONDETERMINISTIC,
+                                       .flags = ATTN_WRITES_LSE | ATTN_NONDETERMINISTIC |
+                                                ATTN_LSE_BASE_2,
                                        .head_dim_max = 192,
                                        .lse_grade = 'B'};
     struct attn_kernel back;

@@ -1,8 +1,6 @@
 """FlashInfer: decode over pages on CUDA cores and on tensor cores, XQA, prefill of ragged batches, and
 lists of tokens as pages of one token. Pages are attest's own, HND with K and V together. It plans on
 the host, in prepare, where it also compiles. Its lse is to base 2."""
-import math
-
 import attest
 
 try:
@@ -12,6 +10,7 @@ except ModuleNotFoundError:
 from peer_pages import rows_kept, table_of
 
 COMMON = dict(device="cuda", arrays="torch", needs=["torch", "flashinfer-python"], dtypes=["f16", "bf16"])
+LSE = dict(writes_lse=True, lse_base_2=True, **COMMON)
 WORKSPACE_BYTES = 256 << 20
 kept = {}
 
@@ -49,10 +48,9 @@ def plan_decode(call, tensor_cores):
 def run_decode(call):
     call.state.run(call.q[:, :, 0], call.kv_cache, out=call.out[:, :, 0], lse=call.lse[:, :, 0],
                    return_lse=True)
-    call.lse.mul_(math.log(2))
 
 
-@attest.kernel(variant="decode_paged", traits=["gqa"], writes_lse=True, change="CUDA cores", **COMMON)
+@attest.kernel(variant="decode_paged", traits=["gqa"], change="CUDA cores", **LSE)
 def decode_paged_flashinfer_r1(call):
     run_decode(call)
 
@@ -62,7 +60,7 @@ def plan_on_cuda_cores(call):
     plan_decode(call, False)
 
 
-@attest.kernel(variant="decode_paged", traits=["gqa"], writes_lse=True, change="tensor cores", **COMMON)
+@attest.kernel(variant="decode_paged", traits=["gqa"], change="tensor cores", **LSE)
 def decode_paged_flashinfer_tensor_r1(call):
     run_decode(call)
 
@@ -111,22 +109,18 @@ def plan_lists(call):
                     sm_scale=call.scale, q_data_type=call.q.dtype, kv_data_type=call.q.dtype)
 
 
-@attest.kernel(variant="sparse_decode", traits=["gqa"], writes_lse=True, grade="B",
-               change="pages of one token", **COMMON)
+@attest.kernel(variant="sparse_decode", traits=["gqa"], grade="B", change="pages of one token", **LSE)
 def sparse_decode_flashinfer_r1(call):
     tensors, words = as_requests(call, call.k, call.v)
     call.state.run(*tensors, **words)
-    call.lse.mul_(math.log(2))
 
 
-@attest.kernel(variant="sparse_decode_paged", traits=["gqa"], writes_lse=True, grade="B",
-               change="pages of one token", **COMMON)
+@attest.kernel(variant="sparse_decode_paged", traits=["gqa"], grade="B", change="pages of one token", **LSE)
 def sparse_decode_paged_flashinfer_r1(call):
     D, behind = call.problem.head_dim, call.problem.kv_heads * call.problem.page_size
     rows = call.kv_cache.view(-1, D)
     tensors, words = as_requests(call, rows[:-behind], rows[behind:])
     call.state.run(*tensors, **words)
-    call.lse.mul_(math.log(2))
 
 
 @attest.kernel(variant="prefill", traits=["gqa", "causal"], change="ragged, its FlashAttention-3",

@@ -144,17 +144,17 @@ class Kernel:
 
 def kernel(*, variant: str, dtypes: typing.Sequence[str], device: str = "cpu",
            traits: typing.Sequence[str] = (), grade: str = "A", lse_grade: str = "A",
-           p_dtype: str = "input", writes_lse: bool = False, nondeterministic: bool = False,
-           head_dim_max: int = 1 << 20, change: str = "", needs: typing.Sequence[str] = (),
-           arrays: typing.Optional[str] = None):
+           p_dtype: str = "input", writes_lse: bool = False, lse_base_2: bool = False,
+           nondeterministic: bool = False, head_dim_max: int = 1 << 20, change: str = "",
+           needs: typing.Sequence[str] = (), arrays: typing.Optional[str] = None):
     """Declares the decorated function a kernel. Its name is <variant>_<method>_r<revision>.
 
     variant, device ("cpu", "cuda"), dtypes ("f32", "f16", "bf16"), traits ("gqa", "causal", ... as
     `attest list traits` prints them; those that a variant always has need not be named): what it
     takes; other problems are refused on its behalf. grade: the accuracy that it promises, "A", "B" or
     "C", and lse_grade, "A" or "B"; p_dtype: what P = softmax is rounded to before P V, "input" being
-    the dtype of q. writes_lse: it writes call.lse. nondeterministic: repeats may differ in the last
-    bits. change: one line, what this revision tries. needs: packages by pip's names; where one is not
+    the dtype of q. writes_lse: it writes call.lse, lse_base_2: to base 2. nondeterministic:
+    repeats may differ in the last bits. change: one line, what this revision tries. needs: packages by pip's names; where one is not
     installed problems are refused, where all are their versions stand behind `change`. arrays: what
     the tensors of a call are, on a CPU "numpy", "torch" or "jax", on a GPU "torch", "cupy" or
     "interface", which has __cuda_array_interface__ and nothing else; by default what the function's
@@ -164,7 +164,7 @@ def kernel(*, variant: str, dtypes: typing.Sequence[str], device: str = "cpu",
     description = {"variant": variant, "device": device, "dtypes": tuple(dtypes),
                    "traits": tuple(traits), "grade": grade, "lse_grade": lse_grade,
                    "p_dtype": p_dtype, "writes_lse": writes_lse,
-                   "nondeterministic": nondeterministic, "head_dim_max": head_dim_max,
+                   "lse_base_2": lse_base_2, "nondeterministic": nondeterministic, "head_dim_max": head_dim_max,
                    "change": change, "needs": tuple(needs), "arrays": arrays}
 
     def decorate(function):

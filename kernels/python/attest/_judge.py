@@ -121,13 +121,13 @@ def fixture_of(given, causal, scale, layout, window=None, softcap=None):
 
 
 def judge(q, k=None, v=None, out=None, *, lse=None, causal=False, scale=None, window=None, softcap=None,
-          sinks=None, layout="bhsd", grade="A", lse_grade="A", p_dtype="input", name="output",
-          threads=None, **others) -> Row:
+          sinks=None, layout="bhsd", grade="A", lse_grade="A", lse_base_2=False,
+          p_dtype="input", name="output", threads=None, **others) -> Row:
     """How far `out` is from exact attention of these arrays -- of numpy, torch, JAX, CuPy -- and
     whether that is honest rounding: a Row, true where it is right.
 
     q [B, Hq, Sq, D], k and v [B, Hkv, Skv, D], out as q; layout="bshd": [B, Sq, Hq, D] and so on, as
-    FlashAttention has them. lse [B, Hq, Sq], natural, f32. Or, by name, kv_cache and its tables,
+    FlashAttention has them. lse [B, Hq, Sq], f32, natural unless lse_base_2. Or, by name, kv_cache and its tables,
     seq_lens, sparse_ind and sparse_nnz, ... as `attest.Call` has them. causal: True is "bottom-right",
     query i of Sq sees keys up to i + Skv - Sq; "top-left" where that is no other. scale: default
     1/sqrt(D). window: (left, right), query i sees keys i' - left to i' + right, where i' is
@@ -153,7 +153,7 @@ def judge(q, k=None, v=None, out=None, *, lse=None, causal=False, scale=None, wi
         _arrays.save(output, result)
         text = call("judge", fixture, output, "--json", "--out", f"{folder}/run", "--name", name,
                     "--grade", grade, "--lse-grade", lse_grade, "--p-dtype", p_dtype,
-                    *(["--threads", threads] if threads else []))
+                    *(["--lse-base-2"] if lse_base_2 else []), *(["--threads", threads] if threads else []))
     return Row(json.loads(text))
 
 

@@ -204,7 +204,8 @@ def export_of(kernel, library):
         traits=sum(1 << bits(trait) for trait in description["traits"]),
         dtypes=sum(1 << attest.DTYPES.index(dtype) for dtype in set(description["dtypes"])),
         p_dtype=attest.DTYPES.index(description["p_dtype"]),
-        flags=description["writes_lse"] | description["nondeterministic"] << 1,
+        flags=(description["writes_lse"] | description["nondeterministic"] << 1
+               | description["lse_base_2"] << 2),
         head_dim_max=description["head_dim_max"], prepare=PREPARE(prepare), finish=FINISH(finish),
         launch=ctypes.cast(library.foreign_launch, c_void_p).value,
         lse_grade=ord(description["lse_grade"]))
