@@ -212,6 +212,8 @@ def exact(problem, keys=None, wider=0, **other):
     s = problem.scale * q @ k.swapaxes(-1, -2)
     cap, sinks = (other.get(name, getattr(problem, name)) for name in ("softcap", "sinks"))
     s = s if cap is None else cap * numpy.tanh(s / cap)
+    bias = other.get("bias", problem.bias)
+    s = s if bias is None else s + bias
     behind = numpy.arange(k.shape[2]) - (numpy.arange(q.shape[2])[:, None] + k.shape[2] - q.shape[2])
     left, right = problem.window or (q.shape[2] + k.shape[2],) * 2
     s = numpy.where((behind >= -left - wider) & (behind <= (0 if problem.causal else right)), s, -numpy.inf)
@@ -234,12 +236,14 @@ def test_said(folder):
             ("f32-b1-hq2-hkv1-q30-kv30-d32-window5,2-softcap3-normal-seed1", (5, 2), 3.0),
             ("f32-b1-hq4-hkv2-q9-kv5-d32-causal-window0-sinks-normal-seed1", (0, 0), None),
             ("bf16-b2-hq8-hkv2-q1-kv300-d64-window63-softcap2.5-sinks-normal-seed1", (63, 0), 2.5),
+            ("bf16-b2-hq4-hkv2-q9-kv20-d64-softcap3-bias2,1-normal-seed1", None, 3.0),
             ("f16-b1-hq2-hkv2-q1-kv90-d64-normal-seed1", None, None)):
         problem = module.problem(line)
         check((problem.line, problem.window, problem.softcap, problem.sinks is not None) ==
               (line, window, softcap, "-sinks-" in line), f"{vars(problem)}")
         arrays = problem.q, problem.k, problem.v
-        given = dict(causal=problem.causal, scale=problem.scale, softcap=problem.softcap, sinks=problem.sinks)
+        given = dict(causal=problem.causal, scale=problem.scale, softcap=problem.softcap, sinks=problem.sinks,
+                     bias=problem.bias)
         out, lse = exact(problem)
         if problem.sinks is not None:  # f64, and what a tensor of bf16 holds
             check(module.judge(*arrays, out, lse=lse, **{**given, "window": window, "sinks": problem.sinks.astype("f8")}),
@@ -247,6 +251,14 @@ def test_said(folder):
             bits = module._arrays.bf16(problem.sinks)
             check(module.judge(*arrays, *exact(problem, sinks=module.f32(bits))[:1],
                                **{**given, "window": window, "sinks": bits}), "sinks of bf16")
+        if problem.bias is not None:
+            mask = problem.bias[0, 0] > -1  # for all sequences and heads
+            right = exact(problem, bias=numpy.where(mask, 0, -numpy.inf))
+            check(module.judge(*arrays, right[0], lse=right[1], **{**given, "bias": mask}), "a mask")
+            check(module.judge(*arrays, out, lse=lse, **{**given, "bias": module._arrays.bf16(problem.bias)}),
+                  "a bias of bf16")
+            raises(AssertionError, "the bias were left out", module.assert_right, *arrays,
+                   exact(problem, bias=None)[0], **given)
         row = module.judge(*arrays, out, lse=lse, window=window, **given)
         check(row and row.grade == "A" and row.lse_grade == "A", str(row))
         if window is None:
@@ -264,12 +276,16 @@ def test_said(folder):
                         ({"window": (1, None)}, "window is (1, None), expected"), ({"window": True}, "window is True"),
                         ({"window": (1, 2, 3)}, "window is (1, 2, 3)"), ({"window": 2.5}, "window is 2.5, expected"),
                         ({"window": 1 << 40}, "attribute 'window_left' is 1099511627776, expected 0..2147483647"),
+                        ({"bias": numpy.full((1, 90), -1e4, "f4")}, "bias[0,0,0,0] is -10000: expected -1000"),
+                        ({"bias": numpy.zeros((3, 1, 1, 90))}, "a bias of 3 sequences and 1 query heads"),
+                        ({"bias": numpy.zeros((1, 80))}, "dataset 'bias' is for 80 key tokens, expected 90"),
                         ({"softcap": 0}, "attribute 'softcap' is 0, expected 1e-06 to 1e+06"),
                         ({"softcap": float("nan")}, "attribute 'softcap' is nan, expected"),
                         ({"sinks": numpy.zeros(3, "f4")}, "dataset 'sinks' is for 3 query heads, expected 2"),
                         ({"sinks": numpy.zeros((1, 2), "f4")}, "dataset 'sinks' has 2 dimensions, expected 1"),
                         ({"sinks": numpy.array([0, 1e39])}, "sinks[1] is inf: expected a finite number")):
         raises(ValueError, text, module.judge, *arrays, out, **words)
+    raises(TypeError, "bias is I64, expected floats or booleans", module.judge, *arrays, out, bias=numpy.array([0, 1]))
     raises(TypeError, "sinks is I64, expected floats [Hq]", module.judge, *arrays, out, sinks=numpy.array([0, 1]))
     raises(ValueError, "a window beside kept lists", module.judge, *arrays, out, window=3,
            sparse_mask=numpy.ones((1, 2, 90), "?"))

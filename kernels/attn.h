@@ -78,6 +78,9 @@ enum attn_variant {
  *   sinks     one more logit for each query head, sinks[h], in softmax's denominator and in lse,
  *             without a value
  *   alibi     logit += slopes[h] * (j - i'), after a softcap, i' as of a window
+ *   bias      logit += bias[b][h][i][j], after a softcap; bias may be the same for all b, or h.
+ *             Where it is -infinity the key has weight 0, and is seen all the same: no NaN is
+ *             put in its place. A row of nothing else is as one with no visible key
  *   softcap   logit = softcap * tanh(scale * q.k / softcap), before any mask or correction
  *   magicpig  logit -= log u, the probability that the token was sampled by LSH:
  *             c = q.k/(|q||k| + 1e-8) clamped to +-(1 - 1e-7), p = 1 - acos(c)/pi, x = p^K,
@@ -97,7 +100,8 @@ enum attn_trait {
     ATTN_SOFTCAP = 1 << 7,
     ATTN_SINK = 1 << 8,
     ATTN_QLENS = 1 << 9,
-    ATTN_ALIBI = 1 << 10
+    ATTN_ALIBI = 1 << 10,
+    ATTN_BIASED = 1 << 11 /* bias */
 };
 
 /* X(symbol, name): the tensors of a call. Absent ones have data == NULL.
@@ -115,6 +119,7 @@ enum attn_trait {
  *   lsh_k, lsh_l    [B, Hq] f32                            magicpig
  *   sinks           [Hq] f32                               sinks; finite
  *   slopes          [Hq] f32                               alibi; finite
+ *   bias            [1 or B, 1 or Hq, Sq, Skv] f32         bias; -1000 to 1000, or -infinity
  *   out             [B, Hq, Sq, D], dtype of q             written by the kernel
  *   lse             [B, Hq, Sq] f32, natural logarithm     written if the kernel says so
  * Token t of sequence b in pages: page kv_page_indices[kv_page_indptr[b] + t / P], row t % P. */
@@ -136,7 +141,8 @@ enum attn_trait {
     X(LSE, lse)                                                                                    \
     X(SINKS, sinks)                                                                                \
     X(Q_LENS, q_lens)                                                                              \
-    X(SLOPES, slopes)
+    X(SLOPES, slopes)                                                                              \
+    X(BIAS, bias)
 
 enum attn_slot {
 #define ATTN_X(symbol, name) ATTN_##symbol,
@@ -160,9 +166,10 @@ struct attn_problem {
     int64_t kept_max;     /* Lmax, the room for one row's list; 0 without keep */
     double scale;
     int64_t window_left; /* keys before a query's place on the diagonal that it sees; with window */
-    int64_t window_right; /* and behind it: with causal 0 */
-    double softcap;       /* above 0 with the trait, else 0 */
-    int64_t reserved[13];
+    int64_t window_right;           /* and behind it: with causal 0 */
+    double softcap;                 /* above 0 with the trait, else 0 */
+    int64_t bias_batch, bias_heads; /* 1 or B, 1 or Hq; 0 without bias */
+    int64_t reserved[11];
 };
 
 /* A view: it never owns `data`. shape and stride count elements, outermost first. `data` is aligned

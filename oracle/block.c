@@ -233,8 +233,15 @@ static void apply_rules(const struct job *job, const struct space *space, const 
         }
         rules_logit(job->view, block->b, place.h, &logit);
         score[j] = logit.value;
-        other[j] = logit.size;
+        other[j] = logit.value == -INFINITY ? 0 : logit.size;
     }
+}
+
+/* The smallest that is not -infinity; infinity if there is none. */
+static double finite_min(const double *x, int64_t n) {
+    double min = INFINITY;
+    for (int64_t j = 0; j < n; j++) min = x[j] < min && x[j] != -INFINITY ? x[j] : min;
+    return min;
 }
 
 /* Takes row r's logits and |q||k| of the keys that it sees, of the `count` gathered, into its sums,
@@ -248,7 +255,8 @@ static void absorb(const struct job *job, struct space *space, const struct sums
     if (seen == 0) return;
 
     if (job->ruled) apply_rules(job, space, block, r, part, score, other);
-    sums->min[r] = fmin(sums->min[r], bulk_min(score, seen));
+    const double min = bulk_min(score, seen);
+    sums->min[r] = fmin(sums->min[r], min == -INFINITY ? finite_min(score, seen) : min);
     sums->logit_abs[r] = fmax(sums->logit_abs[r], bulk_max(other, seen));
     const double max = bulk_max(score, seen);
     if (max > sums->max[r]) {
@@ -259,6 +267,11 @@ static void absorb(const struct job *job, struct space *space, const struct sums
         sums->max[r] = max;
         sums->tied[r] += sums->tied_top[r];
         sums->tied_top[r] = 0;
+    }
+    if (sums->max[r] == -INFINITY) { /* nothing but logits of -infinity so far */
+        memset(score, 0, (size_t)seen * sizeof *score);
+        memset(other, 0, (size_t)seen * sizeof *other);
+        return;
     }
     double at_top;
     sums->tied[r] += bulk_ties(score, seen, sums->max[r], &at_top);
@@ -479,7 +492,7 @@ static void special_row(struct job *job, struct space *space, const struct block
     bool any_lost = false;
 
     widen_q(job, b, place, space->q, space->q_abs);
-    for (int pass = 0; pass < 2 && keys.count > 0; pass++)
+    for (int pass = 0; pass < 2 && keys.count > 0 && (pass == 0 || max != -INFINITY); pass++)
         for (int64_t j = 0; j < keys.count; j++) {
             const int64_t t = rule_token(&keys, j);
             double dot = 0, absolute = 0;
@@ -513,7 +526,7 @@ static void special_row(struct job *job, struct space *space, const struct block
                 p_abs_v[d] += p * space->v[D + d];
                 p_rms_v[d] += p * p * space->v_square[d];
             }
-            if (!(p < subnormal)) continue;
+            if (!(p < subnormal) || logit.value == -INFINITY) continue;
             double lost, square;
             lose(p, &lost, &square);
             any_lost = true;
@@ -523,7 +536,7 @@ static void special_row(struct job *job, struct space *space, const struct block
             }
         }
     job->answer->lse[place.answer_row] = sink;
-    if (keys.count == 0) return;
+    if (keys.count == 0 || max == -INFINITY) return;
     p_sum += exp(sink - max);
     for (int64_t d = 0; d < D; d++) {
         out[d] /= p_sum;

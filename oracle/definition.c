@@ -131,6 +131,15 @@ static long double logit_of(const struct rule_view *view, const struct row *row,
         logit += (long double)slopes[row->h] * (t - place);
         *size += fabsl((long double)slopes[row->h] * (t - place));
     }
+    if (problem->traits & ATTN_BIASED) {
+        const struct attn_tensor *bias = &view->tensors[ATTN_BIAS];
+        const int64_t at = (bias->shape[0] == 1 ? 0 : row->b) * bias->shape[1] +
+                           (bias->shape[1] == 1 ? 0 : row->h);
+        const float added =
+            ((const float *)bias->data)[(at * problem->q_len + row->i) * problem->kv_len + t];
+        logit += (long double)added;
+        *size += fabsl((long double)added);
+    }
     if (problem->traits & ATTN_MAGICPIG) {
         const int64_t at = row->b * problem->q_heads + row->h;
         long double slope;
@@ -170,6 +179,7 @@ static void define_row(struct worker *worker, int64_t b, int64_t h, int64_t n) {
         max = larger(max, logit[j]);
         if (logit[j] != -INFINITY) size_max = larger(size_max, size); /* else its weight is 0 */
     }
+    if (max == -INFINITY) return;
     sum = expl(sink - max);
     for (int64_t j = 0; j < count; j++) sum += expl(logit[j] - max);
     for (int64_t d = 0; d < D; d++) out[d] = absolute[d] = square[d] = 0;
@@ -183,7 +193,7 @@ static void define_row(struct worker *worker, int64_t b, int64_t h, int64_t n) {
             square[d] += p * v[d] * p * v[d];
         }
         const long double e = expl(logit[j] - max);
-        if (!(e < 0x1p-14L)) continue;
+        if (!(e < 0x1p-14L) || logit[j] == -INFINITY) continue;
         atomic_store(worker->subnormal, true);
         const long double error = e < 0x1p-25L ? e : 0x1p-25L / sqrtl(3);
         for (int64_t d = 0; d < D; d++) {
@@ -199,7 +209,8 @@ static void define_row(struct worker *worker, int64_t b, int64_t h, int64_t n) {
     answer->lse[at] = (double)(max + logl(sum));
     answer->logit_abs[at] = (double)size_max;
     long double least = INFINITY;
-    for (int64_t j = 0; j < count; j++) least = logit[j] < least ? logit[j] : least;
+    for (int64_t j = 0; j < count; j++)
+        if (logit[j] != -INFINITY) least = fminl(least, logit[j]);
     for (int64_t j = 0; j < count && expl(least - max) < 0x1p-14L; j++) {
         const long double part = expl(logit[j] - max) / sum;
         if (part < 0x1p-22L) answer->sum_bias[at] += fmin((double)part, 0x1p-24);

@@ -28,6 +28,8 @@ enum rule_size {
     SIZE_Q_LEN,
     SIZE_KV_LEN,
     SIZE_HEAD_DIM,
+    SIZE_BIAS_BATCH,
+    SIZE_BIAS_HEADS,
     SIZE_PAGE,
     SIZE_PAGES,
     SIZE_PAGE_ENTRIES,
@@ -159,10 +161,13 @@ void rules_logit(const struct rule_view *view, int64_t b, int64_t h, struct rule
 /* The logit without a key of query head h: -infinity where there is none. */
 double rules_sink(const struct rule_view *view, int64_t b, int64_t h);
 
+/* What a bias adds to the logits of query i, by token. */
+const float *rules_bias(const struct rule_view *view, int64_t b, int64_t h, int64_t i);
+
 /* For the files in rules/. */
 
 extern const struct rule rule_gqa, rule_causal, rule_window, rule_ragged, rule_page, rule_qlens,
-    rule_keep, rule_softcap, rule_alibi, rule_magicpig, rule_sinks;
+    rule_keep, rule_softcap, rule_alibi, rule_bias, rule_magicpig, rule_sinks;
 
 /* The place of query i on the diagonal, bottom-right aligned: the last query's is the last token.
  */

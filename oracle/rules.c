@@ -8,9 +8,9 @@
 #include <math.h>
 #include <stddef.h>
 
-const struct rule *const rules[] = {&rule_gqa,   &rule_causal,   &rule_window, &rule_ragged,
-                                    &rule_page,  &rule_qlens,    &rule_keep,   &rule_softcap,
-                                    &rule_alibi, &rule_magicpig, &rule_sinks,  NULL};
+const struct rule *const rules[] = {
+    &rule_gqa,     &rule_causal, &rule_window, &rule_ragged,   &rule_page,  &rule_qlens, &rule_keep,
+    &rule_softcap, &rule_alibi,  &rule_bias,   &rule_magicpig, &rule_sinks, NULL};
 
 static const struct rule_tensor plain_tensors[] = {
     {ATTN_Q, ATTN_INPUT, 4, {SIZE_BATCH, SIZE_Q_HEADS, SIZE_Q_LEN, SIZE_HEAD_DIM}},
@@ -38,6 +38,8 @@ int64_t rules_size(const struct attn_problem *problem, enum rule_size size) {
         [SIZE_Q_LEN] = offsetof(struct attn_problem, q_len),
         [SIZE_KV_LEN] = offsetof(struct attn_problem, kv_len),
         [SIZE_HEAD_DIM] = offsetof(struct attn_problem, head_dim),
+        [SIZE_BIAS_BATCH] = offsetof(struct attn_problem, bias_batch),
+        [SIZE_BIAS_HEADS] = offsetof(struct attn_problem, bias_heads),
         [SIZE_PAGE] = offsetof(struct attn_problem, page_size),
         [SIZE_PAGES] = offsetof(struct attn_problem, pages),
         [SIZE_PAGE_ENTRIES] = offsetof(struct attn_problem, page_entries),
@@ -111,6 +113,17 @@ static bool check_traits(const struct attn_problem *problem, struct fault *fault
         return fault_set(fault, FAULT_INPUT,
                          "a window of %" PRId64 ",%" PRId64 " tokens: expected 0 or more",
                          problem->window_left, problem->window_right);
+    if (traits & ATTN_BIASED && traits & ATTN_KEEP)
+        return fault_set(fault, FAULT_INPUT,
+                         "a bias beside kept lists: expected lists of the tokens that are seen");
+    if (traits & ATTN_BIASED &&
+        ((problem->bias_batch != 1 && problem->bias_batch != problem->batch) ||
+         (problem->bias_heads != 1 && problem->bias_heads != problem->q_heads)))
+        return fault_set(fault, FAULT_INPUT,
+                         "a bias of %" PRId64 " sequences and %" PRId64 " query heads: expected 1 "
+                         "or %" PRId64 ", and 1 or %" PRId64,
+                         problem->bias_batch, problem->bias_heads, problem->batch,
+                         problem->q_heads);
     return !(traits & ATTN_SOFTCAP) || problem->softcap > 0 ||
            fault_set(fault, FAULT_INPUT, "a softcap of %g: expected a number above 0",
                      problem->softcap);
@@ -126,6 +139,7 @@ bool rules_variant(struct attn_problem *problem, struct fault *fault) {
     problem->traits &= ~(uint64_t)ATTN_GQA;
     if (!(problem->traits & ATTN_WINDOW)) problem->window_left = problem->window_right = 0;
     if (!(problem->traits & ATTN_SOFTCAP)) problem->softcap = 0;
+    if (!(problem->traits & ATTN_BIASED)) problem->bias_batch = problem->bias_heads = 0;
     if (problem->q_len == 1 || problem->traits & ATTN_CAUSAL) problem->window_right = 0;
     if (problem->q_len == 1) problem->traits &= ~(uint64_t)ATTN_CAUSAL;
     if (problem->kv_heads < problem->q_heads) problem->traits |= ATTN_GQA;
@@ -165,6 +179,13 @@ struct rule_keys rules_keys(const struct rule_view *view, int64_t b, int64_t h, 
 
 int64_t rule_place(const struct rule_view *view, int64_t b, int64_t i) {
     return i + rules_kv_len(view, b) - rules_q_len(view, b);
+}
+
+const float *rules_bias(const struct rule_view *view, int64_t b, int64_t h, int64_t i) {
+    const struct attn_problem *problem = view->problem;
+    const int64_t of = problem->bias_batch > 1 ? b : 0, head = problem->bias_heads > 1 ? h : 0;
+    return (const float *)view->tensors[ATTN_BIAS].data +
+           ((of * problem->bias_heads + head) * problem->q_len + i) * problem->kv_len;
 }
 
 int64_t rules_row_index(const struct rule_view *view, int64_t b, int64_t g, int64_t t, bool value) {

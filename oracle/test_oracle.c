@@ -120,6 +120,8 @@ Test(oracle, agrees_with_the_definition_where_work_is_cut) {
         "f16-b1-hq4-hkv1-q300-kv5000-d16-causal-window2900",
         "f16-b1-hq2-hkv1-q300-kv5000-d16-window300,2100-softcap3-sinks",
         "f32-b2-hq4-hkv2-q130-kv9000-d16-page64-causal-lens9000,4097-qlens130,40-sinks-alibi",
+        "f32-b2-hq4-hkv2-q70-kv9000-d16-page64-causal-lens9000,4097-qlens70,40-softcap5-bias2,1",
+        "f16-b2-hq4-hkv2-q1-kv5000-d16-lens5000,300-sinks-bias",
         "bf16-b2-hq2-hkv1-kv9000-d32-lens9000,20-window5000-lead",
         "f16-b1-hq2-hkv1-kv9000-d32-peaked",
         "f16-b1-hq4-hkv1-q130-kv2600-d16-causal-peaked",

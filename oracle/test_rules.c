@@ -312,6 +312,31 @@ Test(rules, bias_logits_by_the_distance_from_the_diagonal) {
     fixture_free(&fixture);
 }
 
+Test(rules, add_to_logits_the_bias_of_their_place) {
+    static const char *const lines[] = {"f16-b2-hq4-hkv2-q5-kv9-d8-bias",
+                                        "f16-b2-hq4-hkv2-q5-kv9-d8-bias1,4",
+                                        "f16-b2-hq4-hkv2-q5-kv9-d8-bias2,1"};
+    for (int n = 0; n < 3; n++) {
+        struct fixture fixture = test_drawn(lines[n], 1);
+        const struct rule_view view = fixture_view(&fixture);
+        const struct attn_tensor *tensor = &fixture.tensors[ATTN_BIAS];
+        cr_expect(tensor->shape[0] == (n == 1 ? 1 : 2) && tensor->shape[1] == (n == 2 ? 1 : 4));
+        int64_t hidden = 0;
+        for (int64_t at = 0; at < 2 * 4 * 5 * 9; at++) {
+            const int64_t t = at % 9, i = at / 9 % 5, h = at / 45 % 4, b = at / 180;
+            const int64_t from = n == 0 ? at : n == 1 ? at % 180 : (b * 5 + i) * 9 + t;
+            const double bias = (double)((const float *)tensor->data)[from];
+            struct rule_logit logit = {.value = 2, .size = 3, .i = i, .t = t};
+            rules_logit(&view, b, h, &logit);
+            cr_expect(logit.value == 2 + bias);
+            cr_expect(logit.size == (bias == -INFINITY ? 3 : 3 + fabs(bias)));
+            hidden += bias == -INFINITY;
+        }
+        cr_expect(hidden > 10 && hidden < 180);
+        fixture_free(&fixture);
+    }
+}
+
 Test(rules, cap_logits_and_what_f32_errs_by) {
     const struct attn_problem problem = {.traits = ATTN_SOFTCAP, .q_heads = 1, .softcap = 5};
     const struct rule_view view = {.problem = &problem};

@@ -87,7 +87,7 @@ static void std16_row(const struct job *job, int64_t b, int64_t h, int64_t i, fl
     const enum attn_dtype dtype = (enum attn_dtype)problem->dtype;
     const int64_t g = h / (problem->q_heads / problem->kv_heads), dim = problem->head_dim;
     const int64_t at = (b * problem->q_heads + h) * problem->q_len + i;
-    const struct rule_keys keys = rules_keys(view, b, h, i);
+    struct rule_keys keys = rules_keys(view, b, h, i);
     float q[HEAD_DIM_MAX], v[HEAD_DIM_MAX], o[HEAD_DIM_MAX] = {0};
     const float sink = (float)rules_sink(view, b, h);
     float m = sink, l = 0;
@@ -98,6 +98,7 @@ static void std16_row(const struct job *job, int64_t b, int64_t h, int64_t i, fl
         s[n] = logit_of(job, b, h, i, j, q, q_norm, rules_row(view, b, g, j, false));
         m = fmaxf(m, s[n]);
     }
+    if (m == -INFINITY) keys.count = 0; /* all hidden by a bias */
     for (int64_t n = 0; n < keys.count; n++) l += expf(s[n] - m);
     if (sink != -INFINITY) l += expf(sink - m);
     for (int64_t n = 0; n < keys.count; n++) {

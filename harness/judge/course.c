@@ -13,30 +13,34 @@ struct course course_right(const struct rule_view *view, const struct answer *an
     const float *lsh_k = view->tensors[ATTN_LSH_K].data, *lsh_l = view->tensors[ATTN_LSH_L].data;
     const float *slopes = view->tensors[ATTN_SLOPES].data;
     const bool hashed = problem->traits & ATTN_MAGICPIG;
-    return (struct course){.view = view,
-                           .answer = answer,
-                           .b = b,
-                           .h = h,
-                           .row = row,
-                           .traits = problem->traits,
-                           .keys_b = b,
-                           .g = h / (problem->q_heads / problem->kv_heads),
-                           .first = keys.first,
-                           .end = keys.first + keys.count,
-                           .list = keys.list,
-                           .query = answer->rows[row],
-                           .scale = 1,
-                           .softcap = problem->softcap,
-                           .sink = rules_sink(view, b, h),
-                           .slope = slopes != NULL ? slopes[h] : 0,
-                           .correction = 1,
-                           .lsh_k = hashed ? lsh_k[b * problem->q_heads + h] : 0,
-                           .lsh_l = hashed ? lsh_l[b * problem->q_heads + h] : 0,
-                           .out_scale = 1,
-                           .lse_scale = 1,
-                           .lse_m = 1,
-                           .lse_l = 1,
-                           .of_b = -1};
+    return (struct course){
+        .view = view,
+        .answer = answer,
+        .b = b,
+        .h = h,
+        .row = row,
+        .traits = problem->traits,
+        .keys_b = b,
+        .g = h / (problem->q_heads / problem->kv_heads),
+        .first = keys.first,
+        .end = keys.first + keys.count,
+        .list = keys.list,
+        .query = answer->rows[row],
+        .scale = 1,
+        .softcap = problem->softcap,
+        .sink = rules_sink(view, b, h),
+        .slope = slopes != NULL ? slopes[h] : 0,
+        .bias = problem->traits & ATTN_BIASED ? rules_bias(view, b, h, answer->rows[row]) : NULL,
+        .bias_step = 1,
+        .bias_scale = 1,
+        .correction = 1,
+        .lsh_k = hashed ? lsh_k[b * problem->q_heads + h] : 0,
+        .lsh_l = hashed ? lsh_l[b * problem->q_heads + h] : 0,
+        .out_scale = 1,
+        .lse_scale = 1,
+        .lse_m = 1,
+        .lse_l = 1,
+        .of_b = -1};
 }
 
 /* No course sees more than the room for keys, and as many as there are queries. */
@@ -150,6 +154,12 @@ static bool multiply(struct product *product, struct course_row *row, const stru
     return true;
 }
 
+static double bias_of(const struct course *course, int64_t t) {
+    if (course->bias == NULL || t >= course->view->problem->kv_len) return 0;
+    const double bias = (double)course->bias[course->bias_step * t];
+    return bias == -INFINITY ? bias : course->bias_is_mask ? 0 : course->bias_scale * bias;
+}
+
 /* The logit of a key, as the rules of the course's traits have it. */
 static struct rule_logit logit_of(const struct course *course, const struct product *product,
                                   int64_t t, double q_norm) {
@@ -171,7 +181,11 @@ static struct rule_logit logit_of(const struct course *course, const struct prod
                                .q_heads = 1,
                                .softcap = course->softcap};
     const struct rule_view view = {&one, tensors};
+    const double bias = bias_of(course, t);
+    if (course->bias_capped) logit.value += bias;
     rules_logit(&view, 0, 0, &logit);
+    if (!course->bias_capped) logit.value += bias;
+    if (bias != -INFINITY) logit.size += fabs(bias);
     if (!(course->traits & ATTN_MAGICPIG)) return logit;
     const double plain = logit.value;
     one.traits = ATTN_MAGICPIG;
@@ -271,8 +285,21 @@ bool course_compute(struct course_row *row, const struct course *course, int64_t
                dtype, dim);
     if (!score(row, course)) return false;
     double m = -INFINITY, l = 0;
+    memset(row->out, 0, bytes);
+    memset(row->a, 0, bytes);
+    memset(row->r, 0, bytes);
+    memset(row->lost_abs, 0, bytes);
+    memset(row->lost_rms, 0, bytes);
     for (int64_t n = 0; n < count; n++) {
         if (times_counted(course, course->first + n) > 0) m = fmax(m, row->s[n]);
+    }
+    if (m == -INFINITY) { /* all hidden by a bias */
+        for (int64_t n = 0; n < count; n++) {
+            if (isnan(row->s[n])) return false; /* not so: they are poison */
+            row->e[n] = 0;
+        }
+        row->lse = course->lse_scale * course->sink;
+        return true;
     }
     for (int64_t n = 0; n < count; n++) {
         row->e[n] = exp(row->s[n] - m) * times_counted(course, course->first + n);
@@ -284,11 +311,6 @@ bool course_compute(struct course_row *row, const struct course *course, int64_t
     row->lse = course->lse_scale * (course->lse_m * m + course->lse_l * log(of_lse));
     for (int64_t n = 0; n < count; n++) row->e[n] *= less;
     l = l * less + exp(course->sink - largest);
-    memset(row->out, 0, bytes);
-    memset(row->a, 0, bytes);
-    memset(row->r, 0, bytes);
-    memset(row->lost_abs, 0, bytes);
-    memset(row->lost_rms, 0, bytes);
     for (int64_t n = 0; n < count; n++) {
         if (row->e[n] == 0) continue;
         const int64_t t = token_of(course, course->first + n);
@@ -311,12 +333,14 @@ void course_slope(const struct course_row *row, const struct course *course, dou
     const int64_t dim = course->view->problem->head_dim, count = course->end - course->first;
     double l = 0, mean = 0;
     for (int64_t n = 0; n < count; n++) {
+        if (row->e[n] == 0) continue;
         l += row->e[n];
         mean += row->e[n] * row->s[n];
     }
     mean /= l;
     for (int64_t d = 0; d < dim; d++) slope[d] = 0;
     for (int64_t n = 0; n < count; n++) {
+        if (row->e[n] == 0) continue;
         const void *value = place_of(course, token_of(course, course->first + n), true);
         bulk_widen(row->v, NULL, NULL, value, (enum attn_dtype)course->view->problem->dtype, dim);
         const double weight = row->e[n] / l * (row->s[n] - mean) / course->scale;

@@ -32,8 +32,14 @@ struct course {
     double softcap;                      /* the problem's */
     double sink;                         /* a logit without a key; -infinity: none */
     float slope;                         /* of alibi */
-    double correction;                   /* times MagicPIG's */
-    float lsh_k, lsh_l;                  /* the row's, where it has them */
+    /* Of token t bias[bias_step t] times bias_scale is added, before the cap where bias_capped;
+     * NULL: none. Of a mask only what is -infinity is. */
+    const float *bias;
+    int64_t bias_step;
+    double bias_scale;
+    bool bias_capped, bias_is_mask;
+    double correction;  /* times MagicPIG's */
+    float lsh_k, lsh_l; /* the row's, where it has them */
     /* A hypothesis' own: which of its candidates, a size, and what it says of them. */
     double number;
     int64_t size;

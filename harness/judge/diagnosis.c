@@ -261,6 +261,7 @@ static double lse_error(const struct scan *scan, const struct looked *looked,
                         const struct course_row *row, double scale) {
     const double got =
         scan->rounding.lse_unit * (double)scan->output->lse[element_at(scan, &looked->place)];
+    if (got == row->lse) return 0;
     return fabs(got - row->lse) /
            (fmax(fabs(scale), 1) * tolerance_of_lse(&scan->rounding, &row->size, row->lse,
                                                     scan->output->promise.lse_grade));

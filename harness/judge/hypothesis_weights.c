@@ -170,6 +170,66 @@ static bool slope_scaled(struct course *course) {
     return has(course, ATTN_ALIBI);
 }
 
+static bool no_bias(struct course *course) {
+    course->bias = NULL;
+    return has(course, ATTN_BIASED);
+}
+
+static void bias_as(struct course *course, int64_t b, int64_t h) {
+    if (course->bias != NULL)
+        course->bias = rules_bias(course->view, b, h, course->answer->rows[course->row]);
+}
+
+static bool bias_of_head(struct course *course) {
+    course->said[0] = course->number;
+    bias_as(course, course->b, (int64_t)course->number);
+    return course->view->problem->bias_heads > 1;
+}
+
+static bool bias_of_kv_head(struct course *course) {
+    const struct attn_problem *problem = course->view->problem;
+    bias_as(course, course->b, course->h / (problem->q_heads / problem->kv_heads));
+    return problem->bias_heads > 1 && has(course, ATTN_GQA);
+}
+
+static bool bias_of_first_sequence(struct course *course) {
+    bias_as(course, 0, course->h);
+    return course->view->problem->bias_batch > 1;
+}
+
+static bool bias_transposed(struct course *course) {
+    const struct attn_problem *problem = course->view->problem;
+    if (!has(course, ATTN_BIASED) || problem->q_len != problem->kv_len || problem->q_len < 2)
+        return false;
+    course->bias =
+        rules_bias(course->view, course->b, course->h, 0) + course->answer->rows[course->row];
+    course->bias_step = problem->kv_len;
+    return true;
+}
+
+static bool bias_times(struct course *course, double scale) {
+    course->bias_scale = scale;
+    return has(course, ATTN_BIASED) && scale != 1;
+}
+
+static bool bias_scaled(struct course *course) {
+    return bias_times(course, course->view->problem->scale);
+}
+
+static bool bias_in_base_2(struct course *course) {
+    return bias_times(course, 0x1.62e42fefa39efp-1); /* ln 2 */
+}
+
+static bool bias_capped(struct course *course) {
+    course->bias_capped = true;
+    return has(course, ATTN_BIASED) && has(course, ATTN_SOFTCAP);
+}
+
+static bool bias_as_mask(struct course *course) {
+    course->bias_is_mask = true;
+    return has(course, ATTN_BIASED);
+}
+
 static bool columns_left_out(struct course *course) {
     const int64_t tile = 16 << (int)course->number, dim = course->answer->head_dim;
     course->columns = dim / tile * tile;
@@ -532,6 +592,16 @@ const struct hypothesis hypotheses_of_weights[] = {
     {"all had the slope of query head %1$.0f", OF_BOTH, 0, q_heads, NULL, slope_of_another},
     {"alibi's slopes had the other sign", OF_BOTH, 0, NULL, NULL, slope_negative},
     {"alibi's slopes were scaled as q.k are", OF_BOTH, 0, NULL, NULL, slope_scaled},
+    {"the bias were left out", OF_BOTH, 0, NULL, NULL, no_bias},
+    {"all had the bias of query head %1$.0f", OF_BOTH, 0, q_heads, NULL, bias_of_head},
+    {"query head h had the bias of kv head h / (Hq / Hkv)", OF_BOTH, 0, NULL, NULL,
+     bias_of_kv_head},
+    {"all had the bias of the first sequence", OF_BOTH, 0, NULL, NULL, bias_of_first_sequence},
+    {"the bias were transposed", OF_BOTH, 0, NULL, NULL, bias_transposed},
+    {"the bias were scaled as q.k are", OF_BOTH, 0, NULL, NULL, bias_scaled},
+    {"exp2 were taken of the bias without its log2 e", OF_BOTH, 0, NULL, NULL, bias_in_base_2},
+    {"the bias were capped with q.k", OF_BOTH, 0, NULL, NULL, bias_capped},
+    {"the bias were a mask of yes and no", OF_BOTH, 0, NULL, NULL, bias_as_mask},
     {"the softcap were left out", OF_BOTH, 0, NULL, NULL, uncapped},
     {"q.k were capped before they were scaled", OF_BOTH, 0, NULL, NULL, capped_before_scale},
     {"tanh were taken of logits that were not divided by the softcap", OF_BOTH, 0, NULL, NULL,

@@ -30,6 +30,7 @@
 #define HEADS "f16-b2-hq16-hkv4-q1-kv300-d64-normal-seed1"
 #define MODEL "f16-b1-hq4-hkv2-q1-kv4096-d64-model-seed1"
 #define WINDOW "f16-b1-hq4-hkv2-q64-kv200-d64-window20,30-normal-seed1"
+#define BIASED "f16-b2-hq4-hkv2-q40-kv40-d64-softcap5-bias-normal-seed1"
 #define OF_TODAY "f16-b1-hq4-hkv2-q64-kv200-d64-causal-window40-softcap2-sinks-alibi-normal-seed1"
 #define CHUNKS "f16-b2-hq4-hkv2-q8-kv208-d64-page256-causal-lens208,40-qlens8,5-normal-seed1"
 #define LARGE "f16-b1-hq1-hkv1-q1-kv65600-d64-normal-seed1"
@@ -320,8 +321,8 @@ Test(diagnosis, the_answer_to_another_problem_is_told_by_what_differs) {
 Test(diagnosis, every_hypothesis_is_told_from_the_others) {
     static const char *const lines[] = {SHORT,    PREFILL,    CAUSAL,    VARLEN, PAGED, SPARSE,
                                         MAGICPIG, CAUSAL_D80, ANY_ORDER, HEADS,  MODEL, LARGE,
-                                        WINDOW,   OF_TODAY,   CHUNKS,    SHORT};
-    enum { HYPOTHESES_MAX = 128, LINES = sizeof lines / sizeof lines[0] };
+                                        WINDOW,   OF_TODAY,   CHUNKS,    BIASED, SHORT};
+    enum { HYPOTHESES_MAX = 160, LINES = sizeof lines / sizeof lines[0] };
     bool told[HYPOTHESES_MAX] = {false};
     const struct hypothesis *one;
     for (size_t line = 0; line < LINES; line++) {

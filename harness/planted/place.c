@@ -220,6 +220,21 @@ static PLANTED_CODE void find_hashes(enum planted bug, const struct attn_problem
     row->corrected = true;
 }
 
+static PLANTED_CODE void find_bias(enum planted bug, const struct attn_problem *problem,
+                                   const struct attn_call *call, int64_t b, int64_t h, int64_t i,
+                                   struct planted_row *row) {
+    const int64_t of = problem->bias_batch > 1 && bug != PLANTED_BIAS_OF_FIRST ? b : 0;
+    const int64_t head = problem->bias_heads > 1 && bug != PLANTED_BIAS_OF_FIRST_HEAD ? h : 0;
+    const int64_t first = (of * problem->bias_heads + head) * problem->q_len * problem->kv_len;
+    if (!(problem->traits & ATTN_BIASED) || bug == PLANTED_BIAS_LEFT_OUT) return;
+    row->bias = (const float *)call->tensors[ATTN_BIAS].data + first;
+    row->bias_step = 1;
+    if (bug == PLANTED_BIAS_TRANSPOSED)
+        row->bias += i, row->bias_step = problem->kv_len;
+    else
+        row->bias += i * problem->kv_len;
+}
+
 PLANTED_CODE struct planted_row planted_row_at(enum planted bug, const struct attn_problem *problem,
                                                const struct attn_call *call, int64_t at) {
     int64_t i = at % problem->q_len, h = at / problem->q_len % problem->q_heads;
@@ -245,6 +260,7 @@ PLANTED_CODE struct planted_row planted_row_at(enum planted bug, const struct at
         if (bug == PLANTED_ALIBI_SIGN) row.slope = -row.slope;
         row.place = i + keys - queries;
     }
+    find_bias(bug, problem, call, b, h, i, &row);
     row.sink = -INFINITY;
     if (problem->traits & ATTN_SINK)
         row.sink =

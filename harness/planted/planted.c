@@ -35,7 +35,7 @@ ATTN_PUBLIC const struct attn_kernel attn_export = {
     .grade = PLANTED_GRADE(PLANTED_BUG),
     .change = "planted for the selftest: see harness/planted/planted.h",
     .traits = ATTN_GQA | ATTN_CAUSAL | ATTN_RAGGED | ATTN_PAGE | ATTN_KEEP | ATTN_MAGICPIG |
-              ATTN_WINDOW | ATTN_SOFTCAP | ATTN_SINK | ATTN_QLENS | ATTN_ALIBI,
+              ATTN_WINDOW | ATTN_SOFTCAP | ATTN_SINK | ATTN_QLENS | ATTN_ALIBI | ATTN_BIASED,
     .dtypes = 1u << ATTN_F16 | 1u << ATTN_BF16,
     .p_dtype = PLANTED_BUG == PLANTED_P_F32 ? ATTN_F32 : ATTN_INPUT,
     .flags = ATTN_WRITES_LSE |

@@ -139,6 +139,12 @@ enum { PLANTED_BLOCK = 64, PLANTED_HEAD_DIM_MAX = 256, PLANTED_SHARES = 4 };
     X(PAGE_BEHIND, page_behind, decode_paged, all, "turns pages a token early")                    \
     X(PAGE_OF_16, page_of_16, decode_paged, all, "takes a page for 16 tokens")                     \
     X(INDEX_OF_15_BITS, index_of_15_bits, decode, all, "keeps token numbers in a short")           \
+    X(BIAS_LEFT_OUT, bias_left_out, decode, all, "forgets the bias")                               \
+    X(BIAS_OF_FIRST_HEAD, bias_of_first_head, prefill, all, "takes the first head's bias for all") \
+    X(BIAS_OF_FIRST, bias_of_first, decode_paged, all, "takes the first sequence's bias")          \
+    X(BIAS_TRANSPOSED, bias_transposed, prefill, all, "reads the bias transposed")                 \
+    X(BIAS_BEFORE_SCALE, bias_before_scale, decode, all, "adds the bias before the scale")         \
+    X(BIAS_ROW_NAN, bias_row_nan, prefill, all, "divides by zero where the bias hides all keys")   \
     X(VALUE_BEFORE, value_before, decode, all, "reads the value of the key before")                \
     X(KEYS_FOR_VALUES, keys_for_values, decode, all, "reads keys for values, values for keys")     \
     X(KEYS_TWICE, keys_twice, decode_paged, all, "reads keys for values")                          \
@@ -235,6 +241,8 @@ struct planted_row {
     const int32_t *list;            /* -1 where it is padded */
     float scale, softcap, sink;     /* softcap: 0, sink: -infinity without */
     float slope;                    /* alibi's, from the token `place` on */
+    const float *bias;              /* of token t at bias_step t; NULL: none */
+    int64_t bias_step;
     int64_t place;
     int64_t seen;   /* of the keys, where the others are not left out but masked */
     bool corrected; /* by MagicPIG, of lsh_k bits in lsh_l tables */

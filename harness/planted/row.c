@@ -236,6 +236,10 @@ static PLANTED_CODE float score(enum planted bug, const struct planted_row *row,
     const float unit = bug == PLANTED_EXP2 ? log2_e : 1; /* of s */
     if (row->softcap > 0) s = unit * cap(bug, row, s / unit, j);
     if (row->slope != 0) s += unit * row->slope * (float)(token_of(bug, row, j) - row->place);
+    if (row->bias != NULL) {
+        const float bias = row->bias[row->bias_step * token_of(bug, row, j)];
+        s += unit * (bug == PLANTED_BIAS_BEFORE_SCALE ? row->scale * bias : bias);
+    }
     return row->corrected ? s - correction(bug, row, q, k, product) : s;
 }
 
@@ -360,6 +364,7 @@ static PLANTED_CODE void attend(enum planted bug, const struct planted_row *row,
             s[j - block] = score(bug, row, q, j);
             m = fmaxf(m, s[j - block]);
         }
+        if (m == -INFINITY && row->bias != NULL && bug != PLANTED_BIAS_ROW_NAN) continue;
         m = maximum(bug, share, m, end == room);
         rescale(bug, row, share, m);
         for (int64_t j = block; j < end; j++) {
@@ -461,6 +466,7 @@ static PLANTED_CODE void attend_in_shares(enum planted bug, const struct planted
         const int64_t first = (n + turn) % shares * step, last = first + step;
         if (first >= keys && bug != PLANTED_SHARE_OF_NOTHING) continue;
         attend(bug, row, q, first, last < keys ? last : keys, &one);
+        if (one.l == 0 && row->bias != NULL) continue;
         combine(bug, row->head_dim, all, &one);
     }
 }
@@ -558,15 +564,19 @@ static PLANTED_CODE void write(enum planted bug, const struct planted_row *row,
     }
 }
 
+static PLANTED_CODE void write_nothing(enum planted bug, const struct planted_row *row,
+                                       uint16_t *out, float *lse) {
+    const bool zero = bug == PLANTED_LSE_OF_NOTHING || bug == PLANTED_ZEROS;
+    for (int64_t d = 0; d < own(row->head_dim); d++) out[LANE + d * LANES] = 0;
+    if (LANE == 0) *lse = zero ? 0 : (bug == PLANTED_BASE_2 ? log2_e : 1) * row->sink;
+}
+
 PLANTED_CODE void planted_row(enum planted bug, const struct planted_row *row, uint16_t *out,
                               float *lse) {
     const int64_t dim = row->head_dim;
     const bool empty_too = bug == PLANTED_EMPTY_ROW_NAN || bug == PLANTED_SHARE_OF_NOTHING;
     if ((row->keys == 0 && !empty_too) || bug == PLANTED_ZEROS) {
-        for (int64_t d = 0; d < own(dim); d++) out[LANE + d * LANES] = 0;
-        const float unit = bug == PLANTED_BASE_2 ? log2_e : 1;
-        if (LANE == 0)
-            *lse = row->keys == 0 && bug != PLANTED_LSE_OF_NOTHING ? unit * row->sink : 0;
+        write_nothing(bug, row, out, lse);
         return;
     }
     float q[OWN_MAX];
@@ -576,6 +586,10 @@ PLANTED_CODE void planted_row(enum planted bug, const struct planted_row *row, u
         attend_by_scratch(bug, row, q, &all);
     else
         attend_in_shares(bug, row, q, &all);
+    if (all.l == 0 && row->bias != NULL) {
+        write_nothing(bug, row, out, lse);
+        return;
+    }
     const float of_keys = all.m + logf(all.l);
     add_sink(bug, row, &all);
     if (bug == PLANTED_P_NORMALISED || bug == PLANTED_P_DIVIDED)

@@ -161,11 +161,11 @@ static void change_batch(struct fixture *fixture) {
     static const enum attn_slot slots[] = {
         ATTN_Q,          ATTN_K,          ATTN_V,           ATTN_SEQ_LENS, ATTN_KV_LAST_PAGE_LEN,
         ATTN_SPARSE_IND, ATTN_SPARSE_NNZ, ATTN_SPARSE_MASK, ATTN_LSH_K,    ATTN_LSH_L,
-        ATTN_Q_LENS};
+        ATTN_Q_LENS,     ATTN_BIAS};
     const int64_t batch = fixture->problem.attn.batch;
     for (size_t n = 0; n < sizeof slots / sizeof slots[0]; n++) {
         const struct attn_tensor *tensor = &fixture->tensors[slots[n]];
-        if (tensor->data != NULL)
+        if (tensor->data != NULL && tensor->shape[0] == batch) /* else it is of all */
             reverse(tensor->data, batch, (size_t)(tensor_bytes(tensor) / batch));
     }
     if (fixture->tensors[ATTN_KV_PAGE_INDPTR].data != NULL) reverse_tables(fixture);
@@ -315,6 +315,15 @@ static void *gather(const struct rule_view *view, int64_t b, int64_t g, bool val
     return rows;
 }
 
+/* The bias of one head, as `gather`. */
+static float *gather_bias(const struct rule_view *view, int64_t b, int64_t h) {
+    const int64_t queries = rules_q_len(view, b), tokens = rules_kv_len(view, b);
+    float *rows = malloc((size_t)(queries * tokens) * sizeof *rows + 1);
+    for (int64_t i = 0; rows != NULL && i < queries; i++)
+        memcpy(rows + i * tokens, rules_bias(view, b, h, i), (size_t)tokens * sizeof *rows);
+    return rows;
+}
+
 /* Whether one head is right, by the definition: as a problem of its own, without pages or padding.
  */
 static bool head_is_right(const struct trial *trial, int64_t b, int64_t h) {
@@ -332,6 +341,12 @@ static bool head_is_right(const struct trial *trial, int64_t b, int64_t h) {
     own[ATTN_Q].data = (char *)own[ATTN_Q].data + at * whole->q_len * row_bytes;
     own[ATTN_K].data = gather(&trial->view, b, g, false);
     own[ATTN_V].data = gather(&trial->view, b, g, true);
+    const bool biased = whole->traits & ATTN_BIASED;
+    if (biased) {
+        problem.bias_batch = problem.bias_heads = 1;
+        own[ATTN_BIAS] = (struct attn_tensor){.data = gather_bias(&trial->view, b, h),
+                                              .shape = {1, 1, problem.q_len, problem.kv_len}};
+    }
     const struct {
         enum attn_slot slot;
         int64_t from; /* its numbers of that head */
@@ -348,6 +363,7 @@ static bool head_is_right(const struct trial *trial, int64_t b, int64_t h) {
     struct fault fault = {0};
     bool right = true; /* without memory for an answer nobody is accused */
     if (problem.q_len > 0 && own[ATTN_K].data != NULL && own[ATTN_V].data != NULL &&
+        (!biased || own[ATTN_BIAS].data != NULL) &&
         definition_answer(&answer, &view, problem.q_len < ROWS ? 0 : ROWS, trial->threads,
                           &fault)) {
         const unsigned char *memory = trial->outputs.memory;
@@ -361,6 +377,7 @@ static bool head_is_right(const struct trial *trial, int64_t b, int64_t h) {
     }
     free(own[ATTN_K].data);
     free(own[ATTN_V].data);
+    free(own[ATTN_BIAS].data);
     answer_free(&answer);
     return right;
 }

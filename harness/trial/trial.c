@@ -550,7 +550,8 @@ void trial_make(struct trial *trial, struct row *row, const struct plugin *plugi
                     .lse_grade = plugin->kernel.lse_grade == 'B' ? 'B' : 'A',
                     .lse_base_2 = plugin->kernel.flags & ATTN_LSE_BASE_2},
         .seen = {.nondeterminism_declared = plugin->kernel.flags & ATTN_NONDETERMINISTIC,
-                 .exact_expected = fixture->problem.data == DATA_EXACT,
+                 .exact_expected = fixture->problem.data == DATA_EXACT &&
+                                   !(fixture->problem.attn.traits & (ATTN_ALIBI | ATTN_BIASED)),
                  .grade_promised = plugin->kernel.grade,
                  .lse_grade_promised = plugin->kernel.lse_grade == 'B' ? 'B' : 'A',
                  .lse_base_2 = plugin->kernel.flags & ATTN_LSE_BASE_2,

@@ -161,6 +161,12 @@ static void draw(struct text *text, struct dice *dice) {
     if (one_in(dice, 8)) add(text, "-softcap%s", PICK(dice, softcaps));
     if (one_in(dice, 4)) add(text, "-sinks");
     if (one_in(dice, 8)) add(text, "-alibi");
+    if (!(traits & ATTN_KEEP) && one_in(dice, 8)) {
+        add(text, "-bias");
+        if (one_in(dice, 2))
+            add(text, "%lld,%lld", (long long)(one_in(dice, 2) ? 1 : batch),
+                (long long)(one_in(dice, 2) ? 1 : q_heads));
+    }
     const int data = (int)below(dice, one_in(dice, 2) ? DATA_FILE : DATA_PEAKED);
     add(text, "-%s", data_words[data]);
     if (data < DATA_PEAKED && one_in(dice, 2)) add(text, "%s", PICK(dice, numbers));
@@ -284,7 +290,8 @@ static const struct {
     {shrink_q_len, 0},   {shrink_head_dim, 0}, {shrink_page, 0},   {shrink_keep, 0},
     {plain_data, 0},     {plain_scale, 0},     {plain_poison, 0},  {plain_pages, 0},
     {NULL, ATTN_CAUSAL}, {NULL, ATTN_WINDOW},  {plain_rows, 0},    {NULL, ATTN_SOFTCAP},
-    {NULL, ATTN_SINK},   {plain_qlens, 0},     {NULL, ATTN_ALIBI}, {plain_seed, 0},
+    {NULL, ATTN_SINK},   {plain_qlens, 0},     {NULL, ATTN_ALIBI}, {NULL, ATTN_BIASED},
+    {plain_seed, 0},
 };
 enum { SIMPLIFICATIONS = sizeof simplifications / sizeof simplifications[0] };
 
@@ -296,8 +303,11 @@ void fuzz_shrink(char line[PROBLEM_LINE_BYTES], bool (*fails)(const char *line, 
             struct fault fault;
             char simpler[PROBLEM_LINE_BYTES];
             if (!problem_parse(&problem, line, &fault)) return;
+            const bool of_b = problem.attn.bias_batch > 1, of_h = problem.attn.bias_heads > 1;
             problem.attn.traits &= ~simplifications[n / 2].without;
             if (simplifications[n / 2].make) simplifications[n / 2].make(&problem, n % 2 == 1);
+            problem.attn.bias_batch = of_b ? problem.attn.batch : 1;
+            problem.attn.bias_heads = of_h ? problem.attn.q_heads : 1;
             problem_print(&problem, simpler);
             untouched++;
             /* Not every neighbour is legal. */

@@ -108,6 +108,10 @@ static const struct argp argp = {
 #define ALIBI "f16-b2-hq8-hkv2-q1-kv1000-d64-alibi-normal-seed1"
 #define ALIBI_CAUSAL "f16-b1-hq4-hkv2-q64-kv200-d64-causal-alibi-normal-seed1"
 #define ALIBI_PAGED "f16-b3-hq4-hkv2-q1-kv1000-d64-page64-lens1000,0,500-alibi-normal-seed1"
+#define BIASED_EXACT "f16-b2-hq4-hkv2-q1-kv256-d64-bias-exact-seed1"
+#define BIASED "f16-b2-hq8-hkv2-q1-kv1000-d64-bias-normal-seed1"
+#define BIASED_FULL "f16-b2-hq4-hkv2-q64-kv64-d64-bias1,4-normal-seed1"
+#define BIASED_PAGED "f16-b3-hq4-hkv2-q1-kv1000-d64-page64-lens1000,0,500-bias3,1-normal-seed1"
 #define VARLEN "f16-b2-hq4-hkv2-q64-kv64-d64-lens64,30-normal-seed1"
 #define PAGED_EVEN "f16-b3-hq4-hkv2-q1-kv1000-d64-page64-normal-seed1"
 #define PAGED_FULL "f16-b2-hq4-hkv2-q1-kv1024-d64-page64-normal-seed1"
@@ -310,6 +314,13 @@ static const struct expectation {
      UNPOISONED},
     {"prefill_paged_chunk_behind_r1", CHUNKS_APART, STATUS_FAIL_OOB_READ, "must not be read", BOTH,
      0},
+    {"decode_flash_r1", BIASED_EXACT, STATUS_PASS, "", BOTH, 0},
+    {"decode_bias_left_out_r1", BIASED, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
+    {"prefill_bias_of_first_head_r1", BIASED_FULL, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
+    {"decode_paged_bias_of_first_r1", BIASED_PAGED, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
+    {"prefill_bias_transposed_r1", BIASED_FULL, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
+    {"decode_bias_before_scale_r1", BIASED, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
+    {"prefill_bias_row_nan_r1", BIASED_FULL, STATUS_FAIL_NAN, "", BOTH, 0},
     {"decode_alibi_left_out_r1", ALIBI, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
     {"prefill_alibi_sign_r1", ALIBI_CAUSAL, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
     {"decode_paged_slope_of_kv_head_r1", ALIBI_PAGED, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
@@ -454,6 +465,11 @@ static const struct {
     {"prefill_paged_qlens_ignored_r1", "as if a sequence asked as many queries as there is room"},
     {"prefill_paged_chunk_top_left_r1", "as if the causal mask were aligned to the top left"},
     {"prefill_paged_chunk_behind_r1", "as if a query saw the keys of the next chunk"},
+    {"decode_bias_left_out_r1", "as if the bias were left out, and its lse"},
+    {"prefill_bias_of_first_head_r1", "as if all had the bias of query head 0, and its lse"},
+    {"decode_paged_bias_of_first_r1", "as if all had the bias of the first sequence, and its lse"},
+    {"prefill_bias_transposed_r1", "as if the bias were transposed, and its lse"},
+    {"decode_bias_before_scale_r1", "as if the bias were scaled as q.k are, and its lse"},
     {"decode_alibi_left_out_r1", "as if alibi were left out, and its lse"},
     {"prefill_alibi_sign_r1", "as if alibi's slopes had the other sign, and its lse"},
     {"decode_paged_slope_of_kv_head_r1", "as if query head h had the slope of kv head"},

@@ -74,6 +74,7 @@ static const char *const axes[ATTN_SLOT_COUNT][5] = {
     [ATTN_SINKS] = {"h"},
     [ATTN_Q_LENS] = {"b"},
     [ATTN_SLOPES] = {"h"},
+    [ATTN_BIAS] = {"b", "h", "i", "j"},
 };
 
 static void add_element(struct line *line, const struct edge *edge, uintptr_t byte) {

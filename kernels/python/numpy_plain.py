@@ -8,7 +8,7 @@ import numpy as np
 
 EVERYTHING = dict(dtypes=["f32", "f16", "bf16"], writes_lse=True, p_dtype="f32", change="by the definition")
 OF_LOGITS = ["gqa", "softcap", "alibi", "sinks"]
-OF_DECODE = [*OF_LOGITS, "ragged", "qlens", "window"]
+OF_DECODE = [*OF_LOGITS, "ragged", "qlens", "window", "bias"]
 OF_PREFILL = [*OF_DECODE, "causal"]
 
 
@@ -64,6 +64,8 @@ def attend(call, b, h, i, place, tokens, keys, values):
         logits = cap * np.tanh(logits / cap)
     if call.slopes is not None:
         logits = logits + float(call.slopes[h]) * (tokens - place)
+    if call.bias is not None:
+        logits = logits + call.bias[b % len(call.bias), h % call.bias.shape[1], i, tokens]
     if call.lsh_k is not None:
         logits = logits - log_u(call, b, h, q, keys)
     sink = -np.inf if call.sinks is None else float(call.sinks[h])

@@ -419,23 +419,22 @@ def onnx_test_cases_convert_or_are_refused():
     status, out, err = converted(folder / "onnx", folder / "fixtures", "--outputs", folder / "answers")
     lines = [line for line in err.splitlines() if line]
     reasons = {
-        "another operator": "expected one, Attention", "bias": "'attn_mask' adds",
-        "head sizes": "elements a head", "rows": "bottom-right", "differ": "expected the same"
+        "another operator": "expected one, Attention", "head sizes": "elements a head"
     }
     counts = {name: sum(text in line for line in lines) for name, text in reasons.items()}
-    wrong = same((status, len(cases), len(out.splitlines()), len(lines)), (1, 186, 36, 150))
+    wrong = same((status, len(cases), len(out.splitlines()), len(lines)), (1, 186, 76, 110))
     wrong += same(
         counts,
-        {"another operator": 93, "bias": 32, "head sizes": 17, "rows": 6, "differ": 2})
+        {"another operator": 93, "head sizes": 17})
     grades = {}
     for path in sorted((folder / "fixtures").iterdir()):
-        grade = "B" if path.stem.endswith("bf16") else "A"  # its reference computes in bf16 throughout
+        grade = "B" if path.stem.endswith("16") else "A"  # its reference computes in 16 bits throughout
         row = json.loads(
             _judge.call("judge", path, folder / "answers" / f"{path.stem}.safetensors", "--json", "--grade",
                         grade, "--out", folder / "judged" / path.stem))
         grades[row["status"]] = grades.get(row["status"], 0) + 1
         wrong += [] if row["status"] == "PASS" else [f"{path.stem}: {row['status']}: {row['reason']}"]
-    return wrong + same(grades, {"PASS": 36})
+    return wrong + same(grades, {"PASS": 76})
 
 
 @test

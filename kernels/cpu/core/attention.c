@@ -156,8 +156,16 @@ static struct task task_of(const struct run *run, int64_t n) {
     task.product_scale = (float)problem->scale;
     if (tensors[ATTN_SLOPES].data)
         task.slopes = (const float *)tensors[ATTN_SLOPES].data + task.g * d->group;
+    const struct attn_tensor *bias = &tensors[ATTN_BIAS];
+    if (bias->data) {
+        task.bias_head = bias->shape[1] > 1 ? bias->stride[1] : 0;
+        task.bias_query = bias->stride[2];
+        task.bias = (const float *)bias->data +
+                    (bias->shape[0] > 1 ? task.b * bias->stride[0] : 0) +
+                    task.g * d->group * task.bias_head;
+    }
     /* MagicPIG's are made where they are corrected. */
-    task.logits = !task.magicpig && (task.softcap > 0 || task.slopes != NULL);
+    task.logits = !task.magicpig && (task.softcap > 0 || task.slopes != NULL || task.bias != NULL);
     const bool scaled = task.magicpig || task.logits;
     task.softmax_scale = scaled ? 1.0f : fabsf((float)problem->scale);
     task.query_sign = !scaled && problem->scale < 0 ? -1.0f : 1.0f;

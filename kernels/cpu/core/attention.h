@@ -55,6 +55,8 @@ struct task {
     float product_scale; /* the problem's; it may be negative */
     float softcap;       /* 0: none */
     const float *slopes; /* alibi's, of the group's heads; NULL: none */
+    const float *bias;   /* of query 0 of the group's first head; NULL: none */
+    int64_t bias_head, bias_query; /* from one to the next */
     /* logit = softmax_scale * query_sign * q.k; with MagicPIG or where `logits` both are 1.
      * softmax_scale >= 0: the largest product has the largest logit. */
     float softmax_scale, query_sign;
@@ -78,10 +80,17 @@ static inline int64_t seen_end(const struct task *task, int64_t r, int64_t key, 
     return end < 0 ? 0 : end > count ? count : end;
 }
 
-/* What alibi adds to the logit of row r at a position. */
-static inline float alibi(const struct task *task, int64_t r, int64_t position) {
+/* The bias of row r, by token. */
+static inline const float *bias_of(const struct task *task, int64_t r) {
+    return task->bias + r % task->group * task->bias_head + r / task->group * task->bias_query;
+}
+
+/* What alibi and a bias add to the logit of row r at a position. */
+static inline float added(const struct task *task, int64_t r, int64_t position) {
     const int64_t token = task->list ? task->list[position] : position;
-    return task->slopes[r % task->group] * (float)(token - r / task->group - task->diagonal);
+    const int64_t distance = token - r / task->group - task->diagonal;
+    const float bias = task->bias ? bias_of(task, r)[token] : 0;
+    return task->slopes ? task->slopes[r % task->group] * (float)distance + bias : bias;
 }
 
 /* The arithmetic, for one instruction set: methods that do a task. Workspaces are in bytes. */

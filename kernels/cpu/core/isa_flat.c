@@ -110,7 +110,7 @@ static void correct(int rows, const struct task *task, struct block *block,
     for (int64_t j = 0; j < block->count; j++)
         for (int64_t r = 0; r < quad->rows; r++) {
             float *score = &block->scores[j * rows + r];
-            const float bias = task->slopes ? alibi(task, quad->row + r, block->key + j) : 0;
+            const float bias = added(task, quad->row + r, block->key + j);
             if (!block->partly || block->seen[j * rows + r])
                 *score = magicpig_logit(&quad->magicpig[r], *score, block->square[j], bias);
         }
@@ -120,9 +120,9 @@ TEMPLATE void make_logits(int rows, const struct task *task, struct block *block
                           const struct quad *quad) {
     for (int64_t n = 0; n < block->count * rows; n += WIDTH)
         store(block->scores + n, cap(task, load(block->scores + n)));
-    for (int64_t j = 0; task->slopes && j < block->count; j++)
+    for (int64_t j = 0; (task->slopes || task->bias) && j < block->count; j++)
         for (int64_t r = 0; r < quad->rows; r++)
-            block->scores[j * rows + r] += alibi(task, quad->row + r, block->key + j);
+            block->scores[j * rows + r] += added(task, quad->row + r, block->key + j);
 }
 
 /* Turns scores into exponentials; returns by what the earlier sums shrink. */

@@ -35,7 +35,7 @@ void ISA_NAME(naive_)(const struct task *task) {
     for (int64_t j = 0; j < end; j++) {
         widen_rows(row, &look.keys[place(&look, task, j)], 1, head_dim, head_dim, dtype);
         score[j] = dot(query, row, head_dim);
-        const float bias = task->slopes ? alibi(task, task->row, task->key + j) : 0;
+        const float bias = added(task, task->row, task->key + j);
         if (task->logits) score[j] *= task->product_scale;
         if (task->logits && task->softcap > 0)
             score[j] = task->softcap * tanhf(score[j] / task->softcap);
@@ -47,7 +47,8 @@ void ISA_NAME(naive_)(const struct task *task) {
     float max = -INFINITY;
     for (int64_t j = 0; j < end; j++) max = score[j] > max ? score[j] : max;
     double sum = 0, out[HEAD_DIM_MAX] = {0};
-    for (int64_t j = 0; j < end; j++) score[j] = expf((score[j] - max) * task->softmax_scale);
+    const float origin = max == -INFINITY ? 0 : max; /* all hidden by a bias: exp is 0 */
+    for (int64_t j = 0; j < end; j++) score[j] = expf((score[j] - origin) * task->softmax_scale);
     for (int64_t j = 0; j < end; j++) sum += score[j];
     for (int64_t j = 0; j < end; j++) {
         widen_rows(row, &look.values[place(&look, task, j)], 1, head_dim, head_dim, dtype);

@@ -151,6 +151,10 @@ TEMPLATE void make_logits(int vectors, const struct task *task, const struct blo
                              tile->slope[n] * ((float)(block->key + j) - tile->place[n]));
         }
     }
+    for (int64_t lane = 0; task->bias && lane < tile->rows; lane++) {
+        const float *bias = bias_of(task, tile->row + lane) + block->key;
+        for (int64_t j = tile->from; j < tile->to; j++) block->scores[j * LANES + lane] += bias[j];
+    }
 }
 
 TEMPLATE void advance(int vectors, const struct task *task, const struct block *block,

@@ -33,7 +33,7 @@ VARIANTS = ("prefill", "prefill_varlen", "decode", "decode_paged", "sparse_decod
             "sparse_decode_paged", "magicpig_decode_paged", "prefill_paged")
 DTYPES = ("input", "f32", "f16", "bf16", "i32", "u8")
 TRAITS = ("gqa", "causal", "ragged", "page", "keep", "magicpig", "window", "softcap", "sinks",
-          "qlens", "alibi")
+          "qlens", "alibi", "bias")
 DEVICES = {"cpu": 1, "cuda": 2}
 # What tensors are, by the modules that a kernel's file has imported; the last where it has none of them.
 ARRAYS = {"cpu": ("torch", "jax", "numpy"), "cuda": ("torch", "cupy", "interface")}
@@ -52,7 +52,8 @@ class Problem:
     kept_max: Lmax, the room for one row's list, 0 without lists; window_left, window_right: with the
     trait window query i sees the keys from i + Skv - Sq - window_left to i + Skv - Sq + window_right,
     lengths taken per sequence, 0 without; softcap: of logits, softcap * tanh(logit / softcap), before
-    any mask or correction, 0 without."""
+    any mask or correction, 0 without; bias_batch, bias_heads: the sizes of a bias, 1 or B, 1 or Hq, 0
+    without."""
     variant: str
     dtype: str
     traits: frozenset
@@ -70,6 +71,8 @@ class Problem:
     window_left: int = 0
     window_right: int = 0
     softcap: float = 0.0
+    bias_batch: int = 0
+    bias_heads: int = 0
 
 
 class Call:
@@ -78,7 +81,8 @@ class Call:
     q [B, Hq, Sq, D]; k, v [B, Hkv, Skv, D], or kv_cache [pages, 2, Hkv, P, D] with kv_page_indptr
     [B + 1], kv_page_indices and kv_last_page_len [B]; seq_lens, q_lens [B]; sparse_ind [B, Hq, Lmax]
     padded with -1, sparse_nnz [B, Hq], sparse_mask [B, Hq, Skv]; lsh_k, lsh_l [B, Hq]; sinks [Hq], one
-    more logit each, without a value; slopes [Hq], alibi's -- to be read; out [B, Hq, Sq, D] and lse
+    more logit each, without a value; slopes [Hq], alibi's; bias [1 or B, 1 or Hq, Sq, Skv], added to logits,
+    a number or -infinity -- to be read; out [B, Hq, Sq, D] and lse
     [B, Hq, Sq] (f32, natural logarithm) -- to be written. bf16 is uint16 in numpy and CuPy, which have
     no such type: `attest.f32` reads it and `attest.store` writes it, in numpy; torch.bfloat16 in torch,
     and JAX's own in JAX.

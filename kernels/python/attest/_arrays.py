@@ -9,7 +9,7 @@ import numpy
 # The tensors of a call, in attn.h's order; those that are written, and those that are read.
 SLOTS = ("q", "k", "v", "kv_cache", "kv_page_indptr", "kv_page_indices", "kv_last_page_len",
          "seq_lens", "sparse_ind", "sparse_nnz", "sparse_mask", "lsh_k", "lsh_l", "out", "lse",
-         "sinks", "q_lens", "slopes")
+         "sinks", "q_lens", "slopes", "bias")
 WRITTEN = ("out", "lse")
 INPUTS = tuple(name for name in SLOTS if name not in WRITTEN)
 TYPES = {"F64": "f8", "F32": "f4", "F16": "f2", "BF16": "u2", "I64": "i8", "I32": "i4", "I16": "i2",
@@ -108,6 +108,20 @@ def sinks_of(array, kind):
         raise TypeError(f"sinks is {kind}, expected floats [Hq]")
     with numpy.errstate(over="ignore"):
         return f32(array), "F32"
+
+
+def bias_of(array, kind, q_len, kv_len):
+    """A bias of any floats, or a mask that is true where a key is seen, as a fixture has it: f32 of four
+    dimensions, of which the last two are not broadcast."""
+    if kind not in ("F64", "F32", "F16", "BF16", "U16", "BOOL"):
+        raise TypeError(f"bias is {kind}, expected floats or booleans [1 or B, 1 or Hq, Sq, Skv]")
+    if array.ndim > 4:
+        raise ValueError(f"bias has {array.ndim} dimensions, expected at most 4")
+    with numpy.errstate(over="ignore"):
+        values = numpy.where(array, 0, -numpy.inf).astype("f4") if kind == "BOOL" else f32(array)
+    values = values.reshape((1,) * (4 - values.ndim) + values.shape)
+    sizes = (q_len if values.shape[2] == 1 else values.shape[2], kv_len if values.shape[3] == 1 else values.shape[3])
+    return numpy.ascontiguousarray(numpy.broadcast_to(values, (*values.shape[:2], *sizes))), "F32"
 
 
 def bf16(values):

@@ -116,12 +116,14 @@ def fixture_of(given, causal, scale, layout, window=None, softcap=None):
     kv_len = arrays["k"][0].shape[2] if "k" in arrays and arrays["k"][0].ndim == 4 else 0
     if "sinks" in arrays:
         arrays["sinks"] = _arrays.sinks_of(*arrays["sinks"])
+    if "bias" in arrays:
+        arrays["bias"] = _arrays.bias_of(*arrays["bias"], q_len, kv_len or arrays["bias"][0].shape[-1])
     return arrays, metadata_of(is_causal(causal, q_len, kv_len), scale, None if window is None else
                                window_of(window), softcap, arrays["q"][1] in ("BF16", "U16"))
 
 
 def judge(q, k=None, v=None, out=None, *, lse=None, causal=False, scale=None, window=None, softcap=None,
-          sinks=None, layout="bhsd", grade="A", lse_grade="A", lse_base_2=False,
+          sinks=None, bias=None, layout="bhsd", grade="A", lse_grade="A", lse_base_2=False,
           p_dtype="input", name="output", threads=None, **others) -> Row:
     """How far `out` is from exact attention of these arrays -- of numpy, torch, JAX, CuPy -- and
     whether that is honest rounding: a Row, true where it is right.
@@ -134,7 +136,9 @@ def judge(q, k=None, v=None, out=None, *, lse=None, causal=False, scale=None, wi
     i + Skv - Sq, its own key; or one number, as many on either side, where it is causal or there is one
     query none behind: a model's window of W keys is W - 1. softcap: c, where logits are
     c tanh(scale q.k / c), before any mask. sinks [Hq], any floats, which become f32: one more logit for
-    each query head, in the denominator and in lse, neither scaled nor capped, without a value.
+    each query head, in the denominator and in lse, neither scaled nor capped, without a value. bias, broadcast to [B, Hq, Sq, Skv]:
+    floats added to logits after a softcap, or booleans, true where a key is seen; where it is -infinity a
+    key has weight 0.
 
     grade, lse_grade, p_dtype: what is asked, as in `attest.kernel`. threads: of the oracle, default
     all.
@@ -142,7 +146,7 @@ def judge(q, k=None, v=None, out=None, *, lse=None, causal=False, scale=None, wi
     ValueError with the program's words where arrays are not of one problem."""
     if out is None:
         raise TypeError("out is missing")
-    arrays, metadata = fixture_of({"q": q, "k": k, "v": v, "sinks": sinks, **others}, causal, scale, layout,
+    arrays, metadata = fixture_of({"q": q, "k": k, "v": v, "sinks": sinks, "bias": bias, **others}, causal, scale, layout,
                                   window, softcap)
     result = {"out": in_order(_arrays.as_numpy(out), layout)}
     if lse is not None:

@@ -2,7 +2,8 @@
 
 A folder has `model.onnx` and `test_data_set_N/input_M.pb`, as the backend tests of ONNX do. What
 is_causal, windows, a past, nonpad_kv_seqlen and a mask of yes and no let a query see is put together
-first, and then said as a fixture says it: all keys, causal, fewer keys, a window, pages, or lists.
+first, and then said as a fixture says it: all keys, causal, fewer keys, a window, pages, lists, or, as what
+a mask of numbers adds, a bias.
 """
 from __future__ import annotations
 
@@ -102,13 +103,15 @@ def of_attention(given, attributes):
     if k.shape != v.shape or len(k) != len(q):
         raise ValueError(f"'K' is {list(k.shape)} and 'V' {list(v.shape)}, with the past, and 'Q' "
                          f"{list(q.shape)}")
-    arrays, causal, window = seen_as(q, k, v, visible(given, attributes, q.shape, k.shape[2], past))
+    added = mask_of(given["attn_mask"], k.shape[2]) if "attn_mask" in given else numpy.zeros((1, 1, 1, 1), "f4")
+    seen = visible(given, attributes, q.shape, k.shape[2], past) & ~numpy.isneginf(added)
+    arrays, causal, window = seen_as(q, k, v, seen, added)
     problem = Problem(arrays, kind, causal, attributes.get("scale"), window, attributes.get("softcap") or None)
     return problem, lambda y: heads("Y", _foreign.typed("Y", y)[0], of_q)
 
 
 def visible(given, attributes, shape, keys, past):
-    """Which keys a query sees, [B or 1, Hq or 1, Sq, Skv]."""
+    """Which keys a query sees but for a mask, [B or 1, 1, Sq, Skv]."""
     batch, _, queries, _ = shape
     lengths = None
     if "nonpad_kv_seqlen" in given:
@@ -124,24 +127,17 @@ def visible(given, attributes, shape, keys, past):
             seen = seen & (sign * (at - j) <= attributes[name])
     if lengths is not None:
         seen = seen & (j < lengths)
-    if "attn_mask" in given:
-        seen = seen & mask_of(given["attn_mask"], keys)
     return seen
 
 
 def mask_of(mask, keys):
-    """A mask of yes and no, or of 0 and -infinity; what it does not reach is not seen."""
-    if mask.dtype != bool:
-        values = mask.astype("f4")
-        other = values[(values != 0) & ~numpy.isneginf(values)]
-        if other.size:
-            raise ValueError(f"'attn_mask' adds {other[0]:g} to a logit: a fixture cannot say it")
-        mask = values == 0
+    """What a mask adds, -infinity where it says no; what it does not reach is not seen."""
+    mask = numpy.where(mask, 0, -numpy.inf).astype("f4") if mask.dtype == bool else mask.astype("f4")
     width = mask.shape[-1] if mask.ndim else 1
     if width > keys or mask.ndim > 4 or width == 1 < keys:  # 1: broadcast in the text, short in the reference
         raise ValueError(f"'attn_mask' is {list(mask.shape)}, expected up to {keys} in its last dimension, "
                          "and more than 1")
-    mask = numpy.pad(mask, [(0, 0)] * (mask.ndim - 1) + [(0, keys - width)])
+    mask = numpy.pad(mask, [(0, 0)] * (mask.ndim - 1) + [(0, keys - width)], constant_values=-numpy.inf)
     return mask.reshape((1, ) * (4 - mask.ndim) + mask.shape)
 
 
@@ -163,11 +159,13 @@ def forms(seen, lengths):
         yield causal, window, (j < lengths) & (behind >= -least) & (behind <= (0 if causal else most))
 
 
-def seen_as(q, k, v, seen):
-    """The arrays of a fixture in which queries see just these keys, whether it is causal, and its window."""
+def seen_as(q, k, v, seen, added):
+    """The arrays of a fixture in which queries see just these keys, with that added to their logits, whether
+    it is causal, and its window."""
     batch, q_heads, queries, _ = q.shape
     keys = k.shape[2]
-    if (seen == seen[:, :1]).all():
+    plain = not added[~numpy.isneginf(added)].any()
+    if plain and (seen == seen[:, :1]).all():
         rows = seen[:, 0]
         for lengths in (reach(rows), numpy.full(len(rows), keys)):
             most = int(lengths[0])
@@ -177,38 +175,8 @@ def seen_as(q, k, v, seen):
                 return {"q": q, "k": k[:, :, :most], "v": v[:, :, :most]}, *found[0]
             if found and queries == 1:  # each sequence's cache is one page
                 return _foreign.of_caches(q, k, v, lengths), *found[0]
-    if queries == 1:
+    if plain and queries == 1:
         mask = numpy.broadcast_to(seen[:, :, 0], (batch, q_heads, keys))
         return {"q": q, "k": k, "v": v, "sparse_mask": mask.astype("u1")}, False, None
-    raise ValueError(strange(seen))
-
-
-def strange(seen):
-    """Which query sees what a fixture cannot say: neither all that the last one sees nor causal nor in a
-    window, or not what it sees in sequence 0."""
-    queries, keys = seen.shape[2:]
-    for b, h in numpy.ndindex(seen.shape[:2]):
-        rows = seen[b, h][None]
-        same = [(form == rows).all(-1)[0] for lengths in (rows[:, -1].sum(-1), reach(rows), numpy.array([keys]))
-                for *_, form in forms(rows, lengths)]
-        right = max(same, key=numpy.sum)
-        if not right.all():
-            at = int(numpy.flatnonzero(~right)[0])
-            other = queries - 1 if at < queries - 1 else 0
-            return (f"query {at} of {queries} sees keys {listed(seen[b, h, at])} of {keys}, query {other} "
-                    f"keys {listed(seen[b, h, other])} (sequence {b}, head {h}): expected each all of them, "
-                    "or causal, bottom-right, or in a window")
-        differ = (seen[b, h] != seen[0, 0]).any(-1)
-        if differ.any():
-            at = int(numpy.flatnonzero(differ)[0])
-            return (f"query {at} of {queries} sees keys {listed(seen[0, 0, at])} in sequence 0, head 0, and "
-                    f"{listed(seen[b, h, at])} in sequence {b}, head {h}: expected the same, where there is "
-                    "more than one query")
-    raise AssertionError("nothing is strange")
-
-
-def listed(row):
-    """Which are true, as 0..3, 7; none."""
-    edges = numpy.flatnonzero(numpy.diff(numpy.concatenate([[0], row.astype("i1"), [0]]))).reshape(-1, 2)
-    parts = [f"{begin}..{end - 1}" if end - begin > 1 else f"{begin}" for begin, end in edges]
-    return ", ".join(parts[:3] + ["..."] * bool(parts[3:])) or "none"
+    bias = numpy.where(seen, added, -numpy.inf).astype("f4")
+    return {"q": q, "k": k, "v": v, "bias": bias}, False, None

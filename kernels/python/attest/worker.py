@@ -29,7 +29,8 @@ class Problem(ctypes.Structure):
                                               "head_dim", "page_size", "pages", "page_entries",
                                               "kept_max")] +
                 [("scale", c_double), ("window_left", c_int64), ("window_right", c_int64),
-                 ("softcap", c_double), ("reserved", c_int64 * 13)])
+                 ("softcap", c_double), ("bias_batch", c_int64), ("bias_heads", c_int64),
+                 ("reserved", c_int64 * 11)])
 
 
 class Tensor(ctypes.Structure):
@@ -102,7 +103,7 @@ def problem_of(problem):
     sizes = {name: getattr(problem, name)
              for name in ("batch", "q_heads", "kv_heads", "q_len", "kv_len", "head_dim", "page_size",
                           "pages", "page_entries", "kept_max", "scale", "window_left", "window_right",
-                          "softcap")}
+                          "softcap", "bias_batch", "bias_heads")}
     traits = frozenset(name for n, name in enumerate(attest.TRAITS) if problem.traits >> n & 1)
     return attest.Problem(variant=attest.VARIANTS[problem.variant],
                           dtype=attest.DTYPES[problem.dtype], traits=traits, **sizes)
