@@ -17,10 +17,11 @@
 
 namespace attn {
 
-template <int D> struct decode_shape {
-    static constexpr int WARPS = 4;
+template <int DIM, int BLOCK_WARPS, int RING_KIB, int BLOCKS> struct decode_form {
+    static constexpr int D = DIM;
+    static constexpr int WARPS = BLOCK_WARPS;
     static constexpr int THREADS = WARPS * WARP;
-    static constexpr int BLOCKS_PER_SM = 2;
+    static constexpr int BLOCKS_PER_SM = BLOCKS;
     static constexpr int HEADS = 16;     /* rows of a product */
     static constexpr int WARP_KEYS = 16; /* of a tile */
     static constexpr int TILE = WARPS * WARP_KEYS;
@@ -28,14 +29,16 @@ template <int D> struct decode_shape {
     static constexpr int PART = D / PARTS;
     static constexpr int PITCH = PART * 2;
     static constexpr int UNIT_BYTES = WARP_KEYS * PITCH;
-    static constexpr int UNITS_PER_TILE = 2 * PARTS; /* K's, then V's */
-    static constexpr int RING_BYTES = 20 * 1024;     /* of a warp */
+    static constexpr int UNITS_PER_TILE = 2 * PARTS;   /* K's, then V's */
+    static constexpr int RING_BYTES = RING_KIB * 1024; /* of a warp */
     static constexpr int UNITS = RING_BYTES / UNIT_BYTES;
     static constexpr int SUM_PITCH = D + 8; /* floats; spreads the rows of C over the banks */
-    /* 97 KiB for D = 256: every sm_8x has 99, and two blocks fit on an SM of sm_90. */
     static constexpr int SHARED_BYTES =
         WARPS * RING_BYTES + HEADS * SUM_PITCH * 4 + (WARPS + 1) * HEADS * 8 + 16;
 };
+
+/* 97 KiB for D = 256: every sm_8x has 99, and two blocks fit on an SM of sm_90. */
+template <int D> using decode_shape = decode_form<D, 4, 20, 2>;
 
 struct decode_args {
     const void *q;
@@ -49,8 +52,8 @@ struct decode_args {
 };
 
 /* inner = kv head * chunks + chunk */
-template <typename Keys> struct decode_segments {
-    static constexpr int TILE = decode_shape<64>::TILE;
+template <typename Shape, typename Keys> struct decode_segments {
+    static constexpr int TILE = Shape::TILE;
     static constexpr int TILES_MIN = 1;
     Keys source;
     int outers, inners;
@@ -61,9 +64,10 @@ template <typename Keys> struct decode_segments {
 };
 
 /* Fills a warp's ring, UNITS - 1 pieces ahead of their use. */
-template <int D, typename Keys> struct decode_loader {
-    using shape = decode_shape<D>;
-    const decode_segments<Keys> &segments;
+template <typename Shape, typename Keys> struct decode_loader {
+    using shape = Shape;
+    static constexpr int D = shape::D;
+    const decode_segments<shape, Keys> &segments;
     const decode_args &args;
     uint32_t ring;
     int slot;
@@ -126,11 +130,12 @@ template <int D, typename Keys> struct decode_loader {
     }
 };
 
-template <typename T, int D, typename Keys> struct decode_warp {
-    using shape = decode_shape<D>;
+template <typename T, typename Shape, typename Keys> struct decode_warp {
+    using shape = Shape;
+    static constexpr int D = shape::D;
     static constexpr int K_STEPS = shape::PART / 16; /* of a piece */
 
-    decode_loader<D, Keys> &loader;
+    decode_loader<shape, Keys> &loader;
     int slot; /* of the piece used next */
     float out[D / 8][4];
     float sum[2], max[2];
@@ -324,14 +329,14 @@ __global__ void __launch_bounds__(decode_shape<D>::THREADS, decode_shape<D>::BLO
     int *flag = reinterpret_cast<int *>(stats + (shape::WARPS + 1) * shape::HEADS);
     const int warp = threadIdx.x / WARP;
 
-    const decode_segments<Keys> segments{keys, a.batch, a.kv_heads * a.chunks};
+    const decode_segments<shape, Keys> segments{keys, a.batch, a.kv_heads * a.chunks};
     const part mine = part_of_block(segments);
     if (mine.first < mine.end) {
         place at = place_of(segments, mine.first);
-        decode_loader<D, Keys> loader{segments, a,
-                                      shared_address(shared) + warp * shape::RING_BYTES};
+        decode_loader<shape, Keys> loader{segments, a,
+                                          shared_address(shared) + warp * shape::RING_BYTES};
         loader.start(at, mine.end - mine.first);
-        decode_warp<T, D, Keys> state{loader};
+        decode_warp<T, shape, Keys> state{loader};
         state.slot = 0;
 
         for (int tile = mine.first; tile < mine.end;) {
@@ -398,13 +403,10 @@ const char *decode_prepare(const struct attn_problem *problem, struct attn_call 
     });
 }
 
-template <typename Keys>
-const char *decode_launch(const struct attn_problem *problem, const struct attn_call *call) {
-    const char *fault = keys_check(problem, call);
-    if (fault) return fault;
-    const struct kernel_state *state = static_cast<const struct kernel_state *>(call->state);
+inline decode_args decode_args_of(const struct attn_problem *problem, const struct attn_call *call,
+                                  const struct kernel_state *state) {
     const int group = (int)(problem->q_heads / problem->kv_heads);
-    decode_args args = {
+    return {
         .q = call->tensors[ATTN_Q].data,
         .bases = key_bases_of(problem, call),
         .out = call->tensors[ATTN_OUT].data,
@@ -418,6 +420,14 @@ const char *decode_launch(const struct attn_problem *problem, const struct attn_
         .chunks = (int)decode_chunks(problem),
         .scale = softmax_scale_of(problem->scale),
     };
+}
+
+template <typename Keys>
+const char *decode_launch(const struct attn_problem *problem, const struct attn_call *call) {
+    const char *fault = keys_check(problem, call);
+    if (fault) return fault;
+    const struct kernel_state *state = static_cast<const struct kernel_state *>(call->state);
+    decode_args args = decode_args_of(problem, call, state);
     Keys keys = keys_make(Keys{}, problem, call);
     void *parameters[] = {&args, &keys};
     const int resident = state->resident < BLOCKS_MAX ? state->resident : BLOCKS_MAX;

@@ -13,6 +13,7 @@ constexpr uint32_t NO_ROW = 0xffffffffu;
 
 /* K and V are [B, Hkv, Skv, D]. */
 struct dense_keys {
+    static constexpr bool LENGTHS_ARE_READ = false;
     int kv_heads, kv_len;
 
     __device__ __forceinline__ int tokens(int) const {
@@ -29,6 +30,7 @@ struct dense_keys {
 
 /* kv_cache is [pages, 2, Hkv, P, D], V begins Hkv P rows after K. */
 struct paged_keys {
+    static constexpr bool LENGTHS_ARE_READ = true; /* from global memory */
     const int32_t *indptr, *indices, *last_page_len;
     int kv_heads, page_size;
 

@@ -1,0 +1,46 @@
+/* Launches that overlap: a kernel starts while the one before it in its stream ends, and waits
+ * where it first needs what that wrote. On an H200 0.5 us less for kernels of 1.3 to 2 us, back to
+ * back in a graph, when the next is let start first thing. Before the wait a kernel may find out
+ * who does what from its arguments; it reads no tensor and writes nothing that others see. */
+#ifndef ATTN_CUDA_OVERLAP_CUH
+#define ATTN_CUDA_OVERLAP_CUH
+
+#include "host.cuh"
+
+namespace attn {
+
+/* Once all blocks have said so, or ended, the next kernel's may start where there is room. */
+__device__ __forceinline__ void let_next_start() {
+    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+}
+
+/* Until all that was launched before has ended, and what it wrote is there. By every block: the
+ * next kernel takes this one's end for the end of all before it. */
+__device__ __forceinline__ void wait_for_previous() {
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+}
+
+struct overlap_launch {
+    cudaLaunchAttribute attributes[2];
+    cudaLaunchConfig_t config;
+};
+
+/* `launch` stays where it is as long as its config is used. */
+inline void overlap_launch_make(overlap_launch *launch, const struct kernel_state *state,
+                                int blocks, int cluster, void *stream) {
+    launch->attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    launch->attributes[0].val.programmaticStreamSerializationAllowed = 1;
+    launch->attributes[1].id = cudaLaunchAttributeClusterDimension;
+    launch->attributes[1].val.clusterDim = {(unsigned)cluster, 1, 1};
+    launch->config = {};
+    launch->config.gridDim = dim3((unsigned)blocks);
+    launch->config.blockDim = dim3((unsigned)state->threads);
+    launch->config.dynamicSmemBytes = (size_t)state->shared_bytes;
+    launch->config.stream = static_cast<cudaStream_t>(stream);
+    launch->config.attrs = launch->attributes;
+    launch->config.numAttrs = cluster > 1 ? 2 : 1;
+}
+
+} // namespace attn
+
+#endif

@@ -1,0 +1,174 @@
+/* Partial sums of a segment, added up by all the blocks that made them: each waits until the others
+ * have arrived and adds up a slice of the columns, all of its parts asked for at once. With one
+ * block that adds up everything, that block's reads take longer than the keys of a whole problem:
+ * 27 us for 256 parts of 4 KiB on an H200. All blocks of such a launch must be resident at once.
+ *
+ * A column is four neighbouring elements of a row of the output, and column i of a segment of
+ * `rows` rows is elements 4 i to 4 i + 3. Parts are added in an order that follows from their
+ * number and the slice alone: the same bits on every run. */
+#ifndef ATTN_CUDA_SLICES_CUH
+#define ATTN_CUDA_SLICES_CUH
+
+#include "share.cuh"
+
+namespace attn {
+
+/* Columns of a slice at least: 64 bytes of a part, two sectors. */
+constexpr int SLICE_COLUMNS_MIN = 4;
+
+/* Sums of a column over some keys, under the reference `top`. */
+struct column_sum {
+    float top, weight;
+    float4 x;
+};
+
+__device__ __forceinline__ column_sum column_of_nothing() {
+    return {-INFINITY, 0.f, make_float4(0.f, 0.f, 0.f, 0.f)};
+}
+
+__device__ __forceinline__ void column_rescale(column_sum &a, float top) {
+    const float factor = toward(top, a.top);
+    a = {top, a.weight * factor,
+         make_float4(a.x.x * factor, a.x.y * factor, a.x.z * factor, a.x.w * factor)};
+}
+
+/* `b` must be under a reference no larger than a's. */
+__device__ __forceinline__ void column_add(column_sum &a, float2 stats, float4 x) {
+    const float factor = toward(a.top, stats.x);
+    a.weight = fmaf(factor, stats.y, a.weight);
+    a.x.x = fmaf(factor, x.x, a.x.x);
+    a.x.y = fmaf(factor, x.y, a.x.y);
+    a.x.z = fmaf(factor, x.z, a.x.z);
+    a.x.w = fmaf(factor, x.w, a.x.w);
+}
+
+/* Column i of rows of D elements. */
+template <typename T, int D>
+__device__ __forceinline__ void write_column(T *out, float *lse, int i, const column_sum &sum) {
+    const float inverse = sum.weight > 0.f ? inverse_of(sum.weight) : 0.f;
+    reinterpret_cast<uint2 *>(out)[i] =
+        make_uint2(pack_out<T>(sum.x.x * inverse, sum.x.y * inverse),
+                   pack_out<T>(sum.x.z * inverse, sum.x.w * inverse));
+    if (i % (D / 4) == 0) lse[i / (D / 4)] = lse_of(sum.top, sum.weight);
+}
+
+/* The slice of part `index` of a segment. */
+struct slice {
+    int each, begin, count; /* columns: of every slice but the last ones; of this one */
+};
+
+__device__ __forceinline__ slice slice_of(int columns, int parts, int index) {
+    const int each = max(SLICE_COLUMNS_MIN, ceil_div(columns, parts));
+    const int begin = min(columns, each * index);
+    return {each, begin, min(each, columns - begin)};
+}
+
+/* Half of a counter's values say "not yet", the other half "all have arrived", and the next time
+ * they change their meaning: n arrivals add 2^31, so that nobody has to reset it. Says which half
+ * it was in. What the block wrote before its last barrier is seen by whoever waited. */
+__device__ __forceinline__ unsigned arrive(unsigned *counter, bool first, int arrivals) {
+    const unsigned step = first ? 0x80000000u - (unsigned)(arrivals - 1) : 1u;
+    unsigned before;
+    asm volatile("atom.add.acq_rel.gpu.global.u32 %0, [%1], %2;"
+                 : "=r"(before)
+                 : "l"(__cvta_generic_to_global(counter)), "r"(step)
+                 : "memory");
+    return before;
+}
+
+__device__ __forceinline__ void wait_for_all(const unsigned *counter, unsigned before) {
+    unsigned now;
+    do
+        asm volatile("ld.acquire.gpu.global.u32 %0, [%1];"
+                     : "=r"(now)
+                     : "l"(__cvta_generic_to_global(counter))
+                     : "memory");
+    while (((now ^ before) & 0x80000000u) == 0);
+}
+
+/* Parts in global memory. L1 does not see what other blocks wrote. */
+template <int D> struct parts_in_memory {
+    const partials &store;
+    int first; /* block */
+
+    __device__ __forceinline__ const float *at(int part) const {
+        return partial_at<D>(store, 2 * (first + part) + (part == 0 ? 1 : 0));
+    }
+    __device__ __forceinline__ float2 stats(int part, int row) const {
+        return __ldcg(reinterpret_cast<const float2 *>(at(part) + store.rows * D) + row);
+    }
+    __device__ __forceinline__ float4 sums(int part, int column) const {
+        return __ldcg(reinterpret_cast<const float4 *>(at(part)) + column);
+    }
+};
+
+constexpr int SLICE_DEPTH = 8; /* parts that a thread has asked for at once */
+
+/* By all threads of a block: adds up the parts of its slice. `room` is shared memory, 24 bytes a
+ * thread. Threads are `lanes` columns wide, and as deep in parts as that leaves. */
+template <int THREADS, typename T, int D, typename Parts>
+__device__ void add_slice(const Parts &from, int parts, const slice &mine, T *out, float *lse,
+                          void *room) {
+    float4 *sums = static_cast<float4 *>(room);
+    float2 *stats = reinterpret_cast<float2 *>(sums + THREADS);
+    int lanes = SLICE_COLUMNS_MIN;
+    while (lanes < mine.count && lanes < THREADS) lanes *= 2;
+    const int lane = threadIdx.x % lanes, depth = THREADS / lanes;
+
+    for (int base = 0; base < mine.count; base += lanes) {
+        const bool there = base + lane < mine.count;
+        const int column = mine.begin + base + lane, row = column / (D / 4);
+        column_sum sum = column_of_nothing();
+        for (int first = threadIdx.x / lanes; first < parts; first += depth * SLICE_DEPTH) {
+            float2 pair[SLICE_DEPTH];
+            float4 x[SLICE_DEPTH];
+#pragma unroll
+            for (int n = 0; n < SLICE_DEPTH; n++) {
+                const int part = first + n * depth;
+                pair[n] = make_float2(-INFINITY, 0.f);
+                x[n] = make_float4(0.f, 0.f, 0.f, 0.f);
+                if (!there || part >= parts) continue;
+                pair[n] = from.stats(part, row);
+                x[n] = from.sums(part, column);
+            }
+            float top = sum.top;
+#pragma unroll
+            for (int n = 0; n < SLICE_DEPTH; n++) top = fmaxf(top, pair[n].x);
+            column_rescale(sum, top);
+#pragma unroll
+            for (int n = 0; n < SLICE_DEPTH; n++) column_add(sum, pair[n], x[n]);
+        }
+        for (int step = lanes; step < WARP; step *= 2) {
+            const float2 pair = make_float2(__shfl_xor_sync(ALL_LANES, sum.top, step),
+                                            __shfl_xor_sync(ALL_LANES, sum.weight, step));
+            const float4 x = make_float4(__shfl_xor_sync(ALL_LANES, sum.x.x, step),
+                                         __shfl_xor_sync(ALL_LANES, sum.x.y, step),
+                                         __shfl_xor_sync(ALL_LANES, sum.x.z, step),
+                                         __shfl_xor_sync(ALL_LANES, sum.x.w, step));
+            column_rescale(sum, fmaxf(sum.top, pair.x));
+            column_add(sum, pair, x);
+        }
+        const int width = max(lanes, WARP); /* threads of one entry of a column */
+        if ((int)threadIdx.x % width < lanes) {
+            const int entry = (int)threadIdx.x / width * lanes + lane;
+            sums[entry] = sum.x;
+            stats[entry] = make_float2(sum.top, sum.weight);
+        }
+        __syncthreads();
+        if ((int)threadIdx.x < lanes && there) {
+            const int entries = THREADS / width;
+            float top = -INFINITY;
+            for (int n = 0; n < entries; n++) top = fmaxf(top, stats[n * lanes + lane].x);
+            column_sum all = column_of_nothing();
+            all.top = top;
+            for (int n = 0; n < entries; n++)
+                column_add(all, stats[n * lanes + lane], sums[n * lanes + lane]);
+            write_column<T, D>(out, lse, column, all);
+        }
+        __syncthreads();
+    }
+}
+
+} // namespace attn
+
+#endif
