@@ -8,11 +8,16 @@
 #include "core/decode_split.cuh"
 
 namespace {
-struct form {
-    /* Two blocks an SM, so that the next launch's have room beside this one's. */
+/* One block an SM, and most of its shared memory for rings: the next launch's blocks come where
+ * these end. */
+struct few {
+    template <int D> using shape = attn::decode_form<D, 8, 24, 1>;
+    static constexpr int CLUSTER_MAX = 16;
+};
+/* More segments than SMs: while one block adds up what its warps have, the other reads. */
+struct many {
     template <int D> using shape = attn::decode_form<D, 4, D == 256 ? 20 : 24, 2>;
-    static constexpr int CLUSTER_MAX = 8;
-    static constexpr bool PREFETCH = false;
+    static constexpr int CLUSTER_MAX = 1;
 };
 } // namespace
 
@@ -31,8 +36,7 @@ ATTN_PUBLIC const struct attn_kernel attn_export = {
     .flags = ATTN_WRITES_LSE,
     .head_dim_max = 256,
     .refuse = attn::decode_refuse,
-    .scratch_bytes = attn::decode_scratch_bytes,
-    .prepare = attn::split_prepare<attn::dense_keys, form>,
+    .prepare = attn::split_prepare<attn::dense_keys, few, many>,
     .finish = attn::split_finish,
     .launch = attn::split_launch<attn::dense_keys>,
 };

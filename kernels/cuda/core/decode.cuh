@@ -128,6 +128,15 @@ template <typename Shape, typename Keys> struct decode_loader {
         look_up();
         fill<0>();
     }
+
+    /* As start, but for the first piece alone; fill<1> does the rest. */
+    __device__ __forceinline__ void start_keys(const place &first, int tiles) {
+        at = first;
+        slot = 0;
+        looked = loaded = tiles;
+        look_up();
+        copy<0>();
+    }
 };
 
 template <typename T, typename Shape, typename Keys> struct decode_warp {

@@ -1,16 +1,20 @@
 /* Decode for sm_90: the loops of decode.cuh, and between blocks as few waits as there can be.
  *
- * What a problem of 1 to 20 MB takes beside its bytes is the launch, and that blocks which share a
- * segment add up their partial sums: 2 to 3 us through global memory, more where one block adds up
- * more than 16. So
- * - how many blocks share a segment comes from a model of both costs (split_plan_dense; where
+ * What a problem of 1 to 20 MB takes beside its bytes is the launch, trips to memory one after the
+ * other, and that blocks which share a segment add up their partial sums. So
+ * - how many blocks share a segment comes from a model of what both cost (split_plan_dense; where
  *   lengths are known on the device alone, split_work_of): for short segments or many, none;
- * - blocks that share one add up a slice each (slices.cuh), once they have nothing else to do;
- * - up to CLUSTER_MAX of them are a cluster instead and send their slices to one another's shared
- *   memory, which takes one trip: no counter, no scratch;
- * - a launch begins while the one before it ends (overlap.cuh).
+ * - a block has keys of one segment, unless there are more segments than blocks: then tiles are
+ *   laid end to end (share.cuh), and warps add up between segments, in turns;
+ * - blocks that share a segment add up a slice each (slices.cuh), once they have nothing else to
+ *   do; up to CLUSTER_MAX of them are a cluster instead and send their slices to one another's
+ *   shared memory;
+ * - of a page table, what a block needs is copied to shared memory in one trip, and all of a small
+ *   one while lengths are still being read;
+ * - a launch begins while the one before it ends (overlap.cuh), unless that would leave some SMs
+ *   two blocks and others none.
  *
- * A FORM is a class: template <int D> shape, a decode_form; int CLUSTER_MAX; bool PREFETCH. */
+ * A FORM is a class: template <int D> shape, a decode_form; int CLUSTER_MAX. */
 #ifndef ATTN_CUDA_DECODE_SPLIT_CUH
 #define ATTN_CUDA_DECODE_SPLIT_CUH
 
@@ -24,33 +28,111 @@ namespace attn {
 constexpr int SPLIT_CLUSTER_MAX = 16;
 
 struct split_args {
-    int alone;   /* tiles more that a block may take rather than share a segment */
+    part_places places;
+    int parts;   /* blocks of each segment, where lengths are equal; 0: tiles end to end */
     int cluster; /* blocks of a segment that are a cluster; 1: none */
+    int alone;   /* tiles more that a block may take rather than add up more */
 };
 
-/* Paged keys whose lengths take one trip to memory: the last page's is not read only where there
- * are pages. */
+/* Entries of a page table that shared memory has room for. */
+constexpr int SPLIT_TABLE_ROOM = 1024;
+
+/* Lengths take one trip to memory: the last page's is read whether there are pages or not. */
 struct split_paged_keys : paged_keys {
+    int entries;
+    const int32_t *table; /* indices, or a copy of those after the first `skipped` */
+    uint32_t skipped;
+
     __device__ __forceinline__ int tokens(int b) const {
         const int pages = __ldg(&indptr[b + 1]) - __ldg(&indptr[b]);
         const int on_last = __ldg(&last_page_len[b]);
         return pages > 0 ? (pages - 1) * page_size + on_last : 0;
     }
+    __device__ __forceinline__ uint32_t row(uint32_t beginning, int g, int token) const {
+        const uint32_t entry = (uint32_t)token / (uint32_t)page_size;
+        const uint32_t page = (uint32_t)table[beginning + entry - skipped];
+        return (page * 2 * (uint32_t)kv_heads + (uint32_t)g) * (uint32_t)page_size +
+               ((uint32_t)token - entry * (uint32_t)page_size);
+    }
+    /* Entries first to end - 1, if there is room. By all threads, which then wait. */
+    __device__ __forceinline__ bool copy_table(int32_t *room, int first, int end) {
+        first -= first % 4;
+        if (end - first > SPLIT_TABLE_ROOM) return false;
+        for (int i = 4 * (int)threadIdx.x; i < end - first; i += 4 * (int)blockDim.x)
+            copy_async(shared_address(room + i), indices + first + i, true);
+        copy_commit();
+        table = room;
+        skipped = (uint32_t)first;
+        return true;
+    }
+    /* Those of sequences `from` to `to`. */
+    __device__ __forceinline__ bool copy_table_of(int32_t *room, int from, int to) {
+        return copy_table(room, __ldg(&indptr[from]), __ldg(&indptr[to + 1]));
+    }
+    /* Those of tokens first to end - 1. */
+    __device__ __forceinline__ bool copy_table_in(int32_t *room, int b, int first, int end) {
+        const int begin = __ldg(&indptr[b]);
+        return copy_table(room, begin + first / page_size, begin + (end - 1) / page_size + 1);
+    }
 };
 
 inline split_paged_keys keys_make(split_paged_keys, const struct attn_problem *p,
                                   const struct attn_call *call) {
-    return {keys_make(paged_keys{}, p, call)};
+    return {keys_make(paged_keys{}, p, call), (int)p->page_entries,
+            static_cast<const int32_t *>(call->tensors[ATTN_KV_PAGE_INDICES].data), 0};
 }
 
-/* What a block does: `tiles` from `at`. `whole`: block n has all of segment n. */
+/* What a block does: `tiles` from `at`. `own`: they are of one segment, which blocks first to last
+ * share; otherwise the block has its part of the line. */
 struct split_work {
-    part line;
     place at;
     int tiles;
-    bool whole;
+    bool own;
+    int first, last;
+    part line;
+
+    /* Share `index` of `parts` of the segment that is open. */
+    __device__ __forceinline__ void take(int index, int parts) {
+        const int each = at.tiles / parts, more = at.tiles - each * parts;
+        own = true;
+        first = (int)blockIdx.x - index;
+        last = first + parts - 1;
+        at.tile = index * each + min(index, more);
+        tiles = each + (index < more ? 1 : 0);
+    }
+    template <typename Segments>
+    __device__ __forceinline__ void take_line(const Segments &segments, int total) {
+        const int block = (int)blockIdx.x;
+        own = false;
+        tiles = 0;
+        line.total = total;
+        line.parts = max(1, min((int)gridDim.x, total / Segments::TILES_MIN));
+        if (block >= line.parts) return;
+        line.first = line.start_of(block);
+        line.end = line.start_of(block + 1);
+        tiles = line.end - line.first;
+        if (tiles > 0) at = place_of(segments, line.first);
+    }
 };
 
+/* Segments as how many blocks have a share of at most `most` tiles: a "key" is a block. */
+template <typename Segments> struct split_shares {
+    static constexpr int TILE = 1;
+    const Segments &of;
+    int outers, inners, most;
+
+    __device__ __forceinline__ int keys(int outer) const {
+        return ceil_div(ceil_div(of.keys(outer), Segments::TILE), most);
+    }
+    __device__ __forceinline__ int blocks() const {
+        int sum = 0;
+        for (int o = threadIdx.x % WARP; o < outers; o += WARP) sum += keys(o);
+        return __reduce_add_sync(ALL_LANES, sum) * inners;
+    }
+};
+
+/* Where lengths differ: the fewest tiles a block that leave each block one segment, or all of it,
+ * or else the line. */
 template <typename Segments>
 __device__ __forceinline__ split_work split_work_of(const Segments &segments, int alone) {
     const int lane = threadIdx.x % WARP, blocks = (int)gridDim.x, block = (int)blockIdx.x;
@@ -61,24 +143,25 @@ __device__ __forceinline__ split_work split_work_of(const Segments &segments, in
         sum += tiles;
         longest = max(longest, tiles);
     }
-    split_work work{};
-    part &line = work.line;
-    line.total = __reduce_add_sync(ALL_LANES, sum) * segments.inners;
-    line.parts = max(1, min(blocks, line.total / Segments::TILES_MIN));
+    const int total = __reduce_add_sync(ALL_LANES, sum) * segments.inners;
     longest = __reduce_max_sync(ALL_LANES, longest);
-    const int outer = block / segments.inners;
-    work.whole = segments.outers * segments.inners <= blocks &&
-                 longest <= ceil_div(line.total, line.parts) + alone;
-    if (work.whole) {
-        if (outer >= segments.outers) return work;
-        work.at.open(segments, outer);
-        work.at.inner = block - outer * segments.inners;
-        work.tiles = work.at.tiles;
-    } else if (block < line.parts) {
-        line.first = line.start_of(block);
-        line.end = line.start_of(block + 1);
-        work.tiles = line.end - line.first;
-        if (work.tiles > 0) work.at = place_of(segments, line.first);
+    split_work work{};
+    if (total == 0) return work;
+    const int most = ceil_div(total, blocks) + alone;
+    split_shares<Segments> shares{segments, segments.outers, segments.inners, most - alone};
+    int used = segments.outers * segments.inners;
+    const bool whole = used <= blocks && longest <= most;
+    if (!whole)
+        for (used = shares.blocks(); used > blocks && shares.most < most; used = shares.blocks())
+            shares.most++;
+    if (used > blocks) {
+        work.take_line(segments, total);
+    } else if (block < used) {
+        const place share = whole ? place{block / segments.inners, block % segments.inners, 0, 1, 1}
+                                  : place_of(shares, block);
+        work.at.open(segments, share.outer);
+        work.at.inner = share.inner;
+        work.take(share.tile, share.tiles);
     }
     return work;
 }
@@ -119,7 +202,6 @@ template <int COUNT> struct sum_pieces {
 struct split_debt {
     int outer, inner;
     int first, last; /* blocks */
-    unsigned before; /* of the counter */
 };
 
 /* In shared memory, behind the rings. */
@@ -128,13 +210,13 @@ template <typename Shape> struct split_shared {
     float2 stats[(Shape::WARPS + 1) * Shape::HEADS];
     float2 sent_stats[SPLIT_CLUSTER_MAX * Shape::HEADS]; /* [part][row] */
     uint64_t sent;                                       /* a barrier */
-    part line; /* this and `whole` as in split_work, here to leave registers free */
-    bool whole;
+    split_work work;                                     /* here to leave registers free */
     int segment_tile; /* where the next segment begins on the line */
     place at;         /* in the segment that is gone through */
     int first, last;  /* blocks that have it */
     int debt_count;
     split_debt debts[2];
+    alignas(16) int32_t table[SPLIT_TABLE_ROOM];
 
     static constexpr int BYTES = Shape::WARPS * Shape::RING_BYTES + (int)sizeof(split_shared);
 };
@@ -145,11 +227,13 @@ template <int HEADS> struct parts_sent {
     const float2 *pairs;   /* [part][HEADS] */
     slice mine;
 
-    __device__ __forceinline__ float2 stats(int part, int row) const {
+    __device__ __forceinline__ float2 stats(int part, int row, int) const {
         return pairs[part * HEADS + row];
     }
     __device__ __forceinline__ float4 sums(int part, int column) const {
         return columns[part * mine.each + column - mine.begin];
+    }
+    __device__ __forceinline__ void make_sure(int, int, float2 &, float4 &) const {
     }
 };
 
@@ -188,23 +272,6 @@ __device__ __forceinline__ void cluster_wait() {
     asm volatile("barrier.cluster.wait.acquire;" ::: "memory");
 }
 
-/* The keys of the next rows, and their values, on their way to L2: it is where all blocks see the
- * same, so that nothing has to be waited for. */
-template <int D>
-__device__ void prefetch_dense(const split_work &work, const decode_args &a, const dense_keys &keys,
-                               int chunks, int tile_keys, int tiles_most) {
-    const int lane = threadIdx.x;
-    const int tiles = min(min(work.tiles, tiles_most), work.at.tiles - work.at.tile);
-    if (lane >= 2 * tiles) return;
-    const int token = (work.at.tile + lane / 2) * tile_keys;
-    const uint32_t row = keys.row(keys.begin(work.at.outer, work.at.inner / chunks), 0, token);
-    const uint16_t *from = (lane % 2 ? a.bases.v : a.bases.k) + (int64_t)row * D;
-    const int bytes = min(tile_keys, work.at.keys - token) * D * 2;
-    asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(__cvta_generic_to_global(from)),
-                 "r"(bytes)
-                 : "memory");
-}
-
 template <typename T, typename FORM, int DIM, typename Keys> struct split_block {
     using shape = typename FORM::template shape<DIM>;
     using memory = split_shared<shape>;
@@ -233,10 +300,11 @@ template <typename T, typename FORM, int DIM, typename Keys> struct split_block 
 
     /* By one thread: what is to be known of the next segment when its keys are done with. */
     __device__ __forceinline__ void note(const place &at) const {
-        const int block = (int)blockIdx.x, tile = shared.segment_tile;
+        const split_work &work = shared.work;
+        const int tile = shared.segment_tile;
         shared.at = at;
-        shared.first = shared.whole ? block : shared.line.owner_of(tile);
-        shared.last = shared.whole ? block : shared.line.owner_of(tile + at.tiles - 1);
+        shared.first = work.own ? work.first : work.line.owner_of(tile);
+        shared.last = work.own ? work.last : work.line.owner_of(tile + at.tiles - 1);
         shared.segment_tile = tile + at.tiles;
     }
 
@@ -256,20 +324,9 @@ template <typename T, typename FORM, int DIM, typename Keys> struct split_block 
             exchange(pieces, heads, row);
             return;
         }
-        float *to = partial_at<D>(a.store, 2 * block + (block == first ? 1 : 0));
-        for (int i = threadIdx.x; i < columns; i += shape::THREADS) {
-            const column_sum sum = pieces.template column<D>(i);
-            reinterpret_cast<float4 *>(to)[i] = sum.x;
-            if (i % (D / 4) == 0)
-                reinterpret_cast<float2 *>(to + a.store.rows * D)[i / (D / 4)] =
-                    make_float2(sum.top, sum.weight);
-        }
-        __syncthreads();
-        if (threadIdx.x == 0) {
-            const unsigned before = arrive(&a.store.counters[at.outer * segments.inners + at.inner],
-                                           block == first, last - first + 1);
-            shared.debts[shared.debt_count++] = {at.outer, at.inner, first, last, before};
-        }
+        for (int i = threadIdx.x; i < columns; i += shape::THREADS)
+            split.places.put(block, block == first, i, pieces.template column<D>(i));
+        if (threadIdx.x == 0) shared.debts[shared.debt_count++] = {at.outer, at.inner, first, last};
     }
 
     /* Between the blocks of a cluster: every column to the block that adds it up. */
@@ -304,12 +361,8 @@ template <typename T, typename FORM, int DIM, typename Keys> struct split_block 
             const slice mine =
                 slice_of(heads_of(debt.inner) * (D / 4), parts, (int)blockIdx.x - debt.first);
             if (mine.count == 0) continue;
-            if (threadIdx.x == 0)
-                wait_for_all(&a.store.counters[debt.outer * segments.inners + debt.inner],
-                             debt.before);
-            __syncthreads();
             const int64_t row = row_of(debt.outer, debt.inner);
-            add_slice<shape::THREADS, T, D>(parts_in_memory<D>{a.store, debt.first}, parts, mine,
+            add_slice<shape::THREADS, T, D>(parts_in_memory{split.places, debt.first}, parts, mine,
                                             out_of(row), a.lse + row, rings);
         }
     }
@@ -329,6 +382,51 @@ __device__ __forceinline__ void hand_over(const decode_warp<T, Shape, Keys> &sta
     }
     const float factor[2] = {1.f, 1.f};
     state.add_to(ring, heads, factor, true);
+}
+
+/* Adds the warps' sums in shared memory, sums [heads][SUM_PITCH] and stats [heads], where rings are
+ * in use: every warp at once, each at other columns. */
+template <typename T, typename Shape, typename Keys>
+__device__ __forceinline__ void add_in_turns(const decode_warp<T, Shape, Keys> &state, float *sums,
+                                             float2 *stats, int heads, softmax_scale scale) {
+    constexpr int TILES = Shape::D / 8, EACH = TILES > Shape::WARPS ? TILES / Shape::WARPS : 1;
+    const int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
+    float2 *warp_stats = stats + Shape::HEADS; /* [WARPS][HEADS] */
+#pragma unroll
+    for (int r = 0; r < 2; r++) {
+        const float weight = quad_sum(state.sum[r]);
+        if ((lane & 3) == 0)
+            warp_stats[warp * Shape::HEADS + (lane >> 2) + r * 8] =
+                make_float2(reference(state.max[r], scale.to_log2), weight);
+    }
+    __syncthreads();
+    float factor[2];
+#pragma unroll
+    for (int r = 0; r < 2; r++) {
+        const int row = (lane >> 2) + r * 8;
+        const sum_pieces<Shape::WARPS> pieces{NULL, 0, 0, warp_stats, Shape::HEADS};
+        const float2 all = pieces.row(row);
+        factor[r] = toward(all.x, warp_stats[warp * Shape::HEADS + row].x);
+        if (warp == 0 && (lane & 3) == 0) stats[row] = all;
+    }
+    for (int turn = 0; turn < Shape::WARPS; turn++) {
+        const int group = (warp + turn) % Shape::WARPS;
+#pragma unroll
+        for (int n = 0; n < TILES; n++) {
+            if (n / EACH != group) continue;
+#pragma unroll
+            for (int r = 0; r < 2; r++) {
+                const int row = (lane >> 2) + r * 8;
+                if (row >= heads) continue;
+                float2 &to = *reinterpret_cast<float2 *>(sums + row * Shape::SUM_PITCH +
+                                                         (lane & 3) * 2 + n * 8);
+                const float2 x = turn == 0 ? make_float2(0.f, 0.f) : to;
+                to = make_float2(fmaf(factor[r], state.out[n][r * 2], x.x),
+                                 fmaf(factor[r], state.out[n][r * 2 + 1], x.y));
+            }
+        }
+        __syncthreads();
+    }
 }
 
 template <typename T, typename FORM, int D, typename Keys>
@@ -351,16 +449,38 @@ __global__ void __launch_bounds__(FORM::template shape<D>::THREADS,
         }
         cluster_arrive();
     }
-    const decode_segments<shape, Keys> segments{source, a.batch, a.kv_heads * a.chunks};
-    split_work work;
+    const decode_segments<shape, Keys> lengths{source, a.batch, a.kv_heads * a.chunks};
+    decode_segments<shape, Keys> segments = lengths;
+    split_work work{};
     if constexpr (Keys::LENGTHS_ARE_READ) {
-        static_assert(!FORM::PREFETCH, "before lengths are read nobody knows where keys lie");
         wait_for_previous();
-        work = split_work_of(segments, split.alone);
+        bool copied = source.entries <= SPLIT_TABLE_ROOM &&
+                      segments.source.copy_table(shared.table, 0, source.entries);
+        work = split_work_of(lengths, split.alone);
+        if (!copied && work.tiles > 0) {
+            const int first = work.at.tile * shape::TILE;
+            const int end = min(first + work.tiles * shape::TILE, work.at.keys);
+            copied =
+                work.own
+                    ? segments.source.copy_table_in(shared.table, work.at.outer, first, end)
+                    : segments.source.copy_table_of(shared.table, work.at.outer,
+                                                    place_of(lengths, work.line.end - 1).outer);
+        }
+        if (copied) {
+            copy_wait<0>();
+            __syncthreads();
+        }
     } else {
-        work = split_work_of(segments, split.alone);
-        if constexpr (FORM::PREFETCH)
-            prefetch_dense<D>(work, a, source, a.chunks, shape::TILE, shape::UNITS / 2);
+        if (split.parts > 0) {
+            const int segment = (int)blockIdx.x / split.parts;
+            const int outer = segment / segments.inners;
+            work.at.open(segments, outer);
+            work.at.inner = segment - outer * segments.inners;
+            work.take((int)blockIdx.x - segment * split.parts, split.parts);
+        } else {
+            const int tiles = ceil_div(source.kv_len, shape::TILE);
+            work.take_line(segments, tiles * segments.outers * segments.inners);
+        }
         wait_for_previous();
     }
     place at = work.at;
@@ -369,24 +489,32 @@ __global__ void __launch_bounds__(FORM::template shape<D>::THREADS,
     split_block<T, FORM, D, Keys> block{a, split, segments, shared,
                                         reinterpret_cast<float *>(rings)};
     if (threadIdx.x == 0) {
-        shared.line = work.line;
-        shared.whole = work.whole;
+        shared.work = work;
         shared.debt_count = 0;
         shared.segment_tile = work.line.first - at.tile;
     }
+    /* Behind the first keys and before the rest; for rows in pieces that takes too many registers.
+     */
+    constexpr bool QUERIES_FIRST = shape::PARTS == 1;
+    int heads = block.heads_of(at.inner);
     if (work.tiles > 0) {
-        loader.start(at, work.tiles);
         state.slot = 0;
+        if constexpr (QUERIES_FIRST) {
+            loader.start_keys(at, work.tiles);
+            state.start(block.queries(at), heads);
+            loader.template fill<1>();
+        } else {
+            loader.start(at, work.tiles);
+        }
     }
     clear_empty_sequences<D>(a, source);
     if (work.tiles == 0) return;
 
     for (int left = work.tiles;;) {
         const int count = min(at.tiles - at.tile, left);
-        const int heads = block.heads_of(at.inner);
         /* Here, where keys are waited for and registers free: to divide 64 bits takes a while. */
         if (threadIdx.x == 0) block.note(at);
-        state.start(block.queries(at), heads);
+        if constexpr (!QUERIES_FIRST) state.start(block.queries(at), heads);
         int keys = at.keys - at.tile * shape::TILE - warp * shape::WARP_KEYS;
         for (int i = 0; i < count; i++, keys -= shape::TILE) state.add_tile(keys, a.scale);
         left -= count;
@@ -401,63 +529,61 @@ __global__ void __launch_bounds__(FORM::template shape<D>::THREADS,
                                                   shared.stats + shape::HEADS, shape::HEADS});
             break;
         }
-        state.merge(shared.sums, shared.stats, heads, a.scale);
+        add_in_turns(state, shared.sums, shared.stats, heads, a.scale);
         block.settle(sum_pieces<1>{shared.sums, 0, shape::SUM_PITCH, shared.stats, 0});
         at = shared.at;
         __syncthreads();
         at.advance(segments, at.tiles - at.tile);
+        heads = block.heads_of(at.inner);
+        if constexpr (QUERIES_FIRST) state.start(block.queries(at), heads);
     }
     block.pay();
 }
 
-/* What costs are weighed by, in us and bytes a us, as measured on an H200. */
+/* What costs are weighed by, in us and bytes a us. Fitted on an H200 with forms of 4 warps: 8 to
+ * 128 blocks for one kv head of 8,192 keys of 128, 18.3 to 7.3 us; 4 and 8 of 2,048, 13.3 and 9.3.
+ */
 constexpr double SPLIT_DEVICE_RATE = 4.5e6; /* of all of memory */
-constexpr double SPLIT_SM_RATE = 40e3;      /* of one SM */
-constexpr double SPLIT_MERGE_US = 2.0;      /* to share a segment, by slices */
+constexpr double SPLIT_SM_RATE = 80e3;      /* of one SM: 10e3 a warp of 8 */
+constexpr double SPLIT_MERGE_US = 1.5;      /* to share a segment, by slices */
 constexpr double SPLIT_PART_US = 0.002;     /* .. and with each block more */
-constexpr double SPLIT_CLUSTER_US = 1.0;    /* in a cluster */
+constexpr double SPLIT_CLUSTER_US = 0.8;    /* in a cluster */
+constexpr double SPLIT_LINE_US = 1.5;       /* not to have one segment alone */
 
 struct split_state {
     struct kernel_state *kernel;
-    int blocks, cluster, alone;
+    part_places places;
+    int blocks, parts, cluster, alone;
+    bool overlap;
 };
 
 inline void split_finish(const struct attn_problem *problem, struct attn_call *call) {
     split_state *state = static_cast<split_state *>(call->state);
     if (!state) return;
+    cudaFree(state->places.data);
     call->state = state->kernel;
     kernel_state_free(problem, call);
     delete state;
 }
 
-/* How long it takes if every one of `blocks` has `tiles`, and `parts` share a segment. */
-inline double split_us(double tile_bytes, int processors, int64_t blocks, int64_t tiles,
-                       int64_t parts, int cluster) {
-    const double bytes = tile_bytes * (double)tiles;
-    const double all_us = bytes * (double)blocks / SPLIT_DEVICE_RATE;
-    const double one_us = bytes * (double)((blocks + processors - 1) / processors) / SPLIT_SM_RATE;
-    const double read_us = all_us > one_us ? all_us : one_us;
-    if (parts == 1) return read_us;
-    return read_us +
-           (cluster > 1 ? SPLIT_CLUSTER_US : SPLIT_MERGE_US + SPLIT_PART_US * (double)parts);
-}
-
 /* `clusters[n]`: how many clusters of n blocks the device holds. */
 template <typename shape>
-void split_plan_dense(const struct attn_problem *p, int processors, const int *clusters,
-                      split_state *state) {
+void split_plan_dense(const struct attn_problem *p, const int *clusters, split_state *state) {
     const int64_t segments = p->batch * p->kv_heads * decode_chunks(p);
     const int64_t tiles = (p->kv_len + shape::TILE - 1) / shape::TILE, total = tiles * segments;
     const int64_t resident =
         state->kernel->resident < BLOCKS_MAX ? state->kernel->resident : BLOCKS_MAX;
     const double tile_bytes = shape::TILE * shape::D * 4.;
     double best_us = INFINITY;
-    const auto consider = [&](int64_t blocks, int64_t parts, int cluster) {
-        const double us =
-            split_us(tile_bytes, processors, blocks, (total + blocks - 1) / blocks, parts, cluster);
+    const auto consider = [&](int64_t blocks, int64_t parts, int cluster, double merge_us) {
+        const double bytes = tile_bytes * (double)((total + blocks - 1) / blocks);
+        const double all_us = bytes * (double)blocks / SPLIT_DEVICE_RATE;
+        const double one_us = bytes * shape::BLOCKS_PER_SM / SPLIT_SM_RATE;
+        const double us = merge_us + (all_us > one_us ? all_us : one_us);
         if (us >= best_us) return;
         best_us = us;
         state->blocks = (int)blocks;
+        state->parts = (int)parts;
         state->cluster = cluster;
     };
     state->blocks = (int)(p->batch < resident ? p->batch : resident);
@@ -465,11 +591,11 @@ void split_plan_dense(const struct attn_problem *p, int processors, const int *c
     if (total == 0) return;
     for (int64_t parts = 1; parts <= tiles && parts * segments <= resident; parts++) {
         if (parts > 1 && parts <= SPLIT_CLUSTER_MAX && clusters[parts] >= segments)
-            consider(parts * segments, parts, (int)parts);
-        consider(parts * segments, parts, 1);
+            consider(parts * segments, parts, (int)parts, SPLIT_CLUSTER_US);
+        const double merge_us = SPLIT_MERGE_US + SPLIT_PART_US * (double)parts;
+        consider(parts * segments, parts, 1, parts > 1 ? merge_us : 0.);
     }
-    const int64_t all = total < resident ? total : resident;
-    consider(all, 2 + tiles * all / total, 1);
+    consider(total < resident ? total : resident, 0, 1, SPLIT_MERGE_US + SPLIT_LINE_US);
 }
 
 /* Lengths are read on the device; what is known is how many tokens have room in the table. */
@@ -480,8 +606,20 @@ template <typename shape> void split_plan_paged(const struct attn_problem *p, sp
         state->kernel->resident < BLOCKS_MAX ? state->kernel->resident : BLOCKS_MAX;
     state->blocks = (int)(tiles_most < resident ? tiles_most : resident);
     state->cluster = 1;
-    const double tile_us = shape::TILE * shape::D * 4. / SPLIT_SM_RATE;
+    const double tile_us = shape::TILE * shape::D * 4. * shape::BLOCKS_PER_SM / SPLIT_SM_RATE;
     state->alone = (int)(SPLIT_MERGE_US / tile_us);
+}
+
+/* Room for what blocks share, and nothing there yet. */
+inline const char *split_places_make(const struct attn_problem *p, split_state *state) {
+    const int64_t group = p->q_heads / p->kv_heads, heads = decode_shape<64>::HEADS;
+    state->places.columns = (int)((group < heads ? group : heads) * p->head_dim / 4);
+    const size_t bytes = (size_t)state->blocks * 2 * (size_t)state->places.columns *
+                         (sizeof(float4) + sizeof(float2));
+    cudaError_t error = cudaMalloc((void **)&state->places.data, bytes ? bytes : 1);
+    if (error == cudaSuccess) error = cudaMemset(state->places.data, 0xff, bytes);
+    if (error == cudaSuccess) error = cudaDeviceSynchronize();
+    return error == cudaSuccess ? NULL : cudaGetErrorString(error);
 }
 
 /* clusters[n] = how many clusters of n blocks, n = 2, 4, .., most, the device holds at once. */
@@ -494,7 +632,7 @@ inline const char *split_count_clusters(const struct kernel_state *kernel, int m
     }
     for (int n = 2; n <= most; n *= 2) {
         overlap_launch launch;
-        overlap_launch_make(&launch, kernel, kernel->resident / n * n, n, NULL);
+        overlap_launch_make(&launch, kernel, kernel->resident / n * n, n, true, NULL);
         const cudaError_t error =
             cudaOccupancyMaxActiveClusters(&clusters[n], kernel->function, &launch.config);
         if (error != cudaSuccess) return cudaGetErrorString(error);
@@ -503,16 +641,9 @@ inline const char *split_count_clusters(const struct kernel_state *kernel, int m
 }
 
 template <typename Keys, typename FORM>
-const char *split_prepare(const struct attn_problem *problem, struct attn_call *call) {
-    int device = 0, major = 0, processors = 0;
-    if (cudaGetDevice(&device) != cudaSuccess ||
-        cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) != cudaSuccess ||
-        cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device) !=
-            cudaSuccess ||
-        major != 9)
-        return "REFUSED: it is for GPUs of compute capability 9.0";
-    const int64_t segments = problem->batch * problem->kv_heads * decode_chunks(problem);
-    const char *fault = kernel_state_make(problem, call, segments, [](auto type, auto dim) {
+const char *split_prepare_as(const struct attn_problem *problem, struct attn_call *call,
+                             int processors) {
+    const char *fault = kernel_state_make(problem, call, 0, [](auto type, auto dim) {
         constexpr int D = decltype(dim)::value;
         using shape = typename FORM::template shape<D>;
         return kernel_choice{(const void *)decode_split_kernel<decltype(type), FORM, D, Keys>,
@@ -530,19 +661,36 @@ const char *split_prepare(const struct attn_problem *problem, struct attn_call *
     if constexpr (FORM::CLUSTER_MAX > 1)
         if (!(problem->traits & ATTN_PAGE))
             fault = split_count_clusters(state->kernel, FORM::CLUSTER_MAX, clusters);
-    if (fault) {
-        split_finish(problem, call);
-        return fault;
-    }
     choose(problem, [&](auto, auto dim) {
         using shape = typename FORM::template shape<decltype(dim)::value>;
         if (problem->traits & ATTN_PAGE)
             split_plan_paged<shape>(problem, state);
         else
-            split_plan_dense<shape>(problem, processors, clusters, state);
+            split_plan_dense<shape>(problem, clusters, state);
         return kernel_choice{};
     });
-    return NULL;
+    /* Beside a launch that leaves room on its SMs the next one's blocks come two on an SM: a
+     * problem of 128 blocks, two of which fit, took 143 us and not 124. */
+    const int room = state->kernel->resident;
+    state->overlap = room <= processors || state->blocks >= room - room / 8;
+    if (!fault) fault = split_places_make(problem, state);
+    if (fault) split_finish(problem, call);
+    return fault;
+}
+
+/* In form FEW, or in form MANY where there are more segments than SMs. */
+template <typename Keys, typename FEW, typename MANY>
+const char *split_prepare(const struct attn_problem *problem, struct attn_call *call) {
+    int device = 0, major = 0, processors = 0;
+    if (cudaGetDevice(&device) != cudaSuccess ||
+        cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) != cudaSuccess ||
+        cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device) !=
+            cudaSuccess ||
+        major != 9)
+        return "REFUSED: it is for GPUs of compute capability 9.0";
+    const int64_t segments = problem->batch * problem->kv_heads * decode_chunks(problem);
+    return segments > processors ? split_prepare_as<Keys, MANY>(problem, call, processors)
+                                 : split_prepare_as<Keys, FEW>(problem, call, processors);
 }
 
 template <typename Keys>
@@ -552,11 +700,12 @@ const char *split_launch(const struct attn_problem *problem, const struct attn_c
     const split_state *state = static_cast<const split_state *>(call->state);
     decode_args args = decode_args_of(problem, call, state->kernel);
     Keys keys = keys_make(Keys{}, problem, call);
-    split_args split = {state->alone, state->cluster};
+    split_args split = {state->places, state->parts, state->cluster, state->alone};
     void *parameters[] = {&args, &keys, &split};
     if (problem->batch == 0) return NULL;
     overlap_launch launch;
-    overlap_launch_make(&launch, state->kernel, state->blocks, state->cluster, call->stream);
+    overlap_launch_make(&launch, state->kernel, state->blocks, state->cluster, state->overlap,
+                        call->stream);
     const cudaError_t error =
         cudaLaunchKernelExC(&launch.config, state->kernel->function, parameters);
     return error == cudaSuccess ? NULL : cudaGetErrorString(error);

@@ -27,9 +27,9 @@ struct overlap_launch {
 
 /* `launch` stays where it is as long as its config is used. */
 inline void overlap_launch_make(overlap_launch *launch, const struct kernel_state *state,
-                                int blocks, int cluster, void *stream) {
+                                int blocks, int cluster, bool overlap, void *stream) {
     launch->attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
-    launch->attributes[0].val.programmaticStreamSerializationAllowed = 1;
+    launch->attributes[0].val.programmaticStreamSerializationAllowed = overlap ? 1 : 0;
     launch->attributes[1].id = cudaLaunchAttributeClusterDimension;
     launch->attributes[1].val.clusterDim = {(unsigned)cluster, 1, 1};
     launch->config = {};

@@ -1,11 +1,17 @@
-/* Partial sums of a segment, added up by all the blocks that made them: each waits until the others
- * have arrived and adds up a slice of the columns, all of its parts asked for at once. With one
- * block that adds up everything, that block's reads take longer than the keys of a whole problem:
- * 27 us for 256 parts of 4 KiB on an H200. All blocks of such a launch must be resident at once.
+/* Partial sums of a segment, added up by all the blocks that made them: each adds up a slice of the
+ * columns, all of its parts asked for at once. With one block that adds up everything, that block's
+ * reads take longer than the keys of a whole problem: 27 us for 256 parts of 4 KiB on an H200.
  *
  * A column is four neighbouring elements of a row of the output, and column i of a segment of
  * `rows` rows is elements 4 i to 4 i + 3. Parts are added in an order that follows from their
- * number and the slice alone: the same bits on every run. */
+ * number and the slice alone: the same bits on every run.
+ *
+ * Between blocks columns go through places in global memory, and a word of a place that nobody has
+ * written is all ones, which no sum is: a NaN that an instruction makes is 0x7fffffff. The one
+ * thread that reads a place asks until all of its words are there, and leaves it empty for the next
+ * launch. So what a block has reaches the others in one store and one load; a counter would take
+ * a fence, an atomic and a load more, each a trip to L2. All blocks of such a launch must be
+ * resident at once. */
 #ifndef ATTN_CUDA_SLICES_CUH
 #define ATTN_CUDA_SLICES_CUH
 
@@ -63,42 +69,86 @@ __device__ __forceinline__ slice slice_of(int columns, int parts, int index) {
     return {each, begin, min(each, columns - begin)};
 }
 
-/* Half of a counter's values say "not yet", the other half "all have arrived", and the next time
- * they change their meaning: n arrivals add 2^31, so that nobody has to reset it. Says which half
- * it was in. What the block wrote before its last barrier is seen by whoever waited. */
-__device__ __forceinline__ unsigned arrive(unsigned *counter, bool first, int arrivals) {
-    const unsigned step = first ? 0x80000000u - (unsigned)(arrivals - 1) : 1u;
-    unsigned before;
-    asm volatile("atom.add.acq_rel.gpu.global.u32 %0, [%1], %2;"
-                 : "=r"(before)
-                 : "l"(__cvta_generic_to_global(counter)), "r"(step)
+constexpr unsigned NOT_THERE = 0xffffffffu;
+
+__device__ __forceinline__ bool is_there(float x) {
+    return __float_as_uint(x) != NOT_THERE;
+}
+
+/* Past L1, which does not see what other blocks write. Every word is for itself. */
+__device__ __forceinline__ void share_words(float4 *to, float4 x) {
+    asm volatile(
+        "st.relaxed.gpu.global.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(__cvta_generic_to_global(to)),
+        "f"(x.x), "f"(x.y), "f"(x.z), "f"(x.w)
+        : "memory");
+}
+
+__device__ __forceinline__ void share_words(float2 *to, float2 x) {
+    asm volatile("st.relaxed.gpu.global.v2.f32 [%0], {%1, %2};" ::"l"(__cvta_generic_to_global(to)),
+                 "f"(x.x), "f"(x.y)
                  : "memory");
-    return before;
 }
 
-__device__ __forceinline__ void wait_for_all(const unsigned *counter, unsigned before) {
-    unsigned now;
-    do
-        asm volatile("ld.acquire.gpu.global.u32 %0, [%1];"
-                     : "=r"(now)
-                     : "l"(__cvta_generic_to_global(counter))
-                     : "memory");
-    while (((now ^ before) & 0x80000000u) == 0);
+__device__ __forceinline__ float4 shared_words(const float4 *from) {
+    float4 x;
+    asm volatile("ld.relaxed.gpu.global.v4.f32 {%0, %1, %2, %3}, [%4];"
+                 : "=f"(x.x), "=f"(x.y), "=f"(x.z), "=f"(x.w)
+                 : "l"(__cvta_generic_to_global(from))
+                 : "memory");
+    return x;
 }
 
-/* Parts in global memory. L1 does not see what other blocks wrote. */
-template <int D> struct parts_in_memory {
-    const partials &store;
-    int first; /* block */
+__device__ __forceinline__ float2 shared_words(const float2 *from) {
+    float2 x;
+    asm volatile("ld.relaxed.gpu.global.v2.f32 {%0, %1}, [%2];"
+                 : "=f"(x.x), "=f"(x.y)
+                 : "l"(__cvta_generic_to_global(from))
+                 : "memory");
+    return x;
+}
 
-    __device__ __forceinline__ const float *at(int part) const {
-        return partial_at<D>(store, 2 * (first + part) + (part == 0 ? 1 : 0));
+/* Of each block two parts, of the segment it continues and of the one it begins; of each [columns]
+ * sums, then [columns] pairs {reference, sum of weights}: once a column, so that a place has one
+ * reader. */
+struct part_places {
+    float4 *data;
+    int columns; /* that a part has room for, an even number */
+
+    __device__ __forceinline__ float4 *sums(int block, bool begins) const {
+        return data + (size_t)(2 * block + (begins ? 1 : 0)) * (columns + columns / 2);
     }
-    __device__ __forceinline__ float2 stats(int part, int row) const {
-        return __ldcg(reinterpret_cast<const float2 *>(at(part) + store.rows * D) + row);
+    __device__ __forceinline__ float2 *stats(int block, bool begins) const {
+        return reinterpret_cast<float2 *>(sums(block, begins) + columns);
+    }
+    __device__ __forceinline__ void put(int block, bool begins, int column,
+                                        const column_sum &sum) const {
+        share_words(sums(block, begins) + column, sum.x);
+        share_words(stats(block, begins) + column, make_float2(sum.top, sum.weight));
+    }
+};
+
+/* Parts of a segment that blocks `first` and after share. */
+struct parts_in_memory {
+    part_places places;
+    int first;
+
+    __device__ __forceinline__ float2 stats(int part, int, int column) const {
+        return shared_words(places.stats(first + part, part == 0) + column);
     }
     __device__ __forceinline__ float4 sums(int part, int column) const {
-        return __ldcg(reinterpret_cast<const float4 *>(at(part)) + column);
+        return shared_words(places.sums(first + part, part == 0) + column);
+    }
+    /* What was read may not have been there yet. */
+    __device__ __forceinline__ void make_sure(int part, int column, float2 &pair, float4 &x) const {
+        while (!(is_there(pair.x) && is_there(pair.y) && is_there(x.x) && is_there(x.y) &&
+                 is_there(x.z) && is_there(x.w))) {
+            pair = stats(part, 0, column);
+            x = sums(part, column);
+        }
+        const float empty = __uint_as_float(NOT_THERE);
+        share_words(places.stats(first + part, part == 0) + column, make_float2(empty, empty));
+        share_words(places.sums(first + part, part == 0) + column,
+                    make_float4(empty, empty, empty, empty));
     }
 };
 
@@ -128,8 +178,13 @@ __device__ void add_slice(const Parts &from, int parts, const slice &mine, T *ou
                 pair[n] = make_float2(-INFINITY, 0.f);
                 x[n] = make_float4(0.f, 0.f, 0.f, 0.f);
                 if (!there || part >= parts) continue;
-                pair[n] = from.stats(part, row);
+                pair[n] = from.stats(part, row, column);
                 x[n] = from.sums(part, column);
+            }
+#pragma unroll
+            for (int n = 0; n < SLICE_DEPTH; n++) {
+                const int part = first + n * depth;
+                if (there && part < parts) from.make_sure(part, column, pair[n], x[n]);
             }
             float top = sum.top;
 #pragma unroll
