@@ -453,7 +453,7 @@ __global__ void __launch_bounds__(FORM::template shape<D>::THREADS,
     decode_segments<shape, Keys> segments = lengths;
     split_work work{};
     if constexpr (Keys::LENGTHS_ARE_READ) {
-        wait_for_previous();
+        if (!LISTS_BEFORE_WAIT) wait_for_previous();
         bool copied = source.entries <= SPLIT_TABLE_ROOM &&
                       segments.source.copy_table(shared.table, 0, source.entries);
         work = split_work_of(lengths, split.alone);
@@ -470,6 +470,7 @@ __global__ void __launch_bounds__(FORM::template shape<D>::THREADS,
             copy_wait<0>();
             __syncthreads();
         }
+        if (LISTS_BEFORE_WAIT) wait_for_previous();
     } else {
         if (split.parts > 0) {
             const int segment = (int)blockIdx.x / split.parts;
@@ -610,18 +611,6 @@ template <typename shape> void split_plan_paged(const struct attn_problem *p, sp
     state->alone = (int)(SPLIT_MERGE_US / tile_us);
 }
 
-/* Room for what blocks share, and nothing there yet. */
-inline const char *split_places_make(const struct attn_problem *p, split_state *state) {
-    const int64_t group = p->q_heads / p->kv_heads, heads = decode_shape<64>::HEADS;
-    state->places.columns = (int)((group < heads ? group : heads) * p->head_dim / 4);
-    const size_t bytes = (size_t)state->blocks * 2 * (size_t)state->places.columns *
-                         (sizeof(float4) + sizeof(float2));
-    cudaError_t error = cudaMalloc((void **)&state->places.data, bytes ? bytes : 1);
-    if (error == cudaSuccess) error = cudaMemset(state->places.data, 0xff, bytes);
-    if (error == cudaSuccess) error = cudaDeviceSynchronize();
-    return error == cudaSuccess ? NULL : cudaGetErrorString(error);
-}
-
 /* clusters[n] = how many clusters of n blocks, n = 2, 4, .., most, the device holds at once. */
 inline const char *split_count_clusters(const struct kernel_state *kernel, int most,
                                         int *clusters) {
@@ -673,7 +662,12 @@ const char *split_prepare_as(const struct attn_problem *problem, struct attn_cal
      * problem of 128 blocks, two of which fit, took 143 us and not 124. */
     const int room = state->kernel->resident;
     state->overlap = room <= processors || state->blocks >= room - room / 8;
-    if (!fault) fault = split_places_make(problem, state);
+    if (!fault) {
+        const int64_t group = problem->q_heads / problem->kv_heads;
+        const int64_t heads = group < decode_shape<64>::HEADS ? group : decode_shape<64>::HEADS;
+        const int64_t blocks = state->blocks > 1 ? state->blocks : 1;
+        fault = part_places_make(&state->places, blocks, heads * problem->head_dim / 4);
+    }
     if (fault) split_finish(problem, call);
     return fault;
 }
@@ -681,13 +675,13 @@ const char *split_prepare_as(const struct attn_problem *problem, struct attn_cal
 /* In form FEW, or in form MANY where there are more segments than SMs. */
 template <typename Keys, typename FEW, typename MANY>
 const char *split_prepare(const struct attn_problem *problem, struct attn_call *call) {
-    int device = 0, major = 0, processors = 0;
-    if (cudaGetDevice(&device) != cudaSuccess ||
-        cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) != cudaSuccess ||
-        cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device) !=
-            cudaSuccess ||
-        major != 9)
-        return "REFUSED: it is for GPUs of compute capability 9.0";
+    const char *fault = overlap_refuse();
+    if (fault) return fault;
+    int device = 0, processors = 0;
+    cudaError_t error = cudaGetDevice(&device);
+    if (error == cudaSuccess)
+        error = cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device);
+    if (error != cudaSuccess) return cudaGetErrorString(error);
     const int64_t segments = problem->batch * problem->kv_heads * decode_chunks(problem);
     return segments > processors ? split_prepare_as<Keys, MANY>(problem, call, processors)
                                  : split_prepare_as<Keys, FEW>(problem, call, processors);

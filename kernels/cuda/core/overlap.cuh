@@ -1,13 +1,20 @@
 /* Launches that overlap: a kernel starts while the one before it in its stream ends, and waits
  * where it first needs what that wrote. On an H200 0.5 us less for kernels of 1.3 to 2 us, back to
- * back in a graph, when the next is let start first thing. Before the wait a kernel may find out
- * who does what from its arguments; it reads no tensor and writes nothing that others see. */
+ * back in a graph, when the next is let start first thing.
+ *
+ * Before the wait a kernel finds out who does what, from its arguments and from lengths, tables and
+ * lists: these stay what they were in prepare (attn.h), so no launch before it in flight writes
+ * them. It reads nothing else, and writes nothing that others see. */
 #ifndef ATTN_CUDA_OVERLAP_CUH
 #define ATTN_CUDA_OVERLAP_CUH
 
 #include "host.cuh"
 
 namespace attn {
+
+/* Where lengths, tables and lists are read; false, behind the wait, for a caller who changes them
+ * by a kernel that lets this one start before it has ended. */
+constexpr bool LISTS_BEFORE_WAIT = true;
 
 /* Once all blocks have said so, or ended, the next kernel's may start where there is room. */
 __device__ __forceinline__ void let_next_start() {
@@ -18,6 +25,15 @@ __device__ __forceinline__ void let_next_start() {
  * next kernel takes this one's end for the end of all before it. */
 __device__ __forceinline__ void wait_for_previous() {
     asm volatile("griddepcontrol.wait;" ::: "memory");
+}
+
+inline const char *overlap_refuse() {
+    int device = 0, major = 0;
+    if (cudaGetDevice(&device) == cudaSuccess &&
+        cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) == cudaSuccess &&
+        major == 9)
+        return NULL;
+    return "REFUSED: it is for GPUs of compute capability 9.0";
 }
 
 struct overlap_launch {

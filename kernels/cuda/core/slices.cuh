@@ -15,6 +15,7 @@
 #ifndef ATTN_CUDA_SLICES_CUH
 #define ATTN_CUDA_SLICES_CUH
 
+#include "host.cuh"
 #include "share.cuh"
 
 namespace attn {
@@ -154,8 +155,9 @@ struct parts_in_memory {
 
 constexpr int SLICE_DEPTH = 8; /* parts that a thread has asked for at once */
 
-/* By all threads of a block: adds up the parts of its slice. `room` is shared memory, 24 bytes a
- * thread. Threads are `lanes` columns wide, and as deep in parts as that leaves. */
+/* By all threads of a block, of which THREADS or more do it: adds up the parts of its slice. `room`
+ * is shared memory, 24 bytes a thread. Threads are `lanes` columns wide, and as deep in parts as
+ * that leaves. */
 template <int THREADS, typename T, int D, typename Parts>
 __device__ void add_slice(const Parts &from, int parts, const slice &mine, T *out, float *lse,
                           void *room) {
@@ -166,7 +168,7 @@ __device__ void add_slice(const Parts &from, int parts, const slice &mine, T *ou
     const int lane = threadIdx.x % lanes, depth = THREADS / lanes;
 
     for (int base = 0; base < mine.count; base += lanes) {
-        const bool there = base + lane < mine.count;
+        const bool there = (int)threadIdx.x < THREADS && base + lane < mine.count;
         const int column = mine.begin + base + lane, row = column / (D / 4);
         column_sum sum = column_of_nothing();
         for (int first = threadIdx.x / lanes; first < parts; first += depth * SLICE_DEPTH) {
@@ -204,7 +206,7 @@ __device__ void add_slice(const Parts &from, int parts, const slice &mine, T *ou
             column_add(sum, pair, x);
         }
         const int width = max(lanes, WARP); /* threads of one entry of a column */
-        if ((int)threadIdx.x % width < lanes) {
+        if ((int)threadIdx.x < THREADS && (int)threadIdx.x % width < lanes) {
             const int entry = (int)threadIdx.x / width * lanes + lane;
             sums[entry] = sum.x;
             stats[entry] = make_float2(sum.top, sum.weight);
@@ -222,6 +224,16 @@ __device__ void add_slice(const Parts &from, int parts, const slice &mine, T *ou
         }
         __syncthreads();
     }
+}
+
+/* Places for the parts of `blocks` blocks, with nothing there yet. */
+inline const char *part_places_make(part_places *places, int64_t blocks, int64_t columns) {
+    places->columns = (int)columns;
+    const size_t bytes = (size_t)(blocks * 2 * columns) * (sizeof(float4) + sizeof(float2));
+    cudaError_t error = cudaMalloc((void **)&places->data, bytes);
+    if (error == cudaSuccess) error = cudaMemset(places->data, 0xff, bytes);
+    if (error == cudaSuccess) error = cudaDeviceSynchronize();
+    return error == cudaSuccess ? NULL : cudaGetErrorString(error);
 }
 
 } // namespace attn
