@@ -129,13 +129,12 @@ template <typename Shape, typename Keys> struct decode_loader {
         fill<0>();
     }
 
-    /* As start, but for the first piece alone; fill<1> does the rest. */
-    __device__ __forceinline__ void start_keys(const place &first, int tiles) {
+    /* Start in two: finds the first rows; fill<0> then asks for keys. */
+    __device__ __forceinline__ void open(const place &first, int tiles) {
         at = first;
         slot = 0;
         looked = loaded = tiles;
         look_up();
-        copy<0>();
     }
 };
 

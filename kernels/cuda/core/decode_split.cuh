@@ -368,6 +368,35 @@ template <typename T, typename FORM, int DIM, typename Keys> struct split_block 
     }
 };
 
+/* Keeps the compiler from finding out, before it comes here, where a pointer points. */
+template <typename T> __device__ __forceinline__ void find_here(const T *&pointer) {
+    asm volatile("" : "+l"(pointer));
+}
+
+/* As decode_warp::start, with one address, which is found behind the copies before it. */
+template <typename T, typename Shape, typename Keys>
+__device__ __forceinline__ void take_queries(decode_warp<T, Shape, Keys> &state, const T *queries,
+                                             int heads) {
+    constexpr int D = Shape::D;
+    const int lane = threadIdx.x % WARP;
+    const T *from = queries + (lane >> 2) * D + (lane & 3) * 2;
+    find_here(from);
+#pragma unroll
+    for (int step = 0; step < D / 16; step++)
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            const T *pair = from + i % 2 * 8 * D + step * 16 + i / 2 * 8;
+            state.q[step][i] = (lane >> 2) + i % 2 * 8 < heads
+                                   ? __ldg(reinterpret_cast<const uint32_t *>(pair))
+                                   : 0;
+        }
+#pragma unroll
+    for (int n = 0; n < D / 8; n++)
+        state.out[n][0] = state.out[n][1] = state.out[n][2] = state.out[n][3] = 0.f;
+    state.sum[0] = state.sum[1] = 0.f;
+    state.max[0] = state.max[1] = -INFINITY;
+}
+
 /* The warp's sums to its ring, where nothing is under way any more. */
 template <typename T, typename Shape, typename Keys>
 __device__ __forceinline__ void hand_over(const decode_warp<T, Shape, Keys> &state, float *ring,
@@ -470,7 +499,6 @@ __global__ void __launch_bounds__(FORM::template shape<D>::THREADS,
             copy_wait<0>();
             __syncthreads();
         }
-        if (LISTS_BEFORE_WAIT) wait_for_previous();
     } else {
         if (split.parts > 0) {
             const int segment = (int)blockIdx.x / split.parts;
@@ -482,7 +510,6 @@ __global__ void __launch_bounds__(FORM::template shape<D>::THREADS,
             const int tiles = ceil_div(source.kv_len, shape::TILE);
             work.take_line(segments, tiles * segments.outers * segments.inners);
         }
-        wait_for_previous();
     }
     place at = work.at;
     decode_loader<shape, Keys> loader{segments, a, shared_address(ring)};
@@ -498,14 +525,16 @@ __global__ void __launch_bounds__(FORM::template shape<D>::THREADS,
      */
     constexpr bool QUERIES_FIRST = shape::PARTS == 1;
     int heads = block.heads_of(at.inner);
+    state.slot = 0;
+    if (work.tiles > 0) loader.open(at, work.tiles);
+    if (LISTS_BEFORE_WAIT || !Keys::LENGTHS_ARE_READ) wait_for_previous();
     if (work.tiles > 0) {
-        state.slot = 0;
         if constexpr (QUERIES_FIRST) {
-            loader.start_keys(at, work.tiles);
-            state.start(block.queries(at), heads);
+            loader.template copy<0>();
+            take_queries(state, block.queries(at), heads);
             loader.template fill<1>();
         } else {
-            loader.start(at, work.tiles);
+            loader.template fill<0>();
         }
     }
     clear_empty_sequences<D>(a, source);
@@ -536,7 +565,7 @@ __global__ void __launch_bounds__(FORM::template shape<D>::THREADS,
         __syncthreads();
         at.advance(segments, at.tiles - at.tile);
         heads = block.heads_of(at.inner);
-        if constexpr (QUERIES_FIRST) state.start(block.queries(at), heads);
+        if constexpr (QUERIES_FIRST) take_queries(state, block.queries(at), heads);
     }
     block.pay();
 }
