@@ -8,7 +8,7 @@
  * Floor: K and V read once, 4 B Hkv Skv D bytes over the read rate. What is left at small sizes is
  * the launch, one trip for the first keys, and one to the blocks that share.
  *
- * Model: 4.5 TB/s of all memory, 80 KB a us and SM, 1.5 us to share through memory and 2 ns with
+ * Model: 4.5 TB/s of all memory, 40 KB a us and SM, 1.5 us to share through memory and 2 ns with
  * each block more, 0.8 us in a cluster. The first two were fitted with 4 warps a block on B1 8/1
  * S8192 and B16 8/1 S2048, 4 to 128 blocks a kv head; what sharing costs is a guess until measured.
  *

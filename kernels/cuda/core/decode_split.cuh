@@ -574,7 +574,7 @@ __global__ void __launch_bounds__(FORM::template shape<D>::THREADS,
  * 128 blocks for one kv head of 8,192 keys of 128, 18.3 to 7.3 us; 4 and 8 of 2,048, 13.3 and 9.3.
  */
 constexpr double SPLIT_DEVICE_RATE = 4.5e6; /* of all of memory */
-constexpr double SPLIT_SM_RATE = 80e3;      /* of one SM: 10e3 a warp of 8 */
+constexpr double SPLIT_SM_RATE = 40e3;      /* of one SM */
 constexpr double SPLIT_MERGE_US = 1.5;      /* to share a segment, by slices */
 constexpr double SPLIT_PART_US = 0.002;     /* .. and with each block more */
 constexpr double SPLIT_CLUSTER_US = 0.8;    /* in a cluster */
@@ -637,7 +637,7 @@ template <typename shape> void split_plan_paged(const struct attn_problem *p, sp
     state->blocks = (int)(tiles_most < resident ? tiles_most : resident);
     state->cluster = 1;
     const double tile_us = shape::TILE * shape::D * 4. * shape::BLOCKS_PER_SM / SPLIT_SM_RATE;
-    state->alone = (int)(SPLIT_MERGE_US / tile_us);
+    state->alone = (int)((SPLIT_MERGE_US + SPLIT_LINE_US) / tile_us);
 }
 
 /* clusters[n] = how many clusters of n blocks, n = 2, 4, .., most, the device holds at once. */
