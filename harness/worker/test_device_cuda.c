@@ -202,6 +202,15 @@ Test(cuda, memory_is_what_there_is_and_comes_back) {
     went_well(device_cuda.fault()); /* to have no memory is no error of the device */
 }
 
+Test(cuda, the_rest_of_the_last_16_bytes_of_what_is_placed_may_be_read) {
+    use_standins();
+    struct attn_call call = {0};
+    went_well(device_cuda.open(&call));
+    const size_t before = device_cuda.room();
+    cr_assert(device_cuda.place(NULL, 36) != NULL);
+    cr_expect(before - device_cuda.room() == 48);
+}
+
 Test(cuda, copies_stay_on_the_device) {
     use_standins();
     struct attn_call call = make_call(two);
