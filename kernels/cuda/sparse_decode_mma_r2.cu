@@ -16,7 +16,10 @@
  *   blocks fit but take two rounds: 7.1 / 8.2 at best.
  * - Partial sums with a stamp in every word, which the last block waits for: 7.2 / 8.5.
  * - q.k by mma, its operand loaded as it lies, 64 bytes of a row at a time: in clusters 0.2 slower.
- * - Such cuts for B16 S65536: 85.5 to 135, to r1's 84.3; so its even parts stay there. */
+ * - Such cuts for B16 S65536: 85.5 to 135, to r1's 84.3; so its even parts stay there.
+ * - Launches that overlap, lists read before the wait, and each of a row's blocks adds up a slice
+ * of its columns, in one trip (core/slices.cuh): predicted 4.7, 7.4 / 9.1 (here 5.9 / 7.5 in that
+ *   run). */
 #include "core/sparse_rows.cuh"
 
 ATTN_PUBLIC const struct attn_kernel attn_export = {

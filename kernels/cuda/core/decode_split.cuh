@@ -7,31 +7,32 @@
  * - a block has keys of one segment, unless there are more segments than blocks: then tiles are
  *   laid end to end (share.cuh), and warps add up between segments, in turns;
  * - blocks that share a segment add up a slice each (slices.cuh), once they have nothing else to
- *   do; up to CLUSTER_MAX of them are a cluster instead and send their slices to one another's
- *   shared memory;
+ *   do;
  * - of a page table, what a block needs is copied to shared memory in one trip, and all of a small
  *   one while lengths are still being read;
- * - a launch begins while the one before it ends (overlap.cuh), unless that would leave some SMs
- *   two blocks and others none.
+ * - a launch begins while the one before it ends (overlap.cuh): a block has an SM to itself, so
+ * that the next launch's come where this one's end, and not two on one SM.
  *
- * A FORM is a class: template <int D> shape, a decode_form; int CLUSTER_MAX. */
+ * Where there are more segments than SMs, it is the kernel of decode.cuh. */
 #ifndef ATTN_CUDA_DECODE_SPLIT_CUH
 #define ATTN_CUDA_DECODE_SPLIT_CUH
 
 #include "decode.cuh"
-#include "hopper.cuh"
 #include "overlap.cuh"
 #include "slices.cuh"
 
+#include <algorithm>
+
 namespace attn {
 
-constexpr int SPLIT_CLUSTER_MAX = 16;
+/* One block an SM, and most of its shared memory for keys under way: as many warps as that needs.
+ */
+template <int D> using split_shape = decode_form<D, D == 64 ? 16 : 8, D == 64 ? 12 : 24, 1>;
 
 struct split_args {
     part_places places;
-    int parts;   /* blocks of each segment, where lengths are equal; 0: tiles end to end */
-    int cluster; /* blocks of a segment that are a cluster; 1: none */
-    int alone;   /* tiles more that a block may take rather than add up more */
+    int parts; /* blocks of each segment, where lengths are equal */
+    int alone; /* tiles more that a block may take rather than add up more */
 };
 
 /* Entries of a page table that shared memory has room for. */
@@ -206,11 +207,9 @@ struct split_debt {
 
 /* In shared memory, behind the rings. */
 template <typename Shape> struct split_shared {
-    float sums[Shape::HEADS * Shape::SUM_PITCH]; /* or what a cluster sends */
+    float sums[Shape::HEADS * Shape::SUM_PITCH];
     float2 stats[(Shape::WARPS + 1) * Shape::HEADS];
-    float2 sent_stats[SPLIT_CLUSTER_MAX * Shape::HEADS]; /* [part][row] */
-    uint64_t sent;                                       /* a barrier */
-    split_work work;                                     /* here to leave registers free */
+    split_work work;  /* here to leave registers free */
     int segment_tile; /* where the next segment begins on the line */
     place at;         /* in the segment that is gone through */
     int first, last;  /* blocks that have it */
@@ -221,59 +220,8 @@ template <typename Shape> struct split_shared {
     static constexpr int BYTES = Shape::WARPS * Shape::RING_BYTES + (int)sizeof(split_shared);
 };
 
-/* What a cluster's blocks sent: a slice's columns of each part, and the rows' stats. */
-template <int HEADS> struct parts_sent {
-    const float4 *columns; /* [part][each] */
-    const float2 *pairs;   /* [part][HEADS] */
-    slice mine;
-
-    __device__ __forceinline__ float2 stats(int part, int row, int) const {
-        return pairs[part * HEADS + row];
-    }
-    __device__ __forceinline__ float4 sums(int part, int column) const {
-        return columns[part * mine.each + column - mine.begin];
-    }
-    __device__ __forceinline__ void make_sure(int, int, float2 &, float4 &) const {
-    }
-};
-
-/* Stores 16 or 8 bytes in the memory of a block of the cluster, whose barrier counts them. */
-__device__ __forceinline__ void send(uint32_t rank, const void *to, float4 x, uint32_t barrier) {
-    asm volatile("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v4.f32 [%0], "
-                 "{%1, %2, %3, %4}, [%5];" ::"r"(address_in(rank, shared_address(to))),
-                 "f"(x.x), "f"(x.y), "f"(x.z), "f"(x.w), "r"(address_in(rank, barrier))
-                 : "memory");
-}
-
-__device__ __forceinline__ void send(uint32_t rank, const void *to, float2 x, uint32_t barrier) {
-    asm volatile("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v2.f32 [%0], "
-                 "{%1, %2}, [%3];" ::"r"(address_in(rank, shared_address(to))),
-                 "f"(x.x), "f"(x.y), "r"(address_in(rank, barrier))
-                 : "memory");
-}
-
-/* As barrier_wait, and what other blocks of the cluster stored is seen. */
-__device__ __forceinline__ void barrier_wait_cluster(uint32_t barrier, uint32_t parity) {
-    asm volatile("{\n"
-                 ".reg .pred done;\n"
-                 "again_%=:\n"
-                 "mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 done, [%0], %1;\n"
-                 "@!done bra again_%=;\n"
-                 "}" ::"r"(barrier),
-                 "r"(parity)
-                 : "memory");
-}
-
-__device__ __forceinline__ void cluster_arrive() {
-    asm volatile("barrier.cluster.arrive.release;" ::: "memory");
-}
-
-__device__ __forceinline__ void cluster_wait() {
-    asm volatile("barrier.cluster.wait.acquire;" ::: "memory");
-}
-
-template <typename T, typename FORM, int DIM, typename Keys> struct split_block {
-    using shape = typename FORM::template shape<DIM>;
+template <typename T, int DIM, typename Keys> struct split_block {
+    using shape = split_shape<DIM>;
     using memory = split_shared<shape>;
     using segment_list = decode_segments<shape, Keys>;
     static constexpr int D = DIM;
@@ -320,37 +268,9 @@ template <typename T, typename FORM, int DIM, typename Keys> struct split_block 
                 write_column<T, D>(out_of(row), a.lse + row, i, pieces.template column<D>(i));
             return;
         }
-        if (FORM::CLUSTER_MAX > 1 && split.cluster > 1) {
-            exchange(pieces, heads, row);
-            return;
-        }
         for (int i = threadIdx.x; i < columns; i += shape::THREADS)
             split.places.put(block, block == first, i, pieces.template column<D>(i));
         if (threadIdx.x == 0) shared.debts[shared.debt_count++] = {at.outer, at.inner, first, last};
-    }
-
-    /* Between the blocks of a cluster: every column to the block that adds it up. */
-    template <int COUNT>
-    __device__ __forceinline__ void exchange(const sum_pieces<COUNT> &pieces, int heads,
-                                             int64_t row) {
-        const int columns = heads * (D / 4), rank = cluster_rank(), parts = split.cluster;
-        const slice mine = slice_of(columns, parts, rank);
-        const uint32_t barrier = shared_address(&shared.sent);
-        if (threadIdx.x == 0) barrier_expect(barrier, parts * (mine.count * 16 + heads * 8));
-        cluster_wait();
-        for (int i = threadIdx.x; i < parts * heads; i += shape::THREADS)
-            send((uint32_t)(i / heads), &shared.sent_stats[rank * shape::HEADS + i % heads],
-                 pieces.row(i % heads), barrier);
-        for (int i = threadIdx.x; i < columns; i += shape::THREADS) {
-            const int owner = i / mine.each;
-            send((uint32_t)owner, &shared.sums[4 * (rank * mine.each + i - owner * mine.each)],
-                 pieces.template column<D>(i).x, barrier);
-        }
-        __syncthreads(); /* the pieces are read, and make room */
-        barrier_wait_cluster(barrier, 0);
-        const parts_sent<shape::HEADS> parts_here{reinterpret_cast<const float4 *>(shared.sums),
-                                                  shared.sent_stats, mine};
-        add_slice<shape::THREADS, T, D>(parts_here, parts, mine, out_of(row), a.lse + row, rings);
     }
 
     __device__ __forceinline__ void pay() {
@@ -458,11 +378,10 @@ __device__ __forceinline__ void add_in_turns(const decode_warp<T, Shape, Keys> &
     }
 }
 
-template <typename T, typename FORM, int D, typename Keys>
-__global__ void __launch_bounds__(FORM::template shape<D>::THREADS,
-                                  FORM::template shape<D>::BLOCKS_PER_SM)
+template <typename T, int D, typename Keys>
+__global__ void __launch_bounds__(split_shape<D>::THREADS, 1)
     decode_split_kernel(const decode_args a, const Keys source, const split_args split) {
-    using shape = typename FORM::template shape<D>;
+    using shape = split_shape<D>;
     using memory = split_shared<shape>;
     static_assert(shape::RING_BYTES >= shape::HEADS * shape::SUM_PITCH * 4, "sums fit in a ring");
     extern __shared__ __align__(1024) unsigned char rings[];
@@ -471,13 +390,6 @@ __global__ void __launch_bounds__(FORM::template shape<D>::THREADS,
     unsigned char *ring = rings + warp * shape::RING_BYTES;
 
     let_next_start();
-    if (FORM::CLUSTER_MAX > 1 && split.cluster > 1) {
-        if (threadIdx.x == 0) {
-            barrier_init(shared_address(&shared.sent), 1);
-            barrier_init_done();
-        }
-        cluster_arrive();
-    }
     const decode_segments<shape, Keys> lengths{source, a.batch, a.kv_heads * a.chunks};
     decode_segments<shape, Keys> segments = lengths;
     split_work work{};
@@ -500,22 +412,18 @@ __global__ void __launch_bounds__(FORM::template shape<D>::THREADS,
             __syncthreads();
         }
     } else {
-        if (split.parts > 0) {
-            const int segment = (int)blockIdx.x / split.parts;
-            const int outer = segment / segments.inners;
+        const int segment = (int)blockIdx.x / split.parts;
+        const int outer = segment / segments.inners;
+        if (source.kv_len > 0) {
             work.at.open(segments, outer);
             work.at.inner = segment - outer * segments.inners;
             work.take((int)blockIdx.x - segment * split.parts, split.parts);
-        } else {
-            const int tiles = ceil_div(source.kv_len, shape::TILE);
-            work.take_line(segments, tiles * segments.outers * segments.inners);
         }
     }
     place at = work.at;
     decode_loader<shape, Keys> loader{segments, a, shared_address(ring)};
     decode_warp<T, shape, Keys> state{loader};
-    split_block<T, FORM, D, Keys> block{a, split, segments, shared,
-                                        reinterpret_cast<float *>(rings)};
+    split_block<T, D, Keys> block{a, split, segments, shared, reinterpret_cast<float *>(rings)};
     if (threadIdx.x == 0) {
         shared.work = work;
         shared.debt_count = 0;
@@ -570,21 +478,18 @@ __global__ void __launch_bounds__(FORM::template shape<D>::THREADS,
     block.pay();
 }
 
-/* What costs are weighed by, in us and bytes a us. Fitted on an H200 with forms of 4 warps: 8 to
- * 128 blocks for one kv head of 8,192 keys of 128, 18.3 to 7.3 us; 4 and 8 of 2,048, 13.3 and 9.3.
- */
+/* What costs are weighed by, in us and bytes a us. Fitted on an H200 to 8 to 128 blocks for one kv
+ * head of 8,192 keys of 128, and 4 and 8 for each of 16 of 2,048. */
 constexpr double SPLIT_DEVICE_RATE = 4.5e6; /* of all of memory */
 constexpr double SPLIT_SM_RATE = 40e3;      /* of one SM */
-constexpr double SPLIT_MERGE_US = 1.5;      /* to share a segment, by slices */
+constexpr double SPLIT_MERGE_US = 1.5;      /* to share a segment */
 constexpr double SPLIT_PART_US = 0.002;     /* .. and with each block more */
-constexpr double SPLIT_CLUSTER_US = 0.8;    /* in a cluster */
 constexpr double SPLIT_LINE_US = 1.5;       /* not to have one segment alone */
 
 struct split_state {
     struct kernel_state *kernel;
     part_places places;
-    int blocks, parts, cluster, alone;
-    bool overlap;
+    int blocks, parts, alone; /* blocks 0: it is the kernel of decode.cuh */
 };
 
 inline void split_finish(const struct attn_problem *problem, struct attn_call *call) {
@@ -596,113 +501,50 @@ inline void split_finish(const struct attn_problem *problem, struct attn_call *c
     delete state;
 }
 
-/* `clusters[n]`: how many clusters of n blocks the device holds. */
-template <typename shape>
-void split_plan_dense(const struct attn_problem *p, const int *clusters, split_state *state) {
-    const int64_t segments = p->batch * p->kv_heads * decode_chunks(p);
-    const int64_t tiles = (p->kv_len + shape::TILE - 1) / shape::TILE, total = tiles * segments;
-    const int64_t resident =
-        state->kernel->resident < BLOCKS_MAX ? state->kernel->resident : BLOCKS_MAX;
-    const double tile_bytes = shape::TILE * shape::D * 4.;
+inline int64_t split_segments(const struct attn_problem *p) {
+    return p->batch * p->kv_heads * decode_chunks(p);
+}
+
+template <typename shape> void split_plan_dense(const struct attn_problem *p, split_state *state) {
+    const int64_t segments = split_segments(p), resident = state->kernel->resident;
+    const int64_t tiles = (p->kv_len + shape::TILE - 1) / shape::TILE;
     double best_us = INFINITY;
-    const auto consider = [&](int64_t blocks, int64_t parts, int cluster, double merge_us) {
-        const double bytes = tile_bytes * (double)((total + blocks - 1) / blocks);
-        const double all_us = bytes * (double)blocks / SPLIT_DEVICE_RATE;
-        const double one_us = bytes * shape::BLOCKS_PER_SM / SPLIT_SM_RATE;
+    for (int64_t parts = 1; parts == 1 || (parts <= tiles && parts * segments <= resident);
+         parts++) {
+        const double bytes = shape::TILE * shape::D * 4. * (double)((tiles + parts - 1) / parts);
+        const double all_us = bytes * (double)(parts * segments) / SPLIT_DEVICE_RATE;
+        const double one_us = bytes / SPLIT_SM_RATE;
+        const double merge_us = parts > 1 ? SPLIT_MERGE_US + SPLIT_PART_US * (double)parts : 0;
         const double us = merge_us + (all_us > one_us ? all_us : one_us);
-        if (us >= best_us) return;
+        if (us >= best_us) continue;
         best_us = us;
-        state->blocks = (int)blocks;
         state->parts = (int)parts;
-        state->cluster = cluster;
-    };
-    state->blocks = (int)(p->batch < resident ? p->batch : resident);
-    state->cluster = 1;
-    if (total == 0) return;
-    for (int64_t parts = 1; parts <= tiles && parts * segments <= resident; parts++) {
-        if (parts > 1 && parts <= SPLIT_CLUSTER_MAX && clusters[parts] >= segments)
-            consider(parts * segments, parts, (int)parts, SPLIT_CLUSTER_US);
-        const double merge_us = SPLIT_MERGE_US + SPLIT_PART_US * (double)parts;
-        consider(parts * segments, parts, 1, parts > 1 ? merge_us : 0.);
     }
-    consider(total < resident ? total : resident, 0, 1, SPLIT_MERGE_US + SPLIT_LINE_US);
+    state->blocks = (int)(state->parts * segments);
 }
 
 /* Lengths are read on the device; what is known is how many tokens have room in the table. */
 template <typename shape> void split_plan_paged(const struct attn_problem *p, split_state *state) {
     const int64_t inners = p->kv_heads * decode_chunks(p);
     const int64_t tiles_most = inners * (p->page_entries * p->page_size / shape::TILE + p->batch);
-    const int64_t resident =
-        state->kernel->resident < BLOCKS_MAX ? state->kernel->resident : BLOCKS_MAX;
+    const int64_t resident = state->kernel->resident;
     state->blocks = (int)(tiles_most < resident ? tiles_most : resident);
-    state->cluster = 1;
-    const double tile_us = shape::TILE * shape::D * 4. * shape::BLOCKS_PER_SM / SPLIT_SM_RATE;
+    const double tile_us = shape::TILE * shape::D * 4. / SPLIT_SM_RATE;
     state->alone = (int)((SPLIT_MERGE_US + SPLIT_LINE_US) / tile_us);
 }
 
-/* clusters[n] = how many clusters of n blocks, n = 2, 4, .., most, the device holds at once. */
-inline const char *split_count_clusters(const struct kernel_state *kernel, int most,
-                                        int *clusters) {
-    if (most > 8) {
-        const cudaError_t error = cudaFuncSetAttribute(
-            kernel->function, cudaFuncAttributeNonPortableClusterSizeAllowed, 1);
-        if (error != cudaSuccess) return cudaGetErrorString(error);
-    }
-    for (int n = 2; n <= most; n *= 2) {
-        overlap_launch launch;
-        overlap_launch_make(&launch, kernel, kernel->resident / n * n, n, true, NULL);
-        const cudaError_t error =
-            cudaOccupancyMaxActiveClusters(&clusters[n], kernel->function, &launch.config);
-        if (error != cudaSuccess) return cudaGetErrorString(error);
-    }
-    return NULL;
-}
-
-template <typename Keys, typename FORM>
-const char *split_prepare_as(const struct attn_problem *problem, struct attn_call *call,
-                             int processors) {
-    const char *fault = kernel_state_make(problem, call, 0, [](auto type, auto dim) {
+template <typename Keys>
+const char *split_prepare_kernel(const struct attn_problem *problem, struct attn_call *call) {
+    return kernel_state_make(problem, call, 0, [](auto type, auto dim) {
         constexpr int D = decltype(dim)::value;
-        using shape = typename FORM::template shape<D>;
-        return kernel_choice{(const void *)decode_split_kernel<decltype(type), FORM, D, Keys>,
+        using shape = split_shape<D>;
+        return kernel_choice{(const void *)decode_split_kernel<decltype(type), D, Keys>,
                              shape::THREADS, split_shared<shape>::BYTES};
     });
-    if (fault) return fault;
-    split_state *state = new (std::nothrow) split_state{};
-    if (!state) {
-        kernel_state_free(problem, call);
-        return "out of host memory";
-    }
-    state->kernel = static_cast<kernel_state *>(call->state);
-    call->state = state;
-    int clusters[SPLIT_CLUSTER_MAX + 1] = {0};
-    if constexpr (FORM::CLUSTER_MAX > 1)
-        if (!(problem->traits & ATTN_PAGE))
-            fault = split_count_clusters(state->kernel, FORM::CLUSTER_MAX, clusters);
-    choose(problem, [&](auto, auto dim) {
-        using shape = typename FORM::template shape<decltype(dim)::value>;
-        if (problem->traits & ATTN_PAGE)
-            split_plan_paged<shape>(problem, state);
-        else
-            split_plan_dense<shape>(problem, clusters, state);
-        return kernel_choice{};
-    });
-    /* Beside a launch that leaves room on its SMs the next one's blocks come two on an SM: a
-     * problem of 128 blocks, two of which fit, took 143 us and not 124. */
-    const int room = state->kernel->resident;
-    state->overlap = room <= processors || state->blocks >= room - room / 8;
-    if (!fault) {
-        const int64_t group = problem->q_heads / problem->kv_heads;
-        const int64_t heads = group < decode_shape<64>::HEADS ? group : decode_shape<64>::HEADS;
-        const int64_t blocks = state->blocks > 1 ? state->blocks : 1;
-        fault = part_places_make(&state->places, blocks, heads * problem->head_dim / 4);
-    }
-    if (fault) split_finish(problem, call);
-    return fault;
 }
 
-/* In form FEW, or in form MANY where there are more segments than SMs. */
-template <typename Keys, typename FEW, typename MANY>
+/* `Plain`: the keys of decode.cuh's kernel. */
+template <typename Keys, typename Plain>
 const char *split_prepare(const struct attn_problem *problem, struct attn_call *call) {
     const char *fault = overlap_refuse();
     if (fault) return fault;
@@ -711,27 +553,48 @@ const char *split_prepare(const struct attn_problem *problem, struct attn_call *
     if (error == cudaSuccess)
         error = cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device);
     if (error != cudaSuccess) return cudaGetErrorString(error);
-    const int64_t segments = problem->batch * problem->kv_heads * decode_chunks(problem);
-    return segments > processors ? split_prepare_as<Keys, MANY>(problem, call, processors)
-                                 : split_prepare_as<Keys, FEW>(problem, call, processors);
+    const bool split = split_segments(problem) <= std::min(processors, BLOCKS_MAX);
+    fault =
+        split ? split_prepare_kernel<Keys>(problem, call) : decode_prepare<Plain>(problem, call);
+    if (fault) return fault;
+    split_state *state = new (std::nothrow) split_state{};
+    if (!state) {
+        kernel_state_free(problem, call);
+        return "out of host memory";
+    }
+    state->kernel = static_cast<kernel_state *>(call->state);
+    call->state = state;
+    if (!split || problem->batch == 0) return NULL;
+    choose(problem, [&](auto, auto dim) {
+        using shape = split_shape<decltype(dim)::value>;
+        if (problem->traits & ATTN_PAGE)
+            split_plan_paged<shape>(problem, state);
+        else
+            split_plan_dense<shape>(problem, state);
+        return kernel_choice{};
+    });
+    const int64_t group = problem->q_heads / problem->kv_heads;
+    const int64_t heads = group < decode_shape<64>::HEADS ? group : decode_shape<64>::HEADS;
+    fault = part_places_make(&state->places, state->blocks, heads * problem->head_dim / 4);
+    if (fault) split_finish(problem, call);
+    return fault;
 }
 
-template <typename Keys>
+template <typename Keys, typename Plain>
 const char *split_launch(const struct attn_problem *problem, const struct attn_call *call) {
     const char *fault = keys_check(problem, call);
     if (fault) return fault;
     const split_state *state = static_cast<const split_state *>(call->state);
+    if (state->blocks == 0) {
+        struct attn_call inner = *call;
+        inner.state = state->kernel;
+        return decode_launch<Plain>(problem, &inner);
+    }
     decode_args args = decode_args_of(problem, call, state->kernel);
     Keys keys = keys_make(Keys{}, problem, call);
-    split_args split = {state->places, state->parts, state->cluster, state->alone};
+    split_args split = {state->places, state->parts, state->alone};
     void *parameters[] = {&args, &keys, &split};
-    if (problem->batch == 0) return NULL;
-    overlap_launch launch;
-    overlap_launch_make(&launch, state->kernel, state->blocks, state->cluster, state->overlap,
-                        call->stream);
-    const cudaError_t error =
-        cudaLaunchKernelExC(&launch.config, state->kernel->function, parameters);
-    return error == cudaSuccess ? NULL : cudaGetErrorString(error);
+    return overlap_launch(state->kernel, state->blocks, parameters, call->stream);
 }
 
 } // namespace attn

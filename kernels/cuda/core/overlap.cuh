@@ -36,25 +36,20 @@ inline const char *overlap_refuse() {
     return "REFUSED: it is for GPUs of compute capability 9.0";
 }
 
-struct overlap_launch {
-    cudaLaunchAttribute attributes[2];
-    cudaLaunchConfig_t config;
-};
-
-/* `launch` stays where it is as long as its config is used. */
-inline void overlap_launch_make(overlap_launch *launch, const struct kernel_state *state,
-                                int blocks, int cluster, bool overlap, void *stream) {
-    launch->attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
-    launch->attributes[0].val.programmaticStreamSerializationAllowed = overlap ? 1 : 0;
-    launch->attributes[1].id = cudaLaunchAttributeClusterDimension;
-    launch->attributes[1].val.clusterDim = {(unsigned)cluster, 1, 1};
-    launch->config = {};
-    launch->config.gridDim = dim3((unsigned)blocks);
-    launch->config.blockDim = dim3((unsigned)state->threads);
-    launch->config.dynamicSmemBytes = (size_t)state->shared_bytes;
-    launch->config.stream = static_cast<cudaStream_t>(stream);
-    launch->config.attrs = launch->attributes;
-    launch->config.numAttrs = cluster > 1 ? 2 : 1;
+inline const char *overlap_launch(const struct kernel_state *state, int blocks, void **parameters,
+                                  void *stream) {
+    cudaLaunchAttribute attribute;
+    attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attribute.val.programmaticStreamSerializationAllowed = 1;
+    cudaLaunchConfig_t config = {};
+    config.gridDim = dim3((unsigned)blocks);
+    config.blockDim = dim3((unsigned)state->threads);
+    config.dynamicSmemBytes = (size_t)state->shared_bytes;
+    config.stream = static_cast<cudaStream_t>(stream);
+    config.attrs = &attribute;
+    config.numAttrs = 1;
+    const cudaError_t error = cudaLaunchKernelExC(&config, state->function, parameters);
+    return error == cudaSuccess ? NULL : cudaGetErrorString(error);
 }
 
 } // namespace attn

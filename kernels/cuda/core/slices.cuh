@@ -133,7 +133,7 @@ struct parts_in_memory {
     part_places places;
     int first;
 
-    __device__ __forceinline__ float2 stats(int part, int, int column) const {
+    __device__ __forceinline__ float2 stats(int part, int column) const {
         return shared_words(places.stats(first + part, part == 0) + column);
     }
     __device__ __forceinline__ float4 sums(int part, int column) const {
@@ -143,7 +143,7 @@ struct parts_in_memory {
     __device__ __forceinline__ void make_sure(int part, int column, float2 &pair, float4 &x) const {
         while (!(is_there(pair.x) && is_there(pair.y) && is_there(x.x) && is_there(x.y) &&
                  is_there(x.z) && is_there(x.w))) {
-            pair = stats(part, 0, column);
+            pair = stats(part, column);
             x = sums(part, column);
         }
         const float empty = __uint_as_float(NOT_THERE);
@@ -158,9 +158,9 @@ constexpr int SLICE_DEPTH = 8; /* parts that a thread has asked for at once */
 /* By all threads of a block, of which THREADS or more do it: adds up the parts of its slice. `room`
  * is shared memory, 24 bytes a thread. Threads are `lanes` columns wide, and as deep in parts as
  * that leaves. */
-template <int THREADS, typename T, int D, typename Parts>
-__device__ void add_slice(const Parts &from, int parts, const slice &mine, T *out, float *lse,
-                          void *room) {
+template <int THREADS, typename T, int D>
+__device__ void add_slice(const parts_in_memory &from, int parts, const slice &mine, T *out,
+                          float *lse, void *room) {
     float4 *sums = static_cast<float4 *>(room);
     float2 *stats = reinterpret_cast<float2 *>(sums + THREADS);
     int lanes = SLICE_COLUMNS_MIN;
@@ -169,7 +169,7 @@ __device__ void add_slice(const Parts &from, int parts, const slice &mine, T *ou
 
     for (int base = 0; base < mine.count; base += lanes) {
         const bool there = (int)threadIdx.x < THREADS && base + lane < mine.count;
-        const int column = mine.begin + base + lane, row = column / (D / 4);
+        const int column = mine.begin + base + lane;
         column_sum sum = column_of_nothing();
         for (int first = threadIdx.x / lanes; first < parts; first += depth * SLICE_DEPTH) {
             float2 pair[SLICE_DEPTH];
@@ -180,7 +180,7 @@ __device__ void add_slice(const Parts &from, int parts, const slice &mine, T *ou
                 pair[n] = make_float2(-INFINITY, 0.f);
                 x[n] = make_float4(0.f, 0.f, 0.f, 0.f);
                 if (!there || part >= parts) continue;
-                pair[n] = from.stats(part, row, column);
+                pair[n] = from.stats(part, column);
                 x[n] = from.sums(part, column);
             }
 #pragma unroll
