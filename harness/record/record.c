@@ -212,6 +212,9 @@ const struct row_field row_fields[] = {
     REAL(celsius, "deg C", "its temperature"),
     TEXT(slowed, "why its clock was not higher then, in NVML's words"),
     TEXT(unrecorded, "why launches could not be replayed from a graph"),
+    INTEGER(overlapped, "",
+            "1: launches of a replay may begin before the one before has ended (programmatic "
+            "dependent launch), so that its time is less than that of one alone"),
     REAL(prepare_us, "us", "the kernel's prepare, once"),
     REAL(flops, "", "what the problem needs: 4 D for each visible (query, key)"),
     REAL(bytes, "B", "what must move at least: each visible row once, queries, output, tables"),

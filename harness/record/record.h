@@ -47,6 +47,7 @@ struct row {
     double watts, celsius;                 /* of the GPU, at the end of timing */
     char slowed[96];                       /* why its clock was not higher then */
     char unrecorded[160]; /* why the kernel is not timed by replays; "": it is, or need not be */
+    int64_t overlapped;   /* 1: its launches begin before the one before has ended */
     double prepare_us;
     double flops, bytes;    /* what the problem needs at least: visible pairs, each byte once */
     double tflops, gbs;     /* from the warm median; gbs from the cold one where there is one */

@@ -124,6 +124,7 @@ void trial_read_samples(struct trial *trial, bool cold, const json_t *reply) {
     row->single_us = single_us > 0 ? single_us : NAN;
     row->watts = read_real(json_object_get(reply, "watts"));
     row->celsius = read_real(json_object_get(reply, "celsius"));
+    row->overlapped = json_is_true(json_object_get(reply, "overlapped"));
     if (!cold) read_burst(row, reply);
 }
 

@@ -12,6 +12,7 @@
 struct device_state {
     double clock_mhz, clock_max_mhz, watts, celsius; /* clock_max_mhz: that it is specified for */
     char slowed[96];                                 /* why the clock was not higher */
+    bool overlapped; /* launches of a replay may begin before the one before has ended */
 };
 
 /* Rows of bytes that are copied, or with from == NULL filled with a word of `word_bytes`, 2 or 4.

@@ -92,13 +92,23 @@ static struct cuda {
 #undef CUDA_X
 } cuda;
 
+/* What one node of a graph waits for of another. */
+struct cuda_edge {
+    unsigned char from_port, to_port, type, reserved[5];
+};
+enum { CUDA_EDGE_PROGRAMMATIC = 1 }; /* that it has let others start */
+/* Since CUDA 12.3; NULL before. */
+static int (*graph_edges)(void *graph, void **from, void **to, struct cuda_edge *edges,
+                          size_t *count);
+
 static int device;
 static bool monitored; /* NVML knows the device */
 static double clock_max_mhz;
 static int64_t memory_errors;
 static void *stream, *before, *after;  /* events */
 static void *recorded[DEVICE_RECORDS]; /* graphs that can be launched */
-static int first_error;                /* of what cannot return one */
+static bool overlapped[DEVICE_RECORDS];
+static int first_error; /* of what cannot return one */
 static char error_text[256];
 
 static const char *describe(const char *what, int error) {
@@ -149,6 +159,8 @@ static const char *find_functions(void) {
         }
         memcpy((char *)&cuda + wanted[n].offset, &function, sizeof function);
     }
+    void *const edges = dlsym(library, "cuGraphGetEdges_v2");
+    memcpy(&graph_edges, &edges, sizeof edges);
     const int error = cuda.init(0);
     return error != CUDA_SUCCESS ? describe("the driver does not start", error) : NULL;
 }
@@ -316,6 +328,23 @@ static void cuda_move(const struct device_move *move) {
     }
 }
 
+static bool overlaps(void *graph) {
+    size_t count = 0;
+    if (graph_edges == NULL || graph_edges(graph, NULL, NULL, NULL, &count) != CUDA_SUCCESS ||
+        count == 0)
+        return false;
+    void **nodes = malloc(2 * count * sizeof *nodes);
+    struct cuda_edge *edges = calloc(count, sizeof *edges);
+    bool found = false;
+    if (nodes != NULL && edges != NULL &&
+        graph_edges(graph, nodes, nodes + count, edges, &count) == CUDA_SUCCESS)
+        for (size_t n = 0; n < count && !found; n++)
+            found = edges[n].type == CUDA_EDGE_PROGRAMMATIC;
+    free(nodes);
+    free(edges);
+    return found;
+}
+
 /* Only this thread's calls that a capture cannot hold spoil it; then the stream is as before. */
 static const char *cuda_record(int which, const struct attn_kernel *kernel,
                                const struct attn_problem *problem, const struct device_step *steps,
@@ -336,6 +365,7 @@ static const char *cuda_record(int which, const struct attn_kernel *kernel,
     error = cuda.capture_end(stream, &graph);
     if (reason == NULL && error == CUDA_SUCCESS)
         error = cuda.graph_ready(&recorded[which], graph, 0);
+    overlapped[which] = graph != NULL && overlaps(graph);
     if (graph != NULL) cuda.graph_free(graph);
     if (reason != NULL) return reason;
     return error != CUDA_SUCCESS ? describe("it cannot be recorded", error) : NULL;
@@ -352,6 +382,7 @@ static const char *cuda_replay(int which, bool again, double *us, struct device_
     note(cuda.event_record(before, stream));
     note(cuda.graph_launch(recorded[which], stream));
     note(cuda.event_record(after, stream));
+    if (state != NULL) state->overlapped = overlapped[which];
     if (state != NULL && monitored) {
         const double start = clock_s();
         for (int n = 0; again && n < FOLLOWING_MAX && (n + 1) * replay_us < asking_us; n++)

@@ -116,6 +116,7 @@ json_t *worker_time(struct worker *worker, const json_t *request) {
                       real_or_null(sampling.last.celsius), "slowed", sampling.last.slowed,
                       "scratch", worker_scratch_state(worker, worker->scratch_bytes));
         json_object_set_new(reply, "regime", json_string(sampling.regime));
+        json_object_set_new(reply, "overlapped", json_boolean(sampling.last.overlapped));
         json_object_set_new(reply, "burst_us", real_or_null(sampling.burst_beside.us));
         json_object_set_new(reply, "burst_clock_mhz",
                             real_or_null(sampling.burst_beside.clock_mhz));

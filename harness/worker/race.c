@@ -19,7 +19,7 @@ static const double replay_us = 500;
 static const double fewest_ms_max = 20e3;
 enum { CHECK_FIRST = 30, TRIES = 4 };
 
-static const struct device_state unknown = {NAN, NAN, NAN, NAN, ""};
+static const struct device_state unknown = {NAN, NAN, NAN, NAN, "", false};
 
 struct course {
     struct race *race;

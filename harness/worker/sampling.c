@@ -22,7 +22,7 @@ static const double clock_below = 0.99;
 static const double quiet_share = 1.0 / 3;
 
 static struct series series;
-static const struct device_state unknown = {NAN, NAN, NAN, NAN, ""};
+static const struct device_state unknown = {NAN, NAN, NAN, NAN, "", false};
 
 void sampling_forget(const struct subject *subject) {
     series_forget(&series, subject);

@@ -444,6 +444,19 @@ static bool burst_is_faster(const struct row *sustained, const struct row *burst
            burst->cold.median_us < 0.9 * sustained->cold.median_us;
 }
 
+Test(row, says_whether_launches_overlap) {
+    use_standins();
+    struct fixture fixture = obtain(small);
+    const struct trial_options options = options_for(NULL);
+    const struct row one_by_one = run("honest", &fixture, &options);
+    setenv("STANDIN_CUDA_OVERLAP", "1", 1);
+    const struct row overlapped = run("honest", &fixture, &options);
+    is_right(&one_by_one);
+    is_right(&overlapped);
+    cr_expect(one_by_one.overlapped == 0 && overlapped.overlapped == 1);
+    fixture_free(&fixture);
+}
+
 Test(row, of_a_gpu_that_was_slowed_has_the_time_of_a_burst_as_well) {
     use_standins();
     unsetenv("ATTEST_HASTE"); /* it tires, and rests, in its own time */

@@ -69,7 +69,7 @@
  *       Beside each sample "control" is timed (control.h), the library's for a GPU.
  *       -> "samples_us": [...], "clock_mhz": [...], "control_us": [...], "interrupted": N, "stop",
  *          "how", "launches", "copies", "single_us", "unrecorded": WHY, "watts", "celsius",
- *          "slowed": WHY, "scratch" as above
+ *          "slowed": WHY, "overlapped": BOOL, "scratch" as above
  *   {"op": "repeat", "times": N}
  *       What was timed last, so many times, one after the other, and no more: who asks has a clock
  *       too. -> "us": T for all of them
