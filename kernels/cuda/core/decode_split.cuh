@@ -103,14 +103,8 @@ struct split_work {
     }
     template <typename Segments>
     __device__ __forceinline__ void take_line(const Segments &segments, int total) {
-        const int block = (int)blockIdx.x;
         own = false;
-        tiles = 0;
-        line.total = total;
-        line.parts = max(1, min((int)gridDim.x, total / Segments::TILES_MIN));
-        if (block >= line.parts) return;
-        line.first = line.start_of(block);
-        line.end = line.start_of(block + 1);
+        line = part_of_line<Segments>(total);
         tiles = line.end - line.first;
         if (tiles > 0) at = place_of(segments, line.first);
     }
@@ -394,7 +388,6 @@ __global__ void __launch_bounds__(split_shape<D>::THREADS, 1)
     decode_segments<shape, Keys> segments = lengths;
     split_work work{};
     if constexpr (Keys::LENGTHS_ARE_READ) {
-        if (!LISTS_BEFORE_WAIT) wait_for_previous();
         bool copied = source.entries <= SPLIT_TABLE_ROOM &&
                       segments.source.copy_table(shared.table, 0, source.entries);
         work = split_work_of(lengths, split.alone);
@@ -435,7 +428,7 @@ __global__ void __launch_bounds__(split_shape<D>::THREADS, 1)
     int heads = block.heads_of(at.inner);
     state.slot = 0;
     if (work.tiles > 0) loader.open(at, work.tiles);
-    if (LISTS_BEFORE_WAIT || !Keys::LENGTHS_ARE_READ) wait_for_previous();
+    wait_for_previous();
     if (work.tiles > 0) {
         if constexpr (QUERIES_FIRST) {
             loader.template copy<0>();
@@ -546,14 +539,9 @@ const char *split_prepare_kernel(const struct attn_problem *problem, struct attn
 /* `Plain`: the keys of decode.cuh's kernel. */
 template <typename Keys, typename Plain>
 const char *split_prepare(const struct attn_problem *problem, struct attn_call *call) {
-    const char *fault = overlap_refuse();
+    const char *fault = refuse_but_hopper();
     if (fault) return fault;
-    int device = 0, processors = 0;
-    cudaError_t error = cudaGetDevice(&device);
-    if (error == cudaSuccess)
-        error = cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device);
-    if (error != cudaSuccess) return cudaGetErrorString(error);
-    const bool split = split_segments(problem) <= std::min(processors, BLOCKS_MAX);
+    const bool split = split_segments(problem) <= std::min(processor_count(), BLOCKS_MAX);
     fault =
         split ? split_prepare_kernel<Keys>(problem, call) : decode_prepare<Plain>(problem, call);
     if (fault) return fault;

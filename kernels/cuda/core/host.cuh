@@ -37,6 +37,26 @@ inline const char *refuse_common(const struct attn_problem *p) {
     return NULL;
 }
 
+/* An attribute of the device in use; 0 if it does not say. */
+inline int device_attribute(enum cudaDeviceAttr attribute) {
+    int device = 0, value = 0;
+    if (cudaGetDevice(&device) != cudaSuccess ||
+        cudaDeviceGetAttribute(&value, attribute, device) != cudaSuccess)
+        return 0;
+    return value;
+}
+
+inline int processor_count() {
+    return device_attribute(cudaDevAttrMultiProcessorCount);
+}
+
+/* By prepare: what is compiled for sm_90a, or uses what came with it. */
+inline const char *refuse_but_hopper() {
+    return device_attribute(cudaDevAttrComputeCapabilityMajor) == 9
+               ? NULL
+               : "REFUSED: it is for GPUs of compute capability 9.0";
+}
+
 /* Rows of keys are numbered in 32 bits by the kernels that look them up; with rows of 128 bytes
  * and more that is 512 GiB. */
 inline bool rows_fit(const struct attn_problem *p) {

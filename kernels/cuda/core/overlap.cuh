@@ -12,10 +12,6 @@
 
 namespace attn {
 
-/* Where lengths, tables and lists are read; false, behind the wait, for a caller who changes them
- * by a kernel that lets this one start before it has ended. */
-constexpr bool LISTS_BEFORE_WAIT = true;
-
 /* Once all blocks have said so, or ended, the next kernel's may start where there is room. */
 __device__ __forceinline__ void let_next_start() {
     asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
@@ -25,15 +21,6 @@ __device__ __forceinline__ void let_next_start() {
  * next kernel takes this one's end for the end of all before it. */
 __device__ __forceinline__ void wait_for_previous() {
     asm volatile("griddepcontrol.wait;" ::: "memory");
-}
-
-inline const char *overlap_refuse() {
-    int device = 0, major = 0;
-    if (cudaGetDevice(&device) == cudaSuccess &&
-        cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) == cudaSuccess &&
-        major == 9)
-        return NULL;
-    return "REFUSED: it is for GPUs of compute capability 9.0";
 }
 
 inline const char *overlap_launch(const struct kernel_state *state, int blocks, void **parameters,

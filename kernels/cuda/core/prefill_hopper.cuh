@@ -1076,14 +1076,12 @@ const char *hopper_prepare_form(const struct attn_problem *problem, struct attn_
 /* Of the forms the one that is done first by its plan. */
 template <typename FORM, typename... OTHERS>
 const char *hopper_prefill_prepare(const struct attn_problem *problem, struct attn_call *call) {
-    int device = 0, major = 0;
-    if (cudaGetDevice(&device) != cudaSuccess ||
-        cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) != cudaSuccess ||
-        major != 9)
-        return "REFUSED: it is for GPUs of compute capability 9.0";
-    const char *fault = hopper_prepare_form<FORM>(problem, call);
+    const char *fault = refuse_but_hopper();
+    if (!fault) fault = hopper_prepare_form<FORM>(problem, call);
     [[maybe_unused]] const auto compare = [&](auto form) {
-        if (fault) return;
+        const int cluster = hopper_shape_for<decltype(form)>(
+            problem, [](auto shape) { return decltype(shape)::CLUSTER; });
+        if (fault || cluster == static_cast<hopper_state *>(call->state)->cluster) return;
         struct attn_call other = *call;
         fault = hopper_prepare_form<decltype(form)>(problem, &other);
         if (fault) {

@@ -56,6 +56,17 @@ struct place {
     }
 };
 
+/* What this block has of a line of `total` tiles. */
+template <typename Segments> __device__ __forceinline__ part part_of_line(int total) {
+    part p;
+    p.total = total;
+    p.parts = max(1, min((int)gridDim.x, p.total / Segments::TILES_MIN));
+    const bool idle = (int)blockIdx.x >= p.parts;
+    p.first = idle ? p.total : p.start_of(blockIdx.x);
+    p.end = idle ? p.total : p.start_of(blockIdx.x + 1);
+    return p;
+}
+
 /* Each warp for itself, so that nothing has to wait for the block. */
 template <typename Segments> __device__ part part_of_block(const Segments &segments) {
     const int lane = threadIdx.x % WARP;
@@ -63,13 +74,7 @@ template <typename Segments> __device__ part part_of_block(const Segments &segme
 #pragma unroll 4
     for (int o = lane; o < segments.outers; o += WARP)
         tiles += ceil_div(segments.keys(o), Segments::TILE);
-    part p;
-    p.total = __reduce_add_sync(ALL_LANES, tiles) * segments.inners;
-    p.parts = max(1, min((int)gridDim.x, p.total / Segments::TILES_MIN));
-    const bool idle = (int)blockIdx.x >= p.parts;
-    p.first = idle ? p.total : p.start_of(blockIdx.x);
-    p.end = idle ? p.total : p.start_of(blockIdx.x + 1);
-    return p;
+    return part_of_line<Segments>(__reduce_add_sync(ALL_LANES, tiles) * segments.inners);
 }
 
 /* The place of a tile that exists. */

@@ -41,15 +41,6 @@ inline row_cut row_cut_of(const struct attn_problem *p, int processors) {
     return {parts > 1 ? parts : 1, warps};
 }
 
-/* Of the device in use; 0 if it does not say. */
-inline int processor_count() {
-    int device = 0, count = 0;
-    if (cudaGetDevice(&device) != cudaSuccess ||
-        cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device) != cudaSuccess)
-        return 0;
-    return count;
-}
-
 /* By all threads of a block after it wrote what the others need: whether it is the last of
  * `arrivals` to come here, and so may read what they wrote. `flag` is shared; the counter wraps to
  * zero with the last arrival. */
