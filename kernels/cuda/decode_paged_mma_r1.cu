@@ -22,14 +22,15 @@ ATTN_PUBLIC const struct attn_kernel attn_export = {
     .revision = 1,
     .grade = 'A',
     .change = "equal parts of all tiles found on the device, page table read a tile ahead",
-    .traits = ATTN_GQA | ATTN_RAGGED | ATTN_PAGE,
+    .traits =
+        ATTN_GQA | ATTN_RAGGED | ATTN_PAGE | ATTN_QLENS | ATTN_WINDOW | ATTN_SOFTCAP | ATTN_SINK,
     .dtypes = 1u << ATTN_F16 | 1u << ATTN_BF16,
     .p_dtype = ATTN_INPUT,
     .flags = ATTN_WRITES_LSE,
     .head_dim_max = 256,
-    .refuse = attn::decode_refuse,
+    .refuse = attn::decode_refuse_any,
     .scratch_bytes = attn::decode_scratch_bytes,
-    .prepare = attn::decode_prepare<attn::paged_keys>,
+    .prepare = attn::decode_prepare<attn::paged_keys, true>,
     .finish = attn::kernel_state_free,
     .launch = attn::decode_launch<attn::paged_keys>,
 };

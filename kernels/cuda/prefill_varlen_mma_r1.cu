@@ -20,13 +20,14 @@ ATTN_PUBLIC const struct attn_kernel attn_export = {
     .revision = 1,
     .grade = 'A',
     .change = "flash on mma.sync: 32 rows a warp, lazy rescaling, causal tiles skipped by warp",
-    .traits = ATTN_GQA | ATTN_CAUSAL | ATTN_RAGGED,
+    .traits =
+        ATTN_GQA | ATTN_CAUSAL | ATTN_RAGGED | ATTN_QLENS | ATTN_WINDOW | ATTN_SOFTCAP | ATTN_SINK,
     .dtypes = 1u << ATTN_F16 | 1u << ATTN_BF16,
     .p_dtype = ATTN_INPUT,
     .flags = ATTN_WRITES_LSE,
     .head_dim_max = 256,
-    .refuse = attn::prefill_refuse,
-    .prepare = attn::prefill_prepare,
+    .refuse = attn::prefill_refuse_any,
+    .prepare = attn::prefill_prepare<attn::dense_keys>,
     .finish = attn::kernel_state_free,
-    .launch = attn::prefill_launch,
+    .launch = attn::prefill_launch<attn::dense_keys>,
 };

@@ -8,7 +8,10 @@
  * 128 KiB and more on an SM. A lane first looks up the row of one key (in pages: reads the page
  * table, a tile ahead), and the copies take the rows from the lanes.
  *
- * At the end of a segment the warps merge their sums, in their order, in shared memory. */
+ * At the end of a segment the warps merge their sums, in their order, in shared memory.
+ *
+ * With Keys::ANY the same for lengths, windows, softcaps, sinks and any head dim, all known at run
+ * time: a segment begins where the window does. */
 #ifndef ATTN_CUDA_DECODE_CUH
 #define ATTN_CUDA_DECODE_CUH
 
@@ -83,7 +86,7 @@ template <typename Shape, typename Keys> struct decode_loader {
         const int g = at.inner / args.chunks;
         const uint32_t beginning = segments.source.begin(at.outer, g);
         if (lane < shape::WARP_KEYS && token < at.keys)
-            rows_next = segments.source.row(beginning, g, token);
+            rows_next = segments.source.row(beginning, g, segments.source.first(at.outer) + token);
         if (--looked > 0) at.advance(segments, 1);
     }
 
@@ -97,16 +100,17 @@ template <typename Shape, typename Keys> struct decode_loader {
             look_up();
         }
         if (loaded > 0) {
-            const uint16_t *base = (UNIT < shape::PARTS ? args.bases.k : args.bases.v) +
-                                   UNIT % shape::PARTS * shape::PART + lane % CHUNKS * 8;
+            const int column = UNIT % shape::PARTS * shape::PART + lane % CHUNKS * 8;
+            const uint16_t *base = (UNIT < shape::PARTS ? args.bases.k : args.bases.v) + column;
+            const int dim = dim_of<D>(segments.source);
             const uint32_t to = ring + slot * shape::UNIT_BYTES;
 #pragma unroll
             for (int i = 0; i < shape::WARP_KEYS / STEP; i++) {
                 const int key = lane / CHUNKS + i * STEP;
                 const uint32_t row = __shfl_sync(ALL_LANES, rows, key);
-                const bool read = row != NO_ROW;
+                const bool read = row != NO_ROW && (!Keys::ANY || column < dim);
                 copy_async(chunk_address(to, shape::PITCH, key, 0) ^ (lane % CHUNKS << 4),
-                           base + (read ? (int64_t)row * D : 0), read);
+                           base + (read ? (int64_t)row * dim : 0), read);
             }
         }
         copy_commit();
@@ -149,8 +153,8 @@ template <typename T, typename Shape, typename Keys> struct decode_warp {
     float sum[2], max[2];
     uint32_t q[D / 16][4];
 
-    /* The rows of the product: `heads` query heads, the rest zero. */
-    __device__ __forceinline__ void start(const T *queries, int heads) {
+    /* The rows of the product: `heads` query heads of `dim` elements, the rest zero. */
+    __device__ __forceinline__ void start(const T *queries, int heads, int dim = D) {
         const int lane = threadIdx.x % WARP;
 #pragma unroll
         for (int step = 0; step < D / 16; step++)
@@ -159,8 +163,8 @@ template <typename T, typename Shape, typename Keys> struct decode_warp {
                 const int row = (lane >> 2) + i % 2 * 8;
                 const int column = step * 16 + i / 2 * 8 + (lane & 3) * 2;
                 q[step][i] =
-                    row < heads
-                        ? __ldg(reinterpret_cast<const uint32_t *>(queries + row * D + column))
+                    row < heads && (!Keys::ANY || column < dim)
+                        ? __ldg(reinterpret_cast<const uint32_t *>(queries + row * dim + column))
                         : 0;
             }
 #pragma unroll
@@ -257,6 +261,11 @@ template <typename T, typename Shape, typename Keys> struct decode_warp {
         float s[2][4] = {};
         uint32_t p[4];
         score<0>(s);
+        if constexpr (Keys::ANY)
+            if (const float inner = loader.segments.source.inner; inner > 0.f) {
+#pragma unroll
+                for (int i = 0; i < 8; i++) s[i / 4][i % 4] = tanh_of(s[i / 4][i % 4] * inner);
+            }
         if (keys < shape::WARP_KEYS) mask(s, keys);
         follow(s, scale);
         weigh(p, s, scale);
@@ -319,12 +328,26 @@ template <int D, typename Keys>
 __device__ void clear_empty_sequences(const decode_args &a, const Keys &keys) {
     for (int b = blockIdx.x; b < a.batch; b += gridDim.x) {
         if (keys.tokens(b) > 0) continue;
-        uint4 *out = static_cast<uint4 *>(a.out) + (int64_t)b * a.q_heads * (D / 8);
-        for (int i = threadIdx.x; i < a.q_heads * (D / 8); i += blockDim.x)
+        const int chunks = dim_of<D>(keys) / 8;
+        uint4 *out = static_cast<uint4 *>(a.out) + (int64_t)b * a.q_heads * chunks;
+        for (int i = threadIdx.x; i < a.q_heads * chunks; i += blockDim.x)
             out[i] = make_uint4(0, 0, 0, 0);
         for (int i = threadIdx.x; i < a.q_heads; i += blockDim.x)
-            a.lse[(int64_t)b * a.q_heads + i] = -INFINITY;
+            a.lse[(int64_t)b * a.q_heads + i] = sink_of(keys, i);
     }
+}
+
+/* The query heads of a segment: the first one, how many, and their first row. */
+struct decode_rows {
+    int head, heads;
+    int64_t first;
+};
+
+__device__ __forceinline__ decode_rows decode_rows_of(const decode_args &a, const place &at) {
+    const int heads = decode_shape<64>::HEADS;
+    const int g = at.inner / a.chunks, done = at.inner % a.chunks * heads;
+    return {g * a.group + done, min(heads, a.group - done),
+            (int64_t)at.outer * a.q_heads + g * a.group + done};
 }
 
 template <typename T, int D, typename Keys>
@@ -336,6 +359,7 @@ __global__ void __launch_bounds__(decode_shape<D>::THREADS, decode_shape<D>::BLO
     float2 *stats = reinterpret_cast<float2 *>(sums + shape::HEADS * shape::SUM_PITCH);
     int *flag = reinterpret_cast<int *>(stats + (shape::WARPS + 1) * shape::HEADS);
     const int warp = threadIdx.x / WARP;
+    const int dim = dim_of<D>(keys);
 
     const decode_segments<shape, Keys> segments{keys, a.batch, a.kv_heads * a.chunks};
     const part mine = part_of_block(segments);
@@ -349,18 +373,21 @@ __global__ void __launch_bounds__(decode_shape<D>::THREADS, decode_shape<D>::BLO
 
         for (int tile = mine.first; tile < mine.end;) {
             const int count = min(at.tiles - at.tile, mine.end - tile);
-            const int g = at.inner / a.chunks, chunk = at.inner % a.chunks;
-            const int heads = min(shape::HEADS, a.group - chunk * shape::HEADS);
-            const int64_t row = (int64_t)at.outer * a.q_heads + g * a.group + chunk * shape::HEADS;
-            state.start(static_cast<const T *>(a.q) + row * D, heads);
+            const decode_rows queries = decode_rows_of(a, at);
+            state.start(static_cast<const T *>(a.q) + queries.first * dim, queries.heads, dim);
             for (int i = 0; i < count; i++)
                 state.add_tile(at.keys - (at.tile + i) * shape::TILE - warp * shape::WARP_KEYS,
                                a.scale);
-            state.merge(sums, stats, heads, a.scale);
-            settle<16>(segment_sums<T, D>{sums, shape::SUM_PITCH, stats, heads,
-                                          static_cast<T *>(a.out) + row * D, a.lse + row,
-                                          at.outer * segments.inners + at.inner, tile - at.tile,
-                                          at.tiles},
+            /* With all traits there is no register to keep them in while tiles are added. */
+            if constexpr (Keys::ANY) forget(at.inner);
+            const decode_rows rows = decode_rows_of(a, at);
+            state.merge(sums, stats, rows.heads, a.scale);
+            settle<16>(segment_sums<T, D, Keys::ANY>{sums, shape::SUM_PITCH, stats, rows.heads,
+                                                     static_cast<T *>(a.out) + rows.first * dim,
+                                                     a.lse + rows.first,
+                                                     at.outer * segments.inners + at.inner,
+                                                     tile - at.tile, at.tiles, dim,
+                                                     sinks_of(keys, rows.head)},
                        mine, a.store, flag);
             __syncthreads();
             tile += count;
@@ -379,35 +406,49 @@ inline int64_t decode_chunks(const struct attn_problem *p) {
 /* Blocks for segments of equal length: a few less, if each then has a whole part of one segment and
  * merges once. Not where a block has many tiles, and a block less costs more than a merge. */
 inline int decode_blocks(const struct attn_problem *p, int resident) {
-    const int64_t tiles = (p->kv_len + decode_shape<64>::TILE - 1) / decode_shape<64>::TILE;
+    const bool all = !(p->traits & ATTN_WINDOW) || p->window_left >= p->kv_len;
+    const int64_t keys = all ? p->kv_len : p->window_left + 1;
+    const int64_t tiles = (keys + decode_shape<64>::TILE - 1) / decode_shape<64>::TILE;
     const int64_t total = tiles * p->batch * p->kv_heads * decode_chunks(p);
     const int64_t share = (total + resident - 1) / resident;
-    if (p->traits & ATTN_PAGE || share < 2 || share > 16) return resident;
+    if (p->traits & ATTN_RAGGED || share < 2 || share > 16) return resident;
     for (int64_t whole = share; whole <= share + share / 4; whole++)
         if (tiles % whole == 0) return (int)(total / whole);
     return resident;
 }
 
-inline const char *decode_refuse(const struct attn_problem *p) {
-    const char *reason = refuse_common(p);
+inline const char *decode_refuse_any(const struct attn_problem *p) {
+    const char *reason = refuse_any(p);
     if (reason) return reason;
     return rows_fit(p) ? NULL : "keys and values have more than 2^32 rows";
 }
 
-inline size_t decode_scratch_bytes(const struct attn_problem *p) {
-    const int64_t group = p->q_heads / p->kv_heads, heads = decode_shape<64>::HEADS;
-    return partials_bytes(group < heads ? group : heads, p->head_dim);
+inline const char *decode_refuse(const struct attn_problem *p) {
+    const char *reason = refuse_common(p);
+    return reason ? reason : decode_refuse_any(p);
 }
 
-template <typename Keys>
+inline size_t decode_scratch_bytes(const struct attn_problem *p) {
+    const int64_t group = p->q_heads / p->kv_heads, heads = decode_shape<64>::HEADS;
+    return partials_bytes(group < heads ? group : heads, dim_at_least(p));
+}
+
+template <typename T, int D, typename Keys> kernel_choice decode_choice() {
+    using shape = decode_shape<D>;
+    return {(const void *)decode_kernel<T, D, Keys>, shape::THREADS, shape::SHARED_BYTES};
+}
+
+/* OTHERS: for problems with traits, too, which a kernel may have refused instead. */
+template <typename Keys, bool OTHERS = false>
 const char *decode_prepare(const struct attn_problem *problem, struct attn_call *call) {
     const int64_t segments = problem->batch * problem->kv_heads * decode_chunks(problem);
-    return kernel_state_make(problem, call, segments, [](auto type, auto dim) {
+    const bool plain = is_plain(problem);
+    return kernel_state_make(problem, call, segments, [plain](auto type, auto dim) {
         using T = decltype(type);
         constexpr int D = decltype(dim)::value;
-        using shape = decode_shape<D>;
-        return kernel_choice{(const void *)decode_kernel<T, D, Keys>, shape::THREADS,
-                             shape::SHARED_BYTES};
+        if constexpr (OTHERS)
+            if (!plain) return decode_choice<T, D, any_keys<Keys>>();
+        return decode_choice<T, D, Keys>();
     });
 }
 
@@ -426,7 +467,7 @@ inline decode_args decode_args_of(const struct attn_problem *problem, const stru
         .kv_heads = (int)problem->kv_heads,
         .group = group,
         .chunks = (int)decode_chunks(problem),
-        .scale = softmax_scale_of(problem->scale),
+        .scale = softmax_scale_of(problem),
     };
 }
 
@@ -436,8 +477,8 @@ const char *decode_launch(const struct attn_problem *problem, const struct attn_
     if (fault) return fault;
     const struct kernel_state *state = static_cast<const struct kernel_state *>(call->state);
     decode_args args = decode_args_of(problem, call, state);
-    Keys keys = keys_make(Keys{}, problem, call);
-    void *parameters[] = {&args, &keys};
+    any_keys<Keys> keys = keys_make(any_keys<Keys>{}, problem, call);
+    void *parameters[] = {&args, &keys}; /* of which the plain kernel's are the beginning */
     const int resident = state->resident < BLOCKS_MAX ? state->resident : BLOCKS_MAX;
     const int blocks = decode_blocks(problem, resident);
     return kernel_launch(state, problem->batch > 0 ? blocks : 0, parameters, call);

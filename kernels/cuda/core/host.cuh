@@ -27,14 +27,37 @@ struct kernel_choice {
     int threads, shared_bytes;
 };
 
-inline const char *refuse_common(const struct attn_problem *p) {
-    if (p->head_dim != 64 && p->head_dim != 128 && p->head_dim != 256)
-        return "head dim is not 64, 128 or 256";
+/* Farther than any key is from any query of a problem that refuse_any lets pass. */
+constexpr int64_t NO_BOUND = INT64_C(1) << 29;
+
+/* The D of the kernel that is chosen for a problem. */
+inline int dim_at_least(const struct attn_problem *p) {
+    return p->head_dim <= 64 ? 64 : p->head_dim <= 128 ? 128 : 256;
+}
+
+inline bool dim_is_plain(const struct attn_problem *p) {
+    return p->head_dim == dim_at_least(p);
+}
+
+/* Whether it is for the kernels without traits at run time. */
+inline bool is_plain(const struct attn_problem *p) {
+    const uint64_t lengths = p->variant == ATTN_DECODE ? ATTN_RAGGED : 0;
+    return dim_is_plain(p) &&
+           !(p->traits & (ATTN_WINDOW | ATTN_SOFTCAP | ATTN_SINK | ATTN_QLENS | lengths));
+}
+
+/* Of kernels for any head dim. */
+inline const char *refuse_any(const struct attn_problem *p) {
+    if (p->head_dim % 8) return "head dim is not a multiple of 8";
     if (!(p->scale > 0 && p->scale < 1e30)) return "the softmax scale is not positive and finite";
     if (p->kv_heads < 1 || p->q_heads % p->kv_heads) return "kv heads do not divide query heads";
     if (p->batch * p->q_heads > INT32_MAX / 2) return "more than 2^30 heads";
-    if (p->q_len > INT32_MAX / 2 || p->kv_len > INT32_MAX / 2) return "more than 2^30 tokens";
+    if (p->q_len >= NO_BOUND || p->kv_len >= NO_BOUND) return "more than 2^29 tokens";
     return NULL;
+}
+
+inline const char *refuse_common(const struct attn_problem *p) {
+    return dim_is_plain(p) ? refuse_any(p) : "head dim is not 64, 128 or 256";
 }
 
 /* An attribute of the device in use; 0 if it does not say. */
@@ -66,14 +89,19 @@ inline bool rows_fit(const struct attn_problem *p) {
 }
 
 /* Of tiles of 64 queries and more. */
-inline const char *prefill_refuse(const struct attn_problem *problem) {
-    const char *reason = refuse_common(problem);
+inline const char *prefill_refuse_any(const struct attn_problem *problem) {
+    const char *reason = refuse_any(problem);
     if (reason) return reason;
     if (!rows_fit(problem) || problem->batch * problem->q_heads * problem->q_len >= UINT32_MAX)
         return "a tensor has more than 2^32 rows";
     const int64_t tiles = (problem->q_len + 63) / 64;
     if (problem->batch * problem->q_heads * tiles > INT32_MAX) return "more than 2^31 blocks";
     return NULL;
+}
+
+inline const char *prefill_refuse(const struct attn_problem *problem) {
+    const char *reason = refuse_common(problem);
+    return reason ? reason : prefill_refuse_any(problem);
 }
 
 inline bool is_dense(const struct attn_tensor *tensor) {
@@ -100,11 +128,11 @@ inline const char *call_check(const struct attn_problem *, const struct attn_cal
     return NULL;
 }
 
-/* Calls pick(T{}, integral_constant<int, D>{}) for the problem's type and head dim. */
+/* Calls pick(T{}, integral_constant<int, D>{}) for the problem's type and D. */
 template <typename Pick> kernel_choice choose(const struct attn_problem *p, Pick &&pick) {
     const auto by_dim = [&](auto type) {
-        if (p->head_dim == 64) return pick(type, std::integral_constant<int, 64>{});
-        if (p->head_dim == 128) return pick(type, std::integral_constant<int, 128>{});
+        if (dim_at_least(p) == 64) return pick(type, std::integral_constant<int, 64>{});
+        if (dim_at_least(p) == 128) return pick(type, std::integral_constant<int, 128>{});
         return pick(type, std::integral_constant<int, 256>{});
     };
     return p->dtype == ATTN_F16 ? by_dim(__half{}) : by_dim(__nv_bfloat16{});

@@ -14,6 +14,7 @@ constexpr uint32_t NO_ROW = 0xffffffffu;
 /* K and V are [B, Hkv, Skv, D]. */
 struct dense_keys {
     static constexpr bool LENGTHS_ARE_READ = false;
+    static constexpr bool ANY = false; /* plain attention: no trait that any_keys is for */
     int kv_heads, kv_len;
 
     __device__ __forceinline__ int tokens(int) const {
@@ -23,6 +24,9 @@ struct dense_keys {
     __device__ __forceinline__ uint32_t begin(int b, int g) const {
         return (uint32_t)(b * kv_heads + g) * (uint32_t)kv_len;
     }
+    __device__ __forceinline__ int first(int) const {
+        return 0;
+    }
     __device__ __forceinline__ uint32_t row(uint32_t beginning, int, int token) const {
         return beginning + (uint32_t)token;
     }
@@ -31,6 +35,7 @@ struct dense_keys {
 /* kv_cache is [pages, 2, Hkv, P, D], V begins Hkv P rows after K. */
 struct paged_keys {
     static constexpr bool LENGTHS_ARE_READ = true; /* from global memory */
+    static constexpr bool ANY = false;
     const int32_t *indptr, *indices, *last_page_len;
     int kv_heads, page_size;
 
@@ -41,6 +46,9 @@ struct paged_keys {
     __device__ __forceinline__ uint32_t begin(int b, int) const {
         return (uint32_t)__ldg(&indptr[b]);
     }
+    __device__ __forceinline__ int first(int) const {
+        return 0;
+    }
     __device__ __forceinline__ uint32_t row(uint32_t beginning, int g, int token) const {
         const uint32_t entry = (uint32_t)token / (uint32_t)page_size;
         const uint32_t page = (uint32_t)__ldg(&indices[beginning + entry]);
@@ -48,6 +56,49 @@ struct paged_keys {
                ((uint32_t)token - entry * (uint32_t)page_size);
     }
 };
+
+/* Either, in a kernel that has all traits at run time (lengths, windows, softcaps, sinks) and any
+ * head dim, beside the plain one, which they would cost registers; and which traits those are. They
+ * are no part of the plain kernel's parameters: ptxas makes another program where these grow. */
+template <typename Keys> struct any_keys : Keys {
+    static constexpr bool ANY = true;
+    const int32_t *seq_lens, *q_lens; /* [B]; NULL: as Keys and the problem say */
+    const float *sinks;               /* [Hq] or NULL */
+    int dim;                          /* head dim */
+    int before, behind;               /* keys that a query sees beside that at its place */
+    float inner;                      /* scale / softcap, or 0: not capped */
+
+    __device__ __forceinline__ int length(int b) const {
+        return seq_lens ? __ldg(&seq_lens[b]) : Keys::tokens(b);
+    }
+    /* That the one query of sequence b sees, if it asks one; and where they begin. */
+    __device__ __forceinline__ int tokens(int b) const {
+        return q_lens && __ldg(&q_lens[b]) == 0 ? 0 : min(length(b), before + 1);
+    }
+    __device__ __forceinline__ int first(int b) const {
+        return max(length(b) - before - 1, 0);
+    }
+};
+
+/* Of either: its head dim, where D is what the kernel is compiled for; the sinks from `head` on, or
+ * NULL; and one. */
+template <int D, typename Keys> __device__ __forceinline__ int dim_of(const Keys &keys) {
+    if constexpr (Keys::ANY)
+        return keys.dim;
+    else
+        return D;
+}
+
+template <typename Keys>
+__device__ __forceinline__ const float *sinks_of(const Keys &keys, int head) {
+    if constexpr (Keys::ANY) return keys.sinks ? keys.sinks + head : NULL;
+    return NULL;
+}
+
+template <typename Keys> __device__ __forceinline__ float sink_of(const Keys &keys, int head) {
+    const float *sink = sinks_of(keys, head);
+    return sink ? __ldg(sink) : -INFINITY;
+}
 
 struct key_bases {
     const uint16_t *k, *v;
@@ -67,6 +118,22 @@ inline paged_keys keys_make(paged_keys, const struct attn_problem *p,
         .kv_heads = (int)p->kv_heads,
         .page_size = (int)p->page_size,
     };
+}
+
+template <typename Keys>
+any_keys<Keys> keys_make(any_keys<Keys>, const struct attn_problem *p,
+                         const struct attn_call *call) {
+    const bool window = p->traits & ATTN_WINDOW, causal = p->traits & ATTN_CAUSAL;
+    const auto bound = [](int64_t keys) { return (int)(keys < NO_BOUND ? keys : NO_BOUND); };
+    any_keys<Keys> keys{keys_make(Keys{}, p, call)};
+    keys.seq_lens = static_cast<const int32_t *>(call->tensors[ATTN_SEQ_LENS].data);
+    keys.q_lens = static_cast<const int32_t *>(call->tensors[ATTN_Q_LENS].data);
+    keys.sinks = static_cast<const float *>(call->tensors[ATTN_SINKS].data);
+    keys.dim = (int)p->head_dim;
+    keys.before = bound(window ? p->window_left : NO_BOUND);
+    keys.behind = causal ? 0 : bound(window ? p->window_right : NO_BOUND);
+    keys.inner = p->traits & ATTN_SOFTCAP ? (float)(p->scale / p->softcap) : 0.f;
+    return keys;
 }
 
 inline key_bases key_bases_of(const struct attn_problem *p, const struct attn_call *call) {

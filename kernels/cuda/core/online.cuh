@@ -6,6 +6,7 @@
 #ifndef ATTN_CUDA_ONLINE_CUH
 #define ATTN_CUDA_ONLINE_CUH
 
+#include "../../attn.h"
 #include "tensor_core.cuh"
 
 namespace attn {
@@ -15,13 +16,27 @@ constexpr float P_SLACK = 8;
 constexpr float LN_2 = 0.693147180559945309f;
 constexpr double LOG2_E = 1.44269504088896340736;
 
+/* Of scores, which are q.k or, where logits are capped, tanh(q.k scale / softcap). */
 struct softmax_scale {
-    float to_log2; /* scale log2 e */
-    float slack;   /* P_SLACK in units of q.k */
+    float to_log2; /* scale log2 e, or softcap log2 e */
+    float slack;   /* P_SLACK in units of scores */
 };
 
-inline softmax_scale softmax_scale_of(double scale) {
+inline softmax_scale softmax_scale_of(const struct attn_problem *p) {
+    const double scale = p->traits & ATTN_SOFTCAP ? p->softcap : p->scale;
     return {(float)(scale * LOG2_E), (float)(P_SLACK / (scale * LOG2_E))};
+}
+
+/* Within 3.2 units of 2^-24 of the result, which is what a capped logit may be off: both ways are
+ * gone, because lanes would go both. The polynomial is that of libdevice's tanhf. */
+__device__ __forceinline__ float tanh_of(float x) {
+    const float size = fabsf(x), square = x * x;
+    float series = fmaf(1.57396831e-2f, square, -5.23039624e-2f);
+    series = fmaf(series, square, 1.33152977e-1f);
+    series = fmaf(series, square, -3.33327681e-1f);
+    const float near_zero = fmaf(series * square, x, x);
+    const float beyond = 1.f - 2.f * inverse_of(exp2_fast(size * (float)(2 * LOG2_E)) + 1.f);
+    return size < 0.6f ? near_zero : copysignf(beyond, x);
 }
 
 /* -r. A row that saw no key yet gets 0, so that its weights 2^-inf are 0 and not NaN. */
@@ -48,6 +63,21 @@ __device__ __forceinline__ float toward(float top, float r) {
 
 __device__ __forceinline__ float lse_of(float r, float sum) {
     return sum > 0.f ? (log2f(sum) + r) * LN_2 : -INFINITY;
+}
+
+/* What a row with a sink, one logit more without a value, makes of sums of reference r: their
+ * factor, and its lse. Without keys all weight is the sink's; a sink of -infinity is none. */
+struct row_end {
+    float factor, lse;
+};
+
+__device__ __forceinline__ row_end end_with_sink(float r, float sum, float sink) {
+    if (sum == 0.f) return {0.f, sink};
+    const float above = fmaf(sink, (float)LOG2_E, -r); /* how far, in powers of two */
+    const float kept = exp2f(fminf(-above, 0.f));
+    const float total = fmaf(kept, sum, exp2f(fminf(above, 0.f)));
+    const float lse = log2f(total) * LN_2;
+    return {kept * inverse_of(total), above > 0.f ? lse + sink : fmaf(r, LN_2, lse)};
 }
 
 } // namespace attn

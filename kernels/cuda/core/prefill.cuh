@@ -9,11 +9,16 @@
  *
  * Causal: heavy tiles come first; a warp skips tiles none of its rows sees, and masks only those
  * on its diagonal. Odd blocks hand their slabs to the warps in reverse, because a warp's number
- * fixes its scheduler, and the last slab has the most keys. */
+ * fixes its scheduler, and the last slab has the most keys.
+ *
+ * With Keys::ANY the same for keys in pages, lengths of queries, windows, softcaps, sinks and any
+ * head dim, all known at run time: a block begins at the first key that its first row sees, a warp
+ * skips and masks on either side, and a lane looks up a tile ahead where a key lies. Columns that D
+ * has and the head dim has not are zeros in shared memory, and never read or written outside. */
 #ifndef ATTN_CUDA_PREFILL_CUH
 #define ATTN_CUDA_PREFILL_CUH
 
-#include "host.cuh"
+#include "keys.cuh"
 #include "online.cuh"
 
 namespace attn {
@@ -23,7 +28,7 @@ namespace attn {
  * memory each time, to fit the registers. */
 constexpr int SHORT_KEYS = 2048;
 
-template <int D, bool SHORT> struct prefill_shape {
+template <int D, bool SHORT, bool ANY = false> struct prefill_shape {
     static_assert(!SHORT || D == 64);
     static constexpr int WARPS = 4;
     static constexpr int THREADS = WARPS * WARP;
@@ -45,10 +50,11 @@ template <int D, bool SHORT> struct prefill_shape {
 };
 
 struct prefill_args {
-    const void *q, *k, *v;
+    const void *q;
+    key_bases bases;
     void *out;
     float *lse;
-    const int32_t *seq_lens; /* NULL: all tokens are valid */
+    const int32_t *q_lens; /* NULL: q_len each; plain, and as many keys */
     int batch, q_heads, group;
     int q_len, kv_len;
     int tiles;  /* of ROWS queries */
@@ -56,27 +62,59 @@ struct prefill_args {
     softmax_scale scale;
 };
 
-/* Rows first .. first + ROWS - 1 of the [.., D] tensor that begins `from` rows after `base` into
- * shared memory; those from `limit` on become zeros and are not read. */
+/* Rows first .. first + ROWS - 1 of the [.., dim] tensor that begins `from` rows after `base` into
+ * shared memory; those from `limit` on become zeros and are not read, as are columns to D. */
 template <int D, int ROWS, int THREADS>
 __device__ __forceinline__ void copy_rows(uint32_t to, const void *base, uint32_t from, int first,
-                                          int limit) {
+                                          int limit, int dim = D) {
     constexpr int CHUNKS = D / 8, STEP = THREADS / CHUNKS;
     int thread = threadIdx.x;
     forget(thread);
     const int chunk = thread % CHUNKS, row0 = thread / CHUNKS;
     const uint16_t *source = static_cast<const uint16_t *>(base) +
-                             ((int64_t)(from + (uint32_t)(first + row0)) * D + chunk * 8);
+                             ((int64_t)(from + (uint32_t)(first + row0)) * dim + chunk * 8);
 #pragma unroll
     for (int i = 0; i < ROWS / STEP; i++) {
         const int row = row0 + i * STEP;
-        const bool read = first + row < limit;
-        copy_async(to + row * (D * 2) + ((chunk ^ (row & 7)) << 4), source + i * STEP * D, read);
+        const bool read = first + row < limit && chunk * 8 < dim;
+        copy_async(to + row * (D * 2) + ((chunk ^ (row & 7)) << 4), source + i * STEP * dim, read);
     }
 }
 
-template <typename T, int D, bool SHORT> struct prefill_warp {
-    using shape = prefill_shape<D, SHORT>;
+/* The same of keys and values that are looked up: a lane finds the row of one key of those that its
+ * warp copies, and the copies take the rows from the lanes. */
+template <int D, int KEYS, int THREADS> struct key_copies {
+    static constexpr int CHUNKS = D / 8, STEP = THREADS / CHUNKS, EACH = WARP / CHUNKS;
+
+    /* Of the tile from first_key on; none from `limit` on. */
+    template <typename Keys>
+    static __device__ __forceinline__ uint32_t look_up(const Keys &keys, int b, int g,
+                                                       int first_key, int limit) {
+        const int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
+        const int key = lane / EACH * STEP + warp * EACH + lane % EACH;
+        return key < KEYS && first_key + key < limit
+                   ? keys.row(keys.begin(b, g), g, first_key + key)
+                   : NO_ROW;
+    }
+
+    static __device__ __forceinline__ void copy(uint32_t keys_to, uint32_t values_to,
+                                                const key_bases &bases, uint32_t found, int dim) {
+        const int lane = threadIdx.x % WARP, chunk = lane % CHUNKS;
+#pragma unroll
+        for (int i = 0; i < KEYS / STEP; i++) {
+            const uint32_t row = __shfl_sync(ALL_LANES, found, i * EACH + lane / CHUNKS);
+            const bool read = row != NO_ROW && chunk * 8 < dim;
+            const int64_t at = read ? (int64_t)row * dim + chunk * 8 : 0;
+            const uint32_t to =
+                chunk_address(0, D * 2, i * STEP + (int)threadIdx.x / CHUNKS, chunk);
+            copy_async(keys_to + to, bases.k + at, read);
+            copy_async(values_to + to, bases.v + at, read);
+        }
+    }
+};
+
+template <typename T, int D, bool SHORT, bool ANY> struct prefill_warp {
+    using shape = prefill_shape<D, SHORT, ANY>;
     static constexpr int M_TILES = shape::M_TILES;
     static constexpr int K_STEPS = D / 16;
     static constexpr int PITCH = shape::PITCH;
@@ -167,6 +205,38 @@ template <typename T, int D, bool SHORT> struct prefill_warp {
             }
     }
 
+    /* Row r of the slab, which is at `place` + r, sees keys from there - before to there + behind.
+     */
+    template <typename Keys>
+    __device__ __forceinline__ void mask_around(float (&s)[M_TILES][shape::KEYS / 8][4],
+                                                int first_key, int place, int kv_len,
+                                                const Keys &source) const {
+#pragma unroll
+        for (int m = 0; m < M_TILES; m++)
+#pragma unroll
+            for (int r = 0; r < 2; r++) {
+                const int at = place + m * 16 + (lane() >> 2) + r * 8;
+                const int column = first_key + (lane() & 3) * 2;
+                const int first = at - source.before - column;
+                const int end = min(at + source.behind + 1, kv_len) - column;
+#pragma unroll
+                for (int n = 0; n < shape::KEYS / 8; n++)
+#pragma unroll
+                    for (int e = 0; e < 2; e++)
+                        if (n * 8 + e < first || n * 8 + e >= end) s[m][n][r * 2 + e] = -INFINITY;
+            }
+    }
+
+    __device__ __forceinline__ void cap(float (&s)[M_TILES][shape::KEYS / 8][4],
+                                        float inner) const {
+#pragma unroll
+        for (int m = 0; m < M_TILES; m++)
+#pragma unroll
+            for (int n = 0; n < shape::KEYS / 8; n++)
+#pragma unroll
+                for (int e = 0; e < 4; e++) s[m][n][e] = tanh_of(s[m][n][e] * inner);
+    }
+
     /* Moves the references if some row outgrew its own by more than the slack. */
     __device__ __forceinline__ void follow(const float (&s)[M_TILES][shape::KEYS / 8][4],
                                            softmax_scale scale) {
@@ -246,18 +316,40 @@ template <typename T, int D, bool SHORT> struct prefill_warp {
         add_values(s, values, a.scale);
     }
 
+    /* The same with all traits, if some row of the slab sees some of the keys. */
+    template <typename Keys>
+    __device__ __forceinline__ void add_tile_around(uint32_t q_rows, uint32_t keys, uint32_t values,
+                                                    int first_key, int place, int kv_len,
+                                                    const Keys &source, const prefill_args &a) {
+        const int last_place = place + shape::SLAB - 1, end_key = first_key + shape::KEYS;
+        if (end_key <= place - source.before || first_key > last_place + source.behind) return;
+        float s[M_TILES][shape::KEYS / 8][4] = {};
+        score(s, q_rows, keys);
+        if (source.inner > 0.f) cap(s, source.inner);
+        if (first_key < last_place - source.before ||
+            end_key > min(place + source.behind + 1, kv_len))
+            mask_around(s, first_key, place, kv_len, source);
+        follow(s, a.scale);
+        add_values(s, values, a.scale);
+    }
+
     /* Normalises, gathers whole rows in this warp's part of Q's shared memory and writes rows
      * below `room`, those from `valid` on as zeros. `out` and `lse` are those of the slab's first
-     * row. */
+     * row, of `dim` elements. */
     __device__ __forceinline__ void finish(uint32_t q_rows, T *out_rows, float *lse_rows, int valid,
-                                           int room, softmax_scale scale) {
+                                           int room, softmax_scale scale, int dim, float sink) {
 #pragma unroll
         for (int m = 0; m < M_TILES; m++)
 #pragma unroll
             for (int r = 0; r < 2; r++) {
                 const int row = m * 16 + (lane() >> 2) + r * 8;
                 const float total = quad_sum(sum[m][r]);
-                const float inverse = total > 0.f ? inverse_of(total) : 0.f;
+                float inverse = total > 0.f ? inverse_of(total) : 0.f;
+                row_end end{};
+                if constexpr (ANY) {
+                    end = end_with_sink(reference(max[m][r], scale.to_log2), total, sink);
+                    inverse = end.factor;
+                }
 #pragma unroll
                 for (int n = 0; n < D / 8; n++) {
                     const uint32_t to =
@@ -266,8 +358,9 @@ template <typename T, int D, bool SHORT> struct prefill_warp {
                                                  out[m][n][r * 2 + 1] * inverse));
                 }
                 if ((lane() & 3) == 0 && row < room)
-                    lse_rows[row] =
-                        row < valid ? lse_of(reference(max[m][r], scale.to_log2), total) : 0.f;
+                    lse_rows[row] = row >= valid ? 0.f
+                                    : ANY        ? end.lse
+                                          : lse_of(reference(max[m][r], scale.to_log2), total);
             }
         __syncwarp();
 #pragma unroll
@@ -275,17 +368,22 @@ template <typename T, int D, bool SHORT> struct prefill_warp {
             const int row = i / shape::CHUNKS, chunk = i % shape::CHUNKS;
             uint4 bits = load_shared(q_rows + row * PITCH + ((chunk ^ (row & 7)) << 4));
             if (row >= valid) bits = make_uint4(0, 0, 0, 0);
-            if (row < room) reinterpret_cast<uint4 *>(out_rows)[i] = bits;
+            if constexpr (ANY) {
+                if (row < room && chunk * 8 < dim)
+                    *reinterpret_cast<uint4 *>(out_rows + row * dim + chunk * 8) = bits;
+            } else {
+                if (row < room) reinterpret_cast<uint4 *>(out_rows)[i] = bits;
+            }
         }
     }
 };
 
 /* Rows of `out` and `lse` beyond a sequence's length. */
-template <int D, int THREADS>
-__device__ __forceinline__ void clear_rows(void *out, float *lse, int rows, float lse_value) {
-    for (int i = threadIdx.x; i < rows * (D / 8); i += THREADS)
+template <int THREADS>
+__device__ __forceinline__ void clear_rows(void *out, float *lse, int rows, int dim) {
+    for (int i = threadIdx.x; i < rows * (dim / 8); i += THREADS)
         static_cast<uint4 *>(out)[i] = make_uint4(0, 0, 0, 0);
-    for (int i = threadIdx.x; i < rows; i += THREADS) lse[i] = lse_value;
+    for (int i = threadIdx.x; i < rows; i += THREADS) lse[i] = 0.f;
 }
 
 /* What a block and its warp work on. Read twice, because the registers that hold it are needed in
@@ -296,16 +394,20 @@ struct prefill_place {
     int q_len, kv_len;
 };
 
-template <int ROWS>
-__device__ __forceinline__ prefill_place prefill_place_of(const prefill_args &a) {
+template <int ROWS, typename Keys>
+__device__ __forceinline__ prefill_place prefill_place_of(const prefill_args &a,
+                                                          const Keys &source) {
     int block = blockIdx.x;
     forget(block);
     const int heads = a.batch * a.q_heads, turn = block / heads;
     prefill_place at;
     at.head = block - turn * heads;
     at.first_row = (a.causal ? a.tiles - 1 - turn : turn) * ROWS;
-    at.q_len = a.seq_lens ? a.seq_lens[at.head / a.q_heads] : a.q_len;
-    at.kv_len = a.seq_lens ? min(at.q_len, a.kv_len) : a.kv_len;
+    at.q_len = a.q_lens ? a.q_lens[at.head / a.q_heads] : a.q_len;
+    if constexpr (Keys::ANY)
+        at.kv_len = source.length(at.head / a.q_heads);
+    else
+        at.kv_len = a.q_lens ? min(at.q_len, a.kv_len) : a.kv_len;
     return at;
 }
 
@@ -316,92 +418,129 @@ template <int WARPS> __device__ __forceinline__ int slab_of_warp() {
     return blockIdx.x & 1 ? WARPS - 1 - warp : warp;
 }
 
-template <typename T, int D, bool SHORT>
-__global__ void __launch_bounds__(prefill_shape<D, SHORT>::THREADS,
-                                  prefill_shape<D, SHORT>::BLOCKS_PER_SM)
-    prefill_kernel(const prefill_args a) {
-    using shape = prefill_shape<D, SHORT>;
+template <typename T, int D, bool SHORT, typename Keys>
+__global__ void __launch_bounds__(prefill_shape<D, SHORT, Keys::ANY>::THREADS,
+                                  prefill_shape<D, SHORT, Keys::ANY>::BLOCKS_PER_SM)
+    prefill_kernel(const prefill_args a, const Keys source) {
+    constexpr bool ANY = Keys::ANY;
+    using shape = prefill_shape<D, SHORT, ANY>;
+    using copies = key_copies<D, shape::KEYS, shape::THREADS>;
     extern __shared__ __align__(1024) unsigned char shared[];
     const uint32_t q_tile = shared_address(shared);
     const uint32_t ring = q_tile + shape::ROWS * shape::PITCH;
     const auto slab = [] { return slab_of_warp<shape::WARPS>(); };
     const auto q_rows = [&] { return q_tile + slab() * shape::SLAB * shape::PITCH; };
-    prefill_warp<T, D, SHORT> state;
+    const int dim = dim_of<D>(source);
+    prefill_warp<T, D, SHORT, ANY> state;
 
-    prefill_place at = prefill_place_of<shape::ROWS>(a);
+    prefill_place at = prefill_place_of<shape::ROWS>(a, source);
     if (at.first_row >= at.q_len) {
         const int64_t row = (int64_t)at.head * a.q_len + at.first_row;
-        clear_rows<D, shape::THREADS>(static_cast<T *>(a.out) + row * D, a.lse + row,
-                                      min(shape::ROWS, a.q_len - at.first_row), 0.f);
+        clear_rows<shape::THREADS>(static_cast<T *>(a.out) + row * dim, a.lse + row,
+                                   min(shape::ROWS, a.q_len - at.first_row), dim);
         return;
     }
     state.start();
-    /* Row r of the block sees keys below r + diagonal; for a valid row that is at most kv_len. */
+    /* Plain: row r of the block sees keys below r + diagonal; for a valid row that is at most
+     * kv_len. With all traits: the keys around r + diagonal. */
     const int rows = min(shape::ROWS, at.q_len - at.first_row);
     const int kv_len = at.kv_len;
-    const int diagonal = a.causal ? at.first_row + kv_len - at.q_len + 1 : kv_len;
-    const int seen = a.causal ? max(0, min(rows - 1 + diagonal, kv_len)) : kv_len;
+    int diagonal, begin = 0, seen;
+    if constexpr (ANY) {
+        diagonal = at.first_row + kv_len - at.q_len;
+        begin = max(0, diagonal - source.before);
+        seen = min(rows + diagonal + source.behind, kv_len);
+    } else {
+        diagonal = a.causal ? at.first_row + kv_len - at.q_len + 1 : kv_len;
+        seen = a.causal ? max(0, min(rows - 1 + diagonal, kv_len)) : kv_len;
+    }
     const uint32_t kv_row = (uint32_t)(at.head / a.group) * (uint32_t)a.kv_len; /* in K and V */
-
+    uint32_t found = NO_ROW; /* ANY: of the tile to be loaded next */
+    const auto look_up = [&](int first_key) {
+        if constexpr (ANY) {
+            int head = at.head;
+            forget(head);
+            const int b = head / a.q_heads;
+            found = copies::look_up(source, b, (head - b * a.q_heads) / a.group, first_key, seen);
+        }
+    };
     const auto load = [&](int first_key, int stage) {
         const uint32_t to = ring + stage * 2 * shape::TILE_BYTES;
-        copy_rows<D, shape::KEYS, shape::THREADS>(to, a.k, kv_row, first_key, kv_len);
-        copy_rows<D, shape::KEYS, shape::THREADS>(to + shape::TILE_BYTES, a.v, kv_row, first_key,
-                                                  kv_len);
+        if constexpr (ANY) {
+            copies::copy(to, to + shape::TILE_BYTES, a.bases, found, dim);
+            look_up(first_key + shape::KEYS);
+        } else {
+            copy_rows<D, shape::KEYS, shape::THREADS>(to, a.bases.k, kv_row, first_key, kv_len);
+            copy_rows<D, shape::KEYS, shape::THREADS>(to + shape::TILE_BYTES, a.bases.v, kv_row,
+                                                      first_key, kv_len);
+        }
     };
     copy_rows<D, shape::ROWS, shape::THREADS>(q_tile, a.q, (uint32_t)at.head * (uint32_t)a.q_len,
-                                              at.first_row, at.q_len);
+                                              at.first_row, at.q_len, dim);
+    look_up(begin);
 #pragma unroll
     for (int stage = 0; stage < shape::STAGES - 1; stage++) {
-        if (stage * shape::KEYS < seen) load(stage * shape::KEYS, stage);
+        if (begin + stage * shape::KEYS < seen) load(begin + stage * shape::KEYS, stage);
         copy_commit();
     }
 
     int stage = 0;
-    for (int first_key = 0; first_key < seen; first_key += shape::KEYS) {
+    for (int first_key = begin; first_key < seen; first_key += shape::KEYS) {
         copy_wait<shape::STAGES - 2>();
         __syncthreads(); /* this step's tiles are whole, the last step's are free */
         const int ahead = first_key + (shape::STAGES - 1) * shape::KEYS;
         if (ahead < seen) load(ahead, stage == 0 ? shape::STAGES - 1 : stage - 1);
         copy_commit();
-        if (first_key == 0) state.keep_queries(q_rows());
+        if (first_key == begin) state.keep_queries(q_rows());
 
         const uint32_t keys = ring + stage * 2 * shape::TILE_BYTES;
         const uint32_t values = keys + shape::TILE_BYTES;
-        const int slab_diagonal = diagonal + a.causal * slab() * shape::SLAB;
-        if (first_key + shape::KEYS <= slab_diagonal)
-            state.template add_tile<false>(q_rows(), keys, values, first_key, slab_diagonal, a);
-        else if (first_key < slab_diagonal + a.causal * (shape::SLAB - 1))
-            state.template add_tile<true>(q_rows(), keys, values, first_key, slab_diagonal, a);
+        if constexpr (ANY) {
+            state.add_tile_around(q_rows(), keys, values, first_key,
+                                  diagonal + slab() * shape::SLAB, kv_len, source, a);
+        } else {
+            const int slab_diagonal = diagonal + a.causal * slab() * shape::SLAB;
+            if (first_key + shape::KEYS <= slab_diagonal)
+                state.template add_tile<false>(q_rows(), keys, values, first_key, slab_diagonal, a);
+            else if (first_key < slab_diagonal + a.causal * (shape::SLAB - 1))
+                state.template add_tile<true>(q_rows(), keys, values, first_key, slab_diagonal, a);
+        }
         stage = stage == shape::STAGES - 1 ? 0 : stage + 1;
     }
 
     copy_wait<0>();
     __syncthreads(); /* also without a step: Q's rows must have landed before they are reused */
-    at = prefill_place_of<shape::ROWS>(a);
+    at = prefill_place_of<shape::ROWS>(a, source);
     const int slab_row = at.first_row + slab() * shape::SLAB;
     const int64_t row = (int64_t)at.head * a.q_len + slab_row;
-    state.finish(q_rows(), static_cast<T *>(a.out) + row * D, a.lse + row, at.q_len - slab_row,
-                 a.q_len - slab_row, a.scale);
+    const float sink = sink_of(source, ANY ? at.head % a.q_heads : 0);
+    state.finish(q_rows(), static_cast<T *>(a.out) + row * dim, a.lse + row, at.q_len - slab_row,
+                 a.q_len - slab_row, a.scale, dim, sink);
 }
 
-template <typename T, int D, bool SHORT> kernel_choice prefill_choice() {
-    using shape = prefill_shape<D, SHORT>;
-    return {(const void *)prefill_kernel<T, D, SHORT>, shape::THREADS, shape::SHARED_BYTES};
+template <typename T, int D, bool SHORT, typename Keys> kernel_choice prefill_choice() {
+    using shape = prefill_shape<D, SHORT, Keys::ANY>;
+    return {(const void *)prefill_kernel<T, D, SHORT, Keys>, shape::THREADS, shape::SHARED_BYTES};
 }
 
-inline const char *prefill_prepare(const struct attn_problem *problem, struct attn_call *call) {
+template <typename Keys>
+const char *prefill_prepare(const struct attn_problem *problem, struct attn_call *call) {
+    const bool plain = !Keys::LENGTHS_ARE_READ && is_plain(problem);
     const bool few = problem->kv_len <= SHORT_KEYS;
-    return kernel_state_make(problem, call, 0, [few](auto type, auto dim) {
+    return kernel_state_make(problem, call, 0, [plain, few](auto type, auto dim) {
         using T = decltype(type);
         constexpr int D = decltype(dim)::value;
-        return few ? prefill_choice<T, D, D == 64>() : prefill_choice<T, D, false>();
+        if constexpr (!Keys::LENGTHS_ARE_READ)
+            if (plain)
+                return few ? prefill_choice<T, D, D == 64, Keys>()
+                           : prefill_choice<T, D, false, Keys>();
+        return prefill_choice<T, D, false, any_keys<Keys>>();
     });
 }
 
-inline const char *prefill_launch(const struct attn_problem *problem,
-                                  const struct attn_call *call) {
-    const char *fault = call_check(problem, call, {ATTN_Q, ATTN_K, ATTN_V});
+template <typename Keys>
+const char *prefill_launch(const struct attn_problem *problem, const struct attn_call *call) {
+    const char *fault = keys_check(problem, call);
     if (fault) return fault;
     const struct kernel_state *state = static_cast<const struct kernel_state *>(call->state);
     const int rows = problem->head_dim <= 128 ? prefill_shape<128, false>::ROWS
@@ -409,15 +548,15 @@ inline const char *prefill_launch(const struct attn_problem *problem,
     static_assert(prefill_shape<64, false>::ROWS == prefill_shape<128, false>::ROWS &&
                   prefill_shape<64, true>::ROWS == prefill_shape<128, false>::ROWS);
     const int64_t tiles = (problem->q_len + rows - 1) / rows;
+    any_keys<Keys> keys = keys_make(any_keys<Keys>{}, problem, call);
     prefill_args args = {
         .q = call->tensors[ATTN_Q].data,
-        .k = call->tensors[ATTN_K].data,
-        .v = call->tensors[ATTN_V].data,
+        .bases = key_bases_of(problem, call),
         .out = call->tensors[ATTN_OUT].data,
         .lse = static_cast<float *>(call->tensors[ATTN_LSE].data),
-        .seq_lens = problem->traits & ATTN_RAGGED
-                        ? static_cast<const int32_t *>(call->tensors[ATTN_SEQ_LENS].data)
-                        : NULL,
+        .q_lens = keys.q_lens                         ? keys.q_lens
+                  : problem->q_len == problem->kv_len ? keys.seq_lens
+                                                      : NULL,
         .batch = (int)problem->batch,
         .q_heads = (int)problem->q_heads,
         .group = (int)(problem->q_heads / problem->kv_heads),
@@ -425,9 +564,9 @@ inline const char *prefill_launch(const struct attn_problem *problem,
         .kv_len = (int)problem->kv_len,
         .tiles = (int)tiles,
         .causal = problem->traits & ATTN_CAUSAL ? 1 : 0,
-        .scale = softmax_scale_of(problem->scale),
+        .scale = softmax_scale_of(problem),
     };
-    void *parameters[] = {&args};
+    void *parameters[] = {&args, &keys}; /* of which the plain kernel's are the beginning */
     return kernel_launch(state, tiles * problem->batch * problem->q_heads, parameters, call);
 }
 

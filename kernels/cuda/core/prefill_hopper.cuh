@@ -1120,7 +1120,7 @@ inline const char *hopper_prefill_launch(const struct attn_problem *problem,
         .kv_len = (int)problem->kv_len,
         .causal = causal,
         .unseen = ragged || problem->kv_len == 0 || (causal && problem->q_len > problem->kv_len),
-        .scale = softmax_scale_of(problem->scale),
+        .scale = softmax_scale_of(problem),
     };
     void *parameters[] = {
         const_cast<CUtensorMap *>(&state->q), const_cast<CUtensorMap *>(&state->k),

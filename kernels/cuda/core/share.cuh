@@ -121,8 +121,9 @@ template <int D> __device__ __forceinline__ float *partial_at(const partials &st
     return store.data + (size_t)index * ((store.rows * (D + 2) + 3) / 4 * 4);
 }
 
-/* One segment's share of a block, in shared memory. */
-template <typename T, int D> struct segment_sums {
+/* One segment's share of a block, in shared memory. ANY: rows of out have `dim` elements, and there
+ * may be sinks. */
+template <typename T, int D, bool ANY = false> struct segment_sums {
     const float *sums; /* [rows][pitch] */
     int pitch;
     const float2 *stats; /* [rows] {reference, sum of weights} */
@@ -130,25 +131,54 @@ template <typename T, int D> struct segment_sums {
     T *out; /* [rows][D] */
     float *lse;
     int number, first_tile, tiles; /* the segment's; its place on the line */
+    int dim;
+    const float *sinks; /* [rows] or NULL */
+
+    __device__ __forceinline__ row_end end(int row, float r, float sum) const {
+        return end_with_sink(r, sum, sinks ? __ldg(&sinks[row]) : -INFINITY);
+    }
+    /* What the sums of a row are multiplied with, and its lse. */
+    __device__ __forceinline__ float factor(int row, float r, float sum) const {
+        if constexpr (ANY)
+            return end(row, r, sum).factor;
+        else
+            return sum > 0.f ? inverse_of(sum) : 0.f;
+    }
+    __device__ __forceinline__ float lse_at(int row, float r, float sum) const {
+        if constexpr (ANY)
+            return end(row, r, sum).lse;
+        else
+            return lse_of(r, sum);
+    }
+    /* Writes the i-th piece of [rows][D], which begins at `column`. */
+    template <typename Piece>
+    __device__ __forceinline__ void put(int i, int row, int column, Piece piece) const {
+        if constexpr (!ANY)
+            reinterpret_cast<Piece *>(out)[i] = piece;
+        else if (column < dim)
+            *reinterpret_cast<Piece *>(out + row * dim + column) = piece;
+    }
 };
 
-template <typename T, int D> __device__ void write_result(const segment_sums<T, D> &s) {
+template <typename T, int D, bool ANY>
+__device__ void write_result(const segment_sums<T, D, ANY> &s) {
     for (int i = threadIdx.x; i < s.rows * (D / 8); i += blockDim.x) {
         const int row = i / (D / 8), column = i % (D / 8) * 8;
         const float2 stats = s.stats[row];
-        const float inverse = stats.y > 0.f ? inverse_of(stats.y) : 0.f;
+        const float factor = s.factor(row, stats.x, stats.y);
         const float4 low = *reinterpret_cast<const float4 *>(&s.sums[row * s.pitch + column]);
         const float4 high = *reinterpret_cast<const float4 *>(&s.sums[row * s.pitch + column + 4]);
-        reinterpret_cast<uint4 *>(s.out)[i] =
-            make_uint4(pack_out<T>(low.x * inverse, low.y * inverse),
-                       pack_out<T>(low.z * inverse, low.w * inverse),
-                       pack_out<T>(high.x * inverse, high.y * inverse),
-                       pack_out<T>(high.z * inverse, high.w * inverse));
-        if (column == 0) s.lse[row] = lse_of(stats.x, stats.y);
+        s.put(i, row, column,
+              make_uint4(pack_out<T>(low.x * factor, low.y * factor),
+                         pack_out<T>(low.z * factor, low.w * factor),
+                         pack_out<T>(high.x * factor, high.y * factor),
+                         pack_out<T>(high.z * factor, high.w * factor)));
+        if (column == 0) s.lse[row] = s.lse_at(row, stats.x, stats.y);
     }
 }
 
-template <typename T, int D> __device__ void write_partial(const segment_sums<T, D> &s, float *to) {
+template <typename T, int D, bool ANY>
+__device__ void write_partial(const segment_sums<T, D, ANY> &s, float *to) {
     for (int i = threadIdx.x; i < s.rows * (D / 4); i += blockDim.x) {
         const int row = i / (D / 4), column = i % (D / 4) * 4;
         reinterpret_cast<float4 *>(to)[i] =
@@ -161,8 +191,9 @@ template <typename T, int D> __device__ void write_partial(const segment_sums<T,
 /* Adds up the partial sums of blocks first .. last, by the last of them to arrive: DEPTH at a time,
  * all asked for before the first is used. Loads bypass L1, which does not see what other blocks
  * wrote. */
-template <int DEPTH, typename T, int D>
-__device__ void combine(const segment_sums<T, D> &s, const partials &store, int first, int last) {
+template <int DEPTH, typename T, int D, bool ANY>
+__device__ void combine(const segment_sums<T, D, ANY> &s, const partials &store, int first,
+                        int last) {
     for (int i = threadIdx.x; i < s.rows * (D / 4); i += blockDim.x) {
         const int row = i / (D / 4), column = i % (D / 4) * 4;
         float top = -INFINITY, weight = 0.f;
@@ -196,18 +227,18 @@ __device__ void combine(const segment_sums<T, D> &s, const partials &store, int 
                 sum.w = fmaf(factor, x[n].w, sum.w);
             }
         }
-        const float inverse = weight > 0.f ? inverse_of(weight) : 0.f;
-        reinterpret_cast<uint2 *>(s.out)[i] =
-            make_uint2(pack_out<T>(sum.x * inverse, sum.y * inverse),
-                       pack_out<T>(sum.z * inverse, sum.w * inverse));
-        if (column == 0) s.lse[row] = lse_of(top, weight);
+        const float factor = s.factor(row, top, weight);
+        s.put(i, row, column,
+              make_uint2(pack_out<T>(sum.x * factor, sum.y * factor),
+                         pack_out<T>(sum.z * factor, sum.w * factor)));
+        if (column == 0) s.lse[row] = s.lse_at(row, top, weight);
     }
 }
 
 /* By all threads of a block once the segment's sums are in shared memory; they may be overwritten
  * after the next barrier. `flag` is shared. */
-template <int DEPTH, typename T, int D>
-__device__ void settle(const segment_sums<T, D> &s, const part &p, const partials &store,
+template <int DEPTH, typename T, int D, bool ANY>
+__device__ void settle(const segment_sums<T, D, ANY> &s, const part &p, const partials &store,
                        int *flag) {
     const int first = p.owner_of(s.first_tile), last = p.owner_of(s.first_tile + s.tiles - 1);
     if (first == last) {

@@ -8,7 +8,9 @@
  * used. Meanwhile the rows of the next tile are looked up, and the list is read for the one after.
  *
  * The eight sums over a row's lanes are reduced together, by halves, in 7 to 9 shuffles, and leave
- * one key's score in a lane: there the weight is computed, and MagicPIG's correction. */
+ * one key's score in a lane: there the weight is computed, and MagicPIG's correction.
+ *
+ * With Keys::ANY the same for softcaps, sinks and any head dim, all known at run time. */
 #ifndef ATTN_CUDA_SPARSE_CUH
 #define ATTN_CUDA_SPARSE_CUH
 
@@ -143,7 +145,7 @@ template <int D, typename Keys> struct sparse_lookup {
     }
 };
 
-template <typename T, int D, bool MAGICPIG> struct sparse_warp {
+template <typename T, int D, bool MAGICPIG, bool ANY = false> struct sparse_warp {
     using shape = sparse_shape<D>;
     static constexpr int DEPTH = shape::DEPTH;
 
@@ -151,10 +153,11 @@ template <typename T, int D, bool MAGICPIG> struct sparse_warp {
     float q_norm, lsh_k, lsh_l;
     float sum, max; /* sum: of the keys whose score this lane had; max: of the warp */
 
-    __device__ __forceinline__ void start(const sparse_args &a, int row) {
+    __device__ __forceinline__ void start(const sparse_args &a, int row, int dim = D) {
         const int chunk = threadIdx.x % shape::LANES;
-        const uint16_t *from = static_cast<const uint16_t *>(a.q) + (int64_t)row * D + chunk * 8;
-        unpack_eight<T>(q, *reinterpret_cast<const uint4 *>(from));
+        const uint16_t *from = static_cast<const uint16_t *>(a.q) + (int64_t)row * dim + chunk * 8;
+        unpack_eight<T>(q, ANY && chunk * 8 >= dim ? make_uint4(0, 0, 0, 0)
+                                                   : *reinterpret_cast<const uint4 *>(from));
 #pragma unroll
         for (int i = 0; i < 8; i++) out[i] = 0.f;
         sum = 0.f;
@@ -204,10 +207,12 @@ template <typename T, int D, bool MAGICPIG> struct sparse_warp {
 
     /* `keys` says whether there is a key in the lane's place. */
     __device__ __forceinline__ void add_tile(const uint4 (&k)[DEPTH], const uint4 (&v)[DEPTH],
-                                             bool key, softmax_scale scale) {
+                                             bool key, softmax_scale scale, float inner = 0.f) {
         const int lane = threadIdx.x % WARP;
         float on_top;
-        const float product = score(k, &on_top);
+        float product = score(k, &on_top);
+        if constexpr (ANY)
+            if (inner > 0.f) product = tanh_of(product * inner);
         follow(key ? fmaf(product, scale.to_log2, on_top) : -INFINITY);
         const float p = key ? exp2f(fmaf(product, scale.to_log2, on_top - max)) : 0.f;
         sum += p;
@@ -265,12 +270,12 @@ template <typename T, int D, bool MAGICPIG> struct sparse_warp {
     }
 };
 
-/* The group's rows, each from the lane that found it; absent ones are zero. Says whether there is a
- * key in the place whose score this lane will have. */
-template <int D>
+/* The group's rows, each from the lane that found it; absent ones are zero, and columns from `dim`
+ * on. Says whether there is a key in the place whose score this lane will have. */
+template <int D, bool ANY = false>
 __device__ __forceinline__ bool load_rows(uint4 (&k)[sparse_shape<D>::DEPTH],
                                           uint4 (&v)[sparse_shape<D>::DEPTH], uint32_t found,
-                                          const key_bases &bases) {
+                                          const key_bases &bases, int dim = D) {
     using shape = sparse_shape<D>;
     int lane = threadIdx.x % WARP;
     forget(lane);
@@ -279,8 +284,8 @@ __device__ __forceinline__ bool load_rows(uint4 (&k)[sparse_shape<D>::DEPTH],
     for (int i = 0; i < shape::DEPTH; i++) {
         const uint32_t row = __shfl_sync(ALL_LANES, found, first + i);
         k[i] = v[i] = make_uint4(0, 0, 0, 0);
-        if (row != NO_ROW) {
-            const int64_t at = (int64_t)row * D + lane % shape::LANES * 8;
+        if (row != NO_ROW && (!ANY || lane % shape::LANES * 8 < dim)) {
+            const int64_t at = (int64_t)row * dim + lane % shape::LANES * 8;
             k[i] = load_once(bases.k + at);
             v[i] = load_once(bases.v + at);
         }
@@ -289,13 +294,15 @@ __device__ __forceinline__ bool load_rows(uint4 (&k)[sparse_shape<D>::DEPTH],
 }
 
 /* Rows that keep no token belong to no tile. */
-template <int D> __device__ void clear_empty_rows(const sparse_args &a) {
+template <int D, typename Keys>
+__device__ void clear_empty_rows(const sparse_args &a, const Keys &keys) {
+    const int chunks = dim_of<D>(keys) / 8;
     for (int row = blockIdx.x * blockDim.x + threadIdx.x; row < a.rows;
          row += gridDim.x * blockDim.x) {
         if (a.nnz[row] > 0) continue;
-        uint4 *out = static_cast<uint4 *>(a.out) + (int64_t)row * (D / 8);
-        for (int i = 0; i < D / 8; i++) out[i] = make_uint4(0, 0, 0, 0);
-        a.lse[row] = -INFINITY;
+        uint4 *out = static_cast<uint4 *>(a.out) + (int64_t)row * chunks;
+        for (int i = 0; i < chunks; i++) out[i] = make_uint4(0, 0, 0, 0);
+        a.lse[row] = sink_of(keys, Keys::ANY ? row % a.q_heads : 0);
     }
 }
 
@@ -304,6 +311,8 @@ __global__ void __launch_bounds__(sparse_shape<D>::THREADS, sparse_shape<D>::BLO
     sparse_kernel(const sparse_args a, const Keys keys) {
     using shape = sparse_shape<D>;
     constexpr int DEPTH = shape::DEPTH;
+    constexpr bool ANY = Keys::ANY;
+    const int dim = dim_of<D>(keys);
     __shared__ __align__(16) float warp_sums[shape::WARPS][D], sums[D];
     __shared__ float2 warp_stats[shape::WARPS], stats;
     __shared__ int flag;
@@ -314,48 +323,55 @@ __global__ void __launch_bounds__(sparse_shape<D>::THREADS, sparse_shape<D>::BLO
         place at = place_of(segments, mine.first);
         sparse_lookup<D, Keys> lookup{segments, a, keys};
         lookup.start(at, mine.end - mine.first);
-        sparse_warp<T, D, MAGICPIG> state;
+        sparse_warp<T, D, MAGICPIG, ANY> state;
 
         for (int tile = mine.first; tile < mine.end;) {
             const int count = min(at.tiles - at.tile, mine.end - tile);
-            state.start(a, at.outer);
+            state.start(a, at.outer, dim);
             for (int n = 0; n < count; n++) {
                 uint4 k[DEPTH], v[DEPTH];
-                const bool key = load_rows<D>(k, v, lookup.row, a.bases);
+                const bool key = load_rows<D, ANY>(k, v, lookup.row, a.bases, dim);
                 lookup.step();
-                state.add_tile(k, v, key, a.scale);
+                if constexpr (ANY)
+                    state.add_tile(k, v, key, a.scale, keys.inner);
+                else
+                    state.add_tile(k, v, key, a.scale);
             }
             state.merge(sums, &stats, warp_sums, warp_stats);
-            settle<8>(segment_sums<T, D>{sums, D, &stats, 1,
-                                         static_cast<T *>(a.out) + (int64_t)at.outer * D,
-                                         a.lse + at.outer, at.outer, tile - at.tile, at.tiles},
+            settle<8>(segment_sums<T, D, ANY>{sums, D, &stats, 1,
+                                              static_cast<T *>(a.out) + (int64_t)at.outer * dim,
+                                              a.lse + at.outer, at.outer, tile - at.tile, at.tiles,
+                                              dim, sinks_of(keys, ANY ? at.outer % a.q_heads : 0)},
                       mine, a.store, &flag);
             __syncthreads();
             tile += count;
             if (tile < mine.end) at.advance(segments, count);
         }
     }
-    clear_empty_rows<D>(a);
+    clear_empty_rows<D>(a, keys);
 }
 
 inline const char *sparse_refuse(const struct attn_problem *p) {
-    const char *reason = refuse_common(p);
+    const char *reason = refuse_any(p);
     if (reason) return reason;
     return rows_fit(p) ? NULL : "keys and values have more than 2^32 rows";
 }
 
 inline size_t sparse_scratch_bytes(const struct attn_problem *p) {
-    return partials_bytes(1, p->head_dim);
+    return partials_bytes(1, dim_at_least(p));
 }
 
 template <typename Keys, bool MAGICPIG>
 const char *sparse_prepare(const struct attn_problem *problem, struct attn_call *call) {
+    const bool plain = is_plain(problem);
     return kernel_state_make(
-        problem, call, problem->batch * problem->q_heads, [](auto type, auto dim) {
+        problem, call, problem->batch * problem->q_heads, [plain](auto type, auto dim) {
             using T = decltype(type);
             constexpr int D = decltype(dim)::value;
-            return kernel_choice{(const void *)sparse_kernel<T, D, Keys, MAGICPIG>,
-                                 sparse_shape<D>::THREADS, 0};
+            const void *function =
+                plain ? (const void *)sparse_kernel<T, D, Keys, MAGICPIG>
+                      : (const void *)sparse_kernel<T, D, any_keys<Keys>, MAGICPIG>;
+            return kernel_choice{function, sparse_shape<D>::THREADS, 0};
         });
 }
 
@@ -386,7 +402,7 @@ inline sparse_args sparse_args_of(const struct attn_problem *problem,
         .q_heads = (int)problem->q_heads,
         .group = (int)(problem->q_heads / problem->kv_heads),
         .kept_max = problem->kept_max,
-        .scale = softmax_scale_of(problem->scale),
+        .scale = softmax_scale_of(problem),
     };
 }
 
@@ -396,8 +412,8 @@ const char *sparse_launch(const struct attn_problem *problem, const struct attn_
     if (fault) return fault;
     const struct kernel_state *state = static_cast<const struct kernel_state *>(call->state);
     sparse_args args = sparse_args_of(problem, call);
-    Keys keys = keys_make(Keys{}, problem, call);
-    void *parameters[] = {&args, &keys};
+    any_keys<Keys> keys = keys_make(any_keys<Keys>{}, problem, call);
+    void *parameters[] = {&args, &keys}; /* of which the plain kernel's are the beginning */
     const int blocks = state->resident < BLOCKS_MAX ? state->resident : BLOCKS_MAX;
     return kernel_launch(state, problem->batch > 0 ? blocks : 0, parameters, call);
 }

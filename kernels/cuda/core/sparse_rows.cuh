@@ -10,7 +10,8 @@
  * than its tokens need. The last of a row's blocks to arrive adds the partial sums, in their order:
  * the same bits on every run. Blocks beyond a row's length leave and nobody waits for them.
  *
- * Lists too long for this, or too many, go to the kernel of sparse.cuh. */
+ * Lists too long for this, or too many, and problems with traits go to the kernels of sparse.cuh.
+ */
 #ifndef ATTN_CUDA_SPARSE_ROWS_CUH
 #define ATTN_CUDA_SPARSE_ROWS_CUH
 
@@ -28,7 +29,7 @@ struct row_cut {
 
 inline row_cut row_cut_of(const struct attn_problem *p, int processors) {
     const int64_t rows = p->batch * p->q_heads;
-    if (rows < 1 || rows > processors || processors > BLOCKS_MAX) return {0, 0};
+    if (!is_plain(p) || rows < 1 || rows > processors || processors > BLOCKS_MAX) return {0, 0};
     const int64_t parts_max = processors / rows;
     const int64_t warp_keys = p->head_dim == 64    ? sparse_shape<64>::WARP_KEYS
                               : p->head_dim == 128 ? sparse_shape<128>::WARP_KEYS
