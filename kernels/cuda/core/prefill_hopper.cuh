@@ -14,6 +14,10 @@
  * In a cluster the pieces are as many times larger, each block copies its part of the tiles, and
  * the TMA brings them to all.
  *
+ * With shape::ANY the same for windows and sinks, known at run time: a piece's tiles begin at the
+ * first key that its first query sees, wherever that is, and everything but the copies counts keys
+ * from there.
+ *
  * A piece of S = 1024, D = 64 takes 5,000 of its 17,300 clocks before and after its loop (H200,
  * clock64 in the first of the warpgroups, medians): 600 to find it, 510 for the first scores, 1,470
  * for their softmax and 1,770 for the output, since the warpgroups come there together and a
@@ -32,7 +36,12 @@
 
 namespace attn {
 
-template <int D_, int CLUSTER_> struct hopper_shape {
+struct hopper_args;
+struct hopper_any_args;
+
+template <int D_, int CLUSTER_, bool ANY_ = false> struct hopper_shape {
+    static constexpr bool ANY = ANY_;
+    using args = std::conditional_t<ANY, hopper_any_args, hopper_args>;
     static constexpr int D = D_;
     static constexpr int CLUSTER = CLUSTER_; /* blocks that share what they copy */
     static constexpr int CONSUMERS = D == 64 ? 4 : D == 128 ? 3 : 2; /* warpgroups */
@@ -67,10 +76,10 @@ struct __align__(16) hopper_piece {
     int first_tile, end_tile; /* of KEYS keys */
     int shares;
     int query_tile, member; /* of the first share: ROWS queries, head of the group */
-    int q_len, kv_len;      /* of the sequence */
+    int q_len, kv_len;      /* of the sequence; keys from first_key on */
     int part, parts;        /* of the shares' keys */
     int slot;               /* of part 0, among partial results */
-    int reserved;
+    int first_key;          /* where tile 0 begins; plain: 0 */
 };
 
 /* Partial results of a warpgroup, as its threads hold them: [D / 8 + 1][WARPGROUP] float4, the last
@@ -95,6 +104,12 @@ struct hopper_args {
     int causal; /* 0 or 1 */
     int unseen; /* there may be queries that no piece has */
     softmax_scale scale;
+};
+
+/* A query sees the keys from `before` before its place on the diagonal to `behind` behind it. */
+struct hopper_any_args : hopper_args {
+    int before, behind;
+    const float *sinks; /* [Hq] or NULL */
 };
 
 /* Buffer and parity of the n-th use of something there are `COUNT` of. */
@@ -205,6 +220,19 @@ template <typename T, typename shape> struct hopper_rows {
 #pragma unroll
             for (int i = 0; i < KEYS / 4; i++)
                 if (!(bits & 1u << i)) s[i / 2 * 4 + r * 2 + i % 2] = -INFINITY;
+        }
+    }
+
+    /* Nor does row r see those below `low` + r. */
+    __device__ __forceinline__ void mask_low(int first_key, int low) {
+#pragma unroll
+        for (int r = 0; r < 2; r++) {
+            const int limit = low + row() + r * 8 - first_key - (lane() & 3) * 2;
+            const int count = limit < 0 ? 0 : limit / 8 * 2 + min(limit % 8, 2);
+            const uint32_t bits = count < KEYS / 4 ? (1u << count) - 1 : ~0u;
+#pragma unroll
+            for (int i = 0; i < KEYS / 4; i++)
+                if (bits & 1u << i) s[i / 2 * 4 + r * 2 + i % 2] = -INFINITY;
         }
     }
 
@@ -336,10 +364,11 @@ struct hopper_share {
     int head, query;
     int seen;       /* row r sees keys below seen + causal r, of kv_len */
     int end, clear; /* tiles: what is seen ends at, what all rows see whole ends at */
+    int low;        /* ANY: and none below low + r */
 };
 
 template <typename shape>
-__device__ __forceinline__ hopper_share hopper_share_of(const hopper_args &a,
+__device__ __forceinline__ hopper_share hopper_share_of(const typename shape::args &a,
                                                         const hopper_piece &piece, int number) {
     constexpr int ROWS = shape::ROWS, KEYS = shape::KEYS;
     const hopper_rows_place rows =
@@ -348,6 +377,10 @@ __device__ __forceinline__ hopper_share hopper_share_of(const hopper_args &a,
     share.head = rows.head;
     share.query = rows.query;
     share.seen = a.causal ? rows.query + piece.kv_len - piece.q_len + 1 : piece.kv_len;
+    if constexpr (shape::ANY) {
+        share.low = share.seen - 1 - a.before;
+        share.seen += a.behind;
+    }
     const int most = min(share.seen + a.causal * (ROWS - 1), piece.kv_len);
     share.end = number < piece.shares ? min((most + KEYS - 1) / KEYS, piece.end_tile) : 0;
     share.clear = max(0, min(share.seen, piece.kv_len)) / KEYS;
@@ -359,6 +392,7 @@ struct hopper_work {
     int first_tile, end_tile; /* the piece's; 0: there is no more */
     int begin;                /* the share's tiles end here */
     int seen, clear, kv_len;
+    int low, whole; /* ANY: from tile `whole` on all rows see the first key */
 };
 
 __device__ __forceinline__ hopper_piece posted_piece(uint32_t from) {
@@ -372,21 +406,24 @@ __device__ __forceinline__ hopper_piece posted_piece(uint32_t from) {
  * their use: from the last tile to the first, K a tile ahead of V. In a cluster the first block
  * asks for pieces and tells the others; they copy stages in turn, each for all. */
 template <typename shape>
-__device__ __forceinline__ void hopper_copy(const hopper_args &a, const hopper_places<shape> &at,
-                                            int rank, const CUtensorMap *q, const CUtensorMap *k,
-                                            const CUtensorMap *v) {
+__device__ __forceinline__ void
+hopper_copy(const typename shape::args &a, const hopper_places<shape> &at, int rank,
+            const CUtensorMap *q, const CUtensorMap *k, const CUtensorMap *v) {
     constexpr int CLUSTER = shape::CLUSTER;
     ring_place<shape::STAGES> place; /* of the next keys; of values, the one before */
+    [[maybe_unused]] int first_key = 0;
     const auto copy = [&](const CUtensorMap *map, const ring_place<shape::STAGES> &place, int half,
                           int tile, int kv_head) {
         const int n = 2 * place.stage + half;
         const uint32_t to = at.tile(n), full = at.full + 8 * n;
         barrier_wait(at.empty + 8 * n, place.parity ^ 1);
         barrier_expect(full, shape::TILE_BYTES);
+        int key = tile * shape::KEYS;
+        if constexpr (shape::ANY) key += first_key;
         if constexpr (CLUSTER == 1)
-            copy_tile(to, map, tile * shape::KEYS, kv_head, full);
+            copy_tile(to, map, key, kv_head, full);
         else if (n % CLUSTER == rank)
-            copy_tile_to_all<CLUSTER>(to, map, tile * shape::KEYS, kv_head, full);
+            copy_tile_to_all<CLUSTER>(to, map, key, kv_head, full);
     };
     const auto copy_keys = [&](int tile, int kv_head) {
         copy(k, place, KEYS_HALF, tile, kv_head);
@@ -409,6 +446,7 @@ __device__ __forceinline__ void hopper_copy(const hopper_args &a, const hopper_p
         int4 about = {-1, 0, 0, 0}; /* kv head, first and end tile, shares */
         if (more) {
             about = words(index, 0);
+            if constexpr (shape::ANY) first_key = words(index, 2).w;
             copy_keys(about.z - 1, about.x);
         }
         barrier_wait(at.queries_empty + 8 * buffer, parity_of<shape::QUERY_BUFFERS>(n) ^ 1);
@@ -460,22 +498,26 @@ __device__ __forceinline__ void hopper_copy(const hopper_args &a, const hopper_p
 /* The other warps of the copying warpgroup: tiles of queries that no piece has, since they are
  * beyond a sequence's length or see no key. */
 template <typename shape>
-__device__ __forceinline__ void hopper_clear(const hopper_args &a, int thread) {
+__device__ __forceinline__ void hopper_clear(const typename shape::args &a, int thread) {
     constexpr int D = shape::D, ROWS = shape::ROWS, THREADS = WARPGROUP - WARP;
     const int tiles = ceil_div(a.q_len, ROWS);
     for (int i = blockIdx.x; i < a.heads * tiles; i += gridDim.x) {
         const int head = i / tiles, first = (i - head * tiles) * ROWS;
         const int q_len = a.seq_lens ? min(__ldg(&a.seq_lens[head / a.q_heads]), a.q_len) : a.q_len;
         const int kv_len = a.seq_lens ? min(q_len, a.kv_len) : a.kv_len;
-        const int seen = min(first + ROWS, q_len) + (a.causal ? kv_len - q_len : 0);
+        int seen = min(first + ROWS, q_len) + (a.causal ? kv_len - q_len : 0);
+        float lse = -INFINITY;
+        if constexpr (shape::ANY) {
+            seen += a.behind;
+            if (a.sinks) lse = __ldg(&a.sinks[head % a.q_heads]);
+        }
         if (first < q_len && seen > 0 && kv_len > 0) continue;
         const int64_t row = (int64_t)head * a.q_len + first;
         const int rows = min(ROWS, a.q_len - first);
         uint4 *out = static_cast<uint4 *>(a.out) + row * (D / 8);
 #pragma unroll 1
         for (int n = thread; n < rows * (D / 8); n += THREADS) out[n] = make_uint4(0, 0, 0, 0);
-        for (int n = thread; n < rows; n += THREADS)
-            a.lse[row + n] = first + n < q_len ? -INFINITY : 0.f;
+        for (int n = thread; n < rows; n += THREADS) a.lse[row + n] = first + n < q_len ? lse : 0.f;
     }
 }
 
@@ -551,7 +593,8 @@ __device__ __forceinline__ void transpose_quad(uint32_t (&x)[4]) {
 /* Normalises rows and stores them, from registers or by way of `to`, where the queries were; rows
  * beyond the sequence become zeros. */
 template <typename T, typename shape>
-__device__ __forceinline__ void hopper_finish(const hopper_rows<T, shape> &x, const hopper_args &a,
+__device__ __forceinline__ void hopper_finish(const hopper_rows<T, shape> &x,
+                                              const typename shape::args &a,
                                               const hopper_piece &piece, int warpgroup, int number,
                                               uint32_t to, const CUtensorMap *out) {
     const hopper_rows_place rows =
@@ -568,7 +611,18 @@ __device__ __forceinline__ void hopper_finish(const hopper_rows<T, shape> &x, co
     /* Of the four lanes of two rows two have a logarithm to take. */
     const bool second = lane & 1;
     const int query = first + second * 8;
-    if ((lane & 2) == 0 && query < a.q_len)
+    if constexpr (shape::ANY) {
+        const float sink = a.sinks ? __ldg(&a.sinks[rows.head % a.q_heads]) : -INFINITY;
+        row_end end[2];
+#pragma unroll
+        for (int r = 0; r < 2; r++) {
+            end[r] = end_with_sink(reference(x.max[r], a.scale.to_log2), total[r], sink);
+            inverse[r] = end[r].factor;
+        }
+        if ((lane & 2) == 0 && query < a.q_len)
+            a.lse[row + second * 8] =
+                query < piece.q_len ? (second ? end[1].lse : end[0].lse) : 0.f;
+    } else if ((lane & 2) == 0 && query < a.q_len)
         a.lse[row + second * 8] =
             query < piece.q_len ? lse_of(reference(second ? x.max[1] : x.max[0], a.scale.to_log2),
                                          second ? total[1] : total[0])
@@ -614,7 +668,8 @@ __device__ __forceinline__ void hopper_finish(const hopper_rows<T, shape> &x, co
 
 /* One of the warpgroups that compute. */
 template <typename T, typename shape>
-__device__ __forceinline__ void hopper_compute(const hopper_args &a, const hopper_places<shape> &at,
+__device__ __forceinline__ void hopper_compute(const typename shape::args &a,
+                                               const hopper_places<shape> &at,
                                                const CUtensorMap *out, int warpgroup, int rank) {
     constexpr int D = shape::D, KEYS = shape::KEYS, ALL = shape::CONSUMERS * WARPGROUP;
     const int number = hopper_number<shape>(warpgroup, rank);
@@ -686,6 +741,10 @@ __device__ __forceinline__ void hopper_compute(const hopper_args &a, const hoppe
         work.seen = share.seen;
         work.clear = share.clear;
         work.kv_len = piece.kv_len;
+        if constexpr (shape::ANY) {
+            work.low = share.low;
+            work.whole = max(0, share.low + shape::ROWS - 1 + KEYS - 1) / KEYS;
+        }
         return work;
     };
     const auto begin_values = [&](const ring_place<shape::STAGES> &values) {
@@ -731,6 +790,8 @@ __device__ __forceinline__ void hopper_compute(const hopper_args &a, const hoppe
                 release(place, KEYS_HALF);
                 place.advance();
                 if (--tile >= work.clear) x.mask(tile * KEYS, work.seen, work.kv_len, a.causal);
+                if constexpr (shape::ANY)
+                    if (tile < work.whole) x.mask_low(tile * KEYS, work.low);
             };
             begin_scores();
             product_wait<0>();
@@ -776,7 +837,7 @@ __global__ void __launch_bounds__(shape::THREADS, 1)
     hopper_prefill_kernel(const __grid_constant__ CUtensorMap q,
                           const __grid_constant__ CUtensorMap k,
                           const __grid_constant__ CUtensorMap v,
-                          const __grid_constant__ CUtensorMap out, const hopper_args a) {
+                          const __grid_constant__ CUtensorMap out, const typename shape::args a) {
     extern __shared__ unsigned char shared[];
     const hopper_places<shape> at(shared_address(shared));
     const int warpgroup = __shfl_sync(ALL_LANES, threadIdx.x / WARPGROUP, 0);
@@ -833,34 +894,45 @@ struct hopper_costs {
     double shared_128 = .96, shared_256 = .92, together = 1.2;
 };
 
+inline int hopper_bound(int64_t keys) {
+    return (int)(keys < NO_BOUND ? keys : NO_BOUND);
+}
+
 /* All pieces, undivided, in the order of kv heads. */
 template <typename shape>
 std::vector<hopper_piece> hopper_pieces(const struct attn_problem *p, const int32_t *seq_lens) {
     const int group = (int)(p->q_heads / p->kv_heads), room = (int)p->q_len;
-    const bool causal = p->traits & ATTN_CAUSAL;
+    const bool causal = p->traits & ATTN_CAUSAL, window = p->traits & ATTN_WINDOW;
+    /* Keys are seen from which place on, and to which, as hopper_share_of has it. */
+    const bool bounded = shape::ANY || causal;
+    const int before = window ? hopper_bound(p->window_left) : NO_BOUND;
+    const int behind = causal ? 0 : window ? hopper_bound(p->window_right) : NO_BOUND;
     std::vector<hopper_piece> pieces;
     for (int kv_head = 0; kv_head < (int)(p->batch * p->kv_heads); kv_head++) {
         const int q_len = seq_lens ? std::min(seq_lens[kv_head / p->kv_heads], room) : room;
         const int kv_len = seq_lens ? std::min(q_len, (int)p->kv_len) : (int)p->kv_len;
-        const int unseen = causal ? std::max(0, q_len - kv_len) : 0; /* queries that see no key */
+        const int unseen = /* queries that see no key */
+            bounded ? std::max(0, q_len - kv_len - behind) : 0;
         const int shares = ceil_div(q_len, shape::ROWS) * group;
         if (kv_len <= 0) continue;
         for (int first = unseen / shape::ROWS * group; first < shares; first += shape::SHARES) {
             const int count = std::min(shape::SHARES, shares - first);
             const int queries = ((first + count - 1) / group + 1) * shape::ROWS;
-            const int seen = causal ? std::min(queries + kv_len - q_len, kv_len) : kv_len;
+            const int seen = bounded ? std::min(queries + kv_len - q_len + behind, kv_len) : kv_len;
+            const int first_key =
+                std::max(0, first / group * shape::ROWS + kv_len - q_len - before);
             pieces.push_back({.kv_head = kv_head,
                               .first_tile = 0,
-                              .end_tile = ceil_div(seen, shape::KEYS),
+                              .end_tile = ceil_div(seen - first_key, shape::KEYS),
                               .shares = count,
                               .query_tile = first / group,
                               .member = first % group,
                               .q_len = q_len,
-                              .kv_len = kv_len,
+                              .kv_len = kv_len - first_key,
                               .part = 0,
                               .parts = 1,
                               .slot = 0,
-                              .reserved = 0});
+                              .first_key = first_key});
         }
     }
     return pieces;
@@ -1012,6 +1084,13 @@ struct hopper_alone {
 struct hopper_in_twos {
     template <int D> using shape = hopper_shape<D, D == 64 ? 1 : 2>;
 };
+struct hopper_any {
+    template <int D> using shape = hopper_shape<D, 1, true>;
+};
+
+inline bool hopper_is_any(const struct attn_problem *p) {
+    return p->traits & (ATTN_WINDOW | ATTN_SINK);
+}
 
 inline size_t hopper_prefill_scratch(const struct attn_problem *problem) {
     return hopper_shape_for<hopper_alone>(
@@ -1097,6 +1176,13 @@ const char *hopper_prefill_prepare(const struct attn_problem *problem, struct at
     return fault;
 }
 
+/* The same of a revision that takes windows and sinks, in single blocks. */
+template <typename... FORMS>
+const char *hopper_prefill_prepare_any(const struct attn_problem *problem, struct attn_call *call) {
+    return hopper_is_any(problem) ? hopper_prefill_prepare<hopper_any>(problem, call)
+                                  : hopper_prefill_prepare<FORMS...>(problem, call);
+}
+
 inline const char *hopper_prefill_launch(const struct attn_problem *problem,
                                          const struct attn_call *call) {
     const char *fault = call_check(problem, call, {ATTN_Q, ATTN_K, ATTN_V});
@@ -1104,7 +1190,12 @@ inline const char *hopper_prefill_launch(const struct attn_problem *problem,
     const hopper_state *state = static_cast<const hopper_state *>(call->state);
     const struct attn_tensor *tensors = call->tensors;
     const bool causal = problem->traits & ATTN_CAUSAL, ragged = problem->traits & ATTN_RAGGED;
-    hopper_args args = {
+    const bool any = hopper_is_any(problem), window = problem->traits & ATTN_WINDOW;
+    hopper_any_args args; /* of which the plain kernel's are the beginning */
+    args.before = window ? hopper_bound(problem->window_left) : NO_BOUND;
+    args.behind = causal ? 0 : window ? hopper_bound(problem->window_right) : NO_BOUND;
+    args.sinks = static_cast<const float *>(tensors[ATTN_SINKS].data);
+    static_cast<hopper_args &>(args) = {
         .pieces = state->pieces,
         .next = state->kernel->counters,
         .arrivals = state->kernel->counters + 1,
@@ -1118,8 +1209,9 @@ inline const char *hopper_prefill_launch(const struct attn_problem *problem,
         .heads = (int)(problem->batch * problem->q_heads),
         .q_len = (int)problem->q_len,
         .kv_len = (int)problem->kv_len,
-        .causal = causal,
-        .unseen = ragged || problem->kv_len == 0 || (causal && problem->q_len > problem->kv_len),
+        .causal = causal || any,
+        .unseen =
+            ragged || problem->kv_len == 0 || ((causal || any) && problem->q_len > problem->kv_len),
         .scale = softmax_scale_of(problem),
     };
     void *parameters[] = {
