@@ -23,6 +23,11 @@ __device__ __forceinline__ void wait_for_previous() {
     asm volatile("griddepcontrol.wait;" ::: "memory");
 }
 
+/* .. once it is known what `first` is: the compiler would find out behind the wait. */
+__device__ __forceinline__ void wait_for_previous_with(uint32_t &first) {
+    asm volatile("griddepcontrol.wait;" : "+r"(first)::"memory");
+}
+
 inline const char *overlap_launch(const struct kernel_state *state, int blocks, void **parameters,
                                   void *stream) {
     cudaLaunchAttribute attribute;

@@ -10,12 +10,17 @@
  * The eight sums over a row's lanes are reduced together, by halves, in 7 to 9 shuffles, and leave
  * one key's score in a lane: there the weight is computed, and MagicPIG's correction.
  *
+ * With OVERLAP launches overlap (overlap.cuh), for sm_90: who has what, the first rows and the list
+ * of the next are found out before the wait. Blocks fill the SMs, so that the next launch's come
+ * where this one's end.
+ *
  * With Keys::ANY the same for softcaps, sinks and any head dim, all known at run time. */
 #ifndef ATTN_CUDA_SPARSE_CUH
 #define ATTN_CUDA_SPARSE_CUH
 
 #include "keys.cuh"
 #include "magicpig.cuh"
+#include "overlap.cuh"
 #include "share.cuh"
 
 namespace attn {
@@ -306,7 +311,7 @@ __device__ void clear_empty_rows(const sparse_args &a, const Keys &keys) {
     }
 }
 
-template <typename T, int D, typename Keys, bool MAGICPIG>
+template <typename T, int D, typename Keys, bool MAGICPIG, bool OVERLAP>
 __global__ void __launch_bounds__(sparse_shape<D>::THREADS, sparse_shape<D>::BLOCKS_PER_SM)
     sparse_kernel(const sparse_args a, const Keys keys) {
     using shape = sparse_shape<D>;
@@ -317,12 +322,14 @@ __global__ void __launch_bounds__(sparse_shape<D>::THREADS, sparse_shape<D>::BLO
     __shared__ float2 warp_stats[shape::WARPS], stats;
     __shared__ int flag;
 
+    if constexpr (OVERLAP) let_next_start();
     const sparse_segments<D> segments{a.nnz, a.rows, 1};
     const part mine = part_of_block(segments);
     if (mine.first < mine.end) {
         place at = place_of(segments, mine.first);
         sparse_lookup<D, Keys> lookup{segments, a, keys};
         lookup.start(at, mine.end - mine.first);
+        if constexpr (OVERLAP) wait_for_previous_with(lookup.row);
         sparse_warp<T, D, MAGICPIG, ANY> state;
 
         for (int tile = mine.first; tile < mine.end;) {
@@ -347,6 +354,8 @@ __global__ void __launch_bounds__(sparse_shape<D>::THREADS, sparse_shape<D>::BLO
             tile += count;
             if (tile < mine.end) at.advance(segments, count);
         }
+    } else if constexpr (OVERLAP) {
+        wait_for_previous();
     }
     clear_empty_rows<D>(a, keys);
 }
@@ -361,16 +370,18 @@ inline size_t sparse_scratch_bytes(const struct attn_problem *p) {
     return partials_bytes(1, dim_at_least(p));
 }
 
-template <typename Keys, bool MAGICPIG>
+template <typename Keys, bool MAGICPIG, bool OVERLAP = false>
 const char *sparse_prepare(const struct attn_problem *problem, struct attn_call *call) {
+    if (OVERLAP)
+        if (const char *fault = refuse_but_hopper()) return fault;
     const bool plain = is_plain(problem);
     return kernel_state_make(
         problem, call, problem->batch * problem->q_heads, [plain](auto type, auto dim) {
             using T = decltype(type);
             constexpr int D = decltype(dim)::value;
             const void *function =
-                plain ? (const void *)sparse_kernel<T, D, Keys, MAGICPIG>
-                      : (const void *)sparse_kernel<T, D, any_keys<Keys>, MAGICPIG>;
+                plain ? (const void *)sparse_kernel<T, D, Keys, MAGICPIG, OVERLAP>
+                      : (const void *)sparse_kernel<T, D, any_keys<Keys>, MAGICPIG, OVERLAP>;
             return kernel_choice{function, sparse_shape<D>::THREADS, 0};
         });
 }
@@ -406,7 +417,14 @@ inline sparse_args sparse_args_of(const struct attn_problem *problem,
     };
 }
 
-template <typename Keys>
+template <bool OVERLAP>
+const char *sparse_kernel_launch(const struct kernel_state *state, int blocks, void **parameters,
+                                 const struct attn_call *call) {
+    if (OVERLAP && blocks > 0) return overlap_launch(state, blocks, parameters, call->stream);
+    return kernel_launch(state, blocks, parameters, call);
+}
+
+template <typename Keys, bool OVERLAP = false>
 const char *sparse_launch(const struct attn_problem *problem, const struct attn_call *call) {
     const char *fault = sparse_check(problem, call);
     if (fault) return fault;
@@ -415,7 +433,7 @@ const char *sparse_launch(const struct attn_problem *problem, const struct attn_
     any_keys<Keys> keys = keys_make(any_keys<Keys>{}, problem, call);
     void *parameters[] = {&args, &keys}; /* of which the plain kernel's are the beginning */
     const int blocks = state->resident < BLOCKS_MAX ? state->resident : BLOCKS_MAX;
-    return kernel_launch(state, problem->batch > 0 ? blocks : 0, parameters, call);
+    return sparse_kernel_launch<OVERLAP>(state, problem->batch > 0 ? blocks : 0, parameters, call);
 }
 
 } // namespace attn

@@ -56,7 +56,7 @@ __device__ __forceinline__ bool last_to_arrive(unsigned *counter, int arrivals, 
     return *flag;
 }
 
-template <typename T, int D, typename Keys, bool MAGICPIG>
+template <typename T, int D, typename Keys, bool MAGICPIG, bool OVERLAP>
 __global__ void __launch_bounds__(ROW_WARPS_MAX *WARP, 1)
     sparse_row_kernel(const sparse_args a, const Keys keys, const int parts) {
     using shape = sparse_shape<D>;
@@ -68,6 +68,7 @@ __global__ void __launch_bounds__(ROW_WARPS_MAX *WARP, 1)
     const int row = (int)blockIdx.x / parts, index = (int)blockIdx.x - row * parts;
     const int part_keys = warps * shape::WARP_KEYS;
 
+    if constexpr (OVERLAP) let_next_start();
     const int nnz = __ldg(&a.nnz[row]);
     const int i = index * part_keys + warp * shape::WARP_KEYS + lane;
     const bool listed = lane < shape::WARP_KEYS && i < a.kept_max;
@@ -75,11 +76,16 @@ __global__ void __launch_bounds__(ROW_WARPS_MAX *WARP, 1)
     const int b = row / a.q_heads, g = (row - b * a.q_heads) / a.group;
     const uint32_t begin = keys.begin(b, g);
     sparse_warp<T, D, MAGICPIG> state;
+    uint32_t found = NO_ROW;
+    if constexpr (OVERLAP) {
+        if (listed && i < nnz) found = keys.row(begin, g, token);
+        wait_for_previous_with(found);
+    }
     state.start(a, row);
 
     {
         uint4 k[shape::DEPTH], v[shape::DEPTH];
-        const uint32_t found = listed && i < nnz ? keys.row(begin, g, token) : NO_ROW;
+        if (!OVERLAP && listed && i < nnz) found = keys.row(begin, g, token);
         const bool key = load_rows<D>(k, v, found, a.bases);
         /* Without a branch here the compiler asks for the last rows after it used the first. */
         if (__any_sync(ALL_LANES, key)) state.add_tile(k, v, key, a.scale);
@@ -128,23 +134,25 @@ __global__ void __launch_bounds__(ROW_WARPS_MAX *WARP, 1)
                a.store, first, first + used - 1);
 }
 
-template <typename Keys, bool MAGICPIG>
+template <typename Keys, bool MAGICPIG, bool OVERLAP = false>
 const char *sparse_rows_prepare(const struct attn_problem *problem, struct attn_call *call) {
     const row_cut cut = row_cut_of(problem, processor_count());
-    if (!cut.parts) return sparse_prepare<Keys, MAGICPIG>(problem, call);
+    if (!cut.parts) return sparse_prepare<Keys, MAGICPIG, OVERLAP>(problem, call);
+    if (OVERLAP)
+        if (const char *fault = refuse_but_hopper()) return fault;
     return kernel_state_make(
         problem, call, problem->batch * problem->q_heads, [cut](auto type, auto dim) {
             using T = decltype(type);
             constexpr int D = decltype(dim)::value;
-            return kernel_choice{(const void *)sparse_row_kernel<T, D, Keys, MAGICPIG>,
+            return kernel_choice{(const void *)sparse_row_kernel<T, D, Keys, MAGICPIG, OVERLAP>,
                                  cut.warps * WARP, 0};
         });
 }
 
-template <typename Keys>
+template <typename Keys, bool OVERLAP = false>
 const char *sparse_rows_launch(const struct attn_problem *problem, const struct attn_call *call) {
     const row_cut cut = row_cut_of(problem, processor_count());
-    if (!cut.parts) return sparse_launch<Keys>(problem, call);
+    if (!cut.parts) return sparse_launch<Keys, OVERLAP>(problem, call);
     const char *fault = sparse_check(problem, call);
     if (fault) return fault;
     const struct kernel_state *state = static_cast<const struct kernel_state *>(call->state);
@@ -152,7 +160,7 @@ const char *sparse_rows_launch(const struct attn_problem *problem, const struct 
     Keys keys = keys_make(Keys{}, problem, call);
     int parts = cut.parts;
     void *parameters[] = {&args, &keys, &parts};
-    return kernel_launch(state, (int64_t)args.rows * parts, parameters, call);
+    return sparse_kernel_launch<OVERLAP>(state, args.rows * parts, parameters, call);
 }
 
 } // namespace attn
