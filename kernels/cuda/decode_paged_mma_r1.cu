@@ -30,7 +30,7 @@ ATTN_PUBLIC const struct attn_kernel attn_export = {
     .head_dim_max = 256,
     .refuse = attn::decode_refuse_any,
     .scratch_bytes = attn::decode_scratch_bytes,
-    .prepare = attn::decode_prepare<attn::paged_keys, true>,
+    .prepare = attn::decode_prepare<attn::paged_keys, true, false>,
     .finish = attn::kernel_state_free,
-    .launch = attn::decode_launch<attn::paged_keys>,
+    .launch = attn::decode_launch<attn::paged_keys, false>,
 };

@@ -16,6 +16,7 @@
 #define ATTN_CUDA_DECODE_CUH
 
 #include "keys.cuh"
+#include "overlap.cuh"
 #include "share.cuh"
 
 namespace attn {
@@ -126,10 +127,7 @@ template <typename Shape, typename Keys> struct decode_loader {
     }
 
     __device__ __forceinline__ void start(const place &first, int tiles) {
-        at = first;
-        slot = 0;
-        looked = loaded = tiles;
-        look_up();
+        open(first, tiles);
         fill<0>();
     }
 
@@ -350,7 +348,7 @@ __device__ __forceinline__ decode_rows decode_rows_of(const decode_args &a, cons
             (int64_t)at.outer * a.q_heads + g * a.group + done};
 }
 
-template <typename T, int D, typename Keys>
+template <typename T, int D, typename Keys, bool OVERLAP>
 __global__ void __launch_bounds__(decode_shape<D>::THREADS, decode_shape<D>::BLOCKS_PER_SM)
     decode_kernel(const decode_args a, const Keys keys) {
     using shape = decode_shape<D>;
@@ -361,13 +359,20 @@ __global__ void __launch_bounds__(decode_shape<D>::THREADS, decode_shape<D>::BLO
     const int warp = threadIdx.x / WARP;
     const int dim = dim_of<D>(keys);
 
+    if constexpr (OVERLAP) let_next_start();
     const decode_segments<shape, Keys> segments{keys, a.batch, a.kv_heads * a.chunks};
     const part mine = part_of_block(segments);
     if (mine.first < mine.end) {
         place at = place_of(segments, mine.first);
         decode_loader<shape, Keys> loader{segments, a,
                                           shared_address(shared) + warp * shape::RING_BYTES};
-        loader.start(at, mine.end - mine.first);
+        if constexpr (OVERLAP) {
+            loader.open(at, mine.end - mine.first);
+            wait_for_previous();
+            loader.template fill<0>();
+        } else {
+            loader.start(at, mine.end - mine.first);
+        }
         decode_warp<T, shape, Keys> state{loader};
         state.slot = 0;
 
@@ -394,6 +399,8 @@ __global__ void __launch_bounds__(decode_shape<D>::THREADS, decode_shape<D>::BLO
             if (tile < mine.end) at.advance(segments, count);
         }
         copy_wait<0>();
+    } else if constexpr (OVERLAP) {
+        wait_for_previous();
     }
     clear_empty_sequences<D>(a, keys);
 }
@@ -433,13 +440,14 @@ inline size_t decode_scratch_bytes(const struct attn_problem *p) {
     return partials_bytes(group < heads ? group : heads, dim_at_least(p));
 }
 
-template <typename T, int D, typename Keys> kernel_choice decode_choice() {
+template <typename T, int D, typename Keys, bool OVERLAP> kernel_choice decode_choice() {
     using shape = decode_shape<D>;
-    return {(const void *)decode_kernel<T, D, Keys>, shape::THREADS, shape::SHARED_BYTES};
+    return {(const void *)decode_kernel<T, D, Keys, OVERLAP>, shape::THREADS, shape::SHARED_BYTES};
 }
 
-/* OTHERS: for problems with traits, too, which a kernel may have refused instead. */
-template <typename Keys, bool OTHERS = false>
+/* OTHERS: for problems with traits, too, which a kernel may have refused instead. OVERLAP: launches
+ * overlap (overlap.cuh), for sm_90. */
+template <typename Keys, bool OTHERS, bool OVERLAP>
 const char *decode_prepare(const struct attn_problem *problem, struct attn_call *call) {
     const int64_t segments = problem->batch * problem->kv_heads * decode_chunks(problem);
     const bool plain = is_plain(problem);
@@ -447,8 +455,8 @@ const char *decode_prepare(const struct attn_problem *problem, struct attn_call 
         using T = decltype(type);
         constexpr int D = decltype(dim)::value;
         if constexpr (OTHERS)
-            if (!plain) return decode_choice<T, D, any_keys<Keys>>();
-        return decode_choice<T, D, Keys>();
+            if (!plain) return decode_choice<T, D, any_keys<Keys>, OVERLAP>();
+        return decode_choice<T, D, Keys, OVERLAP>();
     });
 }
 
@@ -471,7 +479,7 @@ inline decode_args decode_args_of(const struct attn_problem *problem, const stru
     };
 }
 
-template <typename Keys>
+template <typename Keys, bool OVERLAP>
 const char *decode_launch(const struct attn_problem *problem, const struct attn_call *call) {
     const char *fault = keys_check(problem, call);
     if (fault) return fault;
@@ -481,7 +489,7 @@ const char *decode_launch(const struct attn_problem *problem, const struct attn_
     void *parameters[] = {&args, &keys}; /* of which the plain kernel's are the beginning */
     const int resident = state->resident < BLOCKS_MAX ? state->resident : BLOCKS_MAX;
     const int blocks = decode_blocks(problem, resident);
-    return kernel_launch(state, problem->batch > 0 ? blocks : 0, parameters, call);
+    return launch_either_way<OVERLAP>(state, problem->batch > 0 ? blocks : 0, parameters, call);
 }
 
 } // namespace attn

@@ -13,7 +13,9 @@
  * - a launch begins while the one before it ends (overlap.cuh): a block has an SM to itself, so
  * that the next launch's come where this one's end, and not two on one SM.
  *
- * Where there are more segments than SMs, it is the kernel of decode.cuh. */
+ * Where there are more segments than SMs, it is the kernel of decode.cuh, with launches that
+ * overlap.
+ */
 #ifndef ATTN_CUDA_DECODE_SPLIT_CUH
 #define ATTN_CUDA_DECODE_SPLIT_CUH
 
@@ -542,8 +544,8 @@ const char *split_prepare(const struct attn_problem *problem, struct attn_call *
     const char *fault = refuse_but_hopper();
     if (fault) return fault;
     const bool split = split_segments(problem) <= std::min(processor_count(), BLOCKS_MAX);
-    fault =
-        split ? split_prepare_kernel<Keys>(problem, call) : decode_prepare<Plain>(problem, call);
+    fault = split ? split_prepare_kernel<Keys>(problem, call)
+                  : decode_prepare<Plain, false, true>(problem, call);
     if (fault) return fault;
     split_state *state = new (std::nothrow) split_state{};
     if (!state) {
@@ -576,7 +578,7 @@ const char *split_launch(const struct attn_problem *problem, const struct attn_c
     if (state->blocks == 0) {
         struct attn_call inner = *call;
         inner.state = state->kernel;
-        return decode_launch<Plain>(problem, &inner);
+        return decode_launch<Plain, true>(problem, &inner);
     }
     decode_args args = decode_args_of(problem, call, state->kernel);
     Keys keys = keys_make(Keys{}, problem, call);

@@ -44,6 +44,13 @@ inline const char *overlap_launch(const struct kernel_state *state, int blocks, 
     return error == cudaSuccess ? NULL : cudaGetErrorString(error);
 }
 
+template <bool OVERLAP>
+const char *launch_either_way(const struct kernel_state *state, int blocks, void **parameters,
+                              const struct attn_call *call) {
+    if (OVERLAP && blocks > 0) return overlap_launch(state, blocks, parameters, call->stream);
+    return kernel_launch(state, blocks, parameters, call);
+}
+
 } // namespace attn
 
 #endif

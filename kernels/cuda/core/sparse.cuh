@@ -417,13 +417,6 @@ inline sparse_args sparse_args_of(const struct attn_problem *problem,
     };
 }
 
-template <bool OVERLAP>
-const char *sparse_kernel_launch(const struct kernel_state *state, int blocks, void **parameters,
-                                 const struct attn_call *call) {
-    if (OVERLAP && blocks > 0) return overlap_launch(state, blocks, parameters, call->stream);
-    return kernel_launch(state, blocks, parameters, call);
-}
-
 template <typename Keys, bool OVERLAP = false>
 const char *sparse_launch(const struct attn_problem *problem, const struct attn_call *call) {
     const char *fault = sparse_check(problem, call);
@@ -433,7 +426,7 @@ const char *sparse_launch(const struct attn_problem *problem, const struct attn_
     any_keys<Keys> keys = keys_make(any_keys<Keys>{}, problem, call);
     void *parameters[] = {&args, &keys}; /* of which the plain kernel's are the beginning */
     const int blocks = state->resident < BLOCKS_MAX ? state->resident : BLOCKS_MAX;
-    return sparse_kernel_launch<OVERLAP>(state, problem->batch > 0 ? blocks : 0, parameters, call);
+    return launch_either_way<OVERLAP>(state, problem->batch > 0 ? blocks : 0, parameters, call);
 }
 
 } // namespace attn

@@ -160,7 +160,7 @@ const char *sparse_rows_launch(const struct attn_problem *problem, const struct 
     Keys keys = keys_make(Keys{}, problem, call);
     int parts = cut.parts;
     void *parameters[] = {&args, &keys, &parts};
-    return sparse_kernel_launch<OVERLAP>(state, args.rows * parts, parameters, call);
+    return launch_either_way<OVERLAP>(state, args.rows * parts, parameters, call);
 }
 
 } // namespace attn
