@@ -281,6 +281,33 @@ static void add_lengths(struct plot *plot, const struct member *members, int64_t
     }
 }
 
+/* What the row would take at the whole of its ceiling; NAN where none is known. */
+static double floor_us_of(const struct row *row) {
+    return row->ceiling_percent > 0 ? time_of(row, true) * row->ceiling_percent / 100 : NAN;
+}
+
+/* Of a family, which has rows of one kernel one after the other: by those of the kernel that has
+ * most. */
+static void add_floor(struct plot *plot, const struct member *members, int64_t count) {
+    int64_t first = 0, most = 0;
+    for (int64_t begin = 0, end; begin < count; begin = end) {
+        for (end = begin + 1; end < count; end++)
+            if (strcmp(members[begin].row->kernel, members[end].row->kernel) != 0) break;
+        if (end - begin > most) first = begin, most = end - begin;
+    }
+    struct plot_series *series = plot_series(plot, "at the ceiling", PLOT_ROOF);
+    bool begins = series->count > 0;
+    for (int64_t n = first; n < first + most; n++) {
+        const struct row *row = members[n].row;
+        const double us = floor_us_of(row);
+        if (isnan(us)) continue;
+        plot_add(series,
+                 (struct plot_point){
+                     .x = (double)row->kv_len, .y = us, .label = row->line, .apart = begins});
+        begins = false;
+    }
+}
+
 bool picture_length(struct plot *plot, const char *title, const struct shown *shown,
                     int64_t count) {
     struct member *members = allocate_or_abort(count, sizeof *members);
@@ -307,15 +334,18 @@ bool picture_length(struct plot *plot, const char *title, const struct shown *sh
     }
     const bool joined = best[0] > 0;
     for (int n = 0; joined && n < FAMILIES; n++) {
-        if (best[n] > 0)
-            add_lengths(plot, members + places[n], family_end(members, places[n], used) - places[n],
-                        true);
+        if (best[n] <= 0) continue;
+        const int64_t size = family_end(members, places[n], used) - places[n];
+        add_lengths(plot, members + places[n], size, true);
+        add_floor(plot, members + places[n], size);
     }
     if (!joined) add_lengths(plot, members, used, false);
     free(members);
     snprintf(plot->title, sizeof plot->title, "%s: time over length", title);
-    set_note(plot, joined ? "Warm medians. A line joins problems that differ in their length alone."
-                          : "Warm medians. The problems differ in more than their length.");
+    set_note(plot, joined
+                       ? "Warm medians. A line joins problems that differ in their length alone. "
+                         "Dashed: the bytes or operations that they need, at the ceiling."
+                       : "Warm medians. The problems differ in more than their length.");
     plot->name_title = "kernel";
     plot->label_title = "problem";
     plot->x = (struct plot_axis){.title = "keys", .unit = PLOT_LENGTH, .log = true};

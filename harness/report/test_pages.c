@@ -296,6 +296,31 @@ Test(pages, of_more_rows_than_there_is_room_for_those_that_became_slower_are_sho
     free(text);
 }
 
+Test(pages, time_over_length_stands_beside_what_the_bytes_take) {
+    enum { LENGTHS = 3 };
+    static struct row rows[2 * LENGTHS];
+    static struct shown shown[2 * LENGTHS];
+    for (int n = 0; n < 2 * LENGTHS; n++) {
+        char line[32];
+        const int64_t keys = INT64_C(256) << n % LENGTHS;
+        snprintf(line, sizeof line, "f16-hq8-kv%lld", (long long)keys);
+        rows[n] = row_of(n < LENGTHS ? "decode_flash_r1" : "decode_naive_r1", line,
+                         n < LENGTHS ? 10 : 40);
+        rows[n].kv_len = keys;
+        if (n >= LENGTHS) rows[n].ceiling_percent /= 4;
+        shown[n] = (struct shown){.row = &rows[n]};
+    }
+    struct plot plot = {0};
+    cr_assert(picture_length(&plot, "decode", shown, 2 * LENGTHS));
+    const struct plot_series *floor = plot_series(&plot, "at the ceiling", PLOT_ROOF);
+    cr_assert(plot.series_count == 3 && floor->count == LENGTHS);
+    for (int n = 0; n < LENGTHS; n++) {
+        cr_assert(floor->points[n].x == 256 << n && fabs(floor->points[n].y - 6.15) < 1e-9);
+        cr_assert_eq(floor->points[n].apart, false);
+    }
+    plot_free(&plot);
+}
+
 Test(pages, a_history_is_of_one_machine_and_knows_what_was_first) {
     struct fault fault = {0};
     const double us[] = {100, 80, 60};
