@@ -208,6 +208,9 @@ def exact(problem, keys=None, wider=0, **other):
     that begins `wider` earlier, or with another softcap or sinks."""
     module, group = attest_module, problem.q.shape[1] // problem.k.shape[1]
     q, k, v = (module.f32(x).astype("f8") for x in (problem.q, problem.k, problem.v))
+    for x, scale in (k, problem.k_scale), (v, other.get("v_scale", problem.v_scale)):
+        if scale is not None:
+            x *= scale[..., None] if scale.ndim == 3 else scale[None, :, None, None]
     k, v = (numpy.repeat(x, group, axis=1)[:, :, :keys] for x in (k, v))
     s = problem.scale * q @ k.swapaxes(-1, -2)
     cap, sinks = (other.get(name, getattr(problem, name)) for name in ("softcap", "sinks"))
@@ -237,13 +240,17 @@ def test_said(folder):
             ("f32-b1-hq4-hkv2-q9-kv5-d32-causal-window0-sinks-normal-seed1", (0, 0), None),
             ("bf16-b2-hq8-hkv2-q1-kv300-d64-window63-softcap2.5-sinks-normal-seed1", (63, 0), 2.5),
             ("bf16-b2-hq4-hkv2-q9-kv20-d64-softcap3-bias2,1-normal-seed1", None, 3.0),
+            ("f16-b2-hq4-hkv2-q9-kv20-d64-kve4m3-normal-seed1", None, None),
+            ("f32-b2-hq4-hkv2-q1-kv90-d64-kve4m3head-normal-seed1", None, None),
+            ("bf16-b2-hq4-hkv2-q1-kv90-d64-kvint8token-normal-seed1", None, None),
             ("f16-b1-hq2-hkv2-q1-kv90-d64-normal-seed1", None, None)):
         problem = module.problem(line)
         check((problem.line, problem.window, problem.softcap, problem.sinks is not None) ==
               (line, window, softcap, "-sinks-" in line), f"{vars(problem)}")
         arrays = problem.q, problem.k, problem.v
         given = dict(causal=problem.causal, scale=problem.scale, softcap=problem.softcap, sinks=problem.sinks,
-                     bias=problem.bias)
+                     bias=problem.bias, k_scale=problem.k_scale, v_scale=problem.v_scale, kv_dtype=problem.kv_dtype)
+        check(problem.kv_dtype == ("e4m3" if "e4m3" in line else "int8" if "int8" in line else None), line)
         out, lse = exact(problem)
         if problem.sinks is not None:  # f64, and what a tensor of bf16 holds
             check(module.judge(*arrays, out, lse=lse, **{**given, "window": window, "sinks": problem.sinks.astype("f8")}),
@@ -259,6 +266,10 @@ def test_said(folder):
                   "a bias of bf16")
             raises(AssertionError, "the bias were left out", module.assert_right, *arrays,
                    exact(problem, bias=None)[0], **given)
+        if problem.kv_dtype is not None:
+            check(problem.k.itemsize == 1, str(problem.k.dtype))
+            raises(AssertionError, "the scales of values were left out", module.assert_right, *arrays,
+                   exact(problem, v_scale=None)[0], **given)
         row = module.judge(*arrays, out, lse=lse, window=window, **given)
         check(row and row.grade == "A" and row.lse_grade == "A", str(row))
         if window is None:
@@ -279,6 +290,9 @@ def test_said(folder):
                         ({"bias": numpy.full((1, 90), -1e4, "f4")}, "bias[0,0,0,0] is -10000: expected -1000"),
                         ({"bias": numpy.zeros((3, 1, 1, 90))}, "a bias of 3 sequences and 1 query heads"),
                         ({"bias": numpy.zeros((1, 80))}, "dataset 'bias' is for 80 key tokens, expected 90"),
+                        ({"k_scale": 1.0}, "dataset 'k_scale' cannot go with 'k'"),
+                        ({"kv_dtype": "e5m2"}, "attribute 'kv_dtype' is 'e5m2', expected e4m3 or int8"),
+                        ({"kv_dtype": "e4m3"}, "dataset 'k' holds 16-bit floats, expected the bits of E4M3"),
                         ({"softcap": 0}, "attribute 'softcap' is 0, expected 1e-06 to 1e+06"),
                         ({"softcap": float("nan")}, "attribute 'softcap' is nan, expected"),
                         ({"sinks": numpy.zeros(3, "f4")}, "dataset 'sinks' is for 3 query heads, expected 2"),
@@ -286,6 +300,13 @@ def test_said(folder):
                         ({"sinks": numpy.array([0, 1e39])}, "sinks[1] is inf: expected a finite number")):
         raises(ValueError, text, module.judge, *arrays, out, **words)
     raises(TypeError, "bias is I64, expected floats or booleans", module.judge, *arrays, out, bias=numpy.array([0, 1]))
+    bits = problem.q, *(numpy.zeros(x.shape, "u1") for x in (problem.k, problem.v)), out
+    for words, text in (({}, "expected, if these are the bits of E4M3, the attribute kv_dtype = 'e4m3'"),
+                        ({"kv_dtype": "e4m3", "k_scale": 1.0}, "dataset 'v_scale' is missing"),
+                        ({"kv_dtype": "e4m3", "k_scale": 0.0, "v_scale": 1.0}, "k_scale[0] is 0: expected a finite"),
+                        ({"kv_dtype": "int8", "k_scale": 1.0, "v_scale": 1.0}, "'k' holds 8-bit unsigned integers")):
+        raises(ValueError, text, module.judge, *bits, **words)
+    raises(TypeError, "k_scale is I64, expected floats", module.judge, *bits, k_scale=numpy.array([1]))
     raises(TypeError, "sinks is I64, expected floats [Hq]", module.judge, *arrays, out, sinks=numpy.array([0, 1]))
     raises(ValueError, "a window beside kept lists", module.judge, *arrays, out, window=3,
            sparse_mask=numpy.ones((1, 2, 90), "?"))

@@ -39,7 +39,9 @@ enum attn_dtype {
     ATTN_F16 = 2, /* IEEE binary16 */
     ATTN_BF16 = 3,
     ATTN_I32 = 4,
-    ATTN_U8 = 5
+    ATTN_U8 = 5,
+    ATTN_E4M3 = 6, /* OCP's 8-bit float, e4m3fn: no infinity, 0x7f and 0xff are NaN, 448 at most */
+    ATTN_I8 = 7
 };
 
 /* ATTN_ASCEND_TWIN: a kernel for an Ascend NPU built with attest's emulation of one
@@ -81,6 +83,11 @@ enum attn_variant {
  *   bias      logit += bias[b][h][i][j], after a softcap; bias may be the same for all b, or h.
  *             Where it is -infinity the key has weight 0, and is seen all the same: no NaN is
  *             put in its place. A row of nothing else is as one with no visible key
+ *   kve4m3    k, v and kv_cache are E4M3, and what is stored times a scale is meant: that of
+ *             k_scale for keys, of v_scale for values, one each
+ *   kvint8    the same of I8
+ *   kvhead    those scales are one for each kv head
+ *   kvtoken   those scales are one for each token of each kv head, and lie as tokens do
  *   softcap   logit = softcap * tanh(scale * q.k / softcap), before any mask or correction
  *   magicpig  logit -= log u, the probability that the token was sampled by LSH:
  *             c = q.k/(|q||k| + 1e-8) clamped to +-(1 - 1e-7), p = 1 - acos(c)/pi, x = p^K,
@@ -101,13 +108,18 @@ enum attn_trait {
     ATTN_SINK = 1 << 8,
     ATTN_QLENS = 1 << 9,
     ATTN_ALIBI = 1 << 10,
-    ATTN_BIASED = 1 << 11 /* bias */
+    ATTN_BIASED = 1 << 11, /* bias */
+    ATTN_KV_E4M3 = 1 << 12,
+    ATTN_KV_INT8 = 1 << 13,
+    ATTN_KV_HEAD = 1 << 14,
+    ATTN_KV_TOKEN = 1 << 15
 };
 
 /* X(symbol, name): the tensors of a call. Absent ones have data == NULL.
  *   q               [B, Hq, Sq, D]
  *   k, v            [B, Hkv, Skv, D]                       without the trait page
  *   kv_cache        [pages, 2, Hkv, P, D]                  page; 0 = keys, 1 = values
+ *                                                            k, v, kv_cache: q's dtype, or 8 bits
  *   kv_page_indptr  [B + 1] i32                            page; sequence b owns entries
  *   kv_page_indices [indptr[B]] i32                          indptr[b] .. indptr[b+1]-1 of these
  *   kv_last_page_len[B] i32                                page; 1..P, 0 for an empty sequence
@@ -120,6 +132,11 @@ enum attn_trait {
  *   sinks           [Hq] f32                               sinks; finite
  *   slopes          [Hq] f32                               alibi; finite
  *   bias            [1 or B, 1 or Hq, Sq, Skv] f32         bias; -1000 to 1000, or -infinity
+ *   k_scale, v_scale f32, above 0, and finite where a query sees the token
+ *                   [1]                                    kve4m3, kvint8
+ *                   [Hkv]                                  kvhead
+ *                   [B, Hkv, Skv], [pages, Hkv, P]         kvtoken; of a token that no query sees
+ *                                                            they may be NaN
  *   out             [B, Hq, Sq, D], dtype of q             written by the kernel
  *   lse             [B, Hq, Sq] f32, natural logarithm     written if the kernel says so
  * Token t of sequence b in pages: page kv_page_indices[kv_page_indptr[b] + t / P], row t % P. */
@@ -142,7 +159,9 @@ enum attn_trait {
     X(SINKS, sinks)                                                                                \
     X(Q_LENS, q_lens)                                                                              \
     X(SLOPES, slopes)                                                                              \
-    X(BIAS, bias)
+    X(BIAS, bias)                                                                                  \
+    X(K_SCALE, k_scale)                                                                            \
+    X(V_SCALE, v_scale)
 
 enum attn_slot {
 #define ATTN_X(symbol, name) ATTN_##symbol,
@@ -156,7 +175,7 @@ enum attn_slot {
 struct attn_problem {
     uint32_t abi;
     int32_t variant; /* enum attn_variant */
-    int32_t dtype;   /* enum attn_dtype of q, k, v, out */
+    int32_t dtype;   /* enum attn_dtype of q, out, and k, v but where they are of 8 bits */
     int32_t reserved0;
     uint64_t traits; /* enum attn_trait, or-ed */
     int64_t batch, q_heads, kv_heads, q_len, kv_len, head_dim;
@@ -229,9 +248,9 @@ struct attn_kernel {
     size_t (*scratch_bytes)(const struct attn_problem *problem); /* NULL: none */
     /* Once for a problem, timed apart from launch; may set call->state. Both may be NULL. Between
      * launches numbers in q, k, v and kv_cache change: what prepare may rely on are the problem,
-     * lengths, tables and lists. (So `host` of those four says only what they were.) A text that
-     * begins with "REFUSED:" is a reason not to take the problem, as of `refuse`: one that only
-     * the device tells. */
+     * lengths, tables, lists and scales. (So `host` of those four says only what they were.) A text
+     * that begins with "REFUSED:" is a reason not to take the problem, as of `refuse`: one that
+     * only the device tells. */
     const char *(*prepare)(const struct attn_problem *problem, struct attn_call *call);
     void (*finish)(const struct attn_problem *problem, struct attn_call *call);
     /* Computes out (and lse); on a device it enqueues on the stream. Allocates nothing. */

@@ -1,5 +1,5 @@
-/* binary16 and bfloat16, as bits in a uint16_t, to and from float and double; and how many bytes an
- * element has.
+/* binary16 and bfloat16, as bits in a uint16_t, to and from float and double; OCP's E4M3, as bits
+ * in a uint8_t, to and from float; and how many bytes an element has.
  *
  * Every conversion rounds once, to nearest with ties to even: from double straight to 16 bits and
  * not by way of float, which would round twice. Overflow gives infinity, subnormals are kept, NaN
@@ -22,7 +22,8 @@
 
 /* Of an element of a tensor; `dtype` is an enum attn_dtype, not ATTN_INPUT. */
 ATTN_NUMBER int64_t attn_dtype_bytes(int32_t dtype) {
-    return dtype == ATTN_F16 || dtype == ATTN_BF16 ? 2 : dtype == ATTN_U8 ? 1 : 4;
+    const int byte = dtype == ATTN_U8 || dtype == ATTN_E4M3 || dtype == ATTN_I8;
+    return dtype == ATTN_F16 || dtype == ATTN_BF16 ? 2 : byte ? 1 : 4;
 }
 
 ATTN_NUMBER uint32_t attn_f32_bits(float value) {
@@ -135,6 +136,30 @@ ATTN_NUMBER uint16_t attn_f64_to_bf16(double value) {
     code = magnitude < 0x47eff00000000000u ? code : 0x7f80u; /* 2^128 - 2^119 and more */
     code = magnitude > 0x7ff0000000000000u ? nan : code;
     return (uint16_t)(sign | code);
+}
+
+/* Exact, as all of f16 and of bf16 are. */
+ATTN_NUMBER float attn_e4m3_to_f32(uint8_t code) {
+    const uint32_t sign = (uint32_t)(code & 0x80u) << 24;
+    const uint32_t magnitude = code & 0x7fu;
+    /* Codes below 8 are multiples of 2^-9. */
+    const uint32_t small = attn_f32_bits((float)magnitude * 0.001953125f);
+    const uint32_t normal = (magnitude << 20) + (120u << 23);
+    return attn_f32_from_bits(
+        sign | (magnitude < 8u ? small : (magnitude < 0x7fu ? normal : 0x7fc00000u)));
+}
+
+/* There is no infinity: what would round to more than 448 is NaN, as of ml_dtypes and PyTorch (and
+ * not 448, as of CUDA's saturating conversion). */
+ATTN_NUMBER uint8_t attn_f32_to_e4m3(float value) {
+    const uint32_t bits = attn_f32_bits(value);
+    const uint32_t sign = bits >> 24 & 0x80u;
+    const uint32_t magnitude = bits & 0x7fffffffu;
+    /* Adding 2^14, whose last place is 2^-9, rounds a subnormal. */
+    const uint32_t small = attn_f32_bits(attn_f32_from_bits(magnitude) + 16384.0f) - 0x46800000u;
+    const uint32_t normal = (magnitude - (120u << 23) + 0x7ffffu + (magnitude >> 20 & 1u)) >> 20;
+    const uint32_t code = magnitude < 0x3c800000u ? small : normal;
+    return (uint8_t)(sign | (magnitude > 0x43e80000u ? 0x7fu : code)); /* 464, a tie, is 448 */
 }
 
 #undef ATTN_NUMBER

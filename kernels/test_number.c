@@ -50,6 +50,30 @@ Test(number, every_finite_code_means_what_the_definition_says) {
     }
 }
 
+/* OCP's table: s eeee mmm, bias 7, no infinity, s 1111 111 NaN. */
+static double of_e4m3(int code) {
+    const int exponent = code >> 3 & 15, mantissa = code & 7;
+    return exponent == 0 ? ldexp(mantissa, -9) : ldexp(8 + mantissa, exponent - 10);
+}
+
+Test(number, e4m3_is_ocps_and_rounds_to_nearest_even) {
+    cr_assert(attn_e4m3_to_f32(0x7e) == 448 && attn_e4m3_to_f32(0x01) == 0x1p-9f);
+    cr_assert(isnan(attn_e4m3_to_f32(0x7f)) && isnan(attn_e4m3_to_f32(0xff)));
+    for (int code = 0; code < 0x7f; code++) {
+        const double value = of_e4m3(code), next = code == 0x7e ? 480 : of_e4m3(code + 1);
+        const float middle = (float)((value + next) / 2);
+        cr_assert((double)attn_e4m3_to_f32((uint8_t)code) == value, "%02x", code);
+        cr_assert((double)attn_e4m3_to_f32((uint8_t)(code | 0x80)) == -value, "-%02x", code);
+        cr_assert(attn_f32_to_e4m3((float)value) == code);
+        cr_assert(attn_f32_to_e4m3(-(float)value) == (code | 0x80));
+        cr_assert(attn_f32_to_e4m3(nextafterf(middle, 0)) == code);
+        cr_assert(attn_f32_to_e4m3(nextafterf(middle, 1e9f)) == code + 1); /* 0x7f: NaN */
+        cr_assert(attn_f32_to_e4m3(middle) == code + code % 2);
+    }
+    cr_assert(attn_f32_to_e4m3(INFINITY) == 0x7f && attn_f32_to_e4m3(-1e30f) == 0xff);
+    cr_assert((attn_f32_to_e4m3(NAN) & 0x7f) == 0x7f && attn_f32_to_e4m3(1e-30f) == 0);
+}
+
 Test(number, every_code_comes_back_and_nan_comes_back_quiet) {
     for (int f = 0; f < FORMATS; f++) {
         const struct format *format = &formats[f];

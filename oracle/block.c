@@ -119,14 +119,12 @@ static bool widen_q(const struct job *job, int64_t b, struct place place, double
 
 static bool widen_k(const struct job *job, int64_t b, int64_t g, int64_t t, double *k,
                     double *k_abs) {
-    return bulk_widen(k, k_abs, NULL, rules_row(job->view, b, g, t, false),
-                      (enum attn_dtype)job->view->problem->dtype, job->D);
+    return bulk_widen_kv(k, k_abs, NULL, job->view, b, g, t, false, job->D);
 }
 
 static bool widen_v(const struct job *job, int64_t b, int64_t g, int64_t t, double *v,
                     double *v_square) {
-    return bulk_widen(v, v + job->D, v_square, rules_row(job->view, b, g, t, true),
-                      (enum attn_dtype)job->view->problem->dtype, job->D);
+    return bulk_widen_kv(v, v + job->D, v_square, job->view, b, g, t, true, job->D);
 }
 
 static double norm(const double *x, int64_t D) {
@@ -429,9 +427,8 @@ static void sum_lost(const struct job *job, struct space *space, const struct bl
         gather_k(job, space, block, &keys, first, count);
         multiply_scores(job, space, rows, count);
         for (int64_t j = 0; j < count; j++) /* |v| where v was */
-            bulk_widen(space->k, space->v + j * D, space->v_square + j * D,
-                       rules_row(job->view, block->b, block->g, rule_token(&keys, first + j), true),
-                       (enum attn_dtype)job->view->problem->dtype, D);
+            bulk_widen_kv(space->k, space->v + j * D, space->v_square + j * D, job->view, block->b,
+                          block->g, rule_token(&keys, first + j), true, D);
         for (int64_t r = 0; r < rows; r++) {
             const struct part seen = part_seen(job, block, r, first, count);
             double *score = space->score + r * count + seen.from;

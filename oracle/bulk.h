@@ -4,7 +4,7 @@
 #ifndef ATTEST_BULK_H
 #define ATTEST_BULK_H
 
-#include "../kernels/attn.h"
+#include "rule.h"
 
 #include <stdbool.h>
 
@@ -18,6 +18,14 @@
  * NULL). False if any value is NaN or infinite. */
 bool bulk_widen(double *value, double *magnitude, double *square, const void *source,
                 enum attn_dtype dtype, int64_t n);
+
+/* The same of the first n elements of a key, or a value: of what is stored, times its scale where
+ * the problem has one, which is exact. */
+bool bulk_widen_kv(double *value, double *magnitude, double *square, const struct rule_view *view,
+                   int64_t b, int64_t g, int64_t t, bool of_value, int64_t n);
+
+/* x *= factor */
+void bulk_scale(double *x, double factor, int64_t n);
 
 /* x -= y */
 void bulk_subtract(double *x, const double *y, int64_t n);

@@ -82,6 +82,39 @@ static void read_row(long double *row, const void *source, int32_t dtype, int64_
                                       : (long double)((const float *)source)[d];
 }
 
+/* OCP's table (8-bit Floating Point Specification, 1.0, section 5): s eeee mmm, bias 7, subnormals,
+ * s 1111 111 is NaN. */
+static long double of_e4m3(uint8_t code) {
+    const int exponent = code >> 3 & 15, mantissa = code & 7;
+    long double size = exponent == 0 ? ldexpl(mantissa, -9) : ldexpl(8 + mantissa, exponent - 10);
+    if (exponent == 15 && mantissa == 7) size = NAN;
+    return code & 0x80 ? -size : size;
+}
+
+/* The key, or the value, of token t. */
+static void read_kv(long double *row, const struct rule_view *view, int64_t b, int64_t g, int64_t t,
+                    bool value) {
+    const struct attn_problem *problem = view->problem;
+    const float *scales = view->tensors[value ? ATTN_V_SCALE : ATTN_K_SCALE].data;
+    const int32_t *first = view->tensors[ATTN_KV_PAGE_INDPTR].data;
+    const int32_t *pages = view->tensors[ATTN_KV_PAGE_INDICES].data;
+    const int64_t P = problem->page_size;
+    const void *source = rules_row(view, b, g, t, value);
+    if (!(problem->traits & (ATTN_KV_E4M3 | ATTN_KV_INT8))) {
+        read_row(row, source, problem->dtype, problem->head_dim);
+        return;
+    }
+    int64_t at = problem->traits & ATTN_KV_HEAD ? g : 0;
+    if (problem->traits & ATTN_KV_TOKEN)
+        at = problem->traits & ATTN_PAGE
+                 ? (pages[first[b] + t / P] * problem->kv_heads + g) * P + t % P
+                 : (b * problem->kv_heads + g) * problem->kv_len + t;
+    for (int64_t d = 0; d < problem->head_dim; d++)
+        row[d] = (long double)scales[at] * (problem->traits & ATTN_KV_INT8
+                                                ? (long double)((const int8_t *)source)[d]
+                                                : of_e4m3(((const uint8_t *)source)[d]));
+}
+
 static long double dot(const long double *x, const long double *y, int64_t D) {
     long double sum = 0;
     for (int64_t d = 0; d < D; d++) sum += x[d] * y[d];
@@ -115,7 +148,7 @@ static long double logit_of(const struct rule_view *view, const struct row *row,
                             long double *k, long double *size) {
     const struct attn_problem *problem = view->problem;
     const int64_t D = problem->head_dim;
-    read_row(k, rules_row(view, row->b, row->g, t, false), problem->dtype, D);
+    read_kv(k, view, row->b, row->g, t, false);
     const long double q_k = dot(row->q, k, D);
     long double logit = problem->scale * q_k;
     *size = 0;
@@ -186,7 +219,7 @@ static void define_row(struct worker *worker, int64_t b, int64_t h, int64_t n) {
     double *lost_abs_v = answer->lost_abs_v + at * D, *lost_rms_v = answer->lost_rms_v + at * D;
     for (int64_t j = 0; j < count; j++) {
         const long double p = expl(logit[j] - max) / sum;
-        read_row(v, rules_row(view, b, row.g, tokens[j], true), problem->dtype, D);
+        read_kv(v, view, b, row.g, tokens[j], true);
         for (int64_t d = 0; d < D; d++) {
             out[d] += p * v[d];
             absolute[d] += p * fabsl(v[d]);

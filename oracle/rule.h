@@ -21,6 +21,7 @@ struct rule_view {
 /* The sizes a shape is made of. */
 enum rule_size {
     SIZE_2 = 1,
+    SIZE_1,
     SIZE_BATCH,
     SIZE_BATCH_1, /* B + 1 */
     SIZE_Q_HEADS,
@@ -33,12 +34,14 @@ enum rule_size {
     SIZE_PAGE,
     SIZE_PAGES,
     SIZE_PAGE_ENTRIES,
-    SIZE_KEPT_MAX
+    SIZE_KEPT_MAX,
+    SIZE_SCALE_BLOCKS, /* B; with pages their number */
+    SIZE_SCALE_TOKENS  /* Skv; with pages P */
 };
 
 struct rule_tensor {
     enum attn_slot slot;
-    enum attn_dtype dtype; /* ATTN_INPUT: the problem's */
+    enum attn_dtype dtype; /* ATTN_INPUT: the problem's, of k, v and kv_cache rules_kv_dtype */
     int rank;
     enum rule_size shape[5];
 };
@@ -98,6 +101,7 @@ struct rule {
     bool corrects; /* its change of logits makes up for keys left out: a softmax over all has it not
                     */
     bool by_place; /* what a row sees, or how it weighs it, depends on where tokens stand */
+    enum attn_dtype kv_dtype; /* what k, v and kv_cache are stored as; ATTN_INPUT: as q is */
     /* Each NULL where the trait has nothing to say. Of several traits that give a length, or a
      * place, the last decides. */
     int64_t (*q_len)(const struct rule_view *view, int64_t b);  /* valid query tokens */
@@ -107,6 +111,8 @@ struct rule {
     void (*keys)(const struct rule_view *view, int64_t b, int64_t h, struct rule_keys *keys);
     /* rules_row_index, for a trait that stores tokens its own way. */
     int64_t (*row_index)(const struct rule_view *view, int64_t b, int64_t g, int64_t t, bool value);
+    /* Which of k_scale, or v_scale, belongs to what is stored in a row (rules_row_index). */
+    int64_t (*scale_index)(const struct attn_problem *problem, int64_t row);
     /* One more logit in the denominator, without a key. */
     double (*sink)(const struct rule_view *view, int64_t b, int64_t h);
     void (*logit)(const struct rule_view *view, int64_t b, int64_t h, struct rule_logit *logit);
@@ -144,10 +150,22 @@ struct rule_keys rules_keys(const struct rule_view *view, int64_t b, int64_t h, 
 bool rules_check(const struct rule_view *view, struct fault *fault);
 
 /* The row of D elements that holds token t of sequence b for kv head g: a key (value = false) or a
- * value. In elements of the problem's dtype; t must be below rules_kv_len. */
+ * value. In elements of rules_kv_dtype; t must be below rules_kv_len. What they mean, widened:
+ * bulk_widen_kv. */
 const void *rules_row(const struct rule_view *view, int64_t b, int64_t g, int64_t t, bool value);
 /* The same place as an index, for maps: which row of k, v or kv_cache counted in rows of D. */
 int64_t rules_row_index(const struct rule_view *view, int64_t b, int64_t g, int64_t t, bool value);
+/* Calls `see` for what the query heads of one kv head see, in all sequences: each token, once for
+ * all rows without a list, and for each list that it is on. */
+void rules_seen(const struct rule_view *view, int64_t g,
+                void (*see)(void *context, int64_t b, int64_t g, int64_t t), void *context);
+
+/* What k, v and kv_cache are stored as. */
+enum attn_dtype rules_kv_dtype(const struct attn_problem *problem);
+/* Which scale of k_scale, or v_scale, is that of what is stored in a row (rules_row_index): -1
+ * where the problem has none. And that scale, 1 where it has none. */
+int64_t rules_scale_index(const struct attn_problem *problem, int64_t row);
+double rules_scale(const struct rule_view *view, int64_t row, bool value);
 
 bool rules_need_norms(const struct attn_problem *problem);
 /* The problem without the traits that make up for keys left out. */
@@ -167,7 +185,8 @@ const float *rules_bias(const struct rule_view *view, int64_t b, int64_t h, int6
 /* For the files in rules/. */
 
 extern const struct rule rule_gqa, rule_causal, rule_window, rule_ragged, rule_page, rule_qlens,
-    rule_keep, rule_softcap, rule_alibi, rule_bias, rule_magicpig, rule_sinks;
+    rule_keep, rule_softcap, rule_alibi, rule_bias, rule_magicpig, rule_sinks, rule_kv_e4m3,
+    rule_kv_int8, rule_kv_head, rule_kv_token;
 
 /* The place of query i on the diagonal, bottom-right aligned: the last query's is the last token.
  */

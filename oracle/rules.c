@@ -8,9 +8,11 @@
 #include <math.h>
 #include <stddef.h>
 
-const struct rule *const rules[] = {
-    &rule_gqa,     &rule_causal, &rule_window, &rule_ragged,   &rule_page,  &rule_qlens, &rule_keep,
-    &rule_softcap, &rule_alibi,  &rule_bias,   &rule_magicpig, &rule_sinks, NULL};
+const struct rule *const rules[] = {&rule_gqa,     &rule_causal,  &rule_window,   &rule_ragged,
+                                    &rule_page,    &rule_qlens,   &rule_keep,     &rule_softcap,
+                                    &rule_alibi,   &rule_bias,    &rule_magicpig, &rule_sinks,
+                                    &rule_kv_e4m3, &rule_kv_int8, &rule_kv_head,  &rule_kv_token,
+                                    NULL};
 
 static const struct rule_tensor plain_tensors[] = {
     {ATTN_Q, ATTN_INPUT, 4, {SIZE_BATCH, SIZE_Q_HEADS, SIZE_Q_LEN, SIZE_HEAD_DIM}},
@@ -45,7 +47,11 @@ int64_t rules_size(const struct attn_problem *problem, enum rule_size size) {
         [SIZE_PAGE_ENTRIES] = offsetof(struct attn_problem, page_entries),
         [SIZE_KEPT_MAX] = offsetof(struct attn_problem, kept_max),
     };
+    const bool paged = problem->traits & ATTN_PAGE;
     if (size == SIZE_2) return 2;
+    if (size == SIZE_1) return 1;
+    if (size == SIZE_SCALE_BLOCKS) size = paged ? SIZE_PAGES : SIZE_BATCH;
+    if (size == SIZE_SCALE_TOKENS) size = paged ? SIZE_PAGE : SIZE_KV_LEN;
     if (size == SIZE_BATCH_1) return problem->batch + 1;
     return *(const int64_t *)((const char *)problem + at[size]);
 }
@@ -65,8 +71,16 @@ struct rule_tensor rules_tensor(const struct attn_problem *problem, enum attn_sl
         if (rules[r]->hides & 1u << slot) found = NULL;
     }
     struct rule_tensor tensor = found ? *found : (struct rule_tensor){.slot = slot};
-    if (found && tensor.dtype == ATTN_INPUT) tensor.dtype = (enum attn_dtype)problem->dtype;
+    const bool stored = slot == ATTN_K || slot == ATTN_V || slot == ATTN_KV_CACHE;
+    if (found && tensor.dtype == ATTN_INPUT)
+        tensor.dtype = stored ? rules_kv_dtype(problem) : (enum attn_dtype)problem->dtype;
     return tensor;
+}
+
+enum attn_dtype rules_kv_dtype(const struct attn_problem *problem) {
+    for (int r = 0; rules[r]; r++)
+        if (rules[r]->kv_dtype && applies(rules[r], problem)) return rules[r]->kv_dtype;
+    return (enum attn_dtype)problem->dtype;
 }
 
 /* Which variant the traits and sizes are of, where they are of one. */
@@ -124,6 +138,14 @@ static bool check_traits(const struct attn_problem *problem, struct fault *fault
                          "or %" PRId64 ", and 1 or %" PRId64,
                          problem->bias_batch, problem->bias_heads, problem->batch,
                          problem->q_heads);
+    const uint64_t stored = traits & (ATTN_KV_E4M3 | ATTN_KV_INT8);
+    if (stored == (ATTN_KV_E4M3 | ATTN_KV_INT8))
+        return fault_set(fault, FAULT_INPUT, "kve4m3 beside kvint8: expected one of them");
+    if (traits & (ATTN_KV_HEAD | ATTN_KV_TOKEN) && !stored)
+        return fault_set(fault, FAULT_INPUT,
+                         "scales of keys and values without kve4m3 or kvint8: expected one");
+    if ((traits & ATTN_KV_HEAD) && (traits & ATTN_KV_TOKEN))
+        return fault_set(fault, FAULT_INPUT, "kvhead beside kvtoken: expected one of them");
     return !(traits & ATTN_SOFTCAP) || problem->softcap > 0 ||
            fault_set(fault, FAULT_INPUT, "a softcap of %g: expected a number above 0",
                      problem->softcap);
@@ -143,6 +165,7 @@ bool rules_variant(struct attn_problem *problem, struct fault *fault) {
     if (problem->q_len == 1 || problem->traits & ATTN_CAUSAL) problem->window_right = 0;
     if (problem->q_len == 1) problem->traits &= ~(uint64_t)ATTN_CAUSAL;
     if (problem->kv_heads < problem->q_heads) problem->traits |= ATTN_GQA;
+    if (problem->kv_heads == 1) problem->traits &= ~(uint64_t)ATTN_KV_HEAD;
     return true;
 }
 
@@ -199,9 +222,43 @@ const void *rules_row(const struct rule_view *view, int64_t b, int64_t g, int64_
     const struct attn_tensor *cache = &view->tensors[ATTN_KV_CACHE];
     const struct attn_tensor *tensor =
         cache->data ? cache : &view->tensors[value ? ATTN_V : ATTN_K];
-    const int64_t element_bytes = attn_dtype_bytes(view->problem->dtype);
+    const int64_t element_bytes = attn_dtype_bytes(rules_kv_dtype(view->problem));
     return (const char *)tensor->data +
            rules_row_index(view, b, g, t, value) * view->problem->head_dim * element_bytes;
+}
+
+void rules_seen(const struct rule_view *view, int64_t g,
+                void (*see)(void *context, int64_t b, int64_t g, int64_t t), void *context) {
+    const struct attn_problem *problem = view->problem;
+    const int64_t group = problem->q_heads / problem->kv_heads;
+    for (int64_t b = 0; b < problem->batch; b++) {
+        const int64_t q_len = rules_q_len(view, b);
+        /* What rows without a list see begins and ends later the later the query, and is the same
+         * for all heads: tokens before it were seen, as far as rows that are left see them. */
+        int64_t done = 0;
+        for (int64_t row = 0; row < group * q_len; row++) {
+            const struct rule_keys keys = rules_keys(view, b, g * group + row / q_len, row % q_len);
+            for (int64_t n = 0; keys.list && n < keys.count; n++) see(context, b, g, keys.list[n]);
+            const int64_t end = keys.list ? 0 : keys.first + keys.count;
+            for (int64_t t = keys.first > done ? keys.first : done; t < end; t++)
+                see(context, b, g, t);
+            done = end > done ? end : done;
+        }
+    }
+}
+
+int64_t rules_scale_index(const struct attn_problem *problem, int64_t row) {
+    int64_t index = -1;
+    for (int r = 0; rules[r]; r++)
+        if (rules[r]->scale_index && applies(rules[r], problem))
+            index = rules[r]->scale_index(problem, row);
+    return index;
+}
+
+double rules_scale(const struct rule_view *view, int64_t row, bool value) {
+    const int64_t index = rules_scale_index(view->problem, row);
+    const float *scales = view->tensors[value ? ATTN_V_SCALE : ATTN_K_SCALE].data;
+    return index < 0 ? 1 : (double)scales[index];
 }
 
 /* Presence, dtype and shape, so that a rule may follow its numbers. */

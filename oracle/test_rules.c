@@ -337,6 +337,55 @@ Test(rules, add_to_logits_the_bias_of_their_place) {
     }
 }
 
+Test(rules, find_the_scale_of_what_is_stored_in_a_row) {
+    const struct attn_problem dense = {
+        .traits = ATTN_KV_E4M3, .batch = 2, .kv_heads = 3, .kv_len = 5, .dtype = ATTN_F16};
+    struct attn_problem problem = dense;
+    cr_expect(rules_kv_dtype(&problem) == ATTN_E4M3);
+    cr_expect(rules_scale_index(&problem, 29) == 0);
+    problem.traits |= ATTN_KV_HEAD;
+    for (int64_t row = 0; row < 30; row++)
+        cr_expect(rules_scale_index(&problem, row) == row / 5 % 3);
+    problem.traits = ATTN_KV_INT8 | ATTN_KV_TOKEN;
+    cr_expect(rules_kv_dtype(&problem) == ATTN_I8);
+    for (int64_t row = 0; row < 30; row++) cr_expect(rules_scale_index(&problem, row) == row);
+    problem.traits |= ATTN_PAGE;
+    problem.page_size = 4;
+    for (int64_t row = 0; row < 2 * 2 * 3 * 4; row++) /* page, key or value, kv head, token */
+        cr_expect(rules_scale_index(&problem, row) == (row / 24 * 3 + row / 4 % 3) * 4 + row % 4);
+    problem.traits = 0;
+    cr_expect(rules_kv_dtype(&problem) == ATTN_F16 && rules_scale_index(&problem, 7) == -1);
+}
+
+/* A scale is checked where a query sees its token. */
+Test(rules, look_only_at_scales_that_are_of_use) {
+    static const char *const lines[] = {"f16-b2-hq4-hkv2-q5-kv9-d8-lens9,4-qlens5,2-kve4m3token",
+                                        "f16-b2-hq4-hkv2-d8-page4-lens9,4-keep2-kvint8token",
+                                        "f16-b1-hq4-hkv2-d8-kv9-window3-kve4m3token"};
+    for (int n = 0; n < 3; n++) {
+        struct fixture fixture = test_drawn(lines[n], 1);
+        const struct rule_view view = fixture_view(&fixture);
+        const struct attn_tensor *tensor = &fixture.tensors[ATTN_V_SCALE];
+        struct fault fault = {.text = ""};
+        fixture_poison(&fixture, POISON_NAN, 1);
+        cr_expect(rules_check(&view, &fault), "%s", fault.text);
+        int64_t refused = 0, count = 1;
+        for (int axis = 0; axis < 3; axis++) count *= tensor->shape[axis];
+        for (int64_t at = 0; at < count; at++) {
+            float *scale = (float *)tensor->data + at, was = *scale;
+            const bool poison = isnan(was);
+            *scale = 0;
+            cr_expect(rules_check(&view, &fault) == poison);
+            refused += !poison;
+            *scale = was;
+        }
+        cr_expect(refused > 0 && refused < count);
+        cr_expect(strstr(fault.text, "v_scale[") && strstr(fault.text, "is 0: expected a finite"),
+                  "%s", fault.text);
+        fixture_free(&fixture);
+    }
+}
+
 Test(rules, cap_logits_and_what_f32_errs_by) {
     const struct attn_problem problem = {.traits = ATTN_SOFTCAP, .q_heads = 1, .softcap = 5};
     const struct rule_view view = {.problem = &problem};

@@ -55,24 +55,37 @@ static float dot(const float *x, const float *y, int64_t n) {
     return ((sum[0] + sum[1]) + (sum[2] + sum[3])) + ((sum[4] + sum[5]) + (sum[6] + sum[7]));
 }
 
-static void widen(const struct job *job, const void *row, double scale, float *values) {
+static void narrow(const struct job *job, const double *wide, double scale, float *values) {
     const struct attn_problem *problem = job->view->problem;
     const enum attn_dtype dtype = (enum attn_dtype)problem->dtype;
-    double wide[HEAD_DIM_MAX];
-    bulk_widen(wide, NULL, NULL, row, dtype, problem->head_dim);
     for (int64_t d = 0; d < problem->head_dim; d++)
         values[d] = (float)(scale == 1 ? wide[d] : round_to(dtype, wide[d] * scale));
 }
 
+static void widen_q(const struct job *job, const void *row, float *values) {
+    const struct attn_problem *problem = job->view->problem;
+    double wide[HEAD_DIM_MAX];
+    bulk_widen(wide, NULL, NULL, row, (enum attn_dtype)problem->dtype, problem->head_dim);
+    narrow(job, wide, 1, values);
+}
+
+static void widen_kv(const struct job *job, int64_t b, int64_t g, int64_t t, bool value,
+                     double scale, float *values) {
+    double wide[HEAD_DIM_MAX];
+    bulk_widen_kv(wide, NULL, NULL, job->view, b, g, t, value, job->view->problem->head_dim);
+    narrow(job, wide, scale, values);
+}
+
 /* One logit, rounded: s = q.(k scale), then what the rules make of it. */
 static float logit_of(const struct job *job, int64_t b, int64_t h, int64_t i, int64_t t,
-                      const float *q, double q_norm, const void *key) {
+                      const float *q, double q_norm) {
     const struct attn_problem *problem = job->view->problem;
+    const int64_t g = h / (problem->q_heads / problem->kv_heads);
     float k[HEAD_DIM_MAX];
-    widen(job, key, problem->scale, k);
+    widen_kv(job, b, g, t, false, problem->scale, k);
     struct rule_logit logit = {.value = (double)dot(q, k, problem->head_dim), .i = i, .t = t};
     if (rules_need_norms(problem)) {
-        widen(job, key, 1, k);
+        widen_kv(job, b, g, t, false, 1, k);
         logit.dot = (double)dot(q, k, problem->head_dim);
         logit.q_norm = q_norm;
         logit.k_norm = (double)sqrtf(dot(k, k, problem->head_dim));
@@ -91,11 +104,11 @@ static void std16_row(const struct job *job, int64_t b, int64_t h, int64_t i, fl
     float q[HEAD_DIM_MAX], v[HEAD_DIM_MAX], o[HEAD_DIM_MAX] = {0};
     const float sink = (float)rules_sink(view, b, h);
     float m = sink, l = 0;
-    widen(job, (const uint16_t *)view->tensors[ATTN_Q].data + at * dim, 1, q);
+    widen_q(job, (const uint16_t *)view->tensors[ATTN_Q].data + at * dim, q);
     const double q_norm = (double)sqrtf(dot(q, q, dim));
     for (int64_t n = 0; n < keys.count; n++) {
         const int64_t j = rule_token(&keys, n);
-        s[n] = logit_of(job, b, h, i, j, q, q_norm, rules_row(view, b, g, j, false));
+        s[n] = logit_of(job, b, h, i, j, q, q_norm);
         m = fmaxf(m, s[n]);
     }
     if (m == -INFINITY) keys.count = 0; /* all hidden by a bias */
@@ -104,7 +117,7 @@ static void std16_row(const struct job *job, int64_t b, int64_t h, int64_t i, fl
     for (int64_t n = 0; n < keys.count; n++) {
         const int64_t j = rule_token(&keys, n);
         const float p = (float)round_to(dtype, (double)(expf(s[n] - m) / l));
-        widen(job, rules_row(view, b, g, j, true), 1, v);
+        widen_kv(job, b, g, j, true, 1, v);
         for (int64_t d = 0; d < dim; d++) o[d] += p * v[d];
     }
     for (int64_t d = 0; d < dim; d++) store(job->out, at * dim + d, dtype, (double)o[d]);

@@ -32,8 +32,7 @@ double chance_columns(const struct rule_view *view, int64_t b, int64_t h, int64_
     double square = 0, product2 = 0;
     for (int64_t s = 0; s < samples; s++) {
         const int64_t at = s * keys.count / samples;
-        const void *row = rules_row(view, b, g, rule_token(&keys, at), true);
-        bulk_widen(values[s], NULL, NULL, row, (enum attn_dtype)problem->dtype, n);
+        bulk_widen_kv(values[s], NULL, NULL, view, b, g, rule_token(&keys, at), true, n);
         square += chance_dot(values[s], values[s], n);
         for (int64_t t = 0; t < s; t++) {
             const double product = chance_dot(values[s], values[t], n);

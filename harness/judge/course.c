@@ -33,6 +33,9 @@ struct course course_right(const struct rule_view *view, const struct answer *an
         .bias = problem->traits & ATTN_BIASED ? rules_bias(view, b, h, answer->rows[row]) : NULL,
         .bias_step = 1,
         .bias_scale = 1,
+        .scale_g = -1,
+        .k_scale_power = 1,
+        .v_scale_power = 1,
         .correction = 1,
         .lsh_k = hashed ? lsh_k[b * problem->q_heads + h] : 0,
         .lsh_l = hashed ? lsh_l[b * problem->q_heads + h] : 0,
@@ -80,24 +83,45 @@ void course_forget(struct course_keys *known) {
     *known = (struct course_keys){0};
 }
 
-/* Where a token is that may be beyond a sequence's end: what lies behind it in memory. NULL outside
- * the tensor. */
-static const void *place_of(const struct course *course, int64_t t, bool value) {
+/* Whether a token can be found that may be beyond a sequence's end: what lies behind it in memory
+ * is in the tensor. */
+static bool is_there(const struct course *course, int64_t t) {
     const struct attn_problem *problem = course->view->problem;
     const struct attn_tensor *tensors = course->view->tensors;
-    if (t < 0) return NULL;
+    if (t < 0) return false;
     if (problem->traits & ATTN_PAGE) {
         const int32_t *first = tensors[ATTN_KV_PAGE_INDPTR].data;
         const int64_t entry = first[course->keys_b] + t / problem->page_size;
-        if (entry >= problem->page_entries) return NULL;
+        if (entry >= problem->page_entries) return false;
         const int32_t page = ((const int32_t *)tensors[ATTN_KV_PAGE_INDICES].data)[entry];
-        if (page < 0 || page >= problem->pages) return NULL;
-    } else if ((course->keys_b * problem->kv_heads + course->g) * problem->kv_len + t >=
-               problem->batch * problem->kv_heads * problem->kv_len) {
-        return NULL;
+        return page >= 0 && page < problem->pages;
     }
+    return (course->keys_b * problem->kv_heads + course->g) * problem->kv_len + t <
+           problem->batch * problem->kv_heads * problem->kv_len;
+}
+
+/* What elements of token t are multiplied with. */
+static double scale_of(const struct course *course, int64_t t, bool value) {
+    const struct rule_view *view = course->view;
+    const int64_t g = course->scale_g < 0 ? course->g : course->scale_g;
+    if (!(course->traits & (ATTN_KV_E4M3 | ATTN_KV_INT8))) return 1;
+    if (course->scale_of != NULL) t = course->scale_of(course, t);
+    const int64_t row = rules_row_index(view, course->keys_b, g, t, value);
+    const double scale = rules_scale(view, row, value != course->scales_swapped);
+    return pow(scale, value ? course->v_scale_power : course->k_scale_power);
+}
+
+/* Elements first .. first + count - 1 of the key, or the value, of token t. */
+static void widen_token(double *to, const struct course *course, int64_t t, bool value,
+                        int64_t first, int64_t count) {
+    const enum attn_dtype dtype = rules_kv_dtype(course->view->problem);
     const bool among_values = value ? !course->values_of_keys : course->keys_of_values;
-    return rules_row(course->view, course->keys_b, course->g, t, among_values);
+    const unsigned char *from = rules_row(course->view, course->keys_b, course->g, t, among_values);
+    const double scale = scale_of(course, t, value);
+    from += first * attn_dtype_bytes(dtype);
+    if (course->decode == NULL) bulk_widen(to, NULL, NULL, from, dtype, count);
+    for (int64_t d = 0; course->decode != NULL && d < count; d++) to[d] = course->decode(from[d]);
+    if (scale != 1) bulk_scale(to, scale, count);
 }
 
 static double dot(const double *x, const double *y, int64_t n) {
@@ -131,7 +155,9 @@ static bool has_own_products(const struct course *course) {
     const struct attn_problem *problem = course->view->problem;
     return course->keys_b == course->b && course->key_of == NULL && !course->keys_of_values &&
            course->columns == 0 && course->query == course->answer->rows[course->row] &&
-           course->g == course->h / (problem->q_heads / problem->kv_heads);
+           course->g == course->h / (problem->q_heads / problem->kv_heads) &&
+           course->decode == NULL && course->scale_g < 0 && course->scale_of == NULL &&
+           !course->scales_swapped && course->k_scale_power == 1;
 }
 
 static bool multiply(struct product *product, struct course_row *row, const struct course *course,
@@ -139,13 +165,13 @@ static bool multiply(struct product *product, struct course_row *row, const stru
     const struct attn_problem *problem = course->view->problem;
     const int64_t dim = problem->head_dim, columns = course->columns > 0 ? course->columns : dim;
     struct course_keys *known = has_own_products(course) ? course->known : NULL;
-    const void *at = place_of(course, course->key_of ? course->key_of(course, t) : t, false);
-    if (at == NULL) return false;
+    const int64_t at = course->key_of ? course->key_of(course, t) : t;
+    if (!is_there(course, at)) return false;
     if (known != NULL && !isnan(known->dot[t])) {
         *product = (struct product){known->dot[t], known->size[t], known->norm[t]};
         return true;
     }
-    bulk_widen(row->k, NULL, NULL, at, (enum attn_dtype)problem->dtype, dim);
+    widen_token(row->k, course, at, false, 0, dim);
     *product = (struct product){dot(row->q, row->k, columns), dot_of_sizes(row->q, row->k, columns),
                                 sqrt(dot(row->k, row->k, dim))};
     if (known != NULL)
@@ -250,17 +276,14 @@ static void copy_answer(struct course_row *row, const struct course *course) {
 }
 
 /* Of a value what columns from .. from + columns - 1 of the output are made of. */
-static void widen_value(struct course_row *row, const struct course *course, const void *value,
+static void widen_value(struct course_row *row, const struct course *course, int64_t t,
                         int64_t from, int64_t columns) {
-    const enum attn_dtype dtype = (enum attn_dtype)course->view->problem->dtype;
     const int64_t dim = course->view->problem->head_dim;
-    const size_t element = attn_dtype_bytes(dtype);
     const int64_t first = (from + course->turn) % dim;
     const int64_t straight = first + columns > dim ? dim - first : columns;
-    bulk_widen(row->v + from, NULL, NULL, (const char *)value + (size_t)first * element, dtype,
-               straight);
+    widen_token(row->v + from, course, t, true, first, straight);
     if (straight < columns)
-        bulk_widen(row->v + from + straight, NULL, NULL, value, dtype, columns - straight);
+        widen_token(row->v + from + straight, course, t, true, 0, columns - straight);
 }
 
 bool course_compute(struct course_row *row, const struct course *course, int64_t from,
@@ -314,10 +337,9 @@ bool course_compute(struct course_row *row, const struct course *course, int64_t
     for (int64_t n = 0; n < count; n++) {
         if (row->e[n] == 0) continue;
         const int64_t t = token_of(course, course->first + n);
-        const void *value =
-            place_of(course, course->value_of ? course->value_of(course, t) : t, true);
-        if (value == NULL) return false;
-        widen_value(row, course, value, from, columns);
+        const int64_t at = course->value_of ? course->value_of(course, t) : t;
+        if (!is_there(course, at)) return false;
+        widen_value(row, course, at, from, columns);
         add_value(row, row->e[n], l / course->out_scale, from, from + columns);
     }
     for (int64_t d = from; d < from + columns; d++) {
@@ -341,8 +363,7 @@ void course_slope(const struct course_row *row, const struct course *course, dou
     for (int64_t d = 0; d < dim; d++) slope[d] = 0;
     for (int64_t n = 0; n < count; n++) {
         if (row->e[n] == 0) continue;
-        const void *value = place_of(course, token_of(course, course->first + n), true);
-        bulk_widen(row->v, NULL, NULL, value, (enum attn_dtype)course->view->problem->dtype, dim);
+        widen_token(row->v, course, token_of(course, course->first + n), true, 0, dim);
         const double weight = row->e[n] / l * (row->s[n] - mean) / course->scale;
         for (int64_t d = 0; d < dim; d++) slope[d] += weight * row->v[d];
     }

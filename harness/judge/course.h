@@ -38,6 +38,14 @@ struct course {
     int64_t bias_step;
     double bias_scale;
     bool bias_capped, bias_is_mask;
+    /* Of 8 bits: bytes are read as `decode` has them, NULL: as they are. The scale is that of kv
+     * head scale_g, -1: of g; of token scale_of(t), NULL: of t; of keys for values and the reverse
+     * where they are swapped; to these powers, each 1. */
+    double (*decode)(uint8_t code);
+    int64_t scale_g;
+    int64_t (*scale_of)(const struct course *course, int64_t t);
+    bool scales_swapped;
+    double k_scale_power, v_scale_power;
     double correction;  /* times MagicPIG's */
     float lsh_k, lsh_l; /* the row's, where it has them */
     /* A hypothesis' own: which of its candidates, a size, and what it says of them. */

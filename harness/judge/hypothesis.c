@@ -74,7 +74,8 @@ static const struct hypothesis hypotheses_found[] = {
 
 const struct hypothesis *hypothesis_at(int64_t at) {
     static const struct hypothesis *const parts[] = {hypotheses_of_nothing, hypotheses_of_keys,
-                                                     hypotheses_of_weights, hypotheses_found};
+                                                     hypotheses_of_weights, hypotheses_of_kv8,
+                                                     hypotheses_found};
     for (size_t part = 0; part < sizeof parts / sizeof parts[0]; part++) {
         for (const struct hypothesis *one = parts[part]; one->words != NULL; one++) {
             if (at-- == 0) return one;

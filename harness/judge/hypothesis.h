@@ -25,6 +25,6 @@ struct hypothesis {
 const struct hypothesis *hypothesis_at(int64_t at);
 
 /* Its parts; each ends with words == NULL. */
-extern const struct hypothesis hypotheses_of_keys[], hypotheses_of_weights[];
+extern const struct hypothesis hypotheses_of_keys[], hypotheses_of_weights[], hypotheses_of_kv8[];
 
 #endif

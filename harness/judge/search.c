@@ -65,8 +65,7 @@ static bool nearest_tile(const struct course *row, int64_t size, int sign, doubl
             const int64_t t = course.list != NULL ? course.list[n] : n;
             const int64_t other = n < from + tile ? n + tile : n - tile;
             const double e = sign != 0 ? room.e[n] : room.e[other] - room.e[n];
-            bulk_widen(room.v, NULL, NULL, rules_row(course.view, course.b, course.g, t, true),
-                       (enum attn_dtype)course.view->problem->dtype, dim);
+            bulk_widen_kv(room.v, NULL, NULL, course.view, course.b, course.g, t, true, dim);
             weight += e;
             for (int64_t d = 0; d < dim; d++) sum[d] += e * room.v[d];
         }

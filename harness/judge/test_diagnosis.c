@@ -31,6 +31,9 @@
 #define MODEL "f16-b1-hq4-hkv2-q1-kv4096-d64-model-seed1"
 #define WINDOW "f16-b1-hq4-hkv2-q64-kv200-d64-window20,30-normal-seed1"
 #define BIASED "f16-b2-hq4-hkv2-q40-kv40-d64-softcap5-bias-normal-seed1"
+#define E4M3_HEADS "f16-b2-hq6-hkv3-q4-kv300-d64-kve4m3head-normal-seed1"
+#define E4M3_PAGES "f16-b2-hq4-hkv2-q1-kv300-d64-page16-lens300,200-kve4m3token-normal-seed1"
+#define INT8_TOKENS "f16-b2-hq4-hkv2-q1-kv300-d64-kvint8token-normal-seed1"
 #define OF_TODAY "f16-b1-hq4-hkv2-q64-kv200-d64-causal-window40-softcap2-sinks-alibi-normal-seed1"
 #define CHUNKS "f16-b2-hq4-hkv2-q8-kv208-d64-page256-causal-lens208,40-qlens8,5-normal-seed1"
 #define LARGE "f16-b1-hq1-hkv1-q1-kv65600-d64-normal-seed1"
@@ -319,9 +322,10 @@ Test(diagnosis, the_answer_to_another_problem_is_told_by_what_differs) {
  * explains the output. Lines from ANY_ORDER on are for what shows nowhere else; on the last lse is
  * to base 2. */
 Test(diagnosis, every_hypothesis_is_told_from_the_others) {
-    static const char *const lines[] = {SHORT,    PREFILL,    CAUSAL,    VARLEN, PAGED, SPARSE,
-                                        MAGICPIG, CAUSAL_D80, ANY_ORDER, HEADS,  MODEL, LARGE,
-                                        WINDOW,   OF_TODAY,   CHUNKS,    BIASED, SHORT};
+    static const char *const lines[] = {SHORT,  PREFILL,    CAUSAL,     VARLEN,      PAGED,
+                                        SPARSE, MAGICPIG,   CAUSAL_D80, ANY_ORDER,   HEADS,
+                                        MODEL,  LARGE,      WINDOW,     OF_TODAY,    CHUNKS,
+                                        BIASED, E4M3_HEADS, E4M3_PAGES, INT8_TOKENS, SHORT};
     enum { HYPOTHESES_MAX = 160, LINES = sizeof lines / sizeof lines[0] };
     bool told[HYPOTHESES_MAX] = {false};
     const struct hypothesis *one;

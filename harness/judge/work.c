@@ -44,9 +44,13 @@ static void count_head(struct counter *counter, int64_t b, int64_t h) {
 static double table_bytes(const struct counter *counter) {
     double bytes = 0;
     for (int slot = ATTN_KV_PAGE_INDPTR; slot < ATTN_SLOT_COUNT; slot++) {
-        if (slot == ATTN_SPARSE_IND || slot == ATTN_SPARSE_MASK) continue;
-        if (counter->view->tensors[slot].data != NULL)
-            bytes += (double)tensor_bytes(&counter->view->tensors[slot]);
+        const struct attn_tensor *tensor = &counter->view->tensors[slot];
+        const bool scales = slot == ATTN_K_SCALE || slot == ATTN_V_SCALE;
+        if (slot == ATTN_SPARSE_IND || slot == ATTN_SPARSE_MASK || tensor->data == NULL) continue;
+        if (scales && counter->view->problem->traits & ATTN_KV_TOKEN)
+            bytes += (double)(counter->rows * (int64_t)sizeof(float)); /* those of visible rows */
+        else
+            bytes += (double)tensor_bytes(tensor);
     }
     return bytes + (double)counter->listed * sizeof(int32_t);
 }
@@ -65,11 +69,12 @@ bool work_count(struct work *work, const struct rule_view *view, struct fault *f
         for (int64_t h = 0; h < problem->q_heads; h++) count_head(&counter, b, h);
     }
     const double element = (double)attn_dtype_bytes(problem->dtype);
+    const double stored = (double)attn_dtype_bytes(rules_kv_dtype(problem));
     const double head_dim = (double)problem->head_dim;
     work->flops = 4 * head_dim * counter.pairs;
     const double query_bytes = head_dim * element * (double)(queries * problem->q_heads);
     work->read_bytes =
-        2 * head_dim * element * (double)counter.rows + query_bytes + table_bytes(&counter);
+        2 * head_dim * stored * (double)counter.rows + query_bytes + table_bytes(&counter);
     work->bytes = work->read_bytes + query_bytes;
     free(counter.seen);
     return true;

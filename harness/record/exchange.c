@@ -111,4 +111,7 @@ void exchange_take(struct tensors *tensors, const struct fixture *fixture) {
         set_number(tensors->metadata, "window_right", (double)problem->window_right);
     }
     if (problem->traits & ATTN_SOFTCAP) set_number(tensors->metadata, "softcap", problem->softcap);
+    const enum attn_dtype kv_dtype = rules_kv_dtype(problem);
+    if ((int32_t)kv_dtype != problem->dtype)
+        json_object_set_new(tensors->metadata, "kv_dtype", json_string(dtype_name(kv_dtype)));
 }

@@ -19,7 +19,7 @@ static const struct {
 } types[] = {
     {"F64", STORE_F64}, {"F32", STORE_F32}, {"F16", STORE_F16}, {"BF16", STORE_BF16},
     {"I64", STORE_I64}, {"I32", STORE_I32}, {"I16", STORE_I16}, {"U16", STORE_U16},
-    {"U8", STORE_U8},   {"BOOL", STORE_U8},
+    {"U8", STORE_U8},   {"I8", STORE_I8},   {"BOOL", STORE_U8}, {"F8_E4M3", STORE_U8},
 };
 enum { TYPES = sizeof types / sizeof types[0] };
 

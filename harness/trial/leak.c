@@ -65,14 +65,15 @@ static const char *why_hidden(const struct rule_view *view, int64_t b, int64_t t
                                                : "which no query sees";
 }
 
-/* A page is the first sequence's that has it. */
-static void describe_page(const struct rule_view *view, int64_t row, char *text, size_t room) {
+/* Token `row` of all that pages have room for, a kv head after the other; `what` of it. A page is
+ * the first sequence's that has it. */
+static void describe_page(const struct rule_view *view, const char *what, int64_t row, char *text,
+                          size_t room) {
     const struct attn_problem *problem = view->problem;
     const int32_t *first = view->tensors[ATTN_KV_PAGE_INDPTR].data;
     const int32_t *pages = view->tensors[ATTN_KV_PAGE_INDICES].data;
     const int64_t at = row % problem->page_size, rest = row / problem->page_size;
-    const int64_t g = rest % problem->kv_heads, page = rest / problem->kv_heads / 2;
-    const char *what = rest / problem->kv_heads % 2 == 0 ? "keys" : "values";
+    const int64_t g = rest % problem->kv_heads, page = rest / problem->kv_heads;
     for (int64_t b = 0; b < problem->batch; b++) {
         for (int32_t n = first[b]; n < first[b + 1]; n++) {
             if (pages[n] != page) continue;
@@ -87,6 +88,13 @@ static void describe_page(const struct rule_view *view, int64_t row, char *text,
              (long long)page, (long long)g, (long long)at);
 }
 
+/* A row of kv_cache as describe_page has it. */
+static void describe_cached(const struct rule_view *view, int64_t row, char *text, size_t room) {
+    const int64_t half = view->problem->kv_heads * view->problem->page_size;
+    describe_page(view, row / half % 2 == 0 ? "keys" : "values", row / half / 2 * half + row % half,
+                  text, room);
+}
+
 static void describe_row(const struct trial *trial, enum attn_slot slot, int64_t row, char *text,
                          size_t room) {
     const struct rule_view *view = &trial->view;
@@ -96,7 +104,9 @@ static void describe_row(const struct trial *trial, enum attn_slot slot, int64_t
     } else if (row < 0 || row >= fixture_rows(trial->fixture, slot)) {
         snprintf(text, room, "what lies %s %s", row < 0 ? "before" : "behind", slot_name(slot));
     } else if (slot == ATTN_KV_CACHE) {
-        describe_page(view, row, text, room);
+        describe_cached(view, row, text, room);
+    } else if (slot != ATTN_Q && problem->traits & ATTN_PAGE) { /* scales */
+        describe_page(view, slot_name(slot), row, text, room);
     } else if (slot == ATTN_Q) {
         snprintf(text, room, "q of sequence %lld at i=%lld, beyond the length (h=%lld)",
                  (long long)(row / problem->q_len / problem->q_heads),
@@ -112,14 +122,15 @@ static void describe_row(const struct trial *trial, enum attn_slot slot, int64_t
 }
 
 static void name_tensors(struct leak *leak) {
-    static const enum attn_slot slots[] = {ATTN_Q, ATTN_K, ATTN_V, ATTN_KV_CACHE};
+    static const enum attn_slot slots[] = {ATTN_Q,        ATTN_K,       ATTN_V,
+                                           ATTN_KV_CACHE, ATTN_K_SCALE, ATTN_V_SCALE};
     struct trial *trial = leak->trial;
     char *text = trial->seen.leaked_where;
     const size_t room = sizeof trial->seen.leaked_where;
     bool well = true;
     for (size_t n = 0; n < sizeof slots / sizeof slots[0] && well; n++) {
         const size_t used = strlen(text);
-        if (trial->fixture->tensors[slots[n]].data == NULL) continue;
+        if (!fixture_has_rows(trial->fixture, slots[n])) continue;
         const int64_t rows = fixture_rows(trial->fixture, slots[n]);
         poison_rows(leak, slots[n], -1, rows, POISON_NAN);
         if (differs(leak, &well)) {

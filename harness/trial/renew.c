@@ -8,6 +8,8 @@
  * and all of that pass for one sequence: there q is negated alone, and rows are checked by the
  * definition. */
 #include "trial_inside.h"
+#include "../worker/turn.h"
+#include "../../kernels/attn_number.h"
 #include "../../oracle/oracle.h"
 
 #include <math.h>
@@ -15,9 +17,7 @@
 #include <string.h>
 
 static size_t width_of(const struct attn_tensor *tensor) {
-    return tensor->dtype == ATTN_U8                                  ? 1
-           : tensor->dtype == ATTN_F16 || tensor->dtype == ATTN_BF16 ? 2
-                                                                     : 4;
+    return (size_t)attn_dtype_bytes(tensor->dtype);
 }
 
 static void swap(unsigned char *a, unsigned char *b, size_t bytes) {
@@ -38,16 +38,11 @@ static void reverse(unsigned char *at, int64_t count, size_t bytes) {
 
 /* Elements from, from + 1, ..., of each `step`, `count` of them. */
 static void negate(const struct attn_tensor *tensor, int64_t from, int64_t count, int64_t step) {
-    const int64_t elements = tensor_bytes(tensor) / (int64_t)width_of(tensor);
-    for (int64_t at = from; at < elements; at += step) {
-        if (tensor->dtype == ATTN_F32) {
-            uint32_t *bits = (uint32_t *)tensor->data + at;
-            for (int64_t n = 0; n < count; n++) bits[n] ^= 0x80000000u;
-        } else {
-            uint16_t *bits = (uint16_t *)tensor->data + at;
-            for (int64_t n = 0; n < count; n++) bits[n] ^= 0x8000u;
-        }
-    }
+    const int64_t width = (int64_t)width_of(tensor), elements = tensor_bytes(tensor) / width;
+    const uint32_t all = ~0u;
+    for (int64_t at = from; at < elements; at += step)
+        turn_flip((unsigned char *)tensor->data + at * width, count, (enum attn_dtype)tensor->dtype,
+                  &all);
 }
 
 /* All keys, or all values, those hidden too. */
@@ -111,10 +106,20 @@ static void move_list(const struct rule_view *view, int64_t b, struct moved move
     }
 }
 
+/* Tokens 0 .. count - 1 of a sequence's kv head, the last first, as far as a tensor has them,
+ * `bytes` each. */
+static void reverse_tokens(const struct attn_tensor *tensor, int64_t first, int64_t count,
+                           size_t bytes) {
+    if (tensor->data != NULL)
+        reverse((unsigned char *)tensor->data + (size_t)first * bytes, count, bytes);
+}
+
 static void change_keys(struct fixture *fixture) {
     const struct rule_view view = fixture_view(fixture);
     const struct attn_problem *problem = view.problem;
-    const size_t row_bytes = (size_t)problem->head_dim * width_of(&fixture->tensors[ATTN_Q]);
+    const struct attn_tensor *tensors = fixture->tensors;
+    const size_t row_bytes = (size_t)problem->head_dim * width_of(&tensors[ATTN_K]);
+    const bool scales = problem->traits & ATTN_KV_TOKEN;
     for (int64_t b = 0; b < problem->batch; b++) {
         const struct moved moved = moved_of(&view, b);
         if (problem->traits & ATTN_PAGE) {
@@ -123,11 +128,12 @@ static void change_keys(struct fixture *fixture) {
             reverse((unsigned char *)pages, moved.blocks, sizeof *pages);
         } else {
             for (int64_t g = b * problem->kv_heads; g < (b + 1) * problem->kv_heads; g++) {
-                const size_t at = (size_t)(g * problem->kv_len) * row_bytes;
-                reverse((unsigned char *)fixture->tensors[ATTN_K].data + at, moved.blocks,
-                        row_bytes);
-                reverse((unsigned char *)fixture->tensors[ATTN_V].data + at, moved.blocks,
-                        row_bytes);
+                const int64_t first = g * problem->kv_len;
+                reverse_tokens(&tensors[ATTN_K], first, moved.blocks, row_bytes);
+                reverse_tokens(&tensors[ATTN_V], first, moved.blocks, row_bytes);
+                if (!scales) continue;
+                reverse_tokens(&tensors[ATTN_K_SCALE], first, moved.blocks, sizeof(float));
+                reverse_tokens(&tensors[ATTN_V_SCALE], first, moved.blocks, sizeof(float));
             }
         }
         if (problem->traits & ATTN_KEEP) move_list(&view, b, moved);
@@ -139,6 +145,10 @@ static void change_pages(struct fixture *fixture) {
     const struct attn_tensor *cache = &fixture->tensors[ATTN_KV_CACHE];
     int32_t *pages = fixture->tensors[ATTN_KV_PAGE_INDICES].data;
     reverse(cache->data, problem->pages, (size_t)cache->stride[0] * width_of(cache));
+    for (int n = 0; problem->traits & ATTN_KV_TOKEN && n < 2; n++) {
+        const struct attn_tensor *scale = &fixture->tensors[n ? ATTN_V_SCALE : ATTN_K_SCALE];
+        reverse(scale->data, problem->pages, (size_t)scale->stride[0] * sizeof(float));
+    }
     const int32_t used =
         ((const int32_t *)fixture->tensors[ATTN_KV_PAGE_INDPTR].data)[problem->batch];
     for (int32_t n = 0; n < used; n++) pages[n] = (int32_t)problem->pages - 1 - pages[n];
@@ -157,15 +167,23 @@ static void reverse_tables(struct fixture *fixture) {
         reverse((unsigned char *)(pages + first[b]), first[b + 1] - first[b], sizeof *pages);
 }
 
+/* Whether a tensor's first axis may be that of sequences. */
+static bool is_of_batch(const struct attn_problem *problem, enum attn_slot slot) {
+    const enum rule_size first = rules_tensor(problem, slot).shape[0];
+    return first == SIZE_BATCH || first == SIZE_BIAS_BATCH ||
+           (first == SIZE_SCALE_BLOCKS && !(problem->traits & ATTN_PAGE));
+}
+
 static void change_batch(struct fixture *fixture) {
     static const enum attn_slot slots[] = {
         ATTN_Q,          ATTN_K,          ATTN_V,           ATTN_SEQ_LENS, ATTN_KV_LAST_PAGE_LEN,
         ATTN_SPARSE_IND, ATTN_SPARSE_NNZ, ATTN_SPARSE_MASK, ATTN_LSH_K,    ATTN_LSH_L,
-        ATTN_Q_LENS,     ATTN_BIAS};
+        ATTN_Q_LENS,     ATTN_BIAS,       ATTN_K_SCALE,     ATTN_V_SCALE};
     const int64_t batch = fixture->problem.attn.batch;
     for (size_t n = 0; n < sizeof slots / sizeof slots[0]; n++) {
         const struct attn_tensor *tensor = &fixture->tensors[slots[n]];
-        if (tensor->data != NULL && tensor->shape[0] == batch) /* else it is of all */
+        if (tensor->data != NULL && is_of_batch(&fixture->problem.attn, slots[n]) &&
+            tensor->shape[0] == batch) /* else it is of all */
             reverse(tensor->data, batch, (size_t)(tensor_bytes(tensor) / batch));
     }
     if (fixture->tensors[ATTN_KV_PAGE_INDPTR].data != NULL) reverse_tables(fixture);
@@ -210,6 +228,16 @@ static const char *no_batch(const struct rule_view *view) {
     return view->problem->batch < 2 ? "one sequence" : NULL;
 }
 
+/* Integers of 8 bits are negated, and not all can be. */
+static const char *no_sign(const struct rule_view *view) {
+    static const enum attn_slot slots[] = {ATTN_K, ATTN_V, ATTN_KV_CACHE};
+    for (size_t n = 0; n < sizeof slots / sizeof slots[0]; n++) {
+        const struct attn_tensor *tensor = &view->tensors[slots[n]];
+        if (tensor->data != NULL && !turn_can_flip(tensor)) return "-128 has no negative";
+    }
+    return NULL;
+}
+
 static const struct change {
     const char *name, *meaning;
     /* Why it cannot be made; "": there is no such thing in the problem; NULL: it can. */
@@ -217,8 +245,8 @@ static const struct change {
     void (*make)(struct fixture *fixture); /* made twice it is undone */
     void (*undo_out)(struct trial *trial);
 } changes[] = {
-    {"values", "V negated", NULL, change_values, change_out_signs},
-    {"signs", "q and k negated", NULL, change_signs, NULL},
+    {"values", "V negated", no_sign, change_values, change_out_signs},
+    {"signs", "q and k negated", no_sign, change_signs, NULL},
     {"keys", "keys in another order", no_keys, change_keys, NULL},
     {"pages", "pages at other places", no_pages, change_pages, NULL},
     {"batch", "sequences in another order", no_batch, change_batch, change_out_batch},
@@ -308,11 +336,21 @@ static bool name_changes(struct trial *trial) {
  * malloc; NULL: no memory. */
 static void *gather(const struct rule_view *view, int64_t b, int64_t g, bool values) {
     const int64_t tokens = rules_kv_len(view, b);
-    const size_t row_bytes = (size_t)view->problem->head_dim * width_of(&view->tensors[ATTN_Q]);
+    const size_t row_bytes =
+        (size_t)view->problem->head_dim * (size_t)attn_dtype_bytes(rules_kv_dtype(view->problem));
     unsigned char *rows = malloc((size_t)tokens * row_bytes + 1);
     for (int64_t t = 0; rows != NULL && t < tokens; t++)
         memcpy(rows + (size_t)t * row_bytes, rules_row(view, b, g, t, values), row_bytes);
     return rows;
+}
+
+/* The scale of each of them. */
+static float *gather_scales(const struct rule_view *view, int64_t b, int64_t g, bool values) {
+    const int64_t tokens = rules_kv_len(view, b);
+    float *scales = malloc((size_t)tokens * sizeof *scales + 1);
+    for (int64_t t = 0; scales != NULL && t < tokens; t++)
+        scales[t] = (float)rules_scale(view, rules_row_index(view, b, g, t, values), values);
+    return scales;
 }
 
 /* The bias of one head, as `gather`. */
@@ -341,6 +379,12 @@ static bool head_is_right(const struct trial *trial, int64_t b, int64_t h) {
     own[ATTN_Q].data = (char *)own[ATTN_Q].data + at * whole->q_len * row_bytes;
     own[ATTN_K].data = gather(&trial->view, b, g, false);
     own[ATTN_V].data = gather(&trial->view, b, g, true);
+    const bool scaled = whole->traits & (ATTN_KV_E4M3 | ATTN_KV_INT8);
+    if (scaled) {
+        problem.traits = (problem.traits | ATTN_KV_TOKEN) & ~(uint64_t)ATTN_KV_HEAD;
+        own[ATTN_K_SCALE].data = gather_scales(&trial->view, b, g, false);
+        own[ATTN_V_SCALE].data = gather_scales(&trial->view, b, g, true);
+    }
     const bool biased = whole->traits & ATTN_BIASED;
     if (biased) {
         problem.bias_batch = problem.bias_heads = 1;
@@ -364,6 +408,7 @@ static bool head_is_right(const struct trial *trial, int64_t b, int64_t h) {
     bool right = true; /* without memory for an answer nobody is accused */
     if (problem.q_len > 0 && own[ATTN_K].data != NULL && own[ATTN_V].data != NULL &&
         (!biased || own[ATTN_BIAS].data != NULL) &&
+        (!scaled || (own[ATTN_K_SCALE].data != NULL && own[ATTN_V_SCALE].data != NULL)) &&
         definition_answer(&answer, &view, problem.q_len < ROWS ? 0 : ROWS, trial->threads,
                           &fault)) {
         const unsigned char *memory = trial->outputs.memory;
@@ -377,6 +422,8 @@ static bool head_is_right(const struct trial *trial, int64_t b, int64_t h) {
     }
     free(own[ATTN_K].data);
     free(own[ATTN_V].data);
+    free(own[ATTN_K_SCALE].data);
+    free(own[ATTN_V_SCALE].data);
     free(own[ATTN_BIAS].data);
     answer_free(&answer);
     return right;

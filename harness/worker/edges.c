@@ -75,7 +75,14 @@ static const char *const axes[ATTN_SLOT_COUNT][5] = {
     [ATTN_Q_LENS] = {"b"},
     [ATTN_SLOPES] = {"h"},
     [ATTN_BIAS] = {"b", "h", "i", "j"},
+    [ATTN_K_SCALE] = {"block", "g", "row"}, /* or g alone */
+    [ATTN_V_SCALE] = {"block", "g", "row"},
 };
+
+static const char *axis_of(const struct edge *edge, int axis) {
+    const bool scale = edge->slot == ATTN_K_SCALE || edge->slot == ATTN_V_SCALE;
+    return axes[edge->slot][scale && edge->tensor->rank == 1 ? 1 : axis];
+}
 
 static void add_element(struct line *line, const struct edge *edge, uintptr_t byte) {
     const struct attn_tensor *tensor = edge->tensor;
@@ -86,7 +93,7 @@ static void add_element(struct line *line, const struct edge *edge, uintptr_t by
     for (int axis = 0; axis < tensor->rank; axis++) {
         elements /= tensor->shape[axis];
         add(line, " ");
-        add(line, axes[edge->slot][axis]);
+        add(line, axis_of(edge, axis));
         add(line, "=");
         add_number(line, (uintptr_t)(index / elements));
         index %= elements;

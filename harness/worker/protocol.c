@@ -26,9 +26,9 @@ static const struct name variants[] = {
 #undef ATTN_X
         {NULL, 0}};
 
-static const struct name dtypes[] = {
-    {"input", ATTN_INPUT}, {"f32", ATTN_F32}, {"f16", ATTN_F16}, {"bf16", ATTN_BF16},
-    {"i32", ATTN_I32},     {"u8", ATTN_U8},   {NULL, 0}};
+static const struct name dtypes[] = {{"input", ATTN_INPUT}, {"f32", ATTN_F32}, {"f16", ATTN_F16},
+                                     {"bf16", ATTN_BF16},   {"i32", ATTN_I32}, {"u8", ATTN_U8},
+                                     {"e4m3", ATTN_E4M3},   {"int8", ATTN_I8}, {NULL, 0}};
 
 static const struct name dtype_bits[] = {
     {"f32", 1u << ATTN_F32}, {"f16", 1u << ATTN_F16}, {"bf16", 1u << ATTN_BF16}, {NULL, 0}};
@@ -45,6 +45,10 @@ static const struct name traits[] = {{"gqa", ATTN_GQA},
                                      {"qlens", ATTN_QLENS},
                                      {"alibi", ATTN_ALIBI},
                                      {"bias", ATTN_BIASED},
+                                     {"kve4m3", ATTN_KV_E4M3},
+                                     {"kvint8", ATTN_KV_INT8},
+                                     {"kvhead", ATTN_KV_HEAD},
+                                     {"kvtoken", ATTN_KV_TOKEN},
                                      {NULL, 0}};
 
 static const struct name flags[] = {{"writes_lse", ATTN_WRITES_LSE},

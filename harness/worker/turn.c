@@ -20,8 +20,12 @@ static const struct attn_tensor *values(const struct turn *turn) {
     return &turn->tensors[is_paged(turn) ? ATTN_KV_CACHE : ATTN_V];
 }
 
+static enum attn_dtype dtype_of(const struct turn *turn) {
+    return (enum attn_dtype)values(turn)->dtype;
+}
+
 static int64_t width_of(const struct turn *turn) {
-    return attn_dtype_bytes(turn->problem->dtype);
+    return attn_dtype_bytes(dtype_of(turn));
 }
 
 static const int32_t *table(const struct turn *turn, enum attn_slot slot) {
@@ -45,7 +49,7 @@ bool turn_begin(struct turn *turn, const struct device *device, const struct att
     *turn = (struct turn){
         .device = device, .problem = problem, .tensors = call->tensors, .groups = problem->batch};
     if (problem->batch * problem->kv_heads * problem->head_dim == 0 || values(turn)->host == NULL ||
-        (is_paged(turn) && !tell_shared(turn, &turn->whole)))
+        !turn_can_flip(values(turn)) || (is_paged(turn) && !tell_shared(turn, &turn->whole)))
         return false;
     if (turn->whole) turn->groups = 1;
     turn->turned = calloc((size_t)(turn->groups * problem->kv_heads * problem->head_dim), 1);
@@ -90,15 +94,27 @@ static struct piece piece_at(const struct turn *turn, int64_t group, int64_t g, 
                           last ? table(turn, ATTN_KV_LAST_PAGE_LEN)[group] : size};
 }
 
-/* `sign` is volatile: to write 0 over signs is writing, too. */
-static void flip(unsigned char *at, int64_t count, int64_t width, volatile const uint32_t *sign) {
-    if (width == 4) {
-        uint32_t *bits = (uint32_t *)(void *)at;
-        for (int64_t n = 0; n < count; n++) bits[n] ^= *sign;
-    } else {
-        uint16_t *bits = (uint16_t *)(void *)at;
-        for (int64_t n = 0; n < count; n++) bits[n] ^= (uint16_t)*sign;
+/* `all` is volatile: to write what is there is writing, too. */
+void turn_flip(void *at, int64_t count, enum attn_dtype dtype, volatile const uint32_t *all) {
+    uint32_t *words = at;
+    uint16_t *halves = at;
+    uint8_t *bytes = at;
+    for (int64_t n = 0; n < count; n++) {
+        if (dtype == ATTN_F32)
+            words[n] ^= *all & 0x80000000u;
+        else if (dtype == ATTN_E4M3)
+            bytes[n] ^= (uint8_t)(*all & 0x80u);
+        else if (dtype == ATTN_I8)
+            bytes[n] = (uint8_t)(*all & 1 ? 0u - bytes[n] : bytes[n]);
+        else
+            halves[n] ^= (uint16_t)(*all & 0x8000u);
     }
+}
+
+bool turn_can_flip(const struct attn_tensor *tensor) {
+    int64_t count = tensor->dtype == ATTN_I8 ? 1 : 0;
+    for (int axis = 0; axis < tensor->rank; axis++) count *= tensor->shape[axis];
+    return count == 0 || memchr(tensor->host, 0x80, (size_t)count) == NULL;
 }
 
 /* Turns columns, or with sign 0 touches them. Returns the bytes of the lines they are in. */
@@ -106,13 +122,13 @@ static double apply(const struct turn *turn, int64_t group, int64_t g, int64_t d
                     bool really) {
     const struct attn_tensor *tensor = values(turn);
     const int64_t width = width_of(turn), dim = turn->problem->head_dim;
-    const uint32_t sign = !really ? 0 : width == 4 ? 0x80000000u : 0x8000u;
+    const uint32_t all = really ? ~0u : 0;
     unsigned char *host = (unsigned char *)tensor->host, *placed = tensor->data;
     double lines = 0;
     for (int64_t n = 0; n < pieces_of(turn, group); n++) {
         const struct piece piece = piece_at(turn, group, g, n);
         for (int64_t t = 0; t < piece.tokens; t++)
-            flip(host + (piece.at + t * dim + d0) * width, d1 - d0, width, &sign);
+            turn_flip(host + (piece.at + t * dim + d0) * width, d1 - d0, dtype_of(turn), &all);
         if (placed != host)
             turn->device->upload(placed + piece.at * width, host + piece.at * width,
                                  (size_t)(piece.tokens * dim * width));
@@ -194,11 +210,11 @@ struct turn_block turn_block(struct turn *turn) {
 
 void turn_read(const struct turn *turn, const struct turn_block *block, unsigned char *plain,
                unsigned char *negated) {
-    const int64_t width = width_of(turn);
-    const uint32_t sign = width == 4 ? 0x80000000u : 0x8000u;
+    const uint32_t all = ~0u;
     const unsigned char *host = values(turn)->host;
     for (size_t row = 0; row < block->rows; row++)
         memcpy(plain + row * block->width, host + block->at + row * block->pitch, block->width);
     memcpy(negated, plain, block->rows * block->width);
-    flip(negated, (int64_t)(block->rows * block->width) / width, width, &sign);
+    turn_flip(negated, (int64_t)(block->rows * block->width) / width_of(turn), dtype_of(turn),
+              &all);
 }

@@ -25,7 +25,7 @@ struct turn {
     double lines_bytes; /* most that one slice has made its device read and write again */
 };
 
-/* False: out of memory, or there is nothing that could be turned. */
+/* False: out of memory, or there is nothing that could be turned, or no sign to turn. */
 bool turn_begin(struct turn *turn, const struct device *device, const struct attn_problem *problem,
                 const struct attn_call *call);
 /* Draws a slice and turns it. */
@@ -49,6 +49,12 @@ void turn_read(const struct turn *turn, const struct turn_block *block, unsigned
                unsigned char *negated);
 /* Takes note of a slice that was turned, or turned back, by such copies. */
 void turn_note(struct turn *turn, const struct turn_slice *slice);
+
+/* The other sign for `count` elements from `at` on; with *all 0 instead of ~0 they are written as
+ * they are. Integers of 8 bits have one but for -128. */
+void turn_flip(void *at, int64_t count, enum attn_dtype dtype, volatile const uint32_t *all);
+/* Whether a tensor's elements, in host memory, all have another sign. */
+bool turn_can_flip(const struct attn_tensor *tensor);
 
 /* 0 .. count - 1, count at least 1. */
 int64_t turn_draw(struct turn *turn, int64_t count);

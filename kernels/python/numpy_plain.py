@@ -7,7 +7,7 @@ import attest
 import numpy as np
 
 EVERYTHING = dict(dtypes=["f32", "f16", "bf16"], writes_lse=True, p_dtype="f32", change="by the definition")
-OF_LOGITS = ["gqa", "softcap", "alibi", "sinks"]
+OF_LOGITS = ["gqa", "softcap", "alibi", "sinks", "kve4m3", "kvint8", "kvhead", "kvtoken"]
 OF_DECODE = [*OF_LOGITS, "ragged", "qlens", "window", "bias"]
 OF_PREFILL = [*OF_DECODE, "causal"]
 
@@ -17,14 +17,26 @@ def f64(array):
 
 
 def key_rows(call, b, g):
-    """Keys and values of one sequence, [tokens, D] each."""
+    """Keys and values of one sequence, [tokens, D] each, as they are stored, and the scale of each token."""
     if call.kv_cache is None:
         tokens = call.problem.kv_len if call.seq_lens is None else call.seq_lens[b]
-        return call.k[b, g, :tokens], call.v[b, g, :tokens]
-    first, end = call.kv_page_indptr[b], call.kv_page_indptr[b + 1]
-    found = call.kv_cache[call.kv_page_indices[first:end], :, g]  # [n, 2, P, D]
-    tokens = max(0, (end - first - 1) * call.problem.page_size + call.kv_last_page_len[b])
-    return (found[:, n].reshape(-1, call.problem.head_dim)[:tokens] for n in (0, 1))
+        rows = call.k[b, g, :tokens], call.v[b, g, :tokens]
+        pages = b
+    else:
+        first, end = call.kv_page_indptr[b], call.kv_page_indptr[b + 1]
+        pages = call.kv_page_indices[first:end]
+        found = call.kv_cache[pages, :, g]  # [n, 2, P, D]
+        tokens = max(0, (end - first - 1) * call.problem.page_size + call.kv_last_page_len[b])
+        rows = (found[:, n].reshape(-1, call.problem.head_dim)[:tokens] for n in (0, 1))
+    return *rows, *(scales(scale, pages, g, tokens) for scale in (call.k_scale, call.v_scale))
+
+
+def scales(scale, pages, g, tokens):
+    """[tokens, 1], of one for all, one a kv head or one a token."""
+    if scale is None:
+        return np.ones((tokens, 1))
+    of = scale[pages, g].reshape(-1)[:tokens] if scale.ndim == 3 else scale[g % len(scale)]
+    return np.broadcast_to(f64(of), tokens)[:, None]
 
 
 def query_count(call, b):
@@ -84,12 +96,13 @@ def attention(call):
     call.lse[...] = 0
     for b in range(problem.batch):
         for h in range(problem.q_heads):
-            keys, values = key_rows(call, b, h * problem.kv_heads // problem.q_heads)
+            keys, values, k_scale, v_scale = key_rows(call, b, h * problem.kv_heads // problem.q_heads)
             queries = query_count(call, b)
             for i in range(queries):
                 place = i + len(keys) - queries
                 tokens = seen(call, b, h, place, len(keys))
-                attend(call, b, h, i, place, tokens, f64(keys[tokens]), f64(values[tokens]))
+                attend(call, b, h, i, place, tokens, f64(keys[tokens]) * k_scale[tokens],
+                       f64(values[tokens]) * v_scale[tokens])
 
 
 @attest.kernel(variant="prefill", traits=OF_PREFILL, **EVERYTHING)

@@ -134,6 +134,8 @@ static struct task task_of(const struct run *run, int64_t n) {
     const int64_t block = d->row_blocks - 1 - n % d->row_blocks;
     const int64_t kv_heads = problem->kv_heads, head = n / d->row_blocks;
     struct task task = {.problem = problem, .call = run->call, .place = run->lookup->place};
+    task.stored = lookup_dtype(run->call);
+    task.scaled = tensors[ATTN_K_SCALE].data != NULL;
     task.b = head / kv_heads;
     task.g = head % kv_heads;
     task.group = d->group;

@@ -35,6 +35,10 @@ int64_t lookup_queries(const struct attn_call *call, int64_t b);
 int64_t lookup_tokens(const struct attn_call *call, int64_t b);
 place_fn lookup_dense;
 place_fn lookup_paged;
+/* What k, v or kv_cache are stored as; and the scales of tokens, as place_fn has them. */
+int32_t lookup_dtype(const struct attn_call *call);
+void lookup_scales(const struct attn_call *call, int64_t b, int64_t g, const int32_t *list,
+                   int64_t first, int64_t count, float *k_scale, float *v_scale);
 
 /* Some rows of one kv head and some of the keys they see. Row r of a group of query heads is query
  * r / group of its head r % group. */
@@ -48,6 +52,8 @@ struct task {
     const int32_t *list;  /* the tokens of the row, which is then the only one; NULL: all tokens */
     const uint8_t *mask;  /* [head of the group][mask_stride], 1 where a token is seen; or NULL */
     int64_t mask_stride;
+    int32_t stored; /* the dtype of keys and values */
+    bool scaled;    /* and times scales they are what is meant */
     /* Row r sees the positions from p - before to p + behind, p = r / group + diagonal. */
     int64_t diagonal, before, behind;
     bool magicpig;

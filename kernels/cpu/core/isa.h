@@ -41,6 +41,8 @@ typedef float floats __attribute__((vector_size(WIDTH * 4)));
 typedef int32_t ints __attribute__((vector_size(WIDTH * 4)));
 typedef uint32_t words __attribute__((vector_size(WIDTH * 4)));
 typedef uint16_t halves __attribute__((vector_size(WIDTH * 2)));
+typedef uint8_t bytes __attribute__((vector_size(WIDTH)));
+typedef int8_t signed_bytes __attribute__((vector_size(WIDTH)));
 
 void ISA_NAME(tall_)(const struct task *task);
 void ISA_NAME(flat_)(const struct task *task);
@@ -103,11 +105,32 @@ TEMPLATE floats load_bf16(const uint16_t *from) {
     return (floats)(__builtin_convertvector(value, words) << 16);
 }
 
+/* As attn_e4m3_to_f32. */
+TEMPLATE floats load_e4m3(const uint8_t *from) {
+    bytes code;
+    memcpy(&code, from, sizeof code);
+    const words wide = __builtin_convertvector(code, words);
+    const ints magnitude = (ints)(wide & 0x7f);
+    const floats small = __builtin_convertvector(magnitude, floats) * 0x1p-9f;
+    const floats normal = (floats)((magnitude << 20) + (120 << 23));
+    const floats size = choose(magnitude < 8, small, normal);
+    const ints nan = (magnitude == 0x7f) & 0x7fc00000;
+    return (floats)((words)size | (words)nan | (wide & 0x80) << 24);
+}
+
+TEMPLATE floats load_i8(const int8_t *from) {
+    signed_bytes value;
+    memcpy(&value, from, sizeof value);
+    return __builtin_convertvector(__builtin_convertvector(value, ints), floats);
+}
+
 /* WIDTH elements of a row of dtype, from element `at` on. */
 TEMPLATE floats load_row(const void *row, int64_t at, int32_t dtype) {
-    return dtype == ATTN_F32   ? load((const float *)row + at)
-           : dtype == ATTN_F16 ? load_f16((const uint16_t *)row + at)
-                               : load_bf16((const uint16_t *)row + at);
+    return dtype == ATTN_F32    ? load((const float *)row + at)
+           : dtype == ATTN_F16  ? load_f16((const uint16_t *)row + at)
+           : dtype == ATTN_BF16 ? load_bf16((const uint16_t *)row + at)
+           : dtype == ATTN_E4M3 ? load_e4m3((const uint8_t *)row + at)
+                                : load_i8((const int8_t *)row + at);
 }
 
 /* exp(x) for x <= 0, within 1.1 units in the last place, and 0 below -87.7; NaN stays NaN.
@@ -153,9 +176,11 @@ TEMPLATE void widen_row(float *to, const void *row, int64_t count, int64_t padde
     int64_t e = 0;
     for (; e + WIDTH <= count; e += WIDTH) store(to + e, load_row(row, e, dtype));
     for (; e < count; e++)
-        to[e] = dtype == ATTN_F32   ? ((const float *)row)[e]
-                : dtype == ATTN_F16 ? attn_f16_to_f32(((const uint16_t *)row)[e])
-                                    : attn_bf16_to_f32(((const uint16_t *)row)[e]);
+        to[e] = dtype == ATTN_F32    ? ((const float *)row)[e]
+                : dtype == ATTN_F16  ? attn_f16_to_f32(((const uint16_t *)row)[e])
+                : dtype == ATTN_BF16 ? attn_bf16_to_f32(((const uint16_t *)row)[e])
+                : dtype == ATTN_E4M3 ? attn_e4m3_to_f32(((const uint8_t *)row)[e])
+                                     : (float)((const int8_t *)row)[e];
     for (; e < padded; e++) to[e] = 0;
 }
 
@@ -167,8 +192,29 @@ static inline void widen_rows(float *to, const void *const *rows, int64_t row_co
             widen_row(to, rows[n], count, padded, ATTN_F32);
         else if (dtype == ATTN_F16)
             widen_row(to, rows[n], count, padded, ATTN_F16);
-        else
+        else if (dtype == ATTN_BF16)
             widen_row(to, rows[n], count, padded, ATTN_BF16);
+        else if (dtype == ATTN_E4M3)
+            widen_row(to, rows[n], count, padded, ATTN_E4M3);
+        else
+            widen_row(to, rows[n], count, padded, ATTN_I8);
+    }
+}
+
+/* The keys and values of `count` positions from `key` on, at most KEY_BLOCK, which lie at `keys`
+ * and `values`: widened, `padded` elements apart, and those of 8 bits times their scale. */
+static inline void widen_block(float *wide_keys, float *wide_values, const struct task *task,
+                               int64_t key, int64_t count, int64_t padded, const void *const *keys,
+                               const void *const *values) {
+    const int64_t head_dim = task->problem->head_dim;
+    float k_scale[KEY_BLOCK], v_scale[KEY_BLOCK];
+    widen_rows(wide_keys, keys, count, head_dim, padded, task->stored);
+    widen_rows(wide_values, values, count, head_dim, padded, task->stored);
+    if (!task->scaled) return;
+    lookup_scales(task->call, task->b, task->g, task->list, key, count, k_scale, v_scale);
+    for (int64_t n = 0; n < count; n++) {
+        for (int64_t d = 0; d < padded; d++) wide_keys[n * padded + d] *= k_scale[n];
+        for (int64_t d = 0; d < padded; d++) wide_values[n * padded + d] *= v_scale[n];
     }
 }
 

@@ -248,34 +248,34 @@ static void look_ahead(const struct task *task, struct block *block) {
 }
 
 /* Steps to the rows looked up. A head dimension that is no multiple of WIDTH is widened into
- * `room`, so that no load runs past a row. Returns the dtype of the rows. */
+ * `room`, so that no load runs past a row; and rows of 8 bits are, times their scales. Returns the
+ * dtype of the rows. */
 static int32_t step(const struct task *task, struct block *block, float *room) {
     const int64_t head_dim = task->problem->head_dim, count = block->next_count;
-    const int32_t dtype = task->problem->dtype;
     block->key += block->count;
     block->count = count;
     memcpy(block->keys, block->next_keys, sizeof block->keys);
     memcpy(block->values, block->next_values, sizeof block->values);
     look_ahead(task, block);
-    const bool widen = head_dim != block->depth;
+    const bool widen = head_dim != block->depth || task->scaled;
     if (widen) {
         float *values = room + KEY_BLOCK * block->depth;
-        widen_rows(room, block->keys, count, head_dim, block->depth, dtype);
-        widen_rows(values, block->values, count, head_dim, block->depth, dtype);
+        widen_block(room, values, task, block->key, count, block->depth, block->keys,
+                    block->values);
         for (int64_t n = 0; n < count; n++) {
             block->keys[n] = room + n * block->depth;
             block->values[n] = values + n * block->depth;
         }
     }
     for (int64_t n = count; n % WIDTH; n++) block->keys[n] = block->keys[count - 1];
-    return widen ? ATTN_F32 : dtype;
+    return widen ? ATTN_F32 : task->stored;
 }
 
 void ISA_NAME(flat_)(const struct task *task) {
     const int64_t head_dim = task->problem->head_dim, depth = round_up(head_dim);
     float *wide = task->workspace, *room = wide + 2 * KEY_BLOCK * depth;
     struct block block = {.depth = depth};
-    block.keys_most = keys_most(head_dim * attn_dtype_bytes(task->problem->dtype));
+    block.keys_most = keys_most(head_dim * attn_dtype_bytes(task->stored));
     for (int n = 0; n < KEY_BLOCK; n++) block.next_keys[n] = block.next_values[n] = wide;
     struct quad quads[FLAT_ROWS];
     int64_t quad_count = 0;

@@ -5,15 +5,28 @@
 
 struct look {
     const void *keys[KEY_BLOCK], *values[KEY_BLOCK];
+    float k_scale[KEY_BLOCK], v_scale[KEY_BLOCK];
 };
 
 /* Where the nth position of the task lies; they are asked for in ascending order. */
 static int64_t place(struct look *look, const struct task *task, int64_t n) {
     const int64_t key = task->key + n, left = task->key_end - key;
-    if (n % KEY_BLOCK == 0)
-        task->place(task->call, task->b, task->g, task->list, key,
-                    left < KEY_BLOCK ? left : KEY_BLOCK, look->keys, look->values);
-    return n % KEY_BLOCK;
+    const int64_t count = left < KEY_BLOCK ? left : KEY_BLOCK;
+    if (n % KEY_BLOCK != 0) return n % KEY_BLOCK;
+    task->place(task->call, task->b, task->g, task->list, key, count, look->keys, look->values);
+    if (task->scaled)
+        lookup_scales(task->call, task->b, task->g, task->list, key, count, look->k_scale,
+                      look->v_scale);
+    return 0;
+}
+
+static void widen_one(float *row, struct look *look, const struct task *task, int64_t n,
+                      bool value) {
+    const int64_t head_dim = task->problem->head_dim, at = place(look, task, n);
+    const float scale = value ? look->v_scale[at] : look->k_scale[at];
+    widen_rows(row, value ? &look->values[at] : &look->keys[at], 1, head_dim, head_dim,
+               task->stored);
+    for (int64_t d = 0; task->scaled && d < head_dim; d++) row[d] *= scale;
 }
 
 static float dot(const float *a, const float *b, int64_t count) {
@@ -25,7 +38,6 @@ static float dot(const float *a, const float *b, int64_t count) {
 
 void ISA_NAME(naive_)(const struct task *task) {
     const int64_t head_dim = task->problem->head_dim, end = task->key_end - task->key;
-    const int32_t dtype = task->problem->dtype;
     float query[HEAD_DIM_MAX], row[HEAD_DIM_MAX], *score = task->workspace;
     struct look look;
     struct magicpig magicpig = {0};
@@ -33,7 +45,7 @@ void ISA_NAME(naive_)(const struct task *task) {
     widen_query(query, task, task->row, head_dim);
     if (task->magicpig) magicpig = magicpig_row(task, task->row, query);
     for (int64_t j = 0; j < end; j++) {
-        widen_rows(row, &look.keys[place(&look, task, j)], 1, head_dim, head_dim, dtype);
+        widen_one(row, &look, task, j, false);
         score[j] = dot(query, row, head_dim);
         const float bias = added(task, task->row, task->key + j);
         if (task->logits) score[j] *= task->product_scale;
@@ -51,7 +63,7 @@ void ISA_NAME(naive_)(const struct task *task) {
     for (int64_t j = 0; j < end; j++) score[j] = expf((score[j] - origin) * task->softmax_scale);
     for (int64_t j = 0; j < end; j++) sum += score[j];
     for (int64_t j = 0; j < end; j++) {
-        widen_rows(row, &look.values[place(&look, task, j)], 1, head_dim, head_dim, dtype);
+        widen_one(row, &look, task, j, true);
         for (int64_t d = 0; d < head_dim; d++) out[d] += (double)score[j] * row[d];
     }
 

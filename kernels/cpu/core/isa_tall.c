@@ -241,8 +241,7 @@ void ISA_NAME(tall_)(const struct task *task) {
         const void *keys[KEY_BLOCK], *values[KEY_BLOCK];
         task->place(task->call, task->b, task->g, task->list, key, count, keys, values);
         block.key = key;
-        widen_rows(block.keys, keys, count, head_dim, depth, task->problem->dtype);
-        widen_rows(block.values, values, count, head_dim, depth, task->problem->dtype);
+        widen_block(block.keys, block.values, task, key, count, depth, keys, values);
         for (int64_t t = 0; t < tiles; t++) {
             limit_lanes(&tile[t], task, key, count);
             if (tile[t].from >= tile[t].to) continue;

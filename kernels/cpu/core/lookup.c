@@ -58,3 +58,33 @@ void lookup_paged(const struct attn_call *call, int64_t b, int64_t g, const int3
         values[n] = key + value_step;
     }
 }
+
+int32_t lookup_dtype(const struct attn_call *call) {
+    const struct attn_tensor *cache = &call->tensors[ATTN_KV_CACHE];
+    return cache->data ? cache->dtype : call->tensors[ATTN_K].dtype;
+}
+
+/* One for all, one a head, or one a token, where the token is. */
+static float scale_at(const struct attn_call *call, enum attn_slot slot, int64_t b, int64_t g,
+                      int64_t token) {
+    const struct attn_tensor *scale = &call->tensors[slot];
+    const int32_t *indptr = call->tensors[ATTN_KV_PAGE_INDPTR].data;
+    const int32_t *indices = call->tensors[ATTN_KV_PAGE_INDICES].data;
+    const float *values = scale->data;
+    if (scale->rank == 1) return values[scale->shape[0] > 1 ? g * scale->stride[0] : 0];
+    int64_t block = b;
+    if (indptr) {
+        block = indices[indptr[b] + token / scale->shape[2]];
+        token %= scale->shape[2];
+    }
+    return *(const float *)tensor_at(scale, block, g, token);
+}
+
+void lookup_scales(const struct attn_call *call, int64_t b, int64_t g, const int32_t *list,
+                   int64_t first, int64_t count, float *k_scale, float *v_scale) {
+    for (int64_t n = 0; n < count; n++) {
+        const int64_t token = list ? list[first + n] : first + n;
+        k_scale[n] = scale_at(call, ATTN_K_SCALE, b, g, token);
+        v_scale[n] = scale_at(call, ATTN_V_SCALE, b, g, token);
+    }
+}

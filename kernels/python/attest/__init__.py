@@ -31,9 +31,9 @@ __all__ = ["Call", "Kernel", "Problem", "Row", "assert_right", "f32", "judge", "
 
 VARIANTS = ("prefill", "prefill_varlen", "decode", "decode_paged", "sparse_decode",
             "sparse_decode_paged", "magicpig_decode_paged", "prefill_paged")
-DTYPES = ("input", "f32", "f16", "bf16", "i32", "u8")
+DTYPES = ("input", "f32", "f16", "bf16", "i32", "u8", "e4m3", "int8")
 TRAITS = ("gqa", "causal", "ragged", "page", "keep", "magicpig", "window", "softcap", "sinks",
-          "qlens", "alibi", "bias")
+          "qlens", "alibi", "bias", "kve4m3", "kvint8", "kvhead", "kvtoken")
 DEVICES = {"cpu": 1, "cuda": 2}
 # What tensors are, by the modules that a kernel's file has imported; the last where it has none of them.
 ARRAYS = {"cpu": ("torch", "jax", "numpy"), "cuda": ("torch", "cupy", "interface")}
@@ -82,10 +82,12 @@ class Call:
     [B + 1], kv_page_indices and kv_last_page_len [B]; seq_lens, q_lens [B]; sparse_ind [B, Hq, Lmax]
     padded with -1, sparse_nnz [B, Hq], sparse_mask [B, Hq, Skv]; lsh_k, lsh_l [B, Hq]; sinks [Hq], one
     more logit each, without a value; slopes [Hq], alibi's; bias [1 or B, 1 or Hq, Sq, Skv], added to logits,
-    a number or -infinity -- to be read; out [B, Hq, Sq, D] and lse
-    [B, Hq, Sq] (f32, natural logarithm) -- to be written. bf16 is uint16 in numpy and CuPy, which have
+    a number or -infinity; k_scale, v_scale where keys and values are of 8 bits, to be multiplied with: [1], with the
+    trait kvhead [Hkv], with kvtoken [B, Hkv, Skv] or, of pages, [pages, Hkv, P] -- to be read; out [B, Hq, Sq, D] and
+    lse [B, Hq, Sq] (f32, natural logarithm) -- to be written. bf16 is uint16 in numpy and CuPy, which have
     no such type: `attest.f32` reads it and `attest.store` writes it, in numpy; torch.bfloat16 in torch,
-    and JAX's own in JAX.
+    and JAX's own in JAX. E4M3 likewise: uint8, read by `attest.f32`; torch.float8_e4m3fn; float8_e4m3fn in JAX.
+    Integers of 8 bits are int8.
 
     scale: of logits. problem: a Problem. threads: how many to use, at least 1. scratch: bytes (u8) as
     many as `Kernel.scratch` asked for, undefined before every launch; None if none.
@@ -126,7 +128,7 @@ class Kernel:
     def prepare(self, function: typing.Callable[[Call], object]):
         """Decorates a function of the call, which is called once for a problem, timed apart from
         launches, and may set `call.state`. Between launches numbers in q, k, v and kv_cache change:
-        it may rely on the problem, lengths, tables and lists."""
+        it may rely on the problem, lengths, tables, lists and scales."""
         self.hooks["prepare"] = function
         return function
 

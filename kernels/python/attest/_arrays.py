@@ -9,31 +9,47 @@ import numpy
 # The tensors of a call, in attn.h's order; those that are written, and those that are read.
 SLOTS = ("q", "k", "v", "kv_cache", "kv_page_indptr", "kv_page_indices", "kv_last_page_len",
          "seq_lens", "sparse_ind", "sparse_nnz", "sparse_mask", "lsh_k", "lsh_l", "out", "lse",
-         "sinks", "q_lens", "slopes", "bias")
+         "sinks", "q_lens", "slopes", "bias", "k_scale", "v_scale")
 WRITTEN = ("out", "lse")
 INPUTS = tuple(name for name in SLOTS if name not in WRITTEN)
 TYPES = {"F64": "f8", "F32": "f4", "F16": "f2", "BF16": "u2", "I64": "i8", "I32": "i4", "I16": "i2",
-         "U16": "u2", "U8": "u1", "BOOL": "?"}
-NAMES = {numpy.dtype(text): name for name, text in TYPES.items() if name != "BF16"}
+         "U16": "u2", "U8": "u1", "I8": "i1", "F8_E4M3": "u1", "BOOL": "?"}
+NAMES = {numpy.dtype(text): name for name, text in TYPES.items() if name not in ("BF16", "F8_E4M3")}
+
+
+def e4m3_of(code):
+    """What the bits s eeee mmm are in E4M3."""
+    exponent, mantissa = code >> 3 & 15, code & 7
+    size = mantissa * 2.0 ** -9 if exponent == 0 else (8 + mantissa) * 2.0 ** (exponent - 10)
+    return (-1) ** (code >> 7) * (numpy.nan if code & 127 == 127 else size)
+
+
+E4M3 = numpy.array([e4m3_of(code) for code in range(256)], "f4")
 
 
 def as_numpy(array):
-    """The array, dense, and its type's name in safetensors. bf16 is uint16, told by its name alone."""
+    """The array, dense, and its type's name in safetensors. bf16 is uint16 and E4M3 uint8, told by their names
+    alone."""
     if hasattr(array, "detach"):  # torch, which has no bf16 that numpy knows
         array = array.detach().cpu()
         if str(array.dtype) == "torch.bfloat16":
             import torch
             return numpy.ascontiguousarray(array.contiguous().view(torch.int16).numpy()).view("u2"), "BF16"
+        if str(array.dtype) == "torch.float8_e4m3fn":
+            import torch
+            return array.contiguous().view(torch.uint8).numpy(), "F8_E4M3"
         array = array.numpy()
     elif hasattr(array, "get") and hasattr(array, "__cuda_array_interface__"):  # CuPy
         array = array.get()
     array = numpy.ascontiguousarray(numpy.asarray(array))
     if array.dtype.name == "bfloat16":  # ml_dtypes', which JAX has
         return array.view("u2"), "BF16"
+    if array.dtype.name == "float8_e4m3fn":
+        return array.view("u1"), "F8_E4M3"
     dense = array.astype(array.dtype.newbyteorder("<"), copy=False)
     if dense.dtype not in NAMES:
-        raise TypeError(f"an array of {array.dtype}, expected floats of 16, 32 or 64 bits, integers or "
-                        "booleans")
+        raise TypeError(f"an array of {array.dtype}, expected floats of 16, 32 or 64 bits, "
+                        "float8_e4m3fn, integers or booleans")
     return dense, NAMES[dense.dtype]
 
 
@@ -96,9 +112,11 @@ def read(path, reader, **words):
 
 
 def f32(array: numpy.ndarray) -> numpy.ndarray:
-    """The numbers of a tensor as float32, exactly; of bf16, which is uint16 here, too."""
+    """The numbers of a tensor as float32, exactly; of bf16, which is uint16 here, and of E4M3, uint8, too."""
     if array.dtype == numpy.uint16:
         return (array.astype(numpy.uint32) << 16).view(numpy.float32)
+    if array.dtype == numpy.uint8:
+        return E4M3[array]
     return array.astype(numpy.float32)
 
 

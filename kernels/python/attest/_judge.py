@@ -75,11 +75,13 @@ def window_of(window):
     return sides
 
 
-def metadata_of(causal, scale, window, softcap, bf16):
+def metadata_of(causal, scale, window, softcap, bf16, kv_dtype=None):
     """The attributes of a fixture; window: as `window_of` gives it, or None."""
     metadata = {"format": "attest-fixture", "version": "1", "causal": "1" if causal else "0"}
     if bf16:
         metadata["dtype"] = "bf16"
+    if kv_dtype is not None:
+        metadata["kv_dtype"] = kv_dtype
     for name, number in (("scale", scale), ("softcap", softcap)):
         if number is not None:
             metadata[name] = repr(float(number))
@@ -98,7 +100,15 @@ def in_order(array, layout):
     return _arrays.numpy.ascontiguousarray(values.transpose(axes)), kind
 
 
-def fixture_of(given, causal, scale, layout, window=None, softcap=None):
+def scale_of(name, array, kind):
+    """Of keys or values of 8 bits: a number or an array, which become f32."""
+    if kind not in ("F64", "F32", "F16", "BF16", "U16"):
+        raise TypeError(f"{name} is {kind}, expected floats")
+    with _arrays.numpy.errstate(over="ignore"):
+        return _arrays.f32(array).reshape(array.shape or (1,)), "F32"
+
+
+def fixture_of(given, causal, scale, layout, window=None, softcap=None, kv_dtype=None):
     """Arrays by the names of a fixture's datasets, and its attributes."""
     if layout not in SWAPPED:
         raise ValueError(f"layout is {layout!r}, expected 'bhsd' or 'bshd'")
@@ -118,13 +128,18 @@ def fixture_of(given, causal, scale, layout, window=None, softcap=None):
         arrays["sinks"] = _arrays.sinks_of(*arrays["sinks"])
     if "bias" in arrays:
         arrays["bias"] = _arrays.bias_of(*arrays["bias"], q_len, kv_len or arrays["bias"][0].shape[-1])
+    for name in ("k_scale", "v_scale"):
+        if name in arrays:
+            arrays[name] = scale_of(name, *arrays[name])
+    if kv_dtype is None and arrays.get("k", arrays.get("kv_cache", (None, None)))[1] == "F8_E4M3":
+        kv_dtype = "e4m3"
     return arrays, metadata_of(is_causal(causal, q_len, kv_len), scale, None if window is None else
-                               window_of(window), softcap, arrays["q"][1] in ("BF16", "U16"))
+                               window_of(window), softcap, arrays["q"][1] in ("BF16", "U16"), kv_dtype)
 
 
 def judge(q, k=None, v=None, out=None, *, lse=None, causal=False, scale=None, window=None, softcap=None,
           sinks=None, bias=None, layout="bhsd", grade="A", lse_grade="A", lse_base_2=False,
-          p_dtype="input", name="output", threads=None, **others) -> Row:
+          p_dtype="input", kv_dtype=None, name="output", threads=None, **others) -> Row:
     """How far `out` is from exact attention of these arrays -- of numpy, torch, JAX, CuPy -- and
     whether that is honest rounding: a Row, true where it is right.
 
@@ -138,7 +153,9 @@ def judge(q, k=None, v=None, out=None, *, lse=None, causal=False, scale=None, wi
     c tanh(scale q.k / c), before any mask. sinks [Hq], any floats, which become f32: one more logit for
     each query head, in the denominator and in lse, neither scaled nor capped, without a value. bias, broadcast to [B, Hq, Sq, Skv]:
     floats added to logits after a softcap, or booleans, true where a key is seen; where it is -infinity a
-    key has weight 0.
+    key has weight 0. k and v, or kv_cache, of 8 bits: float8_e4m3fn, int8, or, with kv_dtype="e4m3", uint8;
+    with k_scale and v_scale, which they are to be multiplied with, any floats, which become f32: one number, [Hkv],
+    or one for each token, [B, Hkv, Skv] or [pages, Hkv, P].
 
     grade, lse_grade, p_dtype: what is asked, as in `attest.kernel`. threads: of the oracle, default
     all.
@@ -147,7 +164,7 @@ def judge(q, k=None, v=None, out=None, *, lse=None, causal=False, scale=None, wi
     if out is None:
         raise TypeError("out is missing")
     arrays, metadata = fixture_of({"q": q, "k": k, "v": v, "sinks": sinks, "bias": bias, **others}, causal, scale, layout,
-                                  window, softcap)
+                                  window, softcap, kv_dtype)
     result = {"out": in_order(_arrays.as_numpy(out), layout)}
     if lse is not None:
         result["lse"] = _arrays.as_numpy(lse)
@@ -171,8 +188,8 @@ def assert_right(*arrays, **words) -> Row:
 
 def problem(line) -> types.SimpleNamespace:
     """The arrays of a problem's line, numpy's, by their names (`attest.Call` has them), with line,
-    dtype, causal, scale, window (left, right) or None, softcap or None, as `judge` takes them, and the
-    exact answer: answer_out, answer_lse, f64, of the query rows answer_rows. bf16 is uint16. Drawn and
+    dtype, causal, scale, window (left, right) or None, softcap or None, kv_dtype or None, as `judge` takes them, and
+    the exact answer: answer_out, answer_lse, f64, of the query rows answer_rows. bf16 is uint16, E4M3 uint8. Drawn and
     answered if need be, and kept in attest's cache."""
     with tempfile.TemporaryDirectory(prefix="attest-") as folder:
         call("convert", line, f"{folder}/problem.safetensors")
@@ -185,4 +202,5 @@ def problem(line) -> types.SimpleNamespace:
     made.window = (int(metadata["window_left"]), int(metadata["window_right"])
                    ) if "window_left" in metadata else None
     made.softcap = float(metadata["softcap"]) if "softcap" in metadata else None
+    made.kv_dtype = metadata.get("kv_dtype")
     return made

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import ctypes
 
-TYPES = {1: "<f4", 2: "<f2", 3: "<u2", 4: "<i4", 5: "|u1"}  # of enum attn_dtype; bf16 as its bits
-BF16 = 3
+# Of enum attn_dtype; bf16 and E4M3 as their bits.
+TYPES = {1: "<f4", 2: "<f2", 3: "<u2", 4: "<i4", 5: "|u1", 6: "|u1", 7: "|i1"}
+BF16, E4M3 = 3, 6
 
 
 class DeviceArray:
     """Memory of a GPU for any library that knows __cuda_array_interface__: numba.cuda.as_cuda_array,
-    cupy.asarray, torch.as_tensor. bf16 is uint16, as it is not among that protocol's types."""
+    cupy.asarray, torch.as_tensor. bf16 is uint16 and E4M3 uint8, as they are not among that protocol's types."""
 
     def __init__(self, tensor):
         kind = TYPES[tensor.dtype]
@@ -65,7 +66,8 @@ class Jax(Numpy):
     def view(self, tensor, writeable):
         import ml_dtypes
         view = numpy_view(tensor, writeable)
-        return view.view(ml_dtypes.bfloat16) if tensor.dtype == BF16 else view
+        own = {BF16: ml_dtypes.bfloat16, E4M3: ml_dtypes.float8_e4m3fn}
+        return view.view(own[tensor.dtype]) if tensor.dtype in own else view
 
     def launch(self, function, call):
         import jax.numpy
@@ -86,7 +88,8 @@ class Torch(Numpy):
         view = numpy_view(tensor, True)  # torch has no arrays that are read only
         if tensor.dtype == BF16:
             return torch.from_numpy(view.view("i2")).view(torch.bfloat16)
-        return torch.from_numpy(view)
+        made = torch.from_numpy(view)
+        return made.view(torch.float8_e4m3fn) if tensor.dtype == E4M3 else made
 
 
 class Interface(Numpy):
@@ -138,6 +141,10 @@ class TorchCuda(Numpy):
             bits = type(tensor).from_buffer_copy(tensor)
             bits.dtype = 2
             return self.view(bits, writeable).view(torch.bfloat16)
+        if tensor.dtype == E4M3:
+            bits = type(tensor).from_buffer_copy(tensor)
+            bits.dtype = 5
+            return self.view(bits, writeable).view(torch.float8_e4m3fn)
         if 0 in tensor.shape[:tensor.rank]:
             return torch.from_numpy(numpy_view(tensor, True)).to(self.device)
         return torch.as_tensor(DeviceArray(tensor), device=self.device)

@@ -78,6 +78,8 @@ def convert_arrays(options):
                                          options.window, options.softcap)
     if any(isinstance(array, Typed) and array.kind == "BF16" for array in found.values()):
         metadata["dtype"] = "bf16"
+    if any(isinstance(array, Typed) and array.kind == "F8_E4M3" for array in found.values()):
+        metadata["kv_dtype"] = "e4m3"
     print(write(arrays, metadata, options.to))
 
 
