@@ -98,6 +98,9 @@ static bool wrong_out(struct scan *scan, const struct place *place) {
             (lossy ? tolerance_lost(answer->lost_abs_v[from + d], answer->lost_rms_v[from + d])
                    : 0);
         if (fabs(got - o) <= tau || got == o || (isnan(o) && isnan(got))) continue;
+        if (fabs(got - o) <=
+            tau + tolerance_flushed(scan->output->view, answer, place->b, place->h, place->row, d))
+            continue;
         if (is_unwritten(scan, row, d))
             scan->unwritten++;
         else if (!isfinite(got))

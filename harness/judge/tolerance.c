@@ -1,5 +1,7 @@
 /* The constants of the formulas, and what they were measured on. */
 #include "tolerance.h"
+#include "../../fixtures/problem.h"
+#include "../../oracle/bulk.h"
 
 static const double u32 = 0x1p-24;
 
@@ -107,6 +109,25 @@ struct row_bounds row_bounds_of(const struct rounding *rounding, const struct ro
     };
 }
 
+/* 2^31 keys of the largest f16 come to 2^-79. */
+static const double flushed_most = 0x1p-60;
+
+double tolerance_flushed(const struct rule_view *view, const struct answer *answer, int64_t b,
+                         int64_t h, int64_t row, int64_t d) {
+    const struct attn_problem *problem = view->problem;
+    const struct rule_keys keys = rules_keys(view, b, h, answer->rows[row]);
+    const int64_t g = h / (problem->q_heads / problem->kv_heads);
+    const int64_t from = (b * answer->q_heads + h) * answer->row_count + row;
+    const double a = answer->p_abs_v[from * answer->head_dim + d];
+    double most = 0, v[PROBLEM_HEAD_DIM_MAX];
+    if (!(a > 0 && a < flushed_most)) return 0;
+    for (int64_t n = 0; n < keys.count; n++) {
+        bulk_widen_kv(v, NULL, NULL, view, b, g, rule_token(&keys, n), true, d + 1);
+        most = fmax(most, fabs(v[d]));
+    }
+    return fmin(a, (double)keys.count * 0x1p-126 * most);
+}
+
 double tolerance_of_lse(const struct rounding *rounding, const struct row_size *size,
                         double expected, char lse_grade) {
     const double keys = (double)size->keys;
@@ -131,6 +152,6 @@ double tolerance_at(const struct rule_view *view, const struct answer *answer,
     if (!isfinite(answer->out[at])) return 0;
     const double lost = rounding.p_subnormal && answer->lost_abs_v != NULL
                             ? tolerance_lost(answer->lost_abs_v[at], answer->lost_rms_v[at])
-                            : 0;
+                            : tolerance_flushed(view, answer, b, h, row, d);
     return lost + tolerance_tau(&bounds, answer->out[at], answer->p_abs_v[at], answer->p_rms_v[at]);
 }

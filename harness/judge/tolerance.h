@@ -33,8 +33,10 @@
  * sign and adds up; the rest is independent, at most sqrt(3) of its root mean square.
  *
  * Without a sink the largest weight is 1, and what f32 rounds or flushes below 2^-126 does not
- * show. With one all of a row's may be that small: then sum of n 2^-126 |v| may be lost, which is
- * at most A times the ratio of that to the largest weight, exp(-X - sink) or more.
+ * show -- but where the values of all keys of more weight are exactly 0, as those of 8 bits often
+ * are: then n 2^-126 |v| may be lost, of the largest |v| of the column (tolerance_flushed). With a
+ * sink all of a row's weights may be that small: then as much is at most A times the ratio of that
+ * to the largest weight, exp(-X - sink) or more.
  *
  * An lse of grade B comes from a sum of the rounded P, each within u_P of itself, or from an
  * exponential by a polynomial of degree 3, whose relative error is 2^-13.5. */
@@ -107,6 +109,11 @@ static inline __attribute__((always_inline)) double tolerance_lost(double lost_a
                                                                    double lost_rms_v) {
     return lost_abs_v + 4 * 0x1.bb67ae8584caap+0 * lost_rms_v;
 }
+
+/* How much of an element is of weights that f32 may lose: 0 where A is more than such weights make.
+ */
+double tolerance_flushed(const struct rule_view *view, const struct answer *answer, int64_t b,
+                         int64_t h, int64_t row, int64_t d);
 
 /* How far an lse may be from `expected`. */
 double tolerance_of_lse(const struct rounding *rounding, const struct row_size *size,
