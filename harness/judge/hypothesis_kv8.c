@@ -32,10 +32,6 @@ static bool v_scale_twice(struct course *course) {
     return powers(course, 1, 2);
 }
 
-static bool k_divided(struct course *course) {
-    return powers(course, -1, 1);
-}
-
 static bool v_divided(struct course *course) {
     return powers(course, 1, -1);
 }
@@ -166,7 +162,6 @@ const struct hypothesis hypotheses_of_kv8[] = {
     {"the scales of keys and values were left out", OF_BOTH, 0, NULL, NULL, no_scales},
     {"keys were multiplied twice with their scales", OF_BOTH, 0, NULL, NULL, k_scale_twice},
     {"values were multiplied twice with their scales", OF_OUT, 0, NULL, NULL, v_scale_twice},
-    {"keys were divided by their scales", OF_BOTH, 0, NULL, NULL, k_divided},
     {"values were divided by their scales", OF_OUT, 0, NULL, NULL, v_divided},
     {"keys had the scales of values, and values those of keys", OF_BOTH, 0, NULL, NULL, swapped},
     {"query head h had the scales of kv head h % Hkv", OF_BOTH, 0, NULL, NULL, scale_of_query_head},

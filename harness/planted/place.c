@@ -1,6 +1,7 @@
 /* Where a row's query, keys and values lie, how many keys it sees, and what can be wrong with that:
  * each bug is a case where it bites. */
 #include "planted.h"
+#include "../../kernels/attn_number.h"
 
 #include <math.h>
 #include <stdbool.h>
@@ -164,8 +165,10 @@ static PLANTED_CODE void find_pages(enum planted bug, const struct attn_problem 
     row->page_size = problem->page_size;
     row->page_stride = 2 * problem->kv_heads * page;
     row->pages = table(call, ATTN_KV_PAGE_INDICES) + first[table_of(bug, problem, b)];
-    row->k = (const uint16_t *)call->tensors[ATTN_KV_CACHE].data + g * page;
-    row->v = row->k + problem->kv_heads * page;
+    row->stored = call->tensors[ATTN_KV_CACHE].dtype;
+    row->k =
+        (const char *)call->tensors[ATTN_KV_CACHE].data + g * page * attn_dtype_bytes(row->stored);
+    row->v = (const char *)row->k + problem->kv_heads * page * attn_dtype_bytes(row->stored);
 }
 
 static PLANTED_CODE void find_rows(enum planted bug, const struct attn_problem *problem,
@@ -177,8 +180,28 @@ static PLANTED_CODE void find_rows(enum planted bug, const struct attn_problem *
     row->page_size = 1;
     row->page_stride = problem->head_dim;
     row->pages = NULL;
-    row->k = (const uint16_t *)call->tensors[ATTN_K].data + first;
-    row->v = (const uint16_t *)call->tensors[ATTN_V].data + first;
+    row->stored = call->tensors[ATTN_K].dtype;
+    row->k = (const char *)call->tensors[ATTN_K].data + first * attn_dtype_bytes(row->stored);
+    row->v = (const char *)call->tensors[ATTN_V].data + first * attn_dtype_bytes(row->stored);
+}
+
+static PLANTED_CODE void find_scales(enum planted bug, const struct attn_problem *problem,
+                                     const struct attn_call *call, int64_t b, int64_t h, int64_t g,
+                                     struct planted_row *row) {
+    const float *k = (const float *)call->tensors[ATTN_K_SCALE].data;
+    const float *v = (const float *)call->tensors[ATTN_V_SCALE].data;
+    const bool of_page = problem->traits & ATTN_PAGE, of_token = problem->traits & ATTN_KV_TOKEN;
+    const int64_t tokens = of_page ? problem->page_size : problem->kv_len;
+    if (!(problem->traits & (ATTN_KV_E4M3 | ATTN_KV_INT8))) return;
+    if (bug == PLANTED_SCALE_OF_FIRST_HEAD) g = 0;
+    if (bug == PLANTED_SCALE_OF_QUERY_HEAD) g = h % problem->kv_heads;
+    int64_t at = problem->traits & ATTN_KV_HEAD ? g : 0;
+    if (of_token) at = ((of_page ? 0 : b * problem->kv_heads) + g) * tokens;
+    row->k_scale = (bug == PLANTED_SCALES_SWAPPED ? v : k) + at;
+    row->v_scale = (bug == PLANTED_SCALES_SWAPPED ? k : v) + at;
+    if (!of_token) return;
+    row->scale_page = of_page ? problem->kv_heads * tokens : 1;
+    row->scale_row = 1;
 }
 
 /* The kept list, and how many of it are taken. */
@@ -272,9 +295,10 @@ PLANTED_CODE struct planted_row planted_row_at(enum planted bug, const struct at
         find_pages(bug, problem, call, b, g, &row);
     else
         find_rows(bug, problem, call, b, g, &row);
+    find_scales(bug, problem, call, b, h, g, &row);
     find_list(bug, problem, call, b, h, &row);
     find_hashes(bug, problem, call, b, h, &row);
-    const uint16_t *k = row.k;
+    const void *k = row.k;
     if (bug == PLANTED_KEYS_FOR_VALUES) row.k = row.v;
     if (bug == PLANTED_KEYS_FOR_VALUES || bug == PLANTED_KEYS_TWICE) row.v = k;
     return row;

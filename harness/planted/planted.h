@@ -139,6 +139,12 @@ enum { PLANTED_BLOCK = 64, PLANTED_HEAD_DIM_MAX = 256, PLANTED_SHARES = 4 };
     X(PAGE_BEHIND, page_behind, decode_paged, all, "turns pages a token early")                    \
     X(PAGE_OF_16, page_of_16, decode_paged, all, "takes a page for 16 tokens")                     \
     X(INDEX_OF_15_BITS, index_of_15_bits, decode, all, "keeps token numbers in a short")           \
+    X(SCALE_OF_FIRST_HEAD, scale_of_first_head, decode, all, "has the first kv head's scales")     \
+    X(V_SCALE_LEFT_OUT, v_scale_left_out, prefill, all, "forgets the scale of the values")         \
+    X(SCALES_SWAPPED, scales_swapped, decode, all, "has the scale of keys for values, and back")   \
+    X(SCALE_PAGE_BEFORE, scale_page_before, decode_paged, all, "has scales from the page before")  \
+    X(SCALE_OF_QUERY_HEAD, scale_of_query_head, prefill_paged, all, "has query head h's scales")   \
+    X(E5M2, e5m2, prefill_paged, all, "reads E4M3 as E5M2")                                        \
     X(BIAS_LEFT_OUT, bias_left_out, decode, all, "forgets the bias")                               \
     X(BIAS_OF_FIRST_HEAD, bias_of_first_head, prefill, all, "takes the first head's bias for all") \
     X(BIAS_OF_FIRST, bias_of_first, decode_paged, all, "takes the first sequence's bias")          \
@@ -235,7 +241,11 @@ struct planted_row {
     int32_t dtype; /* ATTN_F16 or ATTN_BF16 */
     int64_t first, keys, head_dim;
     const uint16_t *q;
-    const uint16_t *k, *v; /* page 0 */
+    const void *k, *v; /* page 0 */
+    int32_t stored;    /* their dtype; 0: as q's */
+    /* Of 8 bits: token t's scales, at scale_page times its page and scale_row times its row. */
+    const float *k_scale, *v_scale;
+    int64_t scale_page, scale_row;
     const int32_t *pages;
     int64_t page_size, page_stride; /* rows in a page; elements from a page to the next */
     const int32_t *list;            /* -1 where it is padded */

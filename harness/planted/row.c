@@ -66,6 +66,13 @@ static PLANTED_CODE void widen_row(int32_t dtype, const uint16_t *codes, int64_t
     }
 }
 
+/* Of those of 8 bits; E5M2 is f16 cut off. */
+static PLANTED_CODE float widen_byte(enum planted bug, int32_t stored, uint8_t code) {
+    if (stored == ATTN_I8) return (float)(int8_t)code;
+    if (bug == PLANTED_E5M2) return attn_f16_to_f32((uint16_t)(code << 8));
+    return attn_e4m3_to_f32(code);
+}
+
 #ifdef __CUDACC__
 static PLANTED_CODE float dot(const float *x, const float *y, int64_t n) {
     float sum = 0;
@@ -85,9 +92,9 @@ static float dot(const float *restrict x, const float *restrict y, int64_t n) {
 }
 #endif
 
-/* Row t of the keys or the values. */
-static PLANTED_CODE const uint16_t *token(enum planted bug, const struct planted_row *row,
-                                          const uint16_t *page_0, int64_t t) {
+/* What of token t, among the keys or the values, is this lane's. */
+static PLANTED_CODE void widen_token(enum planted bug, const struct planted_row *row, bool value,
+                                     int64_t t, float *values) {
     int64_t page = t / row->page_size, at = t % row->page_size;
     switch (bug) {
     case PLANTED_PAGE_BEFORE:
@@ -102,8 +109,22 @@ static PLANTED_CODE const uint16_t *token(enum planted bug, const struct planted
     default:
         break;
     }
-    return page_0 + (row->pages != NULL ? row->pages[page] : page) * row->page_stride +
-           at * row->head_dim;
+    const int64_t n = row->pages != NULL ? row->pages[page] : page;
+    const int64_t first = n * row->page_stride + at * row->head_dim;
+    const void *codes = value ? row->v : row->k;
+    if (row->k_scale == NULL) {
+        widen_row(row->dtype, (const uint16_t *)codes + first, row->head_dim, values);
+        return;
+    }
+    const uint8_t *mine = (const uint8_t *)codes + first + LANE;
+    const int64_t scaled = bug == PLANTED_SCALE_PAGE_BEFORE && page > 0 && row->pages != NULL
+                               ? row->pages[page - 1]
+                               : n;
+    float scale =
+        (value ? row->v_scale : row->k_scale)[scaled * row->scale_page + at * row->scale_row];
+    if (bug == PLANTED_V_SCALE_LEFT_OUT && value) scale = 1;
+    for (int64_t d = 0; d < own(row->head_dim); d++)
+        values[d] = scale * widen_byte(bug, row->stored, mine[d * LANES]);
 }
 
 /* Which token key j is. */
@@ -113,18 +134,18 @@ static PLANTED_CODE int64_t token_of(enum planted bug, const struct planted_row 
     return row->list[j] < 0 ? 0 : row->list[j];
 }
 
-static PLANTED_CODE const uint16_t *key(enum planted bug, const struct planted_row *row,
-                                        int64_t j) {
-    return token(bug, row, row->k, token_of(bug, row, j));
+static PLANTED_CODE void widen_key(enum planted bug, const struct planted_row *row, int64_t j,
+                                   float *k) {
+    widen_token(bug, row, false, token_of(bug, row, j), k);
 }
 
-static PLANTED_CODE const uint16_t *value(enum planted bug, const struct planted_row *row,
-                                          int64_t j) {
+static PLANTED_CODE void widen_value(enum planted bug, const struct planted_row *row, int64_t j,
+                                     float *v) {
     const int64_t page = j / PLANTED_BLOCK;
     if (bug == PLANTED_VALUE_BEFORE && j > 0) j--;
     if (bug == PLANTED_PAGES_SWAPPED && row->keys >= 2 * PLANTED_BLOCK && page <= 1)
         j = page == 0 ? j + PLANTED_BLOCK : j - PLANTED_BLOCK;
-    return token(bug, row, row->v, token_of(bug, row, j));
+    widen_token(bug, row, true, token_of(bug, row, j), v);
 }
 
 /* 2^x: the power of two of the whole part, and a polynomial that is exact at 0, as whoever rescales
@@ -227,7 +248,7 @@ static PLANTED_CODE float score(enum planted bug, const struct planted_row *row,
                                 int64_t j) {
     float k[OWN_MAX];
     const int64_t dim = row->head_dim;
-    widen_row(row->dtype, key(bug, row, j), dim, k);
+    widen_key(bug, row, j, k);
     const float product = dot(q, k, bug == PLANTED_DIM_TAIL_IGNORED ? dim / 32 * 32 : dim);
     float s = product * scale_of(bug, row);
     if (bug == PLANTED_PRODUCTS_16BIT) s = round_to(row->dtype, product) * row->scale;
@@ -288,7 +309,7 @@ static PLANTED_CODE void add_key(enum planted bug, const struct planted_row *row
     if (bug == PLANTED_DENOMINATOR_16BIT) share->l = round_to(dtype, share->l);
     share->sum += (double)p;
     if (bug == PLANTED_SUM_STRIDED) share->part[j % STRIDE] += p;
-    widen_row(dtype, value(bug, row, j), row->head_dim, v);
+    widen_value(bug, row, j, v);
     for (int64_t d = 0; d < own(row->head_dim); d++) share->acc[d] += kept * v[d];
 }
 
@@ -394,7 +415,7 @@ static PLANTED_CODE void attend_normalised(enum planted bug, const struct plante
         float v[OWN_MAX];
         const float p = expf(score(bug, row, q, j) - share->m) / share->l;
         const float kept = round_to(row->dtype, p);
-        widen_row(row->dtype, value(bug, row, j), row->head_dim, v);
+        widen_value(bug, row, j, v);
         for (int64_t d = 0; d < own(row->head_dim); d++) share->acc[d] += kept * v[d];
     }
 }
@@ -500,7 +521,7 @@ static PLANTED_CODE void attend_by_scratch(enum planted bug, const struct plante
 static PLANTED_CODE void add_nothing(enum planted bug, const struct planted_row *row,
                                      struct share *all) {
     float v[OWN_MAX];
-    widen_row(row->dtype, token(bug, row, row->v, row->keys), row->head_dim, v);
+    widen_token(bug, row, true, row->keys, v);
     for (int64_t d = 0; d < own(row->head_dim); d++) all->acc[d] += 0.0f * v[d];
 }
 

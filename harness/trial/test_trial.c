@@ -326,6 +326,8 @@ Test(trial, a_library_built_before_a_trait_is_refused_where_it_must_be) {
         {"f32-b2-hq4-hkv2-kv77-d64-lens77,3-normal-seed1", "REFUSED", "the trait ragged"},
         {"f32-b2-hq4-hkv2-kv77-d64-lens77,3-qlens1,0-normal-seed1", "REFUSED", "the trait ragged"},
         {"f32-b2-hq4-hkv2-q9-kv77-d64-page16-normal-seed1", "REFUSED", "prefill_paged"},
+        {"f32-b2-hq4-hkv2-kv77-d64-kve4m3-normal-seed1", "REFUSED", "the trait kve4m3"},
+        {"f32-b2-hq4-hkv2-kv77-d64-kvint8token-normal-seed1", "REFUSED", "the trait kvint8"},
     };
     for (size_t n = 0; n < sizeof expected / sizeof expected[0]; n++) {
         struct fixture fixture = obtain(expected[n].line);
@@ -382,6 +384,16 @@ Test(trial, what_is_kept_of_an_earlier_call_is_found) {
         {"kernels", "sparse_decode_paged_bymask_r1",
          "bf16-b2-hq4-hkv2-kv300-d64-page16-keep40-lens300,100-seed1", "PASS", "",
          "values signs keys pages batch"},
+        {"kernels", "decode_flash_r1", "f16-b2-hq4-hkv2-kv100-d64-kvint8token-seed1", "PASS", "",
+         "edges values signs keys batch"},
+        {"kernels", "decode_paged_flash_r1",
+         "f16-b4-hq4-hkv2-kv500-d64-page16-pagesshared-lens500,480,0,37-kve4m3token-seed1", "PASS",
+         "", "values signs keys pages batch"},
+        {"kernels", "prefill_paged_naive_r1",
+         "f32-b2-hq4-hkv2-q9-kv90-d64-page16-causal-lens90,33-kvint8head-seed1", "PASS", "",
+         "values signs pages batch fresh; not keys (causal)"},
+        {"kernels", "prefill_flash_r1", "f16-b2-hq4-hkv2-q9-kv90-d64-causal-kve4m3token-seed1",
+         "PASS", "", "values signs batch fresh; not keys (causal)"},
         {"kernels", "sparse_decode_flash_r1", "f16-b2-hq4-hkv2-kv300-d64-keep40-seed1", "PASS", "",
          "values signs keys batch"},
         {"kernels", "magicpig_decode_paged_flash_r1",
@@ -725,6 +737,16 @@ Test(work, counts_pairs_that_are_visible_and_rows_that_are_read_once) {
     cr_assert(kept.flops == 4.0 * 64 * (4 * 30), "%g", kept.flops);
     const double tables = 4 * 30 * 4 + 4 * 4, rows = (kept.bytes - tables) / (2 * 64 * 2) - 4;
     cr_assert(rows >= 2 * 30 && rows <= 4 * 30, "%g", rows);
+}
+
+Test(work, counts_a_byte_a_value_of_8_bits_and_the_scales_that_are_of_use) {
+    const double q_and_out = 2.0 * 64 * 2 * (2 * 8), rows = 2.0 * 2 * 2 * 100;
+    const struct work all = work_of("f16-b2-hq8-hkv2-kv100-d64-kve4m3-normal-seed1");
+    cr_assert(all.bytes == q_and_out + 64 * rows + 2 * 4, "%g", all.bytes);
+    const struct work tokens = work_of("f16-b2-hq8-hkv2-kv100-d64-kvint8token-normal-seed1");
+    cr_assert(tokens.bytes == q_and_out + 64 * rows + 4 * rows, "%g", tokens.bytes);
+    const struct work seen = work_of("f16-b2-hq8-hkv2-kv100-d64-window9-kvint8token-normal-seed1");
+    cr_assert(seen.bytes == q_and_out + (64 + 4) * rows / 10, "%g", seen.bytes);
 }
 
 Test(work, pages_that_are_shared_are_read_once) {

@@ -119,6 +119,7 @@ static void draw(struct text *text, struct dice *dice) {
     static const int64_t page_sizes[] = {1, 2, 16, 61, 64, 256};
     static const char *const scales[] = {"0.01", "0.25", "1", "3"};
     static const char *const softcaps[] = {"0.5", "5", "30", "50"};
+    static const char *const of_scales[] = {"", "head", "token"};
     static const char *const numbers[] = {"0.1", "0.5", "2"};
     static const char *const poisons[] = {"nan", "inf", "big"};
 
@@ -167,6 +168,8 @@ static void draw(struct text *text, struct dice *dice) {
             add(text, "%lld,%lld", (long long)(one_in(dice, 2) ? 1 : batch),
                 (long long)(one_in(dice, 2) ? 1 : q_heads));
     }
+    if (one_in(dice, 4))
+        add(text, "-%s%s", one_in(dice, 2) ? "kve4m3" : "kvint8", PICK(dice, of_scales));
     const int data = (int)below(dice, one_in(dice, 2) ? DATA_FILE : DATA_PEAKED);
     add(text, "-%s", data_words[data]);
     if (data < DATA_PEAKED && one_in(dice, 2)) add(text, "%s", PICK(dice, numbers));
@@ -284,13 +287,30 @@ static void plain_seed(struct problem *problem, bool by_one) {
 
 static const struct {
     void (*make)(struct problem *problem, bool by_one); /* or NULL: */
-    uint64_t without;                                   /* a trait that nothing else hangs on */
+    uint64_t without;                                   /* traits that nothing else hangs on */
 } simplifications[] = {
-    {shrink_batch, 0},   {shrink_kv_heads, 0}, {shrink_group, 0},  {shrink_kv_len, 0},
-    {shrink_q_len, 0},   {shrink_head_dim, 0}, {shrink_page, 0},   {shrink_keep, 0},
-    {plain_data, 0},     {plain_scale, 0},     {plain_poison, 0},  {plain_pages, 0},
-    {NULL, ATTN_CAUSAL}, {NULL, ATTN_WINDOW},  {plain_rows, 0},    {NULL, ATTN_SOFTCAP},
-    {NULL, ATTN_SINK},   {plain_qlens, 0},     {NULL, ATTN_ALIBI}, {NULL, ATTN_BIASED},
+    {shrink_batch, 0},
+    {shrink_kv_heads, 0},
+    {shrink_group, 0},
+    {shrink_kv_len, 0},
+    {shrink_q_len, 0},
+    {shrink_head_dim, 0},
+    {shrink_page, 0},
+    {shrink_keep, 0},
+    {plain_data, 0},
+    {plain_scale, 0},
+    {plain_poison, 0},
+    {plain_pages, 0},
+    {NULL, ATTN_CAUSAL},
+    {NULL, ATTN_WINDOW},
+    {plain_rows, 0},
+    {NULL, ATTN_SOFTCAP},
+    {NULL, ATTN_SINK},
+    {plain_qlens, 0},
+    {NULL, ATTN_ALIBI},
+    {NULL, ATTN_BIASED},
+    {NULL, ATTN_KV_HEAD | ATTN_KV_TOKEN},
+    {NULL, ATTN_KV_E4M3 | ATTN_KV_INT8 | ATTN_KV_HEAD | ATTN_KV_TOKEN},
     {plain_seed, 0},
 };
 enum { SIMPLIFICATIONS = sizeof simplifications / sizeof simplifications[0] };

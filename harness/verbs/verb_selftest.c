@@ -112,6 +112,14 @@ static const struct argp argp = {
 #define BIASED "f16-b2-hq8-hkv2-q1-kv1000-d64-bias-normal-seed1"
 #define BIASED_FULL "f16-b2-hq4-hkv2-q64-kv64-d64-bias1,4-normal-seed1"
 #define BIASED_PAGED "f16-b3-hq4-hkv2-q1-kv1000-d64-page64-lens1000,0,500-bias3,1-normal-seed1"
+#define KV_HEADS "f16-b2-hq8-hkv4-q1-kv1000-d64-kve4m3head-normal-seed1"
+#define KV_FULL "f16-b2-hq4-hkv2-q64-kv64-d64-kvint8-normal-seed1"
+#define KV_PAGED "f16-b3-hq4-hkv2-q1-kv1000-d64-page64-lens1000,0,500-kve4m3token-normal-seed1"
+#define KV_PAGED_INT8 "f16-b3-hq4-hkv2-q1-kv1000-d64-page64-lens1000,0,500-kvint8token-normal-seed1"
+#define KV_CHUNKS                                                                                  \
+    "f16-b2-hq6-hkv3-q8-kv208-d64-page16-causal-lens208,40-qlens8,5-kve4m3head-normal-seed1"
+#define KV_CHUNKS_OF_ALL                                                                           \
+    "f16-b2-hq6-hkv3-q8-kv208-d64-page16-causal-lens208,40-qlens8,5-kve4m3-normal-seed1"
 #define VARLEN "f16-b2-hq4-hkv2-q64-kv64-d64-lens64,30-normal-seed1"
 #define PAGED_EVEN "f16-b3-hq4-hkv2-q1-kv1000-d64-page64-normal-seed1"
 #define PAGED_FULL "f16-b2-hq4-hkv2-q1-kv1024-d64-page64-normal-seed1"
@@ -321,6 +329,17 @@ static const struct expectation {
     {"prefill_bias_transposed_r1", BIASED_FULL, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
     {"decode_bias_before_scale_r1", BIASED, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
     {"prefill_bias_row_nan_r1", BIASED_FULL, STATUS_FAIL_NAN, "", BOTH, 0},
+    {"decode_flash_r1", KV_HEADS, STATUS_PASS, "", BOTH, 0},
+    {"decode_paged_split_r1", KV_PAGED, STATUS_PASS, "", BOTH, 0},
+    {"decode_scale_of_first_head_r1", KV_HEADS, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
+    {"decode_scales_swapped_r1", KV_HEADS, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
+    {"prefill_v_scale_left_out_r1", KV_FULL, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
+    {"decode_paged_scale_page_before_r1", KV_PAGED, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
+    {"prefill_paged_scale_of_query_head_r1", KV_CHUNKS, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
+    {"prefill_paged_e5m2_r1", KV_CHUNKS_OF_ALL, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
+    {"decode_paged_length_overread_r1", KV_PAGED, STATUS_FAIL_OOB_READ, "read: values of", BOTH, 0},
+    {"decode_paged_length_overread_r1", KV_PAGED_INT8, STATUS_FAIL_OOB_READ, "read: v_scale of",
+     BOTH, 0},
     {"decode_alibi_left_out_r1", ALIBI, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
     {"prefill_alibi_sign_r1", ALIBI_CAUSAL, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
     {"decode_paged_slope_of_kv_head_r1", ALIBI_PAGED, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
@@ -470,6 +489,14 @@ static const struct {
     {"decode_paged_bias_of_first_r1", "as if all had the bias of the first sequence, and its lse"},
     {"prefill_bias_transposed_r1", "as if the bias were transposed, and its lse"},
     {"decode_bias_before_scale_r1", "as if the bias were scaled as q.k are, and its lse"},
+    {"decode_scale_of_first_head_r1", "as if all had the scales of kv head 0, and its lse"},
+    {"decode_scales_swapped_r1", "as if keys had the scales of values, and values those of keys"},
+    {"prefill_v_scale_left_out_r1", "as if the scales of values were left out"},
+    {"decode_paged_scale_page_before_r1",
+     "as if a token had the scales of its place in the page before, and its lse"},
+    {"prefill_paged_scale_of_query_head_r1",
+     "as if query head h had the scales of kv head h % Hkv, and its lse"},
+    {"prefill_paged_e5m2_r1", "as if E4M3 were read as E5M2, and its lse"},
     {"decode_alibi_left_out_r1", "as if alibi were left out, and its lse"},
     {"prefill_alibi_sign_r1", "as if alibi's slopes had the other sign, and its lse"},
     {"decode_paged_slope_of_kv_head_r1", "as if query head h had the slope of kv head"},

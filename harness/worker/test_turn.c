@@ -170,6 +170,42 @@ Test(turn, blocks_are_rows_of_a_head_with_both_signs) {
     turn_end(&turn);
 }
 
+/* Of E4M3 a bit is, of integers the number; -128 has no negative, and nothing is turned then. */
+Test(turn, bytes_have_a_sign_of_their_kind) {
+    static const unsigned char first[] = {0x00, 0x01, 0x7f, 0xff, 0x81, 0x38};
+    static const unsigned char floats[] = {0x80, 0x81, 0xff, 0x7f, 0x01, 0xb8};
+    static const unsigned char integers[] = {0x00, 0xff, 0x81, 0x01, 0x7f, 0xc8};
+    const uint32_t all = ~0u, none = 0;
+    unsigned char bytes[sizeof first];
+    for (int of_floats = 0; of_floats < 2; of_floats++) {
+        const enum attn_dtype dtype = of_floats ? ATTN_E4M3 : ATTN_I8;
+        memcpy(bytes, first, sizeof bytes);
+        turn_flip(bytes, sizeof bytes, dtype, &none);
+        cr_assert(memcmp(bytes, first, sizeof bytes) == 0);
+        turn_flip(bytes, sizeof bytes, dtype, &all);
+        cr_assert(memcmp(bytes, of_floats ? floats : integers, sizeof bytes) == 0);
+        turn_flip(bytes, sizeof bytes, dtype, &all);
+        cr_assert(memcmp(bytes, first, sizeof bytes) == 0);
+    }
+    unsigned char v[2 * 2 * 3 * DIM] = {0};
+    struct attn_call call = {0};
+    call.tensors[ATTN_SEQ_LENS].host = lens;
+    call.tensors[ATTN_V] = (struct attn_tensor){.data = v,
+                                                .host = v,
+                                                .dtype = ATTN_I8,
+                                                .rank = 4,
+                                                .shape = {2, 2, 3, DIM},
+                                                .stride = {2 * 3 * DIM, 3 * DIM, DIM, 1}};
+    struct turn turn;
+    cr_assert(turn_begin(&turn, &device_cpu, &dense, &call));
+    turn_end(&turn);
+    v[7] = 0x80;
+    cr_assert(!turn_begin(&turn, &device_cpu, &dense, &call));
+    call.tensors[ATTN_V].dtype = ATTN_E4M3;
+    cr_assert(turn_begin(&turn, &device_cpu, &dense, &call));
+    turn_end(&turn);
+}
+
 /* A "kernel" whose output is V of the first token, of which 0 and NaN have no sign to speak of. */
 Test(turn, outputs_are_expected_to_follow_and_are_kept_as_if_they_had_not) {
     static const struct attn_problem one = {.dtype = ATTN_F16,
