@@ -217,7 +217,7 @@ const struct row_field row_fields[] = {
             "dependent launch), so that its time is less than that of one alone"),
     REAL(prepare_us, "us", "the kernel's prepare, once"),
     REAL(flops, "", "what the problem needs: 4 D for each visible (query, key)"),
-    REAL(bytes, "B", "what must move at least: each visible row once, queries, output, tables"),
+    REAL(bytes, "B", "what must move at least: visible rows once, queries, output, tables, scales"),
     REAL(tflops, "TFLOP/s", "flops over the warm median"),
     REAL(gbs, "GB/s", "bytes over the cold median, or the warm one where there is no cold"),
     REAL(ceiling_percent, "%", "of the nearer of the two measured ceilings"),
