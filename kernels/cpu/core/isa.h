@@ -1,5 +1,5 @@
 /* Vectors of the instruction set a file is being compiled for (ATTN_ISA): GCC's vector extensions,
- * with intrinsics only where the language has no word, to widen f16.
+ * with intrinsics only where the language has no word, to widen f16 and bytes.
  *
  *   WIDTH  floats in a vector
  *   STEP   rows of the left operand that a register tile of the matrix products takes
@@ -42,7 +42,6 @@ typedef int32_t ints __attribute__((vector_size(WIDTH * 4)));
 typedef uint32_t words __attribute__((vector_size(WIDTH * 4)));
 typedef uint16_t halves __attribute__((vector_size(WIDTH * 2)));
 typedef uint8_t bytes __attribute__((vector_size(WIDTH)));
-typedef int8_t signed_bytes __attribute__((vector_size(WIDTH)));
 
 void ISA_NAME(tall_)(const struct task *task);
 void ISA_NAME(flat_)(const struct task *task);
@@ -105,11 +104,22 @@ TEMPLATE floats load_bf16(const uint16_t *from) {
     return (floats)(__builtin_convertvector(value, words) << 16);
 }
 
-/* As attn_e4m3_to_f32. */
-TEMPLATE floats load_e4m3(const uint8_t *from) {
+/* GCC 12 makes one byte after the other of a conversion from bytes to words at once. */
+TEMPLATE words load_bytes(const uint8_t *from) {
+#if defined(ATTN_ISA_avx512)
+    return (words)_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)from));
+#elif defined(ATTN_ISA_avx2)
+    return (words)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)from));
+#else
     bytes code;
     memcpy(&code, from, sizeof code);
-    const words wide = __builtin_convertvector(code, words);
+    return __builtin_convertvector(__builtin_convertvector(code, halves), words);
+#endif
+}
+
+/* As attn_e4m3_to_f32. */
+TEMPLATE floats load_e4m3(const uint8_t *from) {
+    const words wide = load_bytes(from);
     const ints magnitude = (ints)(wide & 0x7f);
     const floats small = __builtin_convertvector(magnitude, floats) * 0x1p-9f;
     const floats normal = (floats)((magnitude << 20) + (120 << 23));
@@ -119,9 +129,8 @@ TEMPLATE floats load_e4m3(const uint8_t *from) {
 }
 
 TEMPLATE floats load_i8(const int8_t *from) {
-    signed_bytes value;
-    memcpy(&value, from, sizeof value);
-    return __builtin_convertvector(__builtin_convertvector(value, ints), floats);
+    const ints value = (ints)(load_bytes((const uint8_t *)from) << 24) >> 24;
+    return __builtin_convertvector(value, floats);
 }
 
 /* WIDTH elements of a row of dtype, from element `at` on. */
@@ -201,6 +210,12 @@ static inline void widen_rows(float *to, const void *const *rows, int64_t row_co
     }
 }
 
+static inline void scale_row(float *row, int64_t count, float scale) {
+    int64_t e = 0;
+    for (; e + WIDTH <= count; e += WIDTH) store(row + e, load(row + e) * scale);
+    for (; e < count; e++) row[e] *= scale;
+}
+
 /* The keys and values of `count` positions from `key` on, at most KEY_BLOCK, which lie at `keys`
  * and `values`: widened, `padded` elements apart, and those of 8 bits times their scale. */
 static inline void widen_block(float *wide_keys, float *wide_values, const struct task *task,
@@ -213,8 +228,8 @@ static inline void widen_block(float *wide_keys, float *wide_values, const struc
     if (!task->scaled) return;
     lookup_scales(task->call, task->b, task->g, task->list, key, count, k_scale, v_scale);
     for (int64_t n = 0; n < count; n++) {
-        for (int64_t d = 0; d < padded; d++) wide_keys[n * padded + d] *= k_scale[n];
-        for (int64_t d = 0; d < padded; d++) wide_values[n * padded + d] *= v_scale[n];
+        scale_row(wide_keys + n * padded, padded, k_scale[n]);
+        scale_row(wide_values + n * padded, padded, v_scale[n]);
     }
 }
 

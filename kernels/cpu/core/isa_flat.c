@@ -27,6 +27,7 @@ struct block {
      * Behind its last row anything that is an address. */
     int64_t next_count, keys_most;
     const void *next_keys[KEY_BLOCK], *next_values[KEY_BLOCK];
+    bool widened;             /* not where they lie, but in f32: then `step` prefetches */
     int64_t depth;            /* of those rows: D rounded up to WIDTH */
     bool partly;              /* some row sees only some of the keys */
     float scores[SCORES_MAX]; /* [key][ROWS] */
@@ -67,7 +68,7 @@ TEMPLATE void score(int32_t dtype, int rows, struct block *block, const struct q
             UNROLL(r, rows) query[r] = load(quad->query + r * block->depth + d);
             UNROLL(u, step) {
                 const floats key = load_row(block->keys[j + u], d, dtype);
-                if (d * size % 64 == 0)
+                if (d * size % 64 == 0 && !block->widened)
                     __builtin_prefetch((const char *)block->next_keys[j + u] + d * size, 0, 2);
                 UNROLL(r, rows) parts[u * rows + r] += key * query[r];
             }
@@ -157,7 +158,7 @@ TEMPLATE void add_chunk(int32_t dtype, int rows, int vectors, bool partly,
     floats acc[ROWS_MAX][4] = {0};
     const int64_t size = attn_dtype_bytes(dtype);
     for (int64_t j = 0; j < block->count; j++) {
-        for (int64_t at = 0; at < vectors * WIDTH * size; at += 64)
+        for (int64_t at = 0; at < vectors * WIDTH * size && !block->widened; at += 64)
             __builtin_prefetch((const char *)block->next_values[j] + d * size + at, 0, 2);
         floats value[4];
         UNROLL(n, vectors) value[n] = load_row(block->values[j], d + n * WIDTH, dtype);
@@ -257,8 +258,14 @@ static int32_t step(const struct task *task, struct block *block, float *room) {
     memcpy(block->keys, block->next_keys, sizeof block->keys);
     memcpy(block->values, block->next_values, sizeof block->values);
     look_ahead(task, block);
-    const bool widen = head_dim != block->depth || task->scaled;
+    const bool widen = block->widened = head_dim != block->depth || task->scaled;
     if (widen) {
+        const int64_t bytes = head_dim * attn_dtype_bytes(task->stored);
+        for (int64_t n = 0; n < block->next_count; n++)
+            for (int64_t at = 0; at < bytes; at += 64) {
+                __builtin_prefetch((const char *)block->next_keys[n] + at, 0, 2);
+                __builtin_prefetch((const char *)block->next_values[n] + at, 0, 2);
+            }
         float *values = room + KEY_BLOCK * block->depth;
         widen_block(room, values, task, block->key, count, block->depth, block->keys,
                     block->values);

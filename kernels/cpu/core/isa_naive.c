@@ -26,7 +26,7 @@ static void widen_one(float *row, struct look *look, const struct task *task, in
     const float scale = value ? look->v_scale[at] : look->k_scale[at];
     widen_rows(row, value ? &look->values[at] : &look->keys[at], 1, head_dim, head_dim,
                task->stored);
-    for (int64_t d = 0; task->scaled && d < head_dim; d++) row[d] *= scale;
+    if (task->scaled) scale_row(row, head_dim, scale);
 }
 
 static float dot(const float *a, const float *b, int64_t count) {
