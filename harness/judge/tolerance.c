@@ -126,8 +126,8 @@ double tolerance_at(const struct rule_view *view, const struct answer *answer,
     const double lse = answer->lse[from];
     if (d < 0)
         return isfinite(lse) ? tolerance_of_lse(&rounding, &size, lse, promise->lse_grade) : 0;
-    const int64_t at = from * answer->head_dim + d;
-    const struct row_bounds bounds = row_bounds_of(&rounding, &size, 1, answer->head_dim);
+    const int64_t at = from * answer->value_dim + d;
+    const struct row_bounds bounds = row_bounds_of(&rounding, &size, 1, answer->value_dim);
     if (!isfinite(answer->out[at])) return 0;
     const double lost = rounding.p_subnormal && answer->lost_abs_v != NULL
                             ? tolerance_lost(answer->lost_abs_v[at], answer->lost_rms_v[at])
