@@ -368,7 +368,9 @@ void course_compare(struct course_fit *fit, const struct course_row *row,
                     const struct rounding *rounding, const double *got, int64_t from,
                     int64_t columns) {
     /* Columns that move together do not matter here. */
-    const struct row_bounds bounds = row_bounds_of(rounding, &row->size, 1, 1);
+    struct row_size size = row->size;
+    size.head_dim = 1;
+    const struct row_bounds bounds = row_bounds_of(rounding, &size, 1, 1);
     const bool lossy = row->lossy && rounding->p_subnormal;
     for (int64_t d = from; d < from + columns; d++) {
         const double o = row->out[d], a = row->a[d], r = row->r[d];
