@@ -205,7 +205,8 @@ void planted_finish(enum planted bug, const struct attn_problem *, struct attn_c
 const char *planted_launch(enum planted bug, const struct attn_problem *problem,
                            const struct attn_call *call, int64_t calls) {
     const cudaStream_t given = (cudaStream_t)call->stream, own = (cudaStream_t)call->state;
-    const int64_t elements = problem->batch * problem->q_heads * problem->q_len * problem->value_dim;
+    const int64_t elements =
+        problem->batch * problem->q_heads * problem->q_len * problem->value_dim;
     uint16_t *out = (uint16_t *)call->tensors[ATTN_OUT].data;
     if (bug == PLANTED_PREPARE_DOES_ALL) return text(return_prepared(problem, call));
     const cudaError_t error =
