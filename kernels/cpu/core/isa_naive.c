@@ -16,11 +16,19 @@ static int64_t place(struct look *look, const struct task *task, int64_t n) {
     return n % KEY_BLOCK;
 }
 
+/* By 256 columns, added up in the end: over 1,024 in order, as without vectors, products of one
+ * sign would be off by twice as much. */
 static float dot(const float *a, const float *b, int64_t count) {
-    float sum = 0;
+    enum { STRETCH = 256 };
+    float all = 0;
+    for (int64_t start = 0; start < count; start += STRETCH) {
+        const int64_t end = start + STRETCH < count ? start + STRETCH : count;
+        float sum = 0;
 #pragma omp simd reduction(+ : sum)
-    for (int64_t n = 0; n < count; n++) sum += a[n] * b[n];
-    return sum;
+        for (int64_t n = start; n < end; n++) sum += a[n] * b[n];
+        all += sum;
+    }
+    return all;
 }
 
 void ISA_NAME(naive_)(const struct task *task) {
