@@ -1,6 +1,7 @@
 /* The anchors, row by row from the rules: whom a row sees, where that is stored, what becomes of a
  * logit. One piece of work is a head. */
 #include "anchor.h"
+#include "../../fixtures/problem.h"
 #include "../../fixtures/spread.h"
 #include "../../kernels/attn_number.h"
 #include "../../oracle/bulk.h"
@@ -11,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { HEAD_DIM_MAX = 256 };
+enum { HEAD_DIM_MAX = PROBLEM_HEAD_DIM_MAX };
 
 struct job {
     enum anchor anchor;
@@ -55,12 +56,12 @@ static float dot(const float *x, const float *y, int64_t n) {
     return ((sum[0] + sum[1]) + (sum[2] + sum[3])) + ((sum[4] + sum[5]) + (sum[6] + sum[7]));
 }
 
-static void widen(const struct job *job, const void *row, double scale, float *values) {
-    const struct attn_problem *problem = job->view->problem;
-    const enum attn_dtype dtype = (enum attn_dtype)problem->dtype;
+static void widen(const struct job *job, const void *row, int64_t dim, double scale,
+                  float *values) {
+    const enum attn_dtype dtype = (enum attn_dtype)job->view->problem->dtype;
     double wide[HEAD_DIM_MAX];
-    bulk_widen(wide, NULL, NULL, row, dtype, problem->head_dim);
-    for (int64_t d = 0; d < problem->head_dim; d++)
+    bulk_widen(wide, NULL, NULL, row, dtype, dim);
+    for (int64_t d = 0; d < dim; d++)
         values[d] = (float)(scale == 1 ? wide[d] : round_to(dtype, wide[d] * scale));
 }
 
@@ -69,10 +70,10 @@ static float logit_of(const struct job *job, int64_t b, int64_t h, int64_t i, in
                       const float *q, double q_norm, const void *key) {
     const struct attn_problem *problem = job->view->problem;
     float k[HEAD_DIM_MAX];
-    widen(job, key, problem->scale, k);
+    widen(job, key, problem->head_dim, problem->scale, k);
     struct rule_logit logit = {.value = (double)dot(q, k, problem->head_dim), .i = i, .t = t};
     if (rules_need_norms(problem)) {
-        widen(job, key, 1, k);
+        widen(job, key, problem->head_dim, 1, k);
         logit.dot = (double)dot(q, k, problem->head_dim);
         logit.q_norm = q_norm;
         logit.k_norm = (double)sqrtf(dot(k, k, problem->head_dim));
@@ -85,14 +86,15 @@ static void std16_row(const struct job *job, int64_t b, int64_t h, int64_t i, fl
     const struct rule_view *view = job->view;
     const struct attn_problem *problem = view->problem;
     const enum attn_dtype dtype = (enum attn_dtype)problem->dtype;
-    const int64_t g = h / (problem->q_heads / problem->kv_heads), dim = problem->head_dim;
+    const int64_t g = h / (problem->q_heads / problem->kv_heads), dim = problem->value_dim;
     const int64_t at = (b * problem->q_heads + h) * problem->q_len + i;
     struct rule_keys keys = rules_keys(view, b, h, i);
     float q[HEAD_DIM_MAX], v[HEAD_DIM_MAX], o[HEAD_DIM_MAX] = {0};
     const float sink = (float)rules_sink(view, b, h);
     float m = sink, l = 0;
-    widen(job, (const uint16_t *)view->tensors[ATTN_Q].data + at * dim, 1, q);
-    const double q_norm = (double)sqrtf(dot(q, q, dim));
+    widen(job, (const uint16_t *)view->tensors[ATTN_Q].data + at * problem->head_dim,
+          problem->head_dim, 1, q);
+    const double q_norm = (double)sqrtf(dot(q, q, problem->head_dim));
     for (int64_t n = 0; n < keys.count; n++) {
         const int64_t j = rule_token(&keys, n);
         s[n] = logit_of(job, b, h, i, j, q, q_norm, rules_row(view, b, g, j, false));
@@ -104,7 +106,7 @@ static void std16_row(const struct job *job, int64_t b, int64_t h, int64_t i, fl
     for (int64_t n = 0; n < keys.count; n++) {
         const int64_t j = rule_token(&keys, n);
         const float p = (float)round_to(dtype, (double)(expf(s[n] - m) / l));
-        widen(job, rules_row(view, b, g, j, true), 1, v);
+        widen(job, rules_row(view, b, g, j, true), dim, 1, v);
         for (int64_t d = 0; d < dim; d++) o[d] += p * v[d];
     }
     for (int64_t d = 0; d < dim; d++) store(job->out, at * dim + d, dtype, (double)o[d]);
@@ -113,7 +115,7 @@ static void std16_row(const struct job *job, int64_t b, int64_t h, int64_t i, fl
 
 static void ideal_row(const struct job *job, int64_t b, int64_t h, int64_t row) {
     const struct attn_problem *problem = job->view->problem;
-    const int64_t head = b * problem->q_heads + h, dim = problem->head_dim;
+    const int64_t head = b * problem->q_heads + h, dim = problem->value_dim;
     const int64_t from = head * job->answer->row_count + row;
     const int64_t at = head * problem->q_len + job->answer->rows[row];
     for (int64_t d = 0; d < dim; d++)
@@ -149,7 +151,7 @@ bool anchor_out(enum anchor anchor, const struct rule_view *view, const struct a
     const struct attn_problem *problem = view->problem;
     const int64_t heads = problem->batch * problem->q_heads, rows = heads * problem->q_len;
     struct job job = {anchor, view, answer, out, lse, false};
-    memset(out, 0, (size_t)(rows * problem->head_dim) * attn_dtype_bytes(problem->dtype));
+    memset(out, 0, (size_t)(rows * problem->value_dim) * attn_dtype_bytes(problem->dtype));
     memset(lse, 0, (size_t)rows * sizeof *lse);
     spread(threads, heads, fill_head, &job);
     return !job.out_of_memory || fault_set(fault, FAULT_OURS, "out of memory for a row of scores");
@@ -171,7 +173,7 @@ static double work_of(const struct rule_view *view, const struct answer *answer)
 
 /* An answer with `count` of the rows, evenly taken; its arrays are the caller's to free. */
 static bool thin_answer(struct answer *few, const struct answer *answer, int64_t count) {
-    const int64_t heads = answer->batch * answer->q_heads, dim = answer->head_dim;
+    const int64_t heads = answer->batch * answer->q_heads, dim = answer->value_dim;
     const size_t values = (size_t)(heads * count), bytes = sizeof(double);
     *few = *answer;
     few->row_count = count;
@@ -224,7 +226,7 @@ bool anchor_measure(struct deviation *deviation, enum anchor anchor, const struc
     int64_t count = (int64_t)((double)answer->row_count * part);
     if (count < 1) count = 1; /* every answer has a row */
     struct answer few = {0};
-    void *out = malloc(rows * (size_t)problem->head_dim * attn_dtype_bytes(problem->dtype) + 1);
+    void *out = malloc(rows * (size_t)problem->value_dim * attn_dtype_bytes(problem->dtype) + 1);
     float *lse = malloc(rows * sizeof *lse + 1);
     bool well = out != NULL && lse != NULL && thin_answer(&few, answer, count);
     if (!well)

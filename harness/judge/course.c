@@ -1,5 +1,6 @@
 /* The definition's loops, with a bend wherever a course may take one. */
 #include "course.h"
+#include "../../fixtures/fixture.h"
 #include "../../kernels/attn_number.h"
 #include "../../oracle/bulk.h"
 
@@ -49,7 +50,9 @@ static int64_t keys_most(const struct rule_view *view) {
 }
 
 bool course_room(struct course_row *row, const struct rule_view *view) {
-    const size_t dim = (size_t)view->problem->head_dim;
+    const struct attn_problem *problem = view->problem;
+    const size_t dim =
+        (size_t)(problem->head_dim > problem->value_dim ? problem->head_dim : problem->value_dim);
     double *memory = calloc(8 * dim + 2 * (size_t)keys_most(view), sizeof *memory);
     if (memory == NULL) return false;
     *row = (struct course_row){.out = memory};
@@ -97,6 +100,15 @@ static const void *place_of(const struct course *course, int64_t t, bool value) 
         return NULL;
     }
     const bool among_values = value ? !course->values_of_keys : course->keys_of_values;
+    const struct attn_tensor *v = &tensors[ATTN_V];
+    if (value && course->values_as_wide) {
+        const int64_t row = rules_row_index(course->view, course->keys_b, course->g, t, true);
+        const int64_t at = row * problem->head_dim, width = attn_dtype_bytes(problem->dtype);
+        const int64_t end = tensor_bytes(v) / width;
+        return at + problem->value_dim <= end ? (const char *)v->data + at * width : NULL;
+    }
+    const int64_t asked = value ? problem->value_dim : problem->head_dim;
+    if (asked > (among_values ? problem->value_dim : problem->head_dim)) return NULL;
     return rules_row(course->view, course->keys_b, course->g, t, among_values);
 }
 
@@ -233,7 +245,7 @@ static void add_value(struct course_row *row, double e, double l, int64_t from, 
 /* The answer of another row, with its sizes. */
 static void copy_answer(struct course_row *row, const struct course *course) {
     const struct answer *answer = course->answer;
-    const size_t dim = (size_t)answer->head_dim;
+    const size_t dim = (size_t)answer->value_dim;
     const int64_t from =
         (course->of_b * answer->q_heads + course->of_h) * answer->row_count + course->row;
     const size_t at = (size_t)from * dim;
@@ -253,14 +265,17 @@ static void copy_answer(struct course_row *row, const struct course *course) {
 static void widen_value(struct course_row *row, const struct course *course, const void *value,
                         int64_t from, int64_t columns) {
     const enum attn_dtype dtype = (enum attn_dtype)course->view->problem->dtype;
-    const int64_t dim = course->view->problem->head_dim;
+    const int64_t dim = course->view->problem->value_dim;
     const size_t element = attn_dtype_bytes(dtype);
-    const int64_t first = (from + course->turn) % dim;
-    const int64_t straight = first + columns > dim ? dim - first : columns;
+    const int64_t first = course->value_from + (from + course->turn) % dim;
+    const int64_t end = course->value_from + dim;
+    const int64_t straight = first + columns > end ? end - first : columns;
     bulk_widen(row->v + from, NULL, NULL, (const char *)value + (size_t)first * element, dtype,
                straight);
     if (straight < columns)
-        bulk_widen(row->v + from + straight, NULL, NULL, value, dtype, columns - straight);
+        bulk_widen(row->v + from + straight, NULL, NULL,
+                   (const char *)value + (size_t)course->value_from * element, dtype,
+                   columns - straight);
 }
 
 bool course_compute(struct course_row *row, const struct course *course, int64_t from,
@@ -268,7 +283,7 @@ bool course_compute(struct course_row *row, const struct course *course, int64_t
     const struct attn_problem *problem = course->view->problem;
     const enum attn_dtype dtype = (enum attn_dtype)problem->dtype;
     const int64_t dim = problem->head_dim, count = course->end - course->first;
-    const size_t bytes = (size_t)dim * sizeof(double);
+    const size_t bytes = (size_t)problem->value_dim * sizeof(double);
     row->lossy = false;
     if (course->of_b >= 0) {
         copy_answer(row, course);
@@ -323,6 +338,7 @@ bool course_compute(struct course_row *row, const struct course *course, int64_t
     for (int64_t d = from; d < from + columns; d++) {
         row->r[d] = sqrt(row->r[d]);
         row->lost_rms[d] = sqrt(row->lost_rms[d]);
+        if (course->written > 0 && d >= course->written) row->out[d] = 0;
         if (!isfinite(row->out[d])) return false;
     }
     return isfinite(row->lse);
@@ -330,7 +346,7 @@ bool course_compute(struct course_row *row, const struct course *course, int64_t
 
 /* p s v summed, less the mean of s. */
 void course_slope(const struct course_row *row, const struct course *course, double *slope) {
-    const int64_t dim = course->view->problem->head_dim, count = course->end - course->first;
+    const int64_t dim = course->view->problem->value_dim, count = course->end - course->first;
     double l = 0, mean = 0;
     for (int64_t n = 0; n < count; n++) {
         if (row->e[n] == 0) continue;
@@ -352,7 +368,9 @@ void course_compare(struct course_fit *fit, const struct course_row *row,
                     const struct rounding *rounding, const double *got, int64_t from,
                     int64_t columns) {
     /* Columns that move together do not matter here. */
-    const struct row_bounds bounds = row_bounds_of(rounding, &row->size, 1, 1);
+    struct row_size size = row->size;
+    size.head_dim = 1;
+    const struct row_bounds bounds = row_bounds_of(rounding, &size, 1, 1);
     const bool lossy = row->lossy && rounding->p_subnormal;
     for (int64_t d = from; d < from + columns; d++) {
         const double o = row->out[d], a = row->a[d], r = row->r[d];

@@ -2,7 +2,7 @@
  * bites.
  *
  * On a GPU a warp shares the row: lane l has the elements l, l + 32, ... of every vector along
- * head_dim, and all lanes have the same scalars. On a CPU one lane has everything. */
+ * head_dim or value_dim, and all lanes have the same scalars. On a CPU one lane has everything. */
 #include "planted.h"
 #include "../../kernels/attn_number.h"
 
@@ -87,7 +87,10 @@ static float dot(const float *restrict x, const float *restrict y, int64_t n) {
 
 /* Row t of the keys or the values. */
 static PLANTED_CODE const uint16_t *token(enum planted bug, const struct planted_row *row,
-                                          const uint16_t *page_0, int64_t t) {
+                                          bool of_values, int64_t t) {
+    const uint16_t *page_0 = of_values ? row->v : row->k;
+    const int64_t stride = of_values ? row->value_page_stride : row->page_stride;
+    const int64_t step = of_values ? row->value_step : row->head_dim;
     int64_t page = t / row->page_size, at = t % row->page_size;
     switch (bug) {
     case PLANTED_PAGE_BEFORE:
@@ -102,8 +105,7 @@ static PLANTED_CODE const uint16_t *token(enum planted bug, const struct planted
     default:
         break;
     }
-    return page_0 + (row->pages != NULL ? row->pages[page] : page) * row->page_stride +
-           at * row->head_dim;
+    return page_0 + (row->pages != NULL ? row->pages[page] : page) * stride + at * step;
 }
 
 /* Which token key j is. */
@@ -115,7 +117,7 @@ static PLANTED_CODE int64_t token_of(enum planted bug, const struct planted_row 
 
 static PLANTED_CODE const uint16_t *key(enum planted bug, const struct planted_row *row,
                                         int64_t j) {
-    return token(bug, row, row->k, token_of(bug, row, j));
+    return token(bug, row, false, token_of(bug, row, j));
 }
 
 static PLANTED_CODE const uint16_t *value(enum planted bug, const struct planted_row *row,
@@ -124,7 +126,7 @@ static PLANTED_CODE const uint16_t *value(enum planted bug, const struct planted
     if (bug == PLANTED_VALUE_BEFORE && j > 0) j--;
     if (bug == PLANTED_PAGES_SWAPPED && row->keys >= 2 * PLANTED_BLOCK && page <= 1)
         j = page == 0 ? j + PLANTED_BLOCK : j - PLANTED_BLOCK;
-    return token(bug, row, row->v, token_of(bug, row, j));
+    return token(bug, row, true, token_of(bug, row, j));
 }
 
 /* 2^x: the power of two of the whole part, and a polynomial that is exact at 0, as whoever rescales
@@ -172,6 +174,10 @@ static PLANTED_CODE float scale_of(enum planted bug, const struct planted_row *r
         return row->scale * row->scale;
     case PLANTED_SCALE_OF_64:
         return 0.125f;
+    case PLANTED_SCALE_OF_KEYS:
+        return 1 / sqrtf((float)row->head_dim);
+    case PLANTED_SCALE_OF_VALUES:
+        return 1 / sqrtf((float)row->value_dim);
     default:
         return row->scale;
     }
@@ -258,7 +264,7 @@ static PLANTED_CODE void rescale(enum planted bug, const struct planted_row *row
     if (!(bug == PLANTED_DENOMINATOR_STALE && moved)) share->l *= factor;
     share->sum *= (double)factor;
     for (int n = 0; n < LEVELS; n++) share->part[n] *= factor;
-    for (int64_t d = 0; d < own(row->head_dim); d++) share->acc[d] *= of_acc;
+    for (int64_t d = 0; d < own(row->value_dim); d++) share->acc[d] *= of_acc;
     share->m = m;
 }
 
@@ -288,8 +294,8 @@ static PLANTED_CODE void add_key(enum planted bug, const struct planted_row *row
     if (bug == PLANTED_DENOMINATOR_16BIT) share->l = round_to(dtype, share->l);
     share->sum += (double)p;
     if (bug == PLANTED_SUM_STRIDED) share->part[j % STRIDE] += p;
-    widen_row(dtype, value(bug, row, j), row->head_dim, v);
-    for (int64_t d = 0; d < own(row->head_dim); d++) share->acc[d] += kept * v[d];
+    widen_row(dtype, value(bug, row, j), row->value_dim, v);
+    for (int64_t d = 0; d < own(row->value_dim); d++) share->acc[d] += kept * v[d];
 }
 
 /* The sum of a block in pairs, and with it those of earlier blocks of the same size. */
@@ -315,7 +321,7 @@ static PLANTED_CODE void begin(enum planted bug, const struct planted_row *row,
     for (int n = 0; n < LEVELS; n++) share->part[n] = 0;
     share->blocks = 0;
     share->rescale_was_missed = false;
-    for (int64_t d = 0; d < own(row->head_dim); d++) share->acc[d] = 0;
+    for (int64_t d = 0; d < own(row->value_dim); d++) share->acc[d] = 0;
 }
 
 /* How many times key j is counted. */
@@ -375,7 +381,7 @@ static PLANTED_CODE void attend(enum planted bug, const struct planted_row *row,
         if (bug == PLANTED_PADDING_COUNTED)
             share->l += (float)(room - end) * exponential(bug, row, 0, m);
         if (bug == PLANTED_OUT_16BIT) {
-            for (int64_t d = 0; d < own(row->head_dim); d++)
+            for (int64_t d = 0; d < own(row->value_dim); d++)
                 share->acc[d] = round_to(row->dtype, share->acc[d]);
         }
     }
@@ -389,13 +395,13 @@ static PLANTED_CODE void attend(enum planted bug, const struct planted_row *row,
 /* Once more, with P divided by the sum before it is rounded. */
 static PLANTED_CODE void attend_normalised(enum planted bug, const struct planted_row *row,
                                            const float *q, struct share *share) {
-    for (int64_t d = 0; d < own(row->head_dim); d++) share->acc[d] = 0;
+    for (int64_t d = 0; d < own(row->value_dim); d++) share->acc[d] = 0;
     for (int64_t j = 0; j < row->keys; j++) {
         float v[OWN_MAX];
         const float p = expf(score(bug, row, q, j) - share->m) / share->l;
         const float kept = round_to(row->dtype, p);
-        widen_row(row->dtype, value(bug, row, j), row->head_dim, v);
-        for (int64_t d = 0; d < own(row->head_dim); d++) share->acc[d] += kept * v[d];
+        widen_row(row->dtype, value(bug, row, j), row->value_dim, v);
+        for (int64_t d = 0; d < own(row->value_dim); d++) share->acc[d] += kept * v[d];
     }
 }
 
@@ -467,14 +473,15 @@ static PLANTED_CODE void attend_in_shares(enum planted bug, const struct planted
         if (first >= keys && bug != PLANTED_SHARE_OF_NOTHING) continue;
         attend(bug, row, q, first, last < keys ? last : keys, &one);
         if (one.l == 0 && row->bias != NULL) continue;
-        combine(bug, row->head_dim, all, &one);
+        combine(bug, row->value_dim, all, &one);
     }
 }
 
 /* Every share goes through scratch, and is taken if its maximum is above -infinity: NaN is not. */
 static PLANTED_CODE void attend_by_scratch(enum planted bug, const struct planted_row *row,
                                            const float *q, struct share *all) {
-    const int64_t dim = row->head_dim, step = (row->keys_max + PLANTED_SHARES - 1) / PLANTED_SHARES;
+    const int64_t dim = row->value_dim,
+                  step = (row->keys_max + PLANTED_SHARES - 1) / PLANTED_SHARES;
     begin(bug, row, all);
     for (int n = 0; n < PLANTED_SHARES; n++) {
         float *one = row->shares + n * (dim + 2);
@@ -500,8 +507,8 @@ static PLANTED_CODE void attend_by_scratch(enum planted bug, const struct plante
 static PLANTED_CODE void add_nothing(enum planted bug, const struct planted_row *row,
                                      struct share *all) {
     float v[OWN_MAX];
-    widen_row(row->dtype, token(bug, row, row->v, row->keys), row->head_dim, v);
-    for (int64_t d = 0; d < own(row->head_dim); d++) all->acc[d] += 0.0f * v[d];
+    widen_row(row->dtype, token(bug, row, true, row->keys), row->value_dim, v);
+    for (int64_t d = 0; d < own(row->value_dim); d++) all->acc[d] += 0.0f * v[d];
 }
 
 /* One more logit, without a value. */
@@ -511,7 +518,7 @@ static PLANTED_CODE void add_sink(enum planted bug, const struct planted_row *ro
     const float times = bug == PLANTED_SINKS_IN_SHARES ? PLANTED_SHARES : 1;
     if (row->sink == -INFINITY || bug == PLANTED_SINKS_LEFT_OUT) return;
     const float m = fmaxf(all->m, sink), less = expf(all->m - m);
-    for (int64_t d = 0; d < own(row->head_dim); d++) all->acc[d] *= less;
+    for (int64_t d = 0; d < own(row->value_dim); d++) all->acc[d] *= less;
     all->l = all->l * less + times * expf(sink - m);
     all->m = m;
 }
@@ -554,11 +561,12 @@ static PLANTED_CODE float quotient(enum planted bug, const struct share *all, in
 
 static PLANTED_CODE void write(enum planted bug, const struct planted_row *row,
                                const struct share *all, uint16_t *out) {
-    const int64_t dim = row->head_dim;
+    const int64_t dim = row->value_dim;
     const int64_t written = bug == PLANTED_TILE_UNWRITTEN && dim > 16 ? dim - 16 : dim;
     const int64_t turn = bug == PLANTED_HALVES_EXCHANGED ? dim / 2 : 0;
     for (int64_t d = 0; d < own(written); d++) {
-        const float o = quotient(bug, all, d);
+        const bool dropped = bug == PLANTED_VALUE_TAIL_DROPPED && LANE + d * LANES >= row->head_dim;
+        const float o = dropped ? 0 : quotient(bug, all, d);
         out[(LANE + d * LANES + turn) % dim] =
             bug == PLANTED_OUT_TRUNCATED ? cut_off(row->dtype, o) : narrow(row->dtype, o);
     }
@@ -567,7 +575,7 @@ static PLANTED_CODE void write(enum planted bug, const struct planted_row *row,
 static PLANTED_CODE void write_nothing(enum planted bug, const struct planted_row *row,
                                        uint16_t *out, float *lse) {
     const bool zero = bug == PLANTED_LSE_OF_NOTHING || bug == PLANTED_ZEROS;
-    for (int64_t d = 0; d < own(row->head_dim); d++) out[LANE + d * LANES] = 0;
+    for (int64_t d = 0; d < own(row->value_dim); d++) out[LANE + d * LANES] = 0;
     if (LANE == 0) *lse = zero ? 0 : (bug == PLANTED_BASE_2 ? log2_e : 1) * row->sink;
 }
 

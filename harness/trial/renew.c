@@ -114,7 +114,7 @@ static void move_list(const struct rule_view *view, int64_t b, struct moved move
 static void change_keys(struct fixture *fixture) {
     const struct rule_view view = fixture_view(fixture);
     const struct attn_problem *problem = view.problem;
-    const size_t row_bytes = (size_t)problem->head_dim * width_of(&fixture->tensors[ATTN_Q]);
+    static const enum attn_slot slots[] = {ATTN_K, ATTN_V};
     for (int64_t b = 0; b < problem->batch; b++) {
         const struct moved moved = moved_of(&view, b);
         if (problem->traits & ATTN_PAGE) {
@@ -122,12 +122,13 @@ static void change_keys(struct fixture *fixture) {
                              ((const int32_t *)fixture->tensors[ATTN_KV_PAGE_INDPTR].data)[b];
             reverse((unsigned char *)pages, moved.blocks, sizeof *pages);
         } else {
-            for (int64_t g = b * problem->kv_heads; g < (b + 1) * problem->kv_heads; g++) {
-                const size_t at = (size_t)(g * problem->kv_len) * row_bytes;
-                reverse((unsigned char *)fixture->tensors[ATTN_K].data + at, moved.blocks,
-                        row_bytes);
-                reverse((unsigned char *)fixture->tensors[ATTN_V].data + at, moved.blocks,
-                        row_bytes);
+            for (int64_t n = 0; n < 2 * problem->kv_heads; n++) {
+                const struct attn_tensor *tensor = &fixture->tensors[slots[n % 2]];
+                if (tensor->data == NULL) continue; /* values are part of the keys */
+                const size_t width = width_of(tensor);
+                const int64_t at = b * tensor->stride[0] + n / 2 * tensor->stride[1];
+                reverse((unsigned char *)tensor->data + (size_t)at * width, moved.blocks,
+                        (size_t)tensor->stride[2] * width);
             }
         }
         if (problem->traits & ATTN_KEEP) move_list(&view, b, moved);
@@ -136,9 +137,13 @@ static void change_keys(struct fixture *fixture) {
 
 static void change_pages(struct fixture *fixture) {
     const struct attn_problem *problem = &fixture->problem.attn;
-    const struct attn_tensor *cache = &fixture->tensors[ATTN_KV_CACHE];
+    static const enum attn_slot pools[] = {ATTN_KV_CACHE, ATTN_K, ATTN_V};
     int32_t *pages = fixture->tensors[ATTN_KV_PAGE_INDICES].data;
-    reverse(cache->data, problem->pages, (size_t)cache->stride[0] * width_of(cache));
+    for (size_t n = 0; n < sizeof pools / sizeof pools[0]; n++) {
+        const struct attn_tensor *pool = &fixture->tensors[pools[n]];
+        if (pool->data != NULL)
+            reverse(pool->data, problem->pages, (size_t)pool->stride[0] * width_of(pool));
+    }
     const int32_t used =
         ((const int32_t *)fixture->tensors[ATTN_KV_PAGE_INDPTR].data)[problem->batch];
     for (int32_t n = 0; n < used; n++) pages[n] = (int32_t)problem->pages - 1 - pages[n];
@@ -163,9 +168,11 @@ static void change_batch(struct fixture *fixture) {
         ATTN_SPARSE_IND, ATTN_SPARSE_NNZ, ATTN_SPARSE_MASK, ATTN_LSH_K,    ATTN_LSH_L,
         ATTN_Q_LENS,     ATTN_BIAS};
     const int64_t batch = fixture->problem.attn.batch;
+    const bool paged = fixture->problem.attn.traits & ATTN_PAGE;
     for (size_t n = 0; n < sizeof slots / sizeof slots[0]; n++) {
         const struct attn_tensor *tensor = &fixture->tensors[slots[n]];
-        if (tensor->data != NULL && tensor->shape[0] == batch) /* else it is of all */
+        if (paged && (slots[n] == ATTN_K || slots[n] == ATTN_V)) continue; /* a pool */
+        if (tensor->data != NULL && tensor->shape[0] == batch)             /* else it is of all */
             reverse(tensor->data, batch, (size_t)(tensor_bytes(tensor) / batch));
     }
     if (fixture->tensors[ATTN_KV_PAGE_INDPTR].data != NULL) reverse_tables(fixture);
@@ -185,11 +192,20 @@ static void change_out_signs(struct trial *trial) {
     }
 }
 
+/* Values that are part of the keys are negated with them. */
+static void change_shared_signs(struct trial *trial) {
+    if (trial->view.problem->traits & ATTN_KSHARED) change_out_signs(trial);
+}
+
 static void change_out_batch(struct trial *trial) {
     const struct outputs *outputs = &trial->outputs;
     const int64_t batch = trial->view.problem->batch;
     reverse(outputs->memory + outputs->out_at, batch, outputs->out_bytes / (size_t)batch);
     reverse(outputs->memory + outputs->lse_at, batch, outputs->lse_bytes / (size_t)batch);
+}
+
+static const char *no_values(const struct rule_view *view) {
+    return view->problem->traits & ATTN_KSHARED ? "they are part of the keys" : NULL;
 }
 
 static const char *no_keys(const struct rule_view *view) {
@@ -217,8 +233,8 @@ static const struct change {
     void (*make)(struct fixture *fixture); /* made twice it is undone */
     void (*undo_out)(struct trial *trial);
 } changes[] = {
-    {"values", "V negated", NULL, change_values, change_out_signs},
-    {"signs", "q and k negated", NULL, change_signs, NULL},
+    {"values", "V negated", no_values, change_values, change_out_signs},
+    {"signs", "q and k negated", NULL, change_signs, change_shared_signs},
     {"keys", "keys in another order", no_keys, change_keys, NULL},
     {"pages", "pages at other places", no_pages, change_pages, NULL},
     {"batch", "sequences in another order", no_batch, change_batch, change_out_batch},
@@ -308,7 +324,8 @@ static bool name_changes(struct trial *trial) {
  * malloc; NULL: no memory. */
 static void *gather(const struct rule_view *view, int64_t b, int64_t g, bool values) {
     const int64_t tokens = rules_kv_len(view, b);
-    const size_t row_bytes = (size_t)view->problem->head_dim * width_of(&view->tensors[ATTN_Q]);
+    const int64_t dim = values ? view->problem->value_dim : view->problem->head_dim;
+    const size_t row_bytes = (size_t)dim * width_of(&view->tensors[ATTN_Q]);
     unsigned char *rows = malloc((size_t)tokens * row_bytes + 1);
     for (int64_t t = 0; rows != NULL && t < tokens; t++)
         memcpy(rows + (size_t)t * row_bytes, rules_row(view, b, g, t, values), row_bytes);
@@ -330,15 +347,16 @@ static bool head_is_right(const struct trial *trial, int64_t b, int64_t h) {
     enum { ROWS = 4 };
     const struct attn_problem *whole = trial->view.problem;
     const int64_t g = h / (whole->q_heads / whole->kv_heads), at = b * whole->q_heads + h;
-    const int64_t row_bytes = whole->head_dim * (int64_t)width_of(&trial->view.tensors[ATTN_Q]);
+    const int64_t width = (int64_t)width_of(&trial->view.tensors[ATTN_Q]);
+    const int64_t row_bytes = whole->value_dim * width;
     struct attn_problem problem = *whole;
     problem.batch = problem.q_heads = problem.kv_heads = 1;
     problem.q_len = rules_q_len(&trial->view, b);
     problem.kv_len = rules_kv_len(&trial->view, b);
-    problem.traits &= ~(uint64_t)(ATTN_PAGE | ATTN_RAGGED | ATTN_QLENS);
+    problem.traits &= ~(uint64_t)(ATTN_PAGE | ATTN_RAGGED | ATTN_QLENS | ATTN_KSHARED);
     struct attn_tensor own[ATTN_SLOT_ROOM] = {0};
     own[ATTN_Q] = trial->view.tensors[ATTN_Q];
-    own[ATTN_Q].data = (char *)own[ATTN_Q].data + at * whole->q_len * row_bytes;
+    own[ATTN_Q].data = (char *)own[ATTN_Q].data + at * whole->q_len * whole->head_dim * width;
     own[ATTN_K].data = gather(&trial->view, b, g, false);
     own[ATTN_V].data = gather(&trial->view, b, g, true);
     const bool biased = whole->traits & ATTN_BIASED;

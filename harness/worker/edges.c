@@ -77,6 +77,16 @@ static const char *const axes[ATTN_SLOT_COUNT][5] = {
     [ATTN_BIAS] = {"b", "h", "i", "j"},
 };
 
+/* Of keys and values that have pages of their own. */
+static const char *const axes_of_pages[] = {"page", "g", "row", "d"};
+
+static const char *const *axes_of(enum attn_slot slot) {
+    if (slot != ATTN_K && slot != ATTN_V) return axes[slot];
+    for (size_t n = 0; n < raised.count; n++)
+        if (raised.edges[n].slot == ATTN_KV_PAGE_INDPTR) return axes_of_pages;
+    return axes[slot];
+}
+
 static void add_element(struct line *line, const struct edge *edge, uintptr_t byte) {
     const struct attn_tensor *tensor = edge->tensor;
     int64_t elements = 1, index;
@@ -86,7 +96,7 @@ static void add_element(struct line *line, const struct edge *edge, uintptr_t by
     for (int axis = 0; axis < tensor->rank; axis++) {
         elements /= tensor->shape[axis];
         add(line, " ");
-        add(line, axes[edge->slot][axis]);
+        add(line, axes_of(edge->slot)[axis]);
         add(line, "=");
         add_number(line, (uintptr_t)(index / elements));
         index %= elements;

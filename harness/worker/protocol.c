@@ -33,19 +33,12 @@ static const struct name dtypes[] = {
 static const struct name dtype_bits[] = {
     {"f32", 1u << ATTN_F32}, {"f16", 1u << ATTN_F16}, {"bf16", 1u << ATTN_BF16}, {NULL, 0}};
 
-static const struct name traits[] = {{"gqa", ATTN_GQA},
-                                     {"causal", ATTN_CAUSAL},
-                                     {"ragged", ATTN_RAGGED},
-                                     {"page", ATTN_PAGE},
-                                     {"keep", ATTN_KEEP},
-                                     {"magicpig", ATTN_MAGICPIG},
-                                     {"window", ATTN_WINDOW},
-                                     {"softcap", ATTN_SOFTCAP},
-                                     {"sinks", ATTN_SINK},
-                                     {"qlens", ATTN_QLENS},
-                                     {"alibi", ATTN_ALIBI},
-                                     {"bias", ATTN_BIASED},
-                                     {NULL, 0}};
+static const struct name traits[] = {
+    {"gqa", ATTN_GQA},       {"causal", ATTN_CAUSAL},   {"ragged", ATTN_RAGGED},
+    {"page", ATTN_PAGE},     {"keep", ATTN_KEEP},       {"magicpig", ATTN_MAGICPIG},
+    {"window", ATTN_WINDOW}, {"softcap", ATTN_SOFTCAP}, {"sinks", ATTN_SINK},
+    {"qlens", ATTN_QLENS},   {"alibi", ATTN_ALIBI},     {"bias", ATTN_BIASED},
+    {"dv", ATTN_DV},         {"kshared", ATTN_KSHARED}, {NULL, 0}};
 
 static const struct name flags[] = {{"writes_lse", ATTN_WRITES_LSE},
                                     {"nondeterministic", ATTN_NONDETERMINISTIC},
@@ -71,6 +64,7 @@ static const struct {
     {"window_right", offsetof(struct attn_problem, window_right)},
     {"bias_batch", offsetof(struct attn_problem, bias_batch)},
     {"bias_heads", offsetof(struct attn_problem, bias_heads)},
+    {"value_dim", offsetof(struct attn_problem, value_dim)},
 };
 enum { SIZE_COUNT = sizeof sizes / sizeof sizes[0] };
 

@@ -45,8 +45,8 @@ typedef uint16_t halves __attribute__((vector_size(WIDTH * 2)));
 void ISA_NAME(tall_)(const struct task *task);
 void ISA_NAME(flat_)(const struct task *task);
 void ISA_NAME(naive_)(const struct task *task);
-size_t ISA_NAME(tall_workspace_)(int64_t head_dim);
-size_t ISA_NAME(flat_workspace_)(int64_t head_dim);
+size_t ISA_NAME(tall_workspace_)(int64_t head_dim, int64_t value_dim);
+size_t ISA_NAME(flat_workspace_)(int64_t head_dim, int64_t value_dim);
 
 TEMPLATE floats splat(float value) {
     return value - (floats){0};
