@@ -207,8 +207,9 @@ def test_paged(folder):
     expect([path, folder / "many.h5"], 1,
            "many: sequence 0 has 2 queries over pages: a fixture with pages has one query")
     for name, inputs, text in (("latent", {
-            "q_nope": ("batch_size num_qo_heads head_dim", "bfloat16"), "ckv_cache": (CACHE, "bfloat16")
-    }, "input 'q_nope' is of multi-head latent attention"),
+            "q_nope": ("batch_size num_qo_heads head_dim", "bfloat16"), "ckv_cache": (CACHE, "bfloat16"),
+            "sm_scale": (None, "float32")
+    }, "'q_pe' is missing"),
                                ("slopes", {**DECODE, "alibi_slopes": ("num_qo_heads", "float32")},
                                 "input 'alibi_slopes': a fixture cannot say it"),
                                ("slides", {**DECODE, "sliding_window": (None, "int32")},
@@ -222,6 +223,41 @@ def test_paged(folder):
                      {**RANDOM, **SCALE, **tables, "logits_soft_cap": {"type": "scalar", "value": -3}})])
         expect([path, folder / "none.h5"], 1, f"{name}: {text}")
     check(not (folder / "none.h5").exists(), "nothing is half written")
+
+
+def test_latent(folder):
+    """FlashInfer-Bench's MLA: queries and pages in two parts, of which the first is the value."""
+    inputs = {
+        "q_nope": ("batch_size num_qo_heads latent", "float16"),
+        "q_pe": ("batch_size num_qo_heads rope", "float16"),
+        "ckv_cache": ("num_pages page_size latent", "float16"),
+        "kpe_cache": ("num_pages page_size rope", "float16"), "kv_indptr": ("len_indptr", "int32"),
+        "kv_indices": ("num_kv_indices", "int32"), "kv_last_page_len": ("batch_size", "int32"),
+        "sm_scale": (None, "float32")
+    }
+    axes = {"batch_size": 2, "num_pages": 6, "len_indptr": 3, "num_kv_indices": 3}
+    sizes = {name: {"type": "const", "value": size}
+             for name, size in (("page_size", 4), ("latent", 24), ("rope", 8), ("narrow", 6))}
+    shapes = {"q_nope": (2, 4, 24), "q_pe": (2, 4, 8), "ckv_cache": (6, 4, 24), "kpe_cache": (6, 4, 8)}
+    parts = {name: random.standard_normal(shape).astype("f2") for name, shape in shapes.items()}
+    tables = {"kv_indptr": np.array([0, 2, 3], "i4"), "kv_indices": np.array([4, 0, 5], "i4"),
+              "kv_last_page_len": np.array([3, 4], "i4")}
+    sources = {**blob(folder, "latent.safetensors", **parts, **tables), **SCALE}
+    path = put(folder, definition("mla_paged_decode", inputs, sizes), [("latent", axes, sources)])
+    expect([path, folder / "latent.h5"], 0, "-q1-kv7-d32-dv24-kshared-page4-lens7,4-scale0.3-")
+    out = np.zeros((2, 4, 1, 24))
+    for b, tokens in enumerate(([(4, 0), (4, 1), (4, 2), (4, 3), (0, 0), (0, 1), (0, 2)], [(5, n) for n in range(4)])):
+        latent, rope = (np.stack([parts[name][at] for at in tokens]).astype("f8") for name in ("ckv_cache", "kpe_cache"))
+        s = 0.3 * (parts["q_nope"][b].astype("f8") @ latent.T + parts["q_pe"][b].astype("f8") @ rope.T)
+        p = np.exp(s - s.max(1, keepdims=True))
+        out[b, :, 0] = p / p.sum(1, keepdims=True) @ latent
+    _arrays.save(folder / "latent_answer.safetensors", {"out": (out.astype("f2"), "F16")})
+    check('"PASS"' in _judge.call("judge", folder / "latent.h5", folder / "latent_answer.safetensors", "--json",
+                                  "--out", folder / "judged_latent"), "the answer is another")
+    narrow = {**sources, **blob(folder, "narrow.safetensors", q_pe=parts["q_pe"][..., :6].copy())}
+    path = put(folder, definition("mla_paged_decode", {**inputs, "q_pe": ("batch_size num_qo_heads narrow", "float16")},
+                                  sizes), [("latent", axes, narrow)])
+    expect([path, folder / "narrow.h5"], 1, "latent: 'q_pe' has 6 elements, expected 8 as 'kpe' has")
 
 
 def test_ragged(folder):
@@ -756,7 +792,7 @@ def test_onnx():
         ({"Q": q.astype("f8")}, {}, "'Q' is F64, expected F16, BF16 or F32"),
         ({"K": half}, {}, "'K' is F16, expected F32 as 'Q' is"),
         ({"past_key": half, "past_value": half}, {}, "'past_key' is F16, expected F32 as 'Q' is"),
-        ({"V": np.zeros((1, 2, 3, 4), "f4")}, {}, "'V' has 4 elements a head, expected 8"),
+        ({"V": np.zeros((1, 2, 4, 8), "f4")}, {}, "'K' is [1, 2, 3, 8] and 'V' [1, 2, 4, 8]"),
         ({"Q": np.zeros((1, 3, 16), "f4")}, {}, "'Q' is [1, 3, 16], expected [B, H, S, D], or [B, S, H * D]"),
         ({"nonpad_kv_seqlen": np.array([1, 2])}, {}, "'nonpad_kv_seqlen' has 2 numbers, expected 1")):
         try:
@@ -790,7 +826,7 @@ def test_arrays(folder):
 
 
 with tempfile.TemporaryDirectory(prefix="attest-convert-") as name:
-    for test in (test_paged, test_ragged, test_sol, test_top_left, test_axes, test_options, test_refused,
+    for test in (test_paged, test_latent, test_ragged, test_sol, test_top_left, test_axes, test_options, test_refused,
                  test_damaged, test_dumps, test_said, test_arrays):
         (pathlib.Path(name) / test.__name__).mkdir()
         test(pathlib.Path(name) / test.__name__)

@@ -354,6 +354,23 @@ def test_judge(folder):
         raises(ValueError, "out is [", module.judge, problem.q, problem.k, problem.v, out[:, :1], **given)
         raises(ValueError, "expected", module.judge, problem.q, problem.k, problem.v,
                out.astype("f8"), **given)
+    for line in ("f16-b2-hq4-hkv2-q5-kv9-d16-dv24-causal-normal-seed1",
+                 "bf16-b1-hq4-hkv1-q1-kv70-d24-dv16-kshared-scale0.3-normal-seed1",
+                 "f16-b2-hq4-hkv2-q1-kv70-d16-dv24-page16-lens70,9-normal-seed1",
+                 "f16-b2-hq4-hkv1-q1-kv70-d24-dv16-kshared-page16-lens70,9-normal-seed1"):
+        other = module.problem(line)
+        words = {name: getattr(other, name) for name in ("kv_page_indptr", "kv_page_indices", "kv_last_page_len")}
+        words.update(causal=other.causal, scale=other.scale, kshared=other.kshared)
+        right = module._arrays.bf16(other.answer_out) if other.dtype == "bf16" else other.answer_out.astype("f2")
+        row = module.judge(other.q, other.k, other.v, right, **words)
+        check(row and row.line.split("-file")[0] == line.split("-normal")[0], f"{line}: {row}")
+        if other.kv_page_indptr is not None:
+            pages = [array if array is None else array.swapaxes(1, 2) for array in (other.k, other.v)]
+            row = module.judge(other.q.swapaxes(1, 2), *pages, right.swapaxes(1, 2), layout="bshd", **words)
+            check(row, f"{line}, tokens first: {row}")
+        dense = other.kv_page_indptr is None
+        raises(ValueError, "'v' is missing" if other.kshared and dense else "attribute 'kshared'", module.judge,
+               other.q, other.k, other.v, right, **{**words, "kshared": not other.kshared})
     raises(ValueError, "causal is 'top-left'", module.judge, problem.q, problem.k, problem.v, out,
            causal="top-left")
     raises(TypeError, "unknown array 'key'", module.judge, problem.q, key=problem.k, out=out)

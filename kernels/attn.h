@@ -6,8 +6,9 @@
  * file (and, if it likes, attn_number.h). Compiles as C11, C17, C++17, C++20 and with nvcc.
  *
  * Words: B batch, Hq query heads, Hkv key/value heads (Hkv divides Hq; query head h reads key head
- * h / (Hq / Hkv)), Sq query tokens, Skv key tokens, D head dim, P page size. Layouts are row-major,
- * last index dense. Index letters: b h g i j d = batch, query head, kv head, query, key, element.
+ * h / (Hq / Hkv)), Sq query tokens, Skv key tokens, D head dim, of values Dv (D unless the trait dv
+ * says otherwise), P page size. Layouts are row-major, last index dense. Index letters: b h g i j d
+ * = batch, query head, kv head, query, key, element.
  *
  * What is computed, for every row (b, h, i) and over its visible keys j only:
  *     logit_j = scale * q.k_j,  p = softmax(logit),  out = sum_j p_j v_j,  lse = log sum exp(logit)
@@ -89,6 +90,8 @@ enum attn_variant {
  *   kvhead    those scales are one for each kv head
  *   kvtoken   those scales are one for each token of each kv head, and lie as tokens do
  *   softcap   logit = softcap * tanh(scale * q.k / softcap), before any mask or correction
+ *   dv        values, and so out, have Dv elements, not D; the scale knows nothing of Dv
+ *   kshared   there is no v: value j is the first Dv elements of key j (Dv <= D), the same memory
  *   magicpig  logit -= log u, the probability that the token was sampled by LSH:
  *             c = q.k/(|q||k| + 1e-8) clamped to +-(1 - 1e-7), p = 1 - acos(c)/pi, x = p^K,
  *             u = 1 - (1-x)^L - L x (1-x)^(L-1), at least 1e-10, evaluated as
@@ -109,16 +112,21 @@ enum attn_trait {
     ATTN_QLENS = 1 << 9,
     ATTN_ALIBI = 1 << 10,
     ATTN_BIASED = 1 << 11, /* bias */
-    ATTN_KV_E4M3 = 1 << 12,
-    ATTN_KV_INT8 = 1 << 13,
-    ATTN_KV_HEAD = 1 << 14,
-    ATTN_KV_TOKEN = 1 << 15
+    ATTN_DV = 1 << 12,
+    ATTN_KSHARED = 1 << 13,
+    ATTN_KV_E4M3 = 1 << 14,
+    ATTN_KV_INT8 = 1 << 15,
+    ATTN_KV_HEAD = 1 << 16,
+    ATTN_KV_TOKEN = 1 << 17
 };
 
 /* X(symbol, name): the tensors of a call. Absent ones have data == NULL.
  *   q               [B, Hq, Sq, D]
- *   k, v            [B, Hkv, Skv, D]                       without the trait page
+ *   k               [B, Hkv, Skv, D]                       without the trait page
+ *   v               [B, Hkv, Skv, Dv]                      the same, without kshared
  *   kv_cache        [pages, 2, Hkv, P, D]                  page; 0 = keys, 1 = values
+ *   k               [pages, Hkv, P, D]                     page with dv or kshared, where there is
+ *   v               [pages, Hkv, P, Dv]                      no kv_cache; v not with kshared
  *                                                            k, v, kv_cache: q's dtype, or 8 bits
  *   kv_page_indptr  [B + 1] i32                            page; sequence b owns entries
  *   kv_page_indices [indptr[B]] i32                          indptr[b] .. indptr[b+1]-1 of these
@@ -137,9 +145,12 @@ enum attn_trait {
  *                   [Hkv]                                  kvhead
  *                   [B, Hkv, Skv], [pages, Hkv, P]         kvtoken; of a token that no query sees
  *                                                            they may be NaN
- *   out             [B, Hq, Sq, D], dtype of q             written by the kernel
+ *   out             [B, Hq, Sq, Dv], dtype of q            written by the kernel
  *   lse             [B, Hq, Sq] f32, natural logarithm     written if the kernel says so
- * Token t of sequence b in pages: page kv_page_indices[kv_page_indptr[b] + t / P], row t % P. */
+ * Token t of sequence b in pages: page kv_page_indices[kv_page_indptr[b] + t / P], row t % P. Keys
+ * and values of different widths have pages of their own under one table, as libraries take them;
+ * with kshared and one kv head that is the cache of MLA kernels, [pages, P, 1, D], byte for byte.
+ */
 #define ATTN_SLOTS(X)                                                                              \
     X(Q, q)                                                                                        \
     X(K, k)                                                                                        \
@@ -188,7 +199,8 @@ struct attn_problem {
     int64_t window_right;           /* and behind it: with causal 0 */
     double softcap;                 /* above 0 with the trait, else 0 */
     int64_t bias_batch, bias_heads; /* 1 or B, 1 or Hq; 0 without bias */
-    int64_t reserved[11];
+    int64_t value_dim;              /* Dv; without dv it is D */
+    int64_t reserved[10];
 };
 
 /* A view: it never owns `data`. shape and stride count elements, outermost first. `data` is aligned
@@ -242,7 +254,7 @@ struct attn_kernel {
     uint32_t dtypes;      /* 1u << enum attn_dtype, or-ed */
     int32_t p_dtype;      /* what P = softmax is rounded to before P V; ATTN_INPUT: as q */
     uint32_t flags;       /* enum attn_flag */
-    int32_t head_dim_max; /* largest D */
+    int32_t head_dim_max; /* largest D, and largest Dv */
     /* A reason not to take a problem whose traits, dtype and D it declared; may be NULL. */
     const char *(*refuse)(const struct attn_problem *problem);
     size_t (*scratch_bytes)(const struct attn_problem *problem); /* NULL: none */

@@ -18,13 +18,13 @@ bool answer_alloc(struct answer *answer, const struct attn_problem *problem, int
     *answer = (struct answer){
         .batch = problem->batch,
         .q_heads = problem->q_heads,
-        .head_dim = problem->head_dim,
+        .value_dim = problem->value_dim,
         .row_count = rows <= 0 || rows > q_len ? q_len : rows,
         .kept_ratio = 1,
         .kept_mass = 1,
     };
     const int64_t row_total = answer->batch * answer->q_heads * answer->row_count;
-    const size_t elements = (size_t)(row_total * answer->head_dim);
+    const size_t elements = (size_t)(row_total * answer->value_dim);
     answer->rows = calloc((size_t)answer->row_count, sizeof *answer->rows);
     answer->out = calloc(elements, sizeof *answer->out);
     answer->p_abs_v = calloc(elements, sizeof *answer->p_abs_v);

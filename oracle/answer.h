@@ -6,11 +6,11 @@
 #include <stdint.h>
 
 struct answer {
-    int64_t batch, q_heads, head_dim;
+    int64_t batch, q_heads, value_dim;
     int64_t row_count; /* query rows computed of each (b, h) */
     int64_t *rows; /* [row_count] their indices i, ascending; 0..q_len-1 when all were computed */
 
-    double *out;     /* [batch, q_heads, row_count, head_dim]  o = sum p v; 0 where no key is seen
+    double *out;     /* [batch, q_heads, row_count, value_dim]  o = sum p v; 0 where no key is seen
                         and in rows beyond the sequence's length */
     double *p_abs_v; /* the same shape: A = sum p |v| */
     double *p_rms_v; /* the same shape: R = sqrt(sum p^2 v^2) */

@@ -1,7 +1,7 @@
 /* How fast the oracle is beside the machine's own matrix product, measured in turns so that both
  * see the same machine; the best of each counts.
  *
- *   bench_oracle [B Hq Hkv Sq Skv D [causal]]     default: 1 8 8 4096 4096 128 */
+ *   bench_oracle [B Hq Hkv Sq Skv D Dv [causal|kshared]]     default: 1 8 8 4096 4096 128 128 */
 #include "oracle.h"
 
 #include <math.h>
@@ -26,11 +26,14 @@ int main(int argc, char **argv) {
                                    .kv_heads = 8,
                                    .q_len = 4096,
                                    .kv_len = 4096,
-                                   .head_dim = 128};
-    int64_t *sizes[] = {&problem.batch, &problem.q_heads, &problem.kv_heads,
-                        &problem.q_len, &problem.kv_len,  &problem.head_dim};
-    for (int n = 0; n < 6 && n + 1 < argc; n++) *sizes[n] = atoll(argv[n + 1]);
-    if (argc > 7 && strcmp(argv[7], "causal") == 0) problem.traits = ATTN_CAUSAL;
+                                   .head_dim = 128,
+                                   .value_dim = 128,
+                                   .traits = ATTN_DV};
+    int64_t *sizes[] = {&problem.batch,  &problem.q_heads,  &problem.kv_heads, &problem.q_len,
+                        &problem.kv_len, &problem.head_dim, &problem.value_dim};
+    for (int n = 0; n < 7 && n + 1 < argc; n++) *sizes[n] = atoll(argv[n + 1]);
+    if (argc > 8 && strcmp(argv[8], "causal") == 0) problem.traits |= ATTN_CAUSAL;
+    if (argc > 8 && strcmp(argv[8], "kshared") == 0) problem.traits |= ATTN_KSHARED;
     problem.scale = 1 / sqrt((double)problem.head_dim);
     struct fault fault = {0};
     if (!rules_variant(&problem, &fault)) {
@@ -40,15 +43,17 @@ int main(int argc, char **argv) {
 
     struct attn_tensor tensors[ATTN_SLOT_ROOM] = {0};
     const int64_t q_count = problem.batch * problem.q_heads * problem.q_len * problem.head_dim;
-    const int64_t k_count = problem.batch * problem.kv_heads * problem.kv_len * problem.head_dim;
+    const int64_t rows = problem.batch * problem.kv_heads * problem.kv_len;
     tensors[ATTN_Q].data = numbers(q_count, 1);
-    tensors[ATTN_K].data = numbers(k_count, 2);
-    tensors[ATTN_V].data = numbers(k_count, 3);
+    tensors[ATTN_K].data = numbers(rows * problem.head_dim, 2);
+    if (!(problem.traits & ATTN_KSHARED))
+        tensors[ATTN_V].data = numbers(rows * problem.value_dim, 3);
     const struct rule_view view = {.problem = &problem, .tensors = tensors};
 
     double dgemm = 0, sgemm = 0, seconds = INFINITY;
     struct oracle_cost cost = {0};
-    bool good = tensors[ATTN_Q].data && tensors[ATTN_K].data && tensors[ATTN_V].data;
+    bool good = tensors[ATTN_Q].data && tensors[ATTN_K].data &&
+                (tensors[ATTN_V].data || problem.traits & ATTN_KSHARED);
     for (int turn = 0; good && turn < TURNS; turn++) {
         struct answer answer;
         dgemm = fmax(dgemm, oracle_dgemm_rate(1024, 0));

@@ -23,8 +23,8 @@
 struct sums {
     double *max, *p, *logit_abs, *min; /* [rows] */
     double *tied, *tied_top;           /* [rows] ties below the largest logit, and at it */
-    double *pv;                        /* [rows, 2 D]: p v, then p |v| */
-    double *pv_square;                 /* [rows, D] */
+    double *pv;                        /* [rows, 2 Dv]: p v, then p |v| */
+    double *pv_square;                 /* [rows, Dv] */
 };
 
 /* ---- Memory ---- */
@@ -33,11 +33,11 @@ static int64_t padded(int64_t doubles) {
     return (doubles + 7) / 8 * 8;
 }
 
-int64_t block_sums_doubles(int64_t rows, int64_t D) {
-    return padded(rows * (6 + 3 * D));
+int64_t block_sums_doubles(int64_t rows, int64_t Dv) {
+    return padded(rows * (6 + 3 * Dv));
 }
 
-static struct sums sums_at(double *memory, int64_t rows, int64_t D) {
+static struct sums sums_at(double *memory, int64_t rows, int64_t Dv) {
     return (struct sums){
         .max = memory,
         .p = memory + rows,
@@ -46,13 +46,13 @@ static struct sums sums_at(double *memory, int64_t rows, int64_t D) {
         .tied = memory + 4 * rows,
         .tied_top = memory + 5 * rows,
         .pv = memory + 6 * rows,
-        .pv_square = memory + (6 + 2 * D) * rows,
+        .pv_square = memory + (6 + 2 * Dv) * rows,
     };
 }
 
 /* Lays a space out in `memory`, or only measures it if that is NULL; returns its size in doubles.
  * Parts begin at multiples of 64 bytes. */
-int64_t space_lay(struct space *space, double *memory, int64_t rows, int64_t D) {
+int64_t space_lay(struct space *space, double *memory, int64_t rows, int64_t D, int64_t Dv) {
     const int64_t keys = BLOCK_KEYS;
     const struct {
         double **part;
@@ -61,17 +61,17 @@ int64_t space_lay(struct space *space, double *memory, int64_t rows, int64_t D) 
         {&space->q, rows * D},
         {&space->q_abs, rows * D},
         {&space->q_norm, rows},
-        {&space->k, keys * D},
+        {&space->k, keys * D > Dv ? keys * D : Dv}, /* sum_lost has one value's room there */
         {&space->k_abs, keys * D},
         {&space->k_norm, keys},
         {&space->k_first, D},
-        {&space->v, keys * 2 * D},
-        {&space->v_square, keys * D},
+        {&space->v, keys * 2 * Dv},
+        {&space->v_square, keys * Dv},
         {&space->score, rows * keys},
         {&space->other, rows * keys},
-        {&space->lost, rows * D},
-        {&space->lost_square, rows * D},
-        {&space->sums, block_sums_doubles(rows, D)},
+        {&space->lost, rows * Dv},
+        {&space->lost_square, rows * Dv},
+        {&space->sums, block_sums_doubles(rows, Dv)},
     };
     int64_t at = 0;
     space->memory = memory;
@@ -124,7 +124,7 @@ static bool widen_k(const struct job *job, int64_t b, int64_t g, int64_t t, doub
 
 static bool widen_v(const struct job *job, int64_t b, int64_t g, int64_t t, double *v,
                     double *v_square) {
-    return bulk_widen_kv(v, v + job->D, v_square, job->view, b, g, t, true, job->D);
+    return bulk_widen_kv(v, v + job->Dv, v_square, job->view, b, g, t, true, job->Dv);
 }
 
 static double norm(const double *x, int64_t D) {
@@ -163,11 +163,11 @@ static bool gather_k(const struct job *job, struct space *space, const struct bl
 
 static bool gather_v(const struct job *job, struct space *space, const struct block *block,
                      const struct rule_keys *keys, int64_t first, int64_t count) {
-    const int64_t D = job->D;
+    const int64_t Dv = job->Dv;
     bool finite = true;
     for (int64_t j = 0; j < count; j++) {
         finite &= widen_v(job, block->b, block->g, rule_token(keys, first + j),
-                          space->v + j * 2 * D, space->v_square + j * D);
+                          space->v + j * 2 * Dv, space->v_square + j * Dv);
     }
     return finite;
 }
@@ -246,7 +246,7 @@ static double finite_min(const double *x, int64_t n) {
  * and leaves p and p^2 in their place, 0 where it does not see the key. */
 static void absorb(const struct job *job, struct space *space, const struct sums *sums,
                    const struct block *block, int64_t r, struct part part, int64_t count) {
-    const int64_t D = job->D, seen = part.count;
+    const int64_t Dv = job->Dv, seen = part.count;
     double *score = space->score + r * count + part.from;
     double *other = space->other + r * count + part.from;
     blank(space, r, count, part);
@@ -259,8 +259,8 @@ static void absorb(const struct job *job, struct space *space, const struct sums
     const double max = bulk_max(score, seen);
     if (max > sums->max[r]) {
         const double factor = exp(sums->max[r] - max);
-        for (int64_t d = 0; d < 2 * D; d++) sums->pv[r * 2 * D + d] *= factor;
-        for (int64_t d = 0; d < D; d++) sums->pv_square[r * D + d] *= factor * factor;
+        for (int64_t d = 0; d < 2 * Dv; d++) sums->pv[r * 2 * Dv + d] *= factor;
+        for (int64_t d = 0; d < Dv; d++) sums->pv_square[r * Dv + d] *= factor * factor;
         sums->p[r] *= factor;
         sums->max[r] = max;
         sums->tied[r] += sums->tied_top[r];
@@ -279,7 +279,7 @@ static void absorb(const struct job *job, struct space *space, const struct sums
 
 static double *sums_memory(const struct job *job, const struct space *space,
                            const struct block *block, int range) {
-    return block->range_sums ? block->range_sums + range * block_sums_doubles(block->rows, job->D)
+    return block->range_sums ? block->range_sums + range * block_sums_doubles(block->rows, job->Dv)
                              : space->sums;
 }
 
@@ -299,15 +299,15 @@ static void multiply_scores(const struct job *job, struct space *space, int64_t 
 /* False when NaN or infinity came up. */
 static bool sum_range(const struct job *job, struct space *space, const struct block *block,
                       int range) {
-    const int64_t D = job->D, rows = block->rows;
+    const int64_t D = job->D, Dv = job->Dv, rows = block->rows;
     const double scale = job->view->problem->scale;
     const struct rule_keys keys = all_keys(job, block);
     double *memory = sums_memory(job, space, block, range);
-    const struct sums sums = sums_at(memory, rows, D);
+    const struct sums sums = sums_at(memory, rows, Dv);
     int64_t end = (range + 1) * block->range_keys;
     if (end > block->keys) end = block->keys;
 
-    memset(memory, 0, (size_t)block_sums_doubles(rows, D) * sizeof *memory);
+    memset(memory, 0, (size_t)block_sums_doubles(rows, Dv) * sizeof *memory);
     for (int64_t r = 0; r < rows; r++) {
         sums.max[r] = -INFINITY;
         sums.min[r] = INFINITY;
@@ -324,8 +324,8 @@ static bool sum_range(const struct job *job, struct space *space, const struct b
         multiply_scores(job, space, rows, count);
         for (int64_t r = 0; r < rows; r++)
             absorb(job, space, &sums, block, r, part_seen(job, block, r, first, count), count);
-        multiply_add(space, sums.pv, space->score, space->v, rows, 2 * D, count);
-        multiply_add(space, sums.pv_square, space->other, space->v_square, rows, D, count);
+        multiply_add(space, sums.pv, space->score, space->v, rows, 2 * Dv, count);
+        multiply_add(space, sums.pv_square, space->other, space->v_square, rows, Dv, count);
     }
     return true;
 }
@@ -351,13 +351,13 @@ static double first_logit(const struct job *job, struct space *space, const stru
 /* Leaves the merged max, min and p in the sums of the first range. */
 static void merge_row(const struct job *job, struct space *space, const struct block *block,
                       int64_t r) {
-    const int64_t D = job->D, at = place_of(job, block, r).answer_row;
-    double *out = job->answer->out + at * D;
-    double *p_abs_v = job->answer->p_abs_v + at * D, *p_rms_v = job->answer->p_rms_v + at * D;
+    const int64_t Dv = job->Dv, at = place_of(job, block, r).answer_row;
+    double *out = job->answer->out + at * Dv;
+    double *p_abs_v = job->answer->p_abs_v + at * Dv, *p_rms_v = job->answer->p_rms_v + at * Dv;
     double key_max = -INFINITY, min = INFINITY, p, logit_abs = 0, tied = 0;
     const double sink = rules_sink(job->view, block->b, place_of(job, block, r).h);
     for (int range = 0; range < block->ranges; range++) {
-        const struct sums sums = sums_at(sums_memory(job, space, block, range), block->rows, D);
+        const struct sums sums = sums_at(sums_memory(job, space, block, range), block->rows, Dv);
         key_max = fmax(key_max, sums.max[r]);
         min = fmin(min, sums.min[r]);
         logit_abs = fmax(logit_abs, sums.logit_abs[r]);
@@ -369,21 +369,21 @@ static void merge_row(const struct job *job, struct space *space, const struct b
     /* Written before they are read: a page from calloc that is read first faults twice, and the
      * second time interrupts the other threads' cores (virtual machine, 2-core EPYC, Zen 5: 0.13
      * against 0.07 s in the kernel for 100 MB of answer). */
-    memset(out, 0, (size_t)D * sizeof *out);
-    memset(p_abs_v, 0, (size_t)D * sizeof *p_abs_v);
-    memset(p_rms_v, 0, (size_t)D * sizeof *p_rms_v);
+    memset(out, 0, (size_t)Dv * sizeof *out);
+    memset(p_abs_v, 0, (size_t)Dv * sizeof *p_abs_v);
+    memset(p_rms_v, 0, (size_t)Dv * sizeof *p_rms_v);
     for (int range = 0; range < block->ranges; range++) {
-        const struct sums sums = sums_at(sums_memory(job, space, block, range), block->rows, D);
+        const struct sums sums = sums_at(sums_memory(job, space, block, range), block->rows, Dv);
         const double factor = exp(sums.max[r] - max);
         p += factor * sums.p[r];
         tied += sums.tied[r] + (sums.max[r] < max ? sums.tied_top[r] : 0);
-        for (int64_t d = 0; d < D; d++) {
-            out[d] += factor * sums.pv[r * 2 * D + d];
-            p_abs_v[d] += factor * sums.pv[r * 2 * D + D + d];
-            p_rms_v[d] += factor * factor * sums.pv_square[r * D + d];
+        for (int64_t d = 0; d < Dv; d++) {
+            out[d] += factor * sums.pv[r * 2 * Dv + d];
+            p_abs_v[d] += factor * sums.pv[r * 2 * Dv + Dv + d];
+            p_rms_v[d] += factor * factor * sums.pv_square[r * Dv + d];
         }
     }
-    for (int64_t d = 0; d < D; d++) {
+    for (int64_t d = 0; d < Dv; d++) {
         out[d] /= p;
         p_abs_v[d] /= p;
         p_rms_v[d] = sqrt(p_rms_v[d]) / p;
@@ -392,7 +392,7 @@ static void merge_row(const struct job *job, struct space *space, const struct b
     job->answer->logit_abs[at] = logit_abs;
     job->answer->logit_max[at] = fmax(fabs(first + key_max), fabs(first + min));
     job->answer->sum_bias[at] = tied * 0x1p-24;
-    const struct sums merged = sums_at(sums_memory(job, space, block, 0), block->rows, D);
+    const struct sums merged = sums_at(sums_memory(job, space, block, 0), block->rows, Dv);
     merged.max[r] = max;
     merged.min[r] = min;
     merged.p[r] = p;
@@ -416,10 +416,10 @@ static void lose(double e, double *lost, double *square) {
 /* A second look at the keys, now that each row's largest logit is known. */
 static void sum_lost(const struct job *job, struct space *space, const struct block *block,
                      const struct sums *merged) {
-    const int64_t D = job->D, rows = block->rows;
+    const int64_t Dv = job->Dv, rows = block->rows;
     const struct rule_keys keys = all_keys(job, block);
-    memset(space->lost, 0, (size_t)(rows * D) * sizeof *space->lost);
-    memset(space->lost_square, 0, (size_t)(rows * D) * sizeof *space->lost_square);
+    memset(space->lost, 0, (size_t)(rows * Dv) * sizeof *space->lost);
+    memset(space->lost_square, 0, (size_t)(rows * Dv) * sizeof *space->lost_square);
     gather_q(job, space, block);
     widen_k(job, block->b, block->g, rule_token(&keys, 0), space->k_first, NULL);
     for (int64_t first = 0; first < block->keys; first += BLOCK_KEYS) {
@@ -427,8 +427,8 @@ static void sum_lost(const struct job *job, struct space *space, const struct bl
         gather_k(job, space, block, &keys, first, count);
         multiply_scores(job, space, rows, count);
         for (int64_t j = 0; j < count; j++) /* |v| where v was */
-            bulk_widen_kv(space->k, space->v + j * D, space->v_square + j * D, job->view, block->b,
-                          block->g, rule_token(&keys, first + j), true, D);
+            bulk_widen_kv(space->k, space->v + j * Dv, space->v_square + j * Dv, job->view,
+                          block->b, block->g, rule_token(&keys, first + j), true, Dv);
         for (int64_t r = 0; r < rows; r++) {
             const struct part seen = part_seen(job, block, r, first, count);
             double *score = space->score + r * count + seen.from;
@@ -444,25 +444,25 @@ static void sum_lost(const struct job *job, struct space *space, const struct bl
             }
             blank(space, r, count, seen);
         }
-        multiply_add(space, space->lost, space->score, space->v, rows, D, count);
-        multiply_add(space, space->lost_square, space->other, space->v_square, rows, D, count);
+        multiply_add(space, space->lost, space->score, space->v, rows, Dv, count);
+        multiply_add(space, space->lost_square, space->other, space->v_square, rows, Dv, count);
     }
 }
 
 static void add_lost(struct job *job, struct space *space, const struct block *block) {
-    const int64_t D = job->D;
-    const struct sums merged = sums_at(sums_memory(job, space, block, 0), block->rows, D);
+    const int64_t Dv = job->Dv;
+    const struct sums merged = sums_at(sums_memory(job, space, block, 0), block->rows, Dv);
     bool any = false;
     for (int64_t r = 0; r < block->rows; r++) any |= has_subnormal(&merged, r);
     if (!any) return;
     atomic_store(&job->subnormal, true);
     sum_lost(job, space, block, &merged);
     for (int64_t r = 0; r < block->rows; r++) {
-        const int64_t at = place_of(job, block, r).answer_row * D;
+        const int64_t at = place_of(job, block, r).answer_row * Dv;
         if (!has_subnormal(&merged, r)) continue;
-        for (int64_t d = 0; d < D; d++) {
-            job->answer->lost_abs_v[at + d] = space->lost[r * D + d] / merged.p[r];
-            job->answer->lost_rms_v[at + d] = sqrt(space->lost_square[r * D + d]) / merged.p[r];
+        for (int64_t d = 0; d < Dv; d++) {
+            job->answer->lost_abs_v[at + d] = space->lost[r * Dv + d] / merged.p[r];
+            job->answer->lost_rms_v[at + d] = sqrt(space->lost_square[r * Dv + d]) / merged.p[r];
         }
     }
 }
@@ -475,15 +475,15 @@ static double max_or_nan(double a, double b) {
 /* One row from plain loops: the maximum in a first pass, the sums in a second. */
 static void special_row(struct job *job, struct space *space, const struct block *block,
                         int64_t r) {
-    const int64_t D = job->D, b = block->b, g = block->g;
+    const int64_t D = job->D, Dv = job->Dv, b = block->b, g = block->g;
     const struct place place = place_of(job, block, r);
     const struct rule_keys keys = block_keys(job, block, r);
     const double scale = job->view->problem->scale;
-    double *out = job->answer->out + place.answer_row * D;
-    double *p_abs_v = job->answer->p_abs_v + place.answer_row * D;
-    double *p_rms_v = job->answer->p_rms_v + place.answer_row * D;
-    double *lost_abs_v = job->answer->lost_abs_v + place.answer_row * D;
-    double *lost_rms_v = job->answer->lost_rms_v + place.answer_row * D;
+    double *out = job->answer->out + place.answer_row * Dv;
+    double *p_abs_v = job->answer->p_abs_v + place.answer_row * Dv;
+    double *p_rms_v = job->answer->p_rms_v + place.answer_row * Dv;
+    double *lost_abs_v = job->answer->lost_abs_v + place.answer_row * Dv;
+    double *lost_rms_v = job->answer->lost_rms_v + place.answer_row * Dv;
     const double sink = rules_sink(job->view, b, place.h);
     double max = sink, logit_abs = 0, logit_max = 0, p_sum = 0;
     bool any_lost = false;
@@ -518,24 +518,24 @@ static void special_row(struct job *job, struct space *space, const struct block
             const double p = exp(logit.value - max);
             widen_v(job, b, g, t, space->v, space->v_square);
             p_sum += p;
-            for (int64_t d = 0; d < D; d++) {
+            for (int64_t d = 0; d < Dv; d++) {
                 out[d] += p * space->v[d];
-                p_abs_v[d] += p * space->v[D + d];
+                p_abs_v[d] += p * space->v[Dv + d];
                 p_rms_v[d] += p * p * space->v_square[d];
             }
             if (!(p < subnormal) || logit.value == -INFINITY) continue;
             double lost, square;
             lose(p, &lost, &square);
             any_lost = true;
-            for (int64_t d = 0; d < D; d++) {
-                lost_abs_v[d] += lost * space->v[D + d];
+            for (int64_t d = 0; d < Dv; d++) {
+                lost_abs_v[d] += lost * space->v[Dv + d];
                 lost_rms_v[d] += square * space->v_square[d];
             }
         }
     job->answer->lse[place.answer_row] = sink;
     if (keys.count == 0 || max == -INFINITY) return;
     p_sum += exp(sink - max);
-    for (int64_t d = 0; d < D; d++) {
+    for (int64_t d = 0; d < Dv; d++) {
         out[d] /= p_sum;
         p_abs_v[d] /= p_sum;
         p_rms_v[d] = sqrt(p_rms_v[d]) / p_sum;
@@ -565,7 +565,7 @@ void block_finish(struct job *job, struct space *space, const struct block *bloc
 static void plain_lse(const struct job *job, struct space *space, const struct block *block,
                       int64_t r_first, int64_t rows, struct rule_keys keys, double *lse) {
     const double *q = space->q + r_first * job->D;
-    const struct sums sums = sums_at(space->sums, rows, job->D);
+    const struct sums sums = sums_at(space->sums, rows, job->Dv);
     const struct attn_problem plain = rules_uncorrected(job->view->problem);
     const struct rule_view view = {&plain, job->view->tensors};
     const bool ruled = rules_change_logits(&plain);

@@ -16,7 +16,7 @@ enum { BLOCK_ROWS = 256, BLOCK_KEYS = 256 };
 struct job {
     const struct rule_view *view;
     struct answer *answer;
-    int64_t D, group;      /* head_dim; query heads to a kv head */
+    int64_t D, Dv, group;  /* head_dim, value_dim; query heads to a kv head */
     bool ruled, norms;     /* rules change logits; and want |q| and |k| for it */
     atomic_bool subnormal; /* some row has a weight below 2^-14 (answer.h) */
 };
@@ -38,19 +38,19 @@ struct space {
     double *q, *q_abs, *q_norm; /* [rows, D], [rows, D], [rows] */
     double *k, *k_abs, *k_norm; /* [keys, D], [keys, D], [keys] */
     double *k_first;            /* [D] */
-    double *v, *v_square;       /* [keys, 2 D]: v, then |v|; [keys, D] */
+    double *v, *v_square;       /* [keys, 2 Dv]: v, then |v|; [keys, Dv] */
     double *score, *other;      /* [rows, keys]: logits, then p; |q||k|, then p^2 */
-    double *lost, *lost_square; /* [rows, D] each: sums for answer.h's lost_abs_v, lost_rms_v */
+    double *lost, *lost_square; /* [rows, Dv] each: sums for answer.h's lost_abs_v, lost_rms_v */
     double *sums;               /* of a block with one range */
     double flops;               /* of products done so far */
 };
 
 /* Lays a space for blocks of up to `rows` rows out in `memory`, or only measures it if that is
  * NULL; returns its size in doubles. */
-int64_t space_lay(struct space *space, double *memory, int64_t rows, int64_t D);
+int64_t space_lay(struct space *space, double *memory, int64_t rows, int64_t D, int64_t Dv);
 
 /* The doubles that one range's sums take. */
-int64_t block_sums_doubles(int64_t rows, int64_t D);
+int64_t block_sums_doubles(int64_t rows, int64_t Dv);
 
 /* What row r of the block sees: of a list all, else some of the block's tokens. */
 struct rule_keys block_keys(const struct job *job, const struct block *block, int64_t r);

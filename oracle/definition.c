@@ -18,7 +18,7 @@ struct worker {
     double *mass;           /* [B, Hq] */
     atomic_llong *row_next; /* (b, h) not yet taken */
     atomic_bool *subnormal; /* some weight is below 2^-14 */
-    long double *memory;    /* [6 D + kv_len] */
+    long double *memory;    /* [2 D + 4 Dv + kv_len] */
     int64_t *tokens;        /* [kv_len] those that a row sees */
     pthread_t thread;
 };
@@ -100,8 +100,9 @@ static void read_kv(long double *row, const struct rule_view *view, int64_t b, i
     const int32_t *pages = view->tensors[ATTN_KV_PAGE_INDICES].data;
     const int64_t P = problem->page_size;
     const void *source = rules_row(view, b, g, t, value);
+    const int64_t D = value ? problem->value_dim : problem->head_dim;
     if (!(problem->traits & (ATTN_KV_E4M3 | ATTN_KV_INT8))) {
-        read_row(row, source, problem->dtype, problem->head_dim);
+        read_row(row, source, problem->dtype, D);
         return;
     }
     int64_t at = problem->traits & ATTN_KV_HEAD ? g : 0;
@@ -109,7 +110,7 @@ static void read_kv(long double *row, const struct rule_view *view, int64_t b, i
         at = problem->traits & ATTN_PAGE
                  ? (pages[first[b] + t / P] * problem->kv_heads + g) * P + t % P
                  : (b * problem->kv_heads + g) * problem->kv_len + t;
-    for (int64_t d = 0; d < problem->head_dim; d++)
+    for (int64_t d = 0; d < D; d++)
         row[d] = (long double)scales[at] * (problem->traits & ATTN_KV_INT8
                                                 ? (long double)((const int8_t *)source)[d]
                                                 : of_e4m3(((const uint8_t *)source)[d]));
@@ -188,12 +189,13 @@ static void define_row(struct worker *worker, int64_t b, int64_t h, int64_t n) {
     const struct rule_view *view = worker->view;
     struct answer *answer = worker->answer;
     const struct attn_problem *problem = view->problem;
-    const int64_t D = problem->head_dim, i = answer->rows[n];
+    const int64_t D = problem->head_dim, Dv = problem->value_dim, i = answer->rows[n];
     const int64_t *tokens = worker->tokens;
     const int64_t count = tokens_seen(view, b, h, i, worker->tokens);
     const int64_t at = (b * problem->q_heads + h) * answer->row_count + n;
     long double *q = worker->memory, *k = q + D, *v = k + D;
-    long double *out = v + D, *absolute = out + D, *square = absolute + D, *logit = square + D;
+    long double *out = v + Dv, *absolute = out + Dv, *square = absolute + Dv;
+    long double *logit = square + Dv;
     const float *sinks = view->tensors[ATTN_SINKS].data;
     const long double sink = problem->traits & ATTN_SINK ? (long double)sinks[h] : -INFINITY;
     if (i < query_tokens(view, b)) answer->lse[at] = (double)sink;
@@ -215,12 +217,12 @@ static void define_row(struct worker *worker, int64_t b, int64_t h, int64_t n) {
     if (max == -INFINITY) return;
     sum = expl(sink - max);
     for (int64_t j = 0; j < count; j++) sum += expl(logit[j] - max);
-    for (int64_t d = 0; d < D; d++) out[d] = absolute[d] = square[d] = 0;
-    double *lost_abs_v = answer->lost_abs_v + at * D, *lost_rms_v = answer->lost_rms_v + at * D;
+    for (int64_t d = 0; d < Dv; d++) out[d] = absolute[d] = square[d] = 0;
+    double *lost_abs_v = answer->lost_abs_v + at * Dv, *lost_rms_v = answer->lost_rms_v + at * Dv;
     for (int64_t j = 0; j < count; j++) {
         const long double p = expl(logit[j] - max) / sum;
         read_kv(v, view, b, row.g, tokens[j], true);
-        for (int64_t d = 0; d < D; d++) {
+        for (int64_t d = 0; d < Dv; d++) {
             out[d] += p * v[d];
             absolute[d] += p * fabsl(v[d]);
             square[d] += p * v[d] * p * v[d];
@@ -229,15 +231,15 @@ static void define_row(struct worker *worker, int64_t b, int64_t h, int64_t n) {
         if (!(e < 0x1p-14L) || logit[j] == -INFINITY) continue;
         atomic_store(worker->subnormal, true);
         const long double error = e < 0x1p-25L ? e : 0x1p-25L / sqrtl(3);
-        for (int64_t d = 0; d < D; d++) {
+        for (int64_t d = 0; d < Dv; d++) {
             if (e < 0x1p-25L) lost_abs_v[d] += (double)(e * fabsl(v[d]) / sum);
             lost_rms_v[d] = hypot(lost_rms_v[d], (double)(error * fabsl(v[d]) / sum));
         }
     }
-    for (int64_t d = 0; d < D; d++) {
-        answer->out[at * D + d] = (double)out[d];
-        answer->p_abs_v[at * D + d] = (double)absolute[d];
-        answer->p_rms_v[at * D + d] = (double)sqrtl(square[d]);
+    for (int64_t d = 0; d < Dv; d++) {
+        answer->out[at * Dv + d] = (double)out[d];
+        answer->p_abs_v[at * Dv + d] = (double)absolute[d];
+        answer->p_rms_v[at * Dv + d] = (double)sqrtl(square[d]);
     }
     answer->lse[at] = (double)(max + logl(sum));
     answer->logit_abs[at] = (double)size_max;
@@ -265,7 +267,7 @@ static double mass_of(struct worker *worker, int64_t b, int64_t h) {
     const struct rule_view view = {.problem = &plain, .tensors = worker->view->tensors};
     const int64_t D = problem->head_dim, tokens = key_tokens(&view, b);
     const int64_t count = tokens_seen(&view, b, h, 0, worker->tokens);
-    long double *q = worker->memory, *k = q + D, *logit = q + 6 * D, size;
+    long double *q = worker->memory, *k = q + D, *logit = k + D, size;
     const struct row row = {
         .b = b, .h = h, .g = h / (problem->q_heads / problem->kv_heads), .q = q};
     const int64_t row_bytes = D * attn_dtype_bytes(problem->dtype);
@@ -320,7 +322,8 @@ bool definition_answer(struct answer *answer, const struct rule_view *view, int6
 
     if (threads < 1) threads = (int)sysconf(_SC_NPROCESSORS_ONLN);
     if (threads < 1) threads = 1; /* it could not tell */
-    const size_t memory = (size_t)(6 * problem->head_dim + problem->kv_len);
+    const size_t memory =
+        (size_t)(2 * problem->head_dim + 4 * problem->value_dim + problem->kv_len);
     double *mass = calloc((size_t)(problem->batch * problem->q_heads), sizeof *mass);
     struct worker *workers = calloc((size_t)threads, sizeof *workers);
     atomic_llong row_next;

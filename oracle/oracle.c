@@ -103,7 +103,7 @@ static void add_blocks(struct work *work, int64_t b, int64_t g) {
 /* Into how many ranges, each of whole steps of keys. */
 static void cut_block(const struct work *work, struct block *block) {
     const int64_t bytes =
-        block_sums_doubles(work->block_rows, work->job.D) * (int64_t)sizeof(double);
+        block_sums_doubles(work->block_rows, work->job.Dv) * (int64_t)sizeof(double);
     const int64_t bounds[] = {quotient_up(UNITS_WANTED, work->block_count),
                               quotient_up(block->keys, RANGE_KEYS_MIN),
                               RANGE_BYTES / (bytes * work->block_count)};
@@ -124,7 +124,7 @@ static void list_units(struct work *work) {
             *unit++ = (struct unit){.block = block, .range = range};
         if (block->ranges == 1) continue;
         block->range_sums = range_sums;
-        range_sums += block->ranges * block_sums_doubles(block->rows, work->job.D);
+        range_sums += block->ranges * block_sums_doubles(block->rows, work->job.Dv);
     }
 }
 
@@ -144,7 +144,7 @@ static bool plan(struct work *work, bool with_mass) {
         cut_block(work, block);
         work->unit_count += block->ranges;
         if (block->ranges > 1)
-            work->range_doubles += block->ranges * block_sums_doubles(block->rows, work->job.D);
+            work->range_doubles += block->ranges * block_sums_doubles(block->rows, work->job.Dv);
     }
     work->units = calloc((size_t)work->unit_count + 1, sizeof *work->units);
     work->range_memory = aligned_alloc(64, (size_t)(work->range_doubles + 8) * sizeof(double));
@@ -158,13 +158,14 @@ static bool plan(struct work *work, bool with_mass) {
 
 /* False when memory ran out. */
 static bool run(struct work *work, int threads, struct oracle_cost *cost) {
-    const int64_t doubles = space_lay(&(struct space){0}, NULL, work->space_rows, work->job.D);
+    const int64_t doubles =
+        space_lay(&(struct space){0}, NULL, work->space_rows, work->job.D, work->job.Dv);
     struct worker *workers = calloc((size_t)threads, sizeof *workers);
     bool ready = workers != NULL;
     for (int n = 0; ready && n < threads; n++) {
         double *memory = aligned_alloc(64, (size_t)doubles * sizeof *memory);
         workers[n].work = work;
-        space_lay(&workers[n].space, memory, work->space_rows, work->job.D);
+        space_lay(&workers[n].space, memory, work->space_rows, work->job.D, work->job.Dv);
         ready = memory != NULL;
     }
     int started = 1; /* this thread is the first worker; fewer than asked for do as well */
@@ -245,6 +246,7 @@ bool oracle_answer(struct answer *answer, const struct rule_view *view, int64_t 
         .job = {.view = view,
                 .answer = answer,
                 .D = problem->head_dim,
+                .Dv = problem->value_dim,
                 .group = problem->q_heads / problem->kv_heads,
                 .ruled = rules_change_logits(problem),
                 .norms = rules_need_norms(problem)},

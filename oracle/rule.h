@@ -29,6 +29,7 @@ enum rule_size {
     SIZE_Q_LEN,
     SIZE_KV_LEN,
     SIZE_HEAD_DIM,
+    SIZE_VALUE_DIM,
     SIZE_BIAS_BATCH,
     SIZE_BIAS_HEADS,
     SIZE_PAGE,
@@ -97,6 +98,8 @@ struct rule {
     const char *words;                 /* how a problem line asks for it: "causal", "page64", ... */
     const struct rule_tensor *tensors; /* ends with rank 0; NULL: none */
     uint32_t hides; /* 1u << slot, or-ed: tensors of earlier rules that this trait does without */
+    /* Gives `tensor` another shape, or none (rank 0), where other traits ask for it. */
+    void (*reshape)(const struct attn_problem *problem, struct rule_tensor *tensor);
     bool needs_norms;
     bool corrects; /* its change of logits makes up for keys left out: a softmax over all has it not
                     */
@@ -149,11 +152,14 @@ int64_t rules_kv_len(const struct rule_view *view, int64_t b);
 struct rule_keys rules_keys(const struct rule_view *view, int64_t b, int64_t h, int64_t i);
 bool rules_check(const struct rule_view *view, struct fault *fault);
 
-/* The row of D elements that holds token t of sequence b for kv head g: a key (value = false) or a
- * value. In elements of rules_kv_dtype; t must be below rules_kv_len. What they mean, widened:
- * bulk_widen_kv. */
+/* Which tensor holds the values. */
+enum attn_slot rules_values(const struct attn_problem *problem);
+/* The row of D elements that holds token t of sequence b for kv head g: a key (value = false), or
+ * its value, of Dv. In elements of rules_kv_dtype; t must be below rules_kv_len. What they mean,
+ * widened: bulk_widen_kv. */
 const void *rules_row(const struct rule_view *view, int64_t b, int64_t g, int64_t t, bool value);
-/* The same place as an index, for maps: which row of k, v or kv_cache counted in rows of D. */
+/* The same place as an index, for maps: which row of k, v or kv_cache; of a key and its value in k
+ * and v the same. */
 int64_t rules_row_index(const struct rule_view *view, int64_t b, int64_t g, int64_t t, bool value);
 /* Calls `see` for what the query heads of one kv head see, in all sequences: each token, once for
  * all rows without a list, and for each list that it is on. */
@@ -184,9 +190,9 @@ const float *rules_bias(const struct rule_view *view, int64_t b, int64_t h, int6
 
 /* For the files in rules/. */
 
-extern const struct rule rule_gqa, rule_causal, rule_window, rule_ragged, rule_page, rule_qlens,
-    rule_keep, rule_softcap, rule_alibi, rule_bias, rule_magicpig, rule_sinks, rule_kv_e4m3,
-    rule_kv_int8, rule_kv_head, rule_kv_token;
+extern const struct rule rule_gqa, rule_dv, rule_causal, rule_window, rule_ragged, rule_page,
+    rule_kshared, rule_qlens, rule_keep, rule_softcap, rule_alibi, rule_bias, rule_magicpig,
+    rule_sinks, rule_kv_e4m3, rule_kv_int8, rule_kv_head, rule_kv_token;
 
 /* The place of query i on the diagonal, bottom-right aligned: the last query's is the last token.
  */

@@ -8,17 +8,17 @@
 #include <math.h>
 #include <stddef.h>
 
-const struct rule *const rules[] = {&rule_gqa,     &rule_causal,  &rule_window,   &rule_ragged,
-                                    &rule_page,    &rule_qlens,   &rule_keep,     &rule_softcap,
-                                    &rule_alibi,   &rule_bias,    &rule_magicpig, &rule_sinks,
-                                    &rule_kv_e4m3, &rule_kv_int8, &rule_kv_head,  &rule_kv_token,
-                                    NULL};
+const struct rule *const rules[] = {&rule_gqa,      &rule_dv,       &rule_causal,  &rule_window,
+                                    &rule_ragged,   &rule_page,     &rule_kshared, &rule_qlens,
+                                    &rule_keep,     &rule_softcap,  &rule_alibi,   &rule_bias,
+                                    &rule_magicpig, &rule_sinks,    &rule_kv_e4m3, &rule_kv_int8,
+                                    &rule_kv_head,  &rule_kv_token, NULL};
 
 static const struct rule_tensor plain_tensors[] = {
     {ATTN_Q, ATTN_INPUT, 4, {SIZE_BATCH, SIZE_Q_HEADS, SIZE_Q_LEN, SIZE_HEAD_DIM}},
     {ATTN_K, ATTN_INPUT, 4, {SIZE_BATCH, SIZE_KV_HEADS, SIZE_KV_LEN, SIZE_HEAD_DIM}},
-    {ATTN_V, ATTN_INPUT, 4, {SIZE_BATCH, SIZE_KV_HEADS, SIZE_KV_LEN, SIZE_HEAD_DIM}},
-    {ATTN_OUT, ATTN_INPUT, 4, {SIZE_BATCH, SIZE_Q_HEADS, SIZE_Q_LEN, SIZE_HEAD_DIM}},
+    {ATTN_V, ATTN_INPUT, 4, {SIZE_BATCH, SIZE_KV_HEADS, SIZE_KV_LEN, SIZE_VALUE_DIM}},
+    {ATTN_OUT, ATTN_INPUT, 4, {SIZE_BATCH, SIZE_Q_HEADS, SIZE_Q_LEN, SIZE_VALUE_DIM}},
     {ATTN_LSE, ATTN_F32, 3, {SIZE_BATCH, SIZE_Q_HEADS, SIZE_Q_LEN}},
     {.rank = 0}};
 
@@ -40,6 +40,7 @@ int64_t rules_size(const struct attn_problem *problem, enum rule_size size) {
         [SIZE_Q_LEN] = offsetof(struct attn_problem, q_len),
         [SIZE_KV_LEN] = offsetof(struct attn_problem, kv_len),
         [SIZE_HEAD_DIM] = offsetof(struct attn_problem, head_dim),
+        [SIZE_VALUE_DIM] = offsetof(struct attn_problem, value_dim),
         [SIZE_BIAS_BATCH] = offsetof(struct attn_problem, bias_batch),
         [SIZE_BIAS_HEADS] = offsetof(struct attn_problem, bias_heads),
         [SIZE_PAGE] = offsetof(struct attn_problem, page_size),
@@ -71,8 +72,10 @@ struct rule_tensor rules_tensor(const struct attn_problem *problem, enum attn_sl
         if (rules[r]->hides & 1u << slot) found = NULL;
     }
     struct rule_tensor tensor = found ? *found : (struct rule_tensor){.slot = slot};
+    for (int r = 0; rules[r]; r++)
+        if (rules[r]->reshape && applies(rules[r], problem)) rules[r]->reshape(problem, &tensor);
     const bool stored = slot == ATTN_K || slot == ATTN_V || slot == ATTN_KV_CACHE;
-    if (found && tensor.dtype == ATTN_INPUT)
+    if (tensor.rank > 0 && tensor.dtype == ATTN_INPUT)
         tensor.dtype = stored ? rules_kv_dtype(problem) : (enum attn_dtype)problem->dtype;
     return tensor;
 }
@@ -138,6 +141,11 @@ static bool check_traits(const struct attn_problem *problem, struct fault *fault
                          "or %" PRId64 ", and 1 or %" PRId64,
                          problem->bias_batch, problem->bias_heads, problem->batch,
                          problem->q_heads);
+    if (traits & ATTN_KSHARED && traits & ATTN_DV && problem->value_dim > problem->head_dim)
+        return fault_set(fault, FAULT_INPUT,
+                         "values of %" PRId64 " elements from keys of %" PRId64
+                         ": expected at most as many with kshared",
+                         problem->value_dim, problem->head_dim);
     const uint64_t stored = traits & (ATTN_KV_E4M3 | ATTN_KV_INT8);
     if (stored == (ATTN_KV_E4M3 | ATTN_KV_INT8))
         return fault_set(fault, FAULT_INPUT, "kve4m3 beside kvint8: expected one of them");
@@ -146,6 +154,10 @@ static bool check_traits(const struct attn_problem *problem, struct fault *fault
                          "scales of keys and values without kve4m3 or kvint8: expected one");
     if ((traits & ATTN_KV_HEAD) && (traits & ATTN_KV_TOKEN))
         return fault_set(fault, FAULT_INPUT, "kvhead beside kvtoken: expected one of them");
+    if (stored && traits & (ATTN_DV | ATTN_KSHARED))
+        return fault_set(fault, FAULT_INPUT,
+                         "keys and values of 8 bits beside dv or kshared: expected values of their "
+                         "own, as wide as keys");
     return !(traits & ATTN_SOFTCAP) || problem->softcap > 0 ||
            fault_set(fault, FAULT_INPUT, "a softcap of %g: expected a number above 0",
                      problem->softcap);
@@ -159,6 +171,8 @@ bool rules_variant(struct attn_problem *problem, struct fault *fault) {
     if (!check_traits(problem, fault)) return false;
     problem->variant = (int32_t)variant_of(problem);
     problem->traits &= ~(uint64_t)ATTN_GQA;
+    if (!(problem->traits & ATTN_DV)) problem->value_dim = problem->head_dim;
+    if (problem->value_dim == problem->head_dim) problem->traits &= ~(uint64_t)ATTN_DV;
     if (!(problem->traits & ATTN_WINDOW)) problem->window_left = problem->window_right = 0;
     if (!(problem->traits & ATTN_SOFTCAP)) problem->softcap = 0;
     if (!(problem->traits & ATTN_BIASED)) problem->bias_batch = problem->bias_heads = 0;
@@ -218,13 +232,19 @@ int64_t rules_row_index(const struct rule_view *view, int64_t b, int64_t g, int6
     return (b * view->problem->kv_heads + g) * view->problem->kv_len + t;
 }
 
+enum attn_slot rules_values(const struct attn_problem *problem) {
+    for (enum attn_slot slot = ATTN_KV_CACHE; slot > ATTN_K; slot--)
+        if (rules_tensor(problem, slot).rank > 0) return slot;
+    return ATTN_K;
+}
+
 const void *rules_row(const struct rule_view *view, int64_t b, int64_t g, int64_t t, bool value) {
-    const struct attn_tensor *cache = &view->tensors[ATTN_KV_CACHE];
-    const struct attn_tensor *tensor =
-        cache->data ? cache : &view->tensors[value ? ATTN_V : ATTN_K];
-    const int64_t element_bytes = attn_dtype_bytes(rules_kv_dtype(view->problem));
-    return (const char *)tensor->data +
-           rules_row_index(view, b, g, t, value) * view->problem->head_dim * element_bytes;
+    const struct attn_tensor *tensors = view->tensors, *tensor = &tensors[ATTN_KV_CACHE];
+    const bool of_v = value && tensors[ATTN_V].data;
+    if (!tensor->data) tensor = &tensors[of_v ? ATTN_V : ATTN_K];
+    const int64_t width = of_v ? view->problem->value_dim : view->problem->head_dim;
+    return (const char *)tensor->data + rules_row_index(view, b, g, t, value) * width *
+                                            attn_dtype_bytes(rules_kv_dtype(view->problem));
 }
 
 void rules_seen(const struct rule_view *view, int64_t g,

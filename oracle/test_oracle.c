@@ -26,7 +26,7 @@ struct distances {
 static struct distances compare(const struct answer *x, const struct answer *y) {
     struct distances d = {0};
     const int64_t rows = x->batch * x->q_heads * x->row_count;
-    for (int64_t e = 0; e < rows * x->head_dim; e++) {
+    for (int64_t e = 0; e < rows * x->value_dim; e++) {
         const double A = isfinite(y->p_abs_v[e]) ? y->p_abs_v[e] : 1;
         d.out = worst(d.out, distance(x->out[e], y->out[e]), A);
         d.p_abs_v = worst(d.p_abs_v, distance(x->p_abs_v[e], y->p_abs_v[e]), A);
@@ -127,6 +127,10 @@ Test(oracle, agrees_with_the_definition_where_work_is_cut) {
         "bf16-b2-hq4-hkv2-q130-kv300-d80-causal-kvint8head",
         "f16-b2-hq4-hkv2-kv900-d32-page16-lens900,513-keep0.2-magicpig-kve4m3head",
         "bf16-b2-hq2-hkv1-kv9000-d32-lens9000,20-window5000-lead",
+        "f32-b1-hq4-hkv1-q130-kv2600-d16-dv40-causal",
+        "f16-b1-hq2-hkv1-kv2600-d1-dv1024-peaked",
+        "bf16-b2-hq4-hkv1-kv9000-d40-dv24-kshared-page64-lens9000,4097-sinks-peaked",
+        "f16-b2-hq2-hkv1-kv7000-d32-dv9-kshared-page64-lens7000,5-keep0.7-magicpig",
         "f16-b1-hq2-hkv1-kv9000-d32-peaked",
         "f16-b1-hq4-hkv1-q130-kv2600-d16-causal-peaked",
         "f16-b1-hq2-hkv1-kv9000-d32-keep5000-peaked",

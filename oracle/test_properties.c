@@ -25,7 +25,7 @@ static int64_t row_total(const struct answer *answer) {
 }
 
 static bool same_bits(const struct answer *x, const struct answer *y) {
-    const size_t rows = (size_t)row_total(x), elements = rows * (size_t)x->head_dim;
+    const size_t rows = (size_t)row_total(x), elements = rows * (size_t)x->value_dim;
     return row_total(x) == row_total(y) && memcmp(x->out, y->out, elements * sizeof(double)) == 0 &&
            memcmp(x->p_abs_v, y->p_abs_v, elements * sizeof(double)) == 0 &&
            memcmp(x->p_rms_v, y->p_rms_v, elements * sizeof(double)) == 0 &&
@@ -36,7 +36,7 @@ static bool same_bits(const struct answer *x, const struct answer *y) {
 /* Row `rx` of x says what row `ry` of y says, but for rounding; lse too, shifted by `shift`. */
 static bool same_row(const struct answer *x, int64_t rx, const struct answer *y, int64_t ry,
                      double shift) {
-    const int64_t D = x->head_dim;
+    const int64_t D = x->value_dim;
     for (int64_t d = 0; d < D; d++) {
         const int64_t ex = rx * D + d, ey = ry * D + d;
         const double tolerance = 1e-13 * y->p_abs_v[ey];

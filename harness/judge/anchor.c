@@ -1,6 +1,7 @@
 /* The anchors, row by row from the rules: whom a row sees, where that is stored, what becomes of a
  * logit. One piece of work is a head. */
 #include "anchor.h"
+#include "../../fixtures/problem.h"
 #include "../../fixtures/spread.h"
 #include "../../kernels/attn_number.h"
 #include "../../oracle/bulk.h"
@@ -11,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { HEAD_DIM_MAX = 256 };
+enum { HEAD_DIM_MAX = PROBLEM_HEAD_DIM_MAX };
 
 struct job {
     enum anchor anchor;
@@ -55,10 +56,10 @@ static float dot(const float *x, const float *y, int64_t n) {
     return ((sum[0] + sum[1]) + (sum[2] + sum[3])) + ((sum[4] + sum[5]) + (sum[6] + sum[7]));
 }
 
-static void narrow(const struct job *job, const double *wide, double scale, float *values) {
-    const struct attn_problem *problem = job->view->problem;
-    const enum attn_dtype dtype = (enum attn_dtype)problem->dtype;
-    for (int64_t d = 0; d < problem->head_dim; d++)
+static void narrow(const struct job *job, const double *wide, int64_t dim, double scale,
+                   float *values) {
+    const enum attn_dtype dtype = (enum attn_dtype)job->view->problem->dtype;
+    for (int64_t d = 0; d < dim; d++)
         values[d] = (float)(scale == 1 ? wide[d] : round_to(dtype, wide[d] * scale));
 }
 
@@ -66,14 +67,16 @@ static void widen_q(const struct job *job, const void *row, float *values) {
     const struct attn_problem *problem = job->view->problem;
     double wide[HEAD_DIM_MAX];
     bulk_widen(wide, NULL, NULL, row, (enum attn_dtype)problem->dtype, problem->head_dim);
-    narrow(job, wide, 1, values);
+    narrow(job, wide, problem->head_dim, 1, values);
 }
 
 static void widen_kv(const struct job *job, int64_t b, int64_t g, int64_t t, bool value,
                      double scale, float *values) {
+    const struct attn_problem *problem = job->view->problem;
+    const int64_t dim = value ? problem->value_dim : problem->head_dim;
     double wide[HEAD_DIM_MAX];
-    bulk_widen_kv(wide, NULL, NULL, job->view, b, g, t, value, job->view->problem->head_dim);
-    narrow(job, wide, scale, values);
+    bulk_widen_kv(wide, NULL, NULL, job->view, b, g, t, value, dim);
+    narrow(job, wide, dim, scale, values);
 }
 
 /* One logit, rounded: s = q.(k scale), then what the rules make of it. */
@@ -98,14 +101,14 @@ static void std16_row(const struct job *job, int64_t b, int64_t h, int64_t i, fl
     const struct rule_view *view = job->view;
     const struct attn_problem *problem = view->problem;
     const enum attn_dtype dtype = (enum attn_dtype)problem->dtype;
-    const int64_t g = h / (problem->q_heads / problem->kv_heads), dim = problem->head_dim;
+    const int64_t g = h / (problem->q_heads / problem->kv_heads), dim = problem->value_dim;
     const int64_t at = (b * problem->q_heads + h) * problem->q_len + i;
     struct rule_keys keys = rules_keys(view, b, h, i);
     float q[HEAD_DIM_MAX], v[HEAD_DIM_MAX], o[HEAD_DIM_MAX] = {0};
     const float sink = (float)rules_sink(view, b, h);
     float m = sink, l = 0;
-    widen_q(job, (const uint16_t *)view->tensors[ATTN_Q].data + at * dim, q);
-    const double q_norm = (double)sqrtf(dot(q, q, dim));
+    widen_q(job, (const uint16_t *)view->tensors[ATTN_Q].data + at * problem->head_dim, q);
+    const double q_norm = (double)sqrtf(dot(q, q, problem->head_dim));
     for (int64_t n = 0; n < keys.count; n++) {
         const int64_t j = rule_token(&keys, n);
         s[n] = logit_of(job, b, h, i, j, q, q_norm);
@@ -126,7 +129,7 @@ static void std16_row(const struct job *job, int64_t b, int64_t h, int64_t i, fl
 
 static void ideal_row(const struct job *job, int64_t b, int64_t h, int64_t row) {
     const struct attn_problem *problem = job->view->problem;
-    const int64_t head = b * problem->q_heads + h, dim = problem->head_dim;
+    const int64_t head = b * problem->q_heads + h, dim = problem->value_dim;
     const int64_t from = head * job->answer->row_count + row;
     const int64_t at = head * problem->q_len + job->answer->rows[row];
     for (int64_t d = 0; d < dim; d++)
@@ -162,7 +165,7 @@ bool anchor_out(enum anchor anchor, const struct rule_view *view, const struct a
     const struct attn_problem *problem = view->problem;
     const int64_t heads = problem->batch * problem->q_heads, rows = heads * problem->q_len;
     struct job job = {anchor, view, answer, out, lse, false};
-    memset(out, 0, (size_t)(rows * problem->head_dim) * attn_dtype_bytes(problem->dtype));
+    memset(out, 0, (size_t)(rows * problem->value_dim) * attn_dtype_bytes(problem->dtype));
     memset(lse, 0, (size_t)rows * sizeof *lse);
     spread(threads, heads, fill_head, &job);
     return !job.out_of_memory || fault_set(fault, FAULT_OURS, "out of memory for a row of scores");
@@ -184,7 +187,7 @@ static double work_of(const struct rule_view *view, const struct answer *answer)
 
 /* An answer with `count` of the rows, evenly taken; its arrays are the caller's to free. */
 static bool thin_answer(struct answer *few, const struct answer *answer, int64_t count) {
-    const int64_t heads = answer->batch * answer->q_heads, dim = answer->head_dim;
+    const int64_t heads = answer->batch * answer->q_heads, dim = answer->value_dim;
     const size_t values = (size_t)(heads * count), bytes = sizeof(double);
     *few = *answer;
     few->row_count = count;
@@ -237,7 +240,7 @@ bool anchor_measure(struct deviation *deviation, enum anchor anchor, const struc
     int64_t count = (int64_t)((double)answer->row_count * part);
     if (count < 1) count = 1; /* every answer has a row */
     struct answer few = {0};
-    void *out = malloc(rows * (size_t)problem->head_dim * attn_dtype_bytes(problem->dtype) + 1);
+    void *out = malloc(rows * (size_t)problem->value_dim * attn_dtype_bytes(problem->dtype) + 1);
     float *lse = malloc(rows * sizeof *lse + 1);
     bool well = out != NULL && lse != NULL && thin_answer(&few, answer, count);
     if (!well)

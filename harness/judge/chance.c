@@ -27,7 +27,7 @@ double chance_columns(const struct rule_view *view, int64_t b, int64_t h, int64_
     const struct rule_keys keys = rules_keys(view, b, h, i);
     const int64_t g = h / (problem->q_heads / problem->kv_heads);
     const int64_t samples = keys.count < SAMPLES ? keys.count : SAMPLES;
-    const int64_t n = problem->head_dim < CHUNK ? problem->head_dim : CHUNK;
+    const int64_t n = problem->value_dim < CHUNK ? problem->value_dim : CHUNK;
     double values[SAMPLES][CHUNK];
     double square = 0, product2 = 0;
     for (int64_t s = 0; s < samples; s++) {

@@ -1,5 +1,6 @@
 /* The definition's loops, with a bend wherever a course may take one. */
 #include "course.h"
+#include "../../fixtures/fixture.h"
 #include "../../kernels/attn_number.h"
 #include "../../oracle/bulk.h"
 
@@ -52,7 +53,9 @@ static int64_t keys_most(const struct rule_view *view) {
 }
 
 bool course_room(struct course_row *row, const struct rule_view *view) {
-    const size_t dim = (size_t)view->problem->head_dim;
+    const struct attn_problem *problem = view->problem;
+    const size_t dim =
+        (size_t)(problem->head_dim > problem->value_dim ? problem->head_dim : problem->value_dim);
     double *memory = calloc(8 * dim + 2 * (size_t)keys_most(view), sizeof *memory);
     if (memory == NULL) return false;
     *row = (struct course_row){.out = memory};
@@ -85,7 +88,7 @@ void course_forget(struct course_keys *known) {
 
 /* Whether a token can be found that may be beyond a sequence's end: what lies behind it in memory
  * is in the tensor. */
-static bool is_there(const struct course *course, int64_t t) {
+static bool is_there(const struct course *course, int64_t t, bool value) {
     const struct attn_problem *problem = course->view->problem;
     const struct attn_tensor *tensors = course->view->tensors;
     if (t < 0) return false;
@@ -94,10 +97,20 @@ static bool is_there(const struct course *course, int64_t t) {
         const int64_t entry = first[course->keys_b] + t / problem->page_size;
         if (entry >= problem->page_entries) return false;
         const int32_t page = ((const int32_t *)tensors[ATTN_KV_PAGE_INDICES].data)[entry];
-        return page >= 0 && page < problem->pages;
+        if (page < 0 || page >= problem->pages) return false;
+    } else if ((course->keys_b * problem->kv_heads + course->g) * problem->kv_len + t >=
+               problem->batch * problem->kv_heads * problem->kv_len) {
+        return false;
     }
-    return (course->keys_b * problem->kv_heads + course->g) * problem->kv_len + t <
-           problem->batch * problem->kv_heads * problem->kv_len;
+    if (value && course->values_as_wide) {
+        const struct attn_tensor *v = &tensors[ATTN_V];
+        const int64_t row = rules_row_index(course->view, course->keys_b, course->g, t, true);
+        const int64_t end = tensor_bytes(v) / attn_dtype_bytes(v->dtype);
+        return row * problem->head_dim + problem->value_dim <= end;
+    }
+    const bool among_values = value ? !course->values_of_keys : course->keys_of_values;
+    const int64_t asked = value ? problem->value_dim : problem->head_dim;
+    return asked <= (among_values ? problem->value_dim : problem->head_dim);
 }
 
 /* What elements of token t are multiplied with. */
@@ -116,8 +129,13 @@ static void widen_token(double *to, const struct course *course, int64_t t, bool
                         int64_t first, int64_t count) {
     const enum attn_dtype dtype = rules_kv_dtype(course->view->problem);
     const bool among_values = value ? !course->values_of_keys : course->keys_of_values;
+    const struct attn_problem *problem = course->view->problem;
     const unsigned char *from = rules_row(course->view, course->keys_b, course->g, t, among_values);
     const double scale = scale_of(course, t, value);
+    if (value && course->values_as_wide)
+        from = (const unsigned char *)course->view->tensors[ATTN_V].data +
+               rules_row_index(course->view, course->keys_b, course->g, t, true) *
+                   problem->head_dim * attn_dtype_bytes(dtype);
     from += first * attn_dtype_bytes(dtype);
     if (course->decode == NULL) bulk_widen(to, NULL, NULL, from, dtype, count);
     for (int64_t d = 0; course->decode != NULL && d < count; d++) to[d] = course->decode(from[d]);
@@ -166,7 +184,7 @@ static bool multiply(struct product *product, struct course_row *row, const stru
     const int64_t dim = problem->head_dim, columns = course->columns > 0 ? course->columns : dim;
     struct course_keys *known = has_own_products(course) ? course->known : NULL;
     const int64_t at = course->key_of ? course->key_of(course, t) : t;
-    if (!is_there(course, at)) return false;
+    if (!is_there(course, at, false)) return false;
     if (known != NULL && !isnan(known->dot[t])) {
         *product = (struct product){known->dot[t], known->size[t], known->norm[t]};
         return true;
@@ -259,7 +277,7 @@ static void add_value(struct course_row *row, double e, double l, int64_t from, 
 /* The answer of another row, with its sizes. */
 static void copy_answer(struct course_row *row, const struct course *course) {
     const struct answer *answer = course->answer;
-    const size_t dim = (size_t)answer->head_dim;
+    const size_t dim = (size_t)answer->value_dim;
     const int64_t from =
         (course->of_b * answer->q_heads + course->of_h) * answer->row_count + course->row;
     const size_t at = (size_t)from * dim;
@@ -278,12 +296,14 @@ static void copy_answer(struct course_row *row, const struct course *course) {
 /* Of a value what columns from .. from + columns - 1 of the output are made of. */
 static void widen_value(struct course_row *row, const struct course *course, int64_t t,
                         int64_t from, int64_t columns) {
-    const int64_t dim = course->view->problem->head_dim;
-    const int64_t first = (from + course->turn) % dim;
-    const int64_t straight = first + columns > dim ? dim - first : columns;
+    const int64_t dim = course->view->problem->value_dim;
+    const int64_t first = course->value_from + (from + course->turn) % dim;
+    const int64_t end = course->value_from + dim;
+    const int64_t straight = first + columns > end ? end - first : columns;
     widen_token(row->v + from, course, t, true, first, straight);
     if (straight < columns)
-        widen_token(row->v + from + straight, course, t, true, 0, columns - straight);
+        widen_token(row->v + from + straight, course, t, true, course->value_from,
+                    columns - straight);
 }
 
 bool course_compute(struct course_row *row, const struct course *course, int64_t from,
@@ -291,7 +311,7 @@ bool course_compute(struct course_row *row, const struct course *course, int64_t
     const struct attn_problem *problem = course->view->problem;
     const enum attn_dtype dtype = (enum attn_dtype)problem->dtype;
     const int64_t dim = problem->head_dim, count = course->end - course->first;
-    const size_t bytes = (size_t)dim * sizeof(double);
+    const size_t bytes = (size_t)problem->value_dim * sizeof(double);
     row->lossy = false;
     if (course->of_b >= 0) {
         copy_answer(row, course);
@@ -338,13 +358,14 @@ bool course_compute(struct course_row *row, const struct course *course, int64_t
         if (row->e[n] == 0) continue;
         const int64_t t = token_of(course, course->first + n);
         const int64_t at = course->value_of ? course->value_of(course, t) : t;
-        if (!is_there(course, at)) return false;
+        if (!is_there(course, at, true)) return false;
         widen_value(row, course, at, from, columns);
         add_value(row, row->e[n], l / course->out_scale, from, from + columns);
     }
     for (int64_t d = from; d < from + columns; d++) {
         row->r[d] = sqrt(row->r[d]);
         row->lost_rms[d] = sqrt(row->lost_rms[d]);
+        if (course->written > 0 && d >= course->written) row->out[d] = 0;
         if (!isfinite(row->out[d])) return false;
     }
     return isfinite(row->lse);
@@ -352,7 +373,7 @@ bool course_compute(struct course_row *row, const struct course *course, int64_t
 
 /* p s v summed, less the mean of s. */
 void course_slope(const struct course_row *row, const struct course *course, double *slope) {
-    const int64_t dim = course->view->problem->head_dim, count = course->end - course->first;
+    const int64_t dim = course->view->problem->value_dim, count = course->end - course->first;
     double l = 0, mean = 0;
     for (int64_t n = 0; n < count; n++) {
         if (row->e[n] == 0) continue;
@@ -373,7 +394,9 @@ void course_compare(struct course_fit *fit, const struct course_row *row,
                     const struct rounding *rounding, const double *got, int64_t from,
                     int64_t columns) {
     /* Columns that move together do not matter here. */
-    const struct row_bounds bounds = row_bounds_of(rounding, &row->size, 1, 1);
+    struct row_size size = row->size;
+    size.head_dim = 1;
+    const struct row_bounds bounds = row_bounds_of(rounding, &size, 1, 1);
     const bool lossy = row->lossy && rounding->p_subnormal;
     for (int64_t d = from; d < from + columns; d++) {
         const double o = row->out[d], a = row->a[d], r = row->r[d];

@@ -25,9 +25,12 @@ struct course {
     int64_t (*key_of)(const struct course *course, int64_t t);
     int64_t (*value_of)(const struct course *course, int64_t t);
     bool keys_of_values, values_of_keys; /* each looked for among the other */
+    bool values_as_wide;                 /* v's rows are taken to be as long as k's */
+    int64_t value_from;                  /* a value's first element, where it is part of its key */
+    int64_t written;                     /* columns from it on are 0; 0: none is */
     int64_t query;                       /* whose q: a row of [q_len] */
     int64_t columns;                     /* q.k is summed over the first of them; 0: over all */
-    int64_t turn;                        /* column d of the output is column d + turn, modulo D */
+    int64_t turn;                        /* column d of the output is column d + turn, modulo Dv */
     double scale;                        /* times that of the problem */
     double softcap;                      /* the problem's */
     double sink;                         /* a logit without a key; -infinity: none */
@@ -52,7 +55,7 @@ struct course {
     double number;
     int64_t size;
     double said[2];
-    const double *got;         /* [head_dim] what the kernel wrote; NaN for what it did not */
+    const double *got;         /* [value_dim] what the kernel wrote; NaN for what it did not */
     struct course_keys *known; /* of the right course's keys; NULL: all is computed */
     /* Changes weights e[0 .. count), exp(s - largest s), and their sum *l. */
     void (*weigh)(const struct course *course, const double *s, double *e, int64_t count,
@@ -64,7 +67,7 @@ struct course {
     int64_t of_b, of_h;
 };
 
-/* Room for a row: out, and what its tolerance is made of, [head_dim] each; a few vectors more. */
+/* Room for a row: out, and what its tolerance is made of, [value_dim] each; a few vectors more. */
 struct course_row {
     double *out, *a, *r, *lost_abs, *lost_rms;
     double *q, *k, *v, *s, *e;
@@ -84,7 +87,7 @@ void course_forget(struct course_keys *known);
  * leave the tensors, or sees no key. */
 bool course_compute(struct course_row *row, const struct course *course, int64_t from,
                     int64_t columns);
-/* What d out / d scale is at the course computed last, in all columns, into [head_dim]. */
+/* What d out / d scale is at the course computed last, in all columns, into [value_dim]. */
 void course_slope(const struct course_row *row, const struct course *course, double *slope);
 
 /* How far an output is from a row. Sums, so that rows may be added up. */

@@ -21,7 +21,7 @@
 
 enum {
     BLOCK_ROWS = DEVIATION_BLOCK_ROWS,
-    CHUNK = 256, /* elements of a row at once: PROBLEM_HEAD_DIM_MAX, so nearly always the row */
+    CHUNK = 256, /* elements of a row at once, nearly always the row */
     LANES = 8,   /* partial sums of a reduction: one order of summation on every machine */
     BIN_SHIFT = 52 - 4,
     BIN_OCTAVES = 80,
@@ -310,11 +310,11 @@ static void copy_or_clear(double *to, const double *from, int64_t n) {
 static void allow_flushed(struct measurer *work, struct deviation_place place, int64_t from,
                           int64_t n) {
     const struct answer *answer = work->job->answer;
-    const int64_t row = from / answer->head_dim % answer->row_count;
+    const int64_t row = from / answer->value_dim % answer->row_count;
     for (int64_t i = 0; i < n; i++) {
         if (!(work->t[i] > 1)) continue;
         const double flushed = tolerance_flushed(work->job->view, answer, place.b, place.h, row,
-                                                 from % answer->head_dim + i);
+                                                 from % answer->value_dim + i);
         work->tau[i] += flushed;
         work->t[i] = work->error[i] / work->tau[i];
         work->model2[i] += flushed * flushed;
@@ -392,7 +392,7 @@ static void add_row(struct unit *unit, struct measurer *work, int64_t b, int64_t
     const struct job *job = work->job;
     const struct answer *answer = job->answer;
     const struct attn_problem *problem = job->view->problem;
-    const int64_t i = answer->rows[row], dim = problem->head_dim;
+    const int64_t i = answer->rows[row], dim = problem->value_dim;
     const int64_t at = (b * problem->q_heads + h) * problem->q_len + i;
     const int64_t from = (b * problem->q_heads + h) * answer->row_count + row;
     const struct row_size size = row_size_of(job->view, answer, b, h, row);
@@ -424,7 +424,7 @@ static void add_row(struct unit *unit, struct measurer *work, int64_t b, int64_t
 /* What a kernel did to a row beyond the sequence's length. */
 static void add_padding(struct unit *unit, const struct job *job, int64_t b, int64_t h, int64_t i) {
     const struct attn_problem *problem = job->view->problem;
-    const int64_t dim = problem->head_dim;
+    const int64_t dim = problem->value_dim;
     const int64_t at = ((b * problem->q_heads + h) * problem->q_len + i) * dim;
     int64_t unwritten = 0, zero = 0;
     for (int64_t d = at; d < at + dim; d++) {
@@ -563,7 +563,7 @@ void deviation_measure(struct deviation *deviation, const struct rule_view *view
                        const struct promise *promise, int threads) {
     const struct attn_problem *problem = view->problem;
     assert(answer->batch == problem->batch && answer->q_heads == problem->q_heads &&
-           answer->head_dim == problem->head_dim);
+           answer->value_dim == problem->value_dim);
     const enum attn_dtype dtype = (enum attn_dtype)problem->dtype;
     struct job job = {
         .view = view,

@@ -499,7 +499,7 @@ char *diagnosis_make(enum status status, const struct deviation *deviation,
         .output = output,
         .rounding = rounding_of((enum attn_dtype)output->view->problem->dtype, &output->promise),
         .of_lse = of_lse,
-        .dim = answer->head_dim,
+        .dim = answer->value_dim,
         .rows_of_head = answer->row_count,
     };
     char *text = NULL;

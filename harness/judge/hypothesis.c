@@ -15,7 +15,7 @@ static bool scaled(struct course *course) {
 
 /* A factor of the row's own. One that is nearly 1 is what cutting off instead of rounding does. */
 static bool factor(struct course *course) {
-    const int64_t dim = course->answer->head_dim;
+    const int64_t dim = course->answer->value_dim;
     const double *o = course->answer->out + ((course->b * course->answer->q_heads + course->h) *
                                                  course->answer->row_count +
                                              course->row) *

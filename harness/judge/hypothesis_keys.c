@@ -314,12 +314,12 @@ static bool keys_of_further(struct course *course) {
 
 static bool exchanged(struct course *course) {
     course->keys_of_values = course->values_of_keys = true;
-    return true;
+    return !has(course, ATTN_KSHARED);
 }
 
 static bool values_of_keys(struct course *course) {
     course->values_of_keys = true;
-    return true;
+    return !has(course, ATTN_KSHARED);
 }
 
 static int64_t row_before(const struct course *course, int64_t t) {
@@ -456,9 +456,36 @@ static bool query_behind(struct course *course) {
     return course->query < course->view->problem->q_len;
 }
 
+static bool values_as_wide(struct course *course) {
+    const struct attn_problem *problem = course->view->problem;
+    course->values_as_wide = true;
+    return problem->traits & ATTN_DV && !(problem->traits & ATTN_KSHARED);
+}
+
+static bool values_of_tails(struct course *course) {
+    const struct attn_problem *problem = course->view->problem;
+    course->value_from = problem->head_dim - problem->value_dim;
+    return problem->traits & ATTN_KSHARED && course->value_from > 0;
+}
+
+static bool written_to(struct course *course, int64_t columns) {
+    course->written = columns;
+    course->said[0] = (double)columns;
+    return columns > 0 && columns < course->answer->value_dim;
+}
+
+static bool written_as_keys(struct course *course) {
+    return written_to(course, course->view->problem->head_dim);
+}
+
+static bool written_by_tiles(struct course *course) {
+    const int64_t tile = 16 << (int)course->number;
+    return written_to(course, course->answer->value_dim / tile * tile);
+}
+
 static bool halves_exchanged(struct course *course) {
-    course->turn = course->answer->head_dim / 2;
-    return course->answer->head_dim % 2 == 0;
+    course->turn = course->answer->value_dim / 2;
+    return course->answer->value_dim % 2 == 0;
 }
 
 const struct hypothesis hypotheses_of_keys[] = {
@@ -535,6 +562,12 @@ const struct hypothesis hypotheses_of_keys[] = {
     {"it wrote the row of the query behind", OF_BOTH, 0, NULL, NULL, of_query_after},
     {"query i had the q of query i modulo %1$.0f", OF_BOTH, 0, tiles, NULL, query_modulo},
     {"it had the q of the query behind", OF_BOTH, 0, NULL, NULL, query_behind},
-    {"columns d and d + D / 2 were exchanged", OF_OUT, 0, NULL, NULL, halves_exchanged},
+    {"values had rows as long as those of keys", OF_OUT, 0, NULL, NULL, values_as_wide},
+    {"values were the last elements of keys, not the first", OF_OUT, 0, NULL, NULL,
+     values_of_tails},
+    {"an output had %1$.0f columns, as a key has, and 0 behind", OF_OUT, 0, NULL, NULL,
+     written_as_keys},
+    {"columns from %1$.0f on were left out", OF_OUT, 0, tiles, NULL, written_by_tiles},
+    {"columns d and d + Dv / 2 were exchanged", OF_OUT, 0, NULL, NULL, halves_exchanged},
     {NULL, 0, 0, NULL, NULL, NULL},
 };

@@ -231,7 +231,7 @@ static bool bias_as_mask(struct course *course) {
 }
 
 static bool columns_left_out(struct course *course) {
-    const int64_t tile = 16 << (int)course->number, dim = course->answer->head_dim;
+    const int64_t tile = 16 << (int)course->number, dim = course->view->problem->head_dim;
     course->columns = dim / tile * tile;
     course->said[0] = (double)course->columns;
     return course->columns > 0 && course->columns < dim;
@@ -240,6 +240,21 @@ static bool columns_left_out(struct course *course) {
 static bool no_scale(struct course *course) {
     course->scale = 1 / course->view->problem->scale;
     return course->view->problem->scale != 1;
+}
+
+static bool scale_of(struct course *course, int64_t width) {
+    const double scale = 1 / sqrt((double)width);
+    course->scale = scale / course->view->problem->scale;
+    course->said[0] = (double)width;
+    return fabs(course->scale - 1) > 1e-6;
+}
+
+static bool scale_of_value(struct course *course) {
+    return has(course, ATTN_DV) && scale_of(course, course->view->problem->value_dim);
+}
+
+static bool scale_of_key(struct course *course) {
+    return scale_of(course, course->view->problem->head_dim);
 }
 
 static bool scale_twice(struct course *course) {
@@ -611,6 +626,10 @@ const struct hypothesis hypotheses_of_weights[] = {
     {"the softcap were taken after the mask, of logits of -infinity too", OF_BOTH, 0, NULL, NULL,
      mask_capped},
     {"logits were not scaled", OF_BOTH, 0, NULL, NULL, no_scale},
+    {"logits were scaled with 1 / sqrt(Dv), Dv being %1$.0f", OF_BOTH, 0, NULL, NULL,
+     scale_of_value},
+    {"logits were scaled with 1 / sqrt(D), which is not asked", OF_BOTH, 0, NULL, NULL,
+     scale_of_key},
     {"logits were scaled twice", OF_BOTH, 0, NULL, NULL, scale_twice},
     {"exp2 were taken of logits without their log2 e", OF_OUT, 0, NULL, NULL, base_2},
     {"logits had the log2 e of exp2, and exp were taken", OF_OUT, 0, NULL, NULL, base_2_twice},

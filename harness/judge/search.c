@@ -6,7 +6,7 @@
 /* Gauss and Newton, over all rows at once: the factor of the logits that comes nearest. */
 bool search_scale(const struct course *rows, int64_t count, int64_t size, double *number) {
     enum { STEPS = 12, ELEMENTS = 1024 };
-    const int64_t dim = rows[0].answer->head_dim;
+    const int64_t dim = rows[0].answer->value_dim;
     struct course_row room;
     double *slope = calloc((size_t)dim, sizeof *slope);
     (void)size;
@@ -45,7 +45,7 @@ bool search_scale(const struct course *rows, int64_t count, int64_t size, double
 /* Where a tile that is left out (sign -1), counted twice (1), or has its values in the place of the
  * next one's (0) comes nearest to the worst row: from the sums of each tile, one pass over V. */
 static bool nearest_tile(const struct course *row, int64_t size, int sign, double *number) {
-    const int64_t dim = row->answer->head_dim,
+    const int64_t dim = row->answer->value_dim,
                   tile = size > 0 ? size : row->view->problem->page_size;
     struct course_row room;
     struct course course = *row;

@@ -50,13 +50,13 @@ static struct stage stage(struct attn_problem problem) {
     struct stage stage = {.problem = problem};
     const int64_t heads = problem.batch * problem.q_heads;
     stage.rows = heads * problem.q_len;
-    stage.elements = stage.rows * problem.head_dim;
+    stage.elements = stage.rows * problem.value_dim;
     stage.out = calloc((size_t)stage.elements, 4);
     stage.lse = calloc((size_t)stage.rows, sizeof *stage.lse);
     struct answer *answer = &stage.answer;
     answer->batch = problem.batch;
     answer->q_heads = problem.q_heads;
-    answer->head_dim = problem.head_dim;
+    answer->value_dim = problem.value_dim;
     answer->row_count = problem.q_len;
     answer->rows = calloc((size_t)problem.q_len, sizeof *answer->rows);
     answer->out = calloc((size_t)stage.elements, sizeof(double));
@@ -134,6 +134,7 @@ static struct attn_problem decode_problem(enum attn_dtype dtype, int64_t kv_len,
                                  .q_len = 1,
                                  .kv_len = kv_len,
                                  .head_dim = head_dim,
+                                 .value_dim = head_dim,
                                  .scale = 1};
 }
 

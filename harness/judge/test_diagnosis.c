@@ -34,6 +34,8 @@
 #define E4M3_HEADS "f16-b2-hq6-hkv3-q4-kv300-d64-kve4m3head-normal-seed1"
 #define E4M3_PAGES "f16-b2-hq4-hkv2-q1-kv300-d64-page16-lens300,200-kve4m3token-normal-seed1"
 #define INT8_TOKENS "f16-b2-hq4-hkv2-q1-kv300-d64-kvint8token-normal-seed1"
+#define WIDE "f16-b2-hq4-hkv2-q1-kv300-d64-dv80-normal-seed1"
+#define LATENT "f16-b2-hq8-hkv1-q1-kv300-d192-dv128-kshared-scale0.125-normal-seed1"
 #define OF_TODAY "f16-b1-hq4-hkv2-q64-kv200-d64-causal-window40-softcap2-sinks-alibi-normal-seed1"
 #define CHUNKS "f16-b2-hq4-hkv2-q8-kv208-d64-page256-causal-lens208,40-qlens8,5-normal-seed1"
 #define LARGE "f16-b1-hq1-hkv1-q1-kv65600-d64-normal-seed1"
@@ -57,7 +59,7 @@ static void begin(struct output *output, const char *line) {
     const struct attn_problem *problem = output->view.problem;
     const int64_t rows = problem->batch * problem->q_heads * problem->q_len;
     cr_assert(output->fixture.answer.row_count == problem->q_len);
-    output->out = calloc((size_t)(rows * problem->head_dim), sizeof *output->out);
+    output->out = calloc((size_t)(rows * problem->value_dim), sizeof *output->out);
     output->lse = calloc((size_t)rows, sizeof *output->lse);
     cr_assert(output->out != NULL && output->lse != NULL);
 }
@@ -74,8 +76,8 @@ static void put_lse(const struct output *output, int64_t at, double lse) {
 
 static void put_row(const struct output *output, int64_t at, const double *out, double lse) {
     const struct attn_problem *problem = output->view.problem;
-    for (int64_t d = 0; d < problem->head_dim; d++)
-        output->out[at * problem->head_dim + d] =
+    for (int64_t d = 0; d < problem->value_dim; d++)
+        output->out[at * problem->value_dim + d] =
             problem->dtype == ATTN_F16 ? attn_f64_to_f16(out[d]) : attn_f64_to_bf16(out[d]);
     put_lse(output, at, lse);
 }
@@ -83,7 +85,7 @@ static void put_row(const struct output *output, int64_t at, const double *out, 
 static void put_answer(const struct output *output, const struct answer *answer) {
     const struct attn_problem *problem = output->view.problem;
     for (int64_t at = 0; at < problem->batch * problem->q_heads * problem->q_len; at++)
-        put_row(output, at, answer->out + at * problem->head_dim, answer->lse[at]);
+        put_row(output, at, answer->out + at * problem->value_dim, answer->lse[at]);
 }
 
 /* What is said of it, to be freed; NULL: nothing. In *status what the judge says; where it passes,
@@ -109,7 +111,7 @@ static char *diagnose_planted(enum planted bug, const char *line, enum status *s
     call.tensors[ATTN_LSE] = lse;
     cr_assert(planted_launch(bug, output.view.problem, &call, 0) == NULL);
     if (bug == PLANTED_TILE_UNWRITTEN) {
-        const int64_t dim = output.view.problem->head_dim;
+        const int64_t dim = output.view.problem->value_dim;
         for (int64_t n = 0; n < output.fixture.answer.q_heads * 64 * dim; n++)
             if (n % dim >= dim - 16) output.out[n] = UNWRITTEN_16;
     }
@@ -221,12 +223,12 @@ Test(course, that_is_right_is_the_oracles_answer) {
         const struct answer *answer = &output.fixture.answer;
         cr_assert(course_room(&row, &output.view));
         for (int64_t at = 0; at < answer->batch * answer->q_heads * answer->row_count; at++) {
-            const int64_t head = at / answer->row_count, dim = answer->head_dim;
+            const int64_t head = at / answer->row_count, dim = answer->value_dim;
             const struct course course =
                 course_right(&output.view, answer, head / answer->q_heads, head % answer->q_heads,
                              at % answer->row_count);
             if (course.end == 0) continue;
-            cr_assert(course_compute(&row, &course, 0, answer->head_dim), "%s", lines[n]);
+            cr_assert(course_compute(&row, &course, 0, answer->value_dim), "%s", lines[n]);
             cr_assert(fabs(row.lse - answer->lse[at]) < 1e-9);
             cr_assert(fabs(row.size.logit_abs / answer->logit_abs[at] - 1) < 1e-9);
             cr_assert(fabs(row.size.logit_max - answer->logit_max[at]) < 1e-9);
@@ -301,7 +303,7 @@ static void scale_by_1_3(struct attn_problem *problem, uint16_t *k, uint16_t *v)
 /* Each row of V holds the one before it. */
 static void move_values(struct attn_problem *problem, uint16_t *k, uint16_t *v) {
     (void)k;
-    const int64_t row = problem->head_dim;
+    const int64_t row = problem->value_dim;
     for (int64_t head = 0; head < problem->batch * problem->kv_heads; head++) {
         uint16_t *first = v + head * problem->kv_len * row;
         memmove(first + row, first, (size_t)((problem->kv_len - 1) * row) * sizeof *v);
@@ -322,10 +324,10 @@ Test(diagnosis, the_answer_to_another_problem_is_told_by_what_differs) {
  * explains the output. Lines from ANY_ORDER on are for what shows nowhere else; on the last lse is
  * to base 2. */
 Test(diagnosis, every_hypothesis_is_told_from_the_others) {
-    static const char *const lines[] = {SHORT,  PREFILL,    CAUSAL,     VARLEN,      PAGED,
-                                        SPARSE, MAGICPIG,   CAUSAL_D80, ANY_ORDER,   HEADS,
-                                        MODEL,  LARGE,      WINDOW,     OF_TODAY,    CHUNKS,
-                                        BIASED, E4M3_HEADS, E4M3_PAGES, INT8_TOKENS, SHORT};
+    static const char *const lines[] = {SHORT,      PREFILL,    CAUSAL,      VARLEN, PAGED, SPARSE,
+                                        MAGICPIG,   CAUSAL_D80, ANY_ORDER,   HEADS,  MODEL, LARGE,
+                                        WINDOW,     OF_TODAY,   CHUNKS,      BIASED, WIDE,  LATENT,
+                                        E4M3_HEADS, E4M3_PAGES, INT8_TOKENS, SHORT};
     enum { HYPOTHESES_MAX = 160, LINES = sizeof lines / sizeof lines[0] };
     bool told[HYPOTHESES_MAX] = {false};
     const struct hypothesis *one;
@@ -335,7 +337,7 @@ Test(diagnosis, every_hypothesis_is_told_from_the_others) {
         begin(&output, lines[line]);
         output.base_2 = line == LINES - 1;
         const struct answer *answer = &output.fixture.answer;
-        const int64_t dim = answer->head_dim;
+        const int64_t dim = answer->value_dim;
         cr_assert(course_room(&room, &output.view));
         for (int64_t at_list = 0; (one = hypothesis_at(at_list)) != NULL; at_list++) {
             char words[256] = "";

@@ -14,8 +14,10 @@ static const double rounding_variance = 0.18;
  * kinds of data): with these constants rho was at most 1.06 rho_chance, and t_max 0.84.
  *
  * Errors of logits, in units of u32 (S + 1): a dot product of D terms of one sign, summed in order,
- * has 0.4 sqrt(D / 3), which is 3.7 for D = 256; of random signs a tenth of that. */
-static const double logit_slope = 2.5;
+ * has 0.4 sqrt(D / 3), which is 3.7 for D = 256; of random signs a tenth of that. Beyond, the slope
+ * grows as that does: summed in order D 576 had a rho of 2.5 and D 1,024 of 3.6 otherwise, on data
+ * whose products have one sign, where D 256 has 1.7 (84 problems in f32, 500 keys). */
+static const double logit_slope = 2.5, slope_head_dim = 256;
 
 /* The square of a plain sum's error, in units of n u32^2 times its size squared: 0.18 for a partial
  * sum of average mantissa, 1/3 at worst; a third of that for one that grows evenly; twice, because
@@ -71,7 +73,8 @@ struct row_size row_size_of(const struct rule_view *view, const struct answer *a
     struct row_size size = {.logit_abs = sized ? answer->logit_abs[at] : 0,
                             .logit_max = sized ? answer->logit_max[at] : 0,
                             .sum_bias = answer->sum_bias[at],
-                            .keys = rules_keys(view, b, h, answer->rows[row]).count};
+                            .keys = rules_keys(view, b, h, answer->rows[row]).count,
+                            .head_dim = view->problem->head_dim};
     /* Of what the sink leaves less than 2^-33 of, the rest is not told by lse. */
     const double sink = rules_sink(view, b, h);
     if (sink != -INFINITY && answer->lse[at] - sink < 0x1p-33)
@@ -84,13 +87,14 @@ struct row_size row_size_of(const struct rule_view *view, const struct answer *a
 }
 
 struct row_bounds row_bounds_of(const struct rounding *rounding, const struct row_size *size,
-                                double columns, int64_t head_dim) {
+                                double columns, int64_t value_dim) {
     const double u_p = rounding->p_roundoff, bias = size->sum_bias * bias_most;
     const double common = common_part(size),
                  o_part = rounding_variance * u_p * u_p * common * common;
     const double u_s = rounding->s_roundoff * size->logit_max, u = u_p + u_s;
-    const double logit = logit_slope * u32 * (size->logit_abs + 1);
-    const double together = head_dim == 1 ? (double)size->keys : 1;
+    const double longer = sqrt(fmax(1, (double)size->head_dim / slope_head_dim));
+    const double logit = logit_slope * longer * u32 * (size->logit_abs + 1);
+    const double together = size->head_dim == 1 ? (double)size->keys : 1;
     const double sum2 = sum_variance * (double)size->keys * u32 * u32;
     const double sum = sum_most * sqrt((double)size->keys) * u32;
     return (struct row_bounds){
@@ -105,7 +109,7 @@ struct row_bounds row_bounds_of(const struct rounding *rounding, const struct ro
                     size->flushed * size->flushed * (double)size->keys, /* A^2 is at most n R^2 */
         .s2_slope = rounding_variance * u_s * u_s,
         .o2_slope = sum2 + size->sum_bias * size->sum_bias * bias_variance + o_part,
-        .shared = fmax(1 / columns - 1 / (double)head_dim, 0),
+        .shared = fmax(1 / columns - 1 / (double)value_dim, 0),
     };
 }
 
@@ -118,7 +122,7 @@ double tolerance_flushed(const struct rule_view *view, const struct answer *answ
     const struct rule_keys keys = rules_keys(view, b, h, answer->rows[row]);
     const int64_t g = h / (problem->q_heads / problem->kv_heads);
     const int64_t from = (b * answer->q_heads + h) * answer->row_count + row;
-    const double a = answer->p_abs_v[from * answer->head_dim + d];
+    const double a = answer->p_abs_v[from * answer->value_dim + d];
     double most = 0, v[PROBLEM_HEAD_DIM_MAX];
     if (!(a > 0 && a < flushed_most)) return 0;
     for (int64_t n = 0; n < keys.count; n++) {
@@ -147,8 +151,8 @@ double tolerance_at(const struct rule_view *view, const struct answer *answer,
     const double lse = answer->lse[from];
     if (d < 0)
         return isfinite(lse) ? tolerance_of_lse(&rounding, &size, lse, promise->lse_grade) : 0;
-    const int64_t at = from * answer->head_dim + d;
-    const struct row_bounds bounds = row_bounds_of(&rounding, &size, 1, answer->head_dim);
+    const int64_t at = from * answer->value_dim + d;
+    const struct row_bounds bounds = row_bounds_of(&rounding, &size, 1, answer->value_dim);
     if (!isfinite(answer->out[at])) return 0;
     const double lost = rounding.p_subnormal && answer->lost_abs_v != NULL
                             ? tolerance_lost(answer->lost_abs_v[at], answer->lost_rms_v[at])

@@ -77,7 +77,7 @@ struct row_size {
     double sum_bias;             /* the same; where X <= n u32, at least min(n u32, 4 X) */
     double flushed;              /* by which part of A weights below f32's least normal may be off:
                                     0 but where a sink leaves the keys next to nothing */
-    int64_t keys;
+    int64_t keys, head_dim;
 };
 /* Of row `row` of those that the answer holds of (b, h), which is query `i`. A row that holds no
  * number has no sizes: it is judged by that alone. */
@@ -94,7 +94,7 @@ struct row_bounds {
 };
 /* `columns` as chance_columns (chance.h) counts them; 1 where only tau is asked for. */
 struct row_bounds row_bounds_of(const struct rounding *rounding, const struct row_size *size,
-                                double columns, int64_t head_dim);
+                                double columns, int64_t value_dim);
 
 /* Inlined, so that it is part of a caller's vector loop. */
 static inline __attribute__((always_inline)) double tolerance_tau(const struct row_bounds *bounds,

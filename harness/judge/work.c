@@ -57,8 +57,8 @@ static double table_bytes(const struct counter *counter) {
 
 bool work_count(struct work *work, const struct rule_view *view, struct fault *fault) {
     const struct attn_problem *problem = view->problem;
-    const struct attn_tensor *keys =
-        &view->tensors[problem->traits & ATTN_PAGE ? ATTN_KV_CACHE : ATTN_K];
+    const struct attn_tensor *cache = &view->tensors[ATTN_KV_CACHE];
+    const struct attn_tensor *keys = cache->data != NULL ? cache : &view->tensors[ATTN_K];
     int64_t all = 1, queries = 0;
     for (int n = 0; n < keys->rank - 1; n++) all *= keys->shape[n];
     struct counter counter = {.view = view,
@@ -70,12 +70,13 @@ bool work_count(struct work *work, const struct rule_view *view, struct fault *f
     }
     const double element = (double)attn_dtype_bytes(problem->dtype);
     const double stored = (double)attn_dtype_bytes(rules_kv_dtype(problem));
-    const double head_dim = (double)problem->head_dim;
-    work->flops = 4 * head_dim * counter.pairs;
-    const double query_bytes = head_dim * element * (double)(queries * problem->q_heads);
+    const double head_dim = (double)problem->head_dim, value_dim = (double)problem->value_dim;
+    const double token = problem->traits & ATTN_KSHARED ? head_dim : head_dim + value_dim;
+    const double rows = (double)(queries * problem->q_heads);
+    work->flops = 2 * (head_dim + value_dim) * counter.pairs;
     work->read_bytes =
-        2 * head_dim * stored * (double)counter.rows + query_bytes + table_bytes(&counter);
-    work->bytes = work->read_bytes + query_bytes;
+        token * stored * (double)counter.rows + head_dim * element * rows + table_bytes(&counter);
+    work->bytes = work->read_bytes + value_dim * element * rows;
     free(counter.seen);
     return true;
 }

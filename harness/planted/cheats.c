@@ -70,8 +70,8 @@ static struct task lazy;
 static void protect(const struct task *task, int protection) {
     const struct attn_problem *problem = &task->problem;
     const size_t rows = (size_t)rows_of(problem);
-    mprotect(task->call.tensors[ATTN_OUT].data, rows * (size_t)problem->head_dim * sizeof(uint16_t),
-             protection);
+    mprotect(task->call.tensors[ATTN_OUT].data,
+             rows * (size_t)problem->value_dim * sizeof(uint16_t), protection);
     mprotect(task->call.tensors[ATTN_LSE].data, rows * sizeof(float), protection);
     mprotect((char *)task->call.scratch - PAGE, PAGE, protection);
 }
@@ -100,13 +100,13 @@ struct sight {
 };
 
 static struct sight see(const struct attn_problem *problem, const struct attn_call *call) {
-    struct sight sight = {.elements = 2 * problem->head_dim};
+    struct sight sight = {.elements = 2 * problem->value_dim};
     uint16_t out[PLANTED_HEAD_DIM_MAX];
     for (int64_t at = 0; at < 2; at++) {
         const struct planted_row row = planted_row_at(PLANTED_FLASH, problem, call, at);
         planted_row(PLANTED_FLASH, &row, out, &sight.lse[at]);
-        for (int64_t d = 0; d < problem->head_dim; d++)
-            sight.out[at * problem->head_dim + d] = attn_f16_to_f32(out[d]);
+        for (int64_t d = 0; d < problem->value_dim; d++)
+            sight.out[at * problem->value_dim + d] = attn_f16_to_f32(out[d]);
     }
     return sight;
 }
@@ -124,7 +124,7 @@ static void look_in(struct answer *answer, const void *bytes, size_t count,
     const double *words = bytes;
     const int64_t rows = rows_of(problem), left = (int64_t)(count / sizeof *words);
     for (int64_t n = 0; n + rows <= left; n++) {
-        if (answer->out == NULL && n + rows * problem->head_dim <= left &&
+        if (answer->out == NULL && n + rows * problem->value_dim <= left &&
             (is_like(words + n, sight->out, sight->elements, 1) ||
              is_like(words + n, sight->out, sight->elements, -1)))
             answer->out = words + n;
@@ -178,7 +178,7 @@ static void answer_from(void (*look)(struct answer *answer, const struct sight *
                         const struct attn_problem *problem, const struct attn_call *call) {
     static struct answer answer;
     const struct sight sight = see(problem, call);
-    const int64_t rows = rows_of(problem), elements = rows * problem->head_dim;
+    const int64_t rows = rows_of(problem), elements = rows * problem->value_dim;
     uint16_t *out = call->tensors[ATTN_OUT].data;
     float *lse = call->tensors[ATTN_LSE].data;
     if (answer.out == NULL || answer.lse == NULL) look(&answer, &sight, problem);
@@ -193,7 +193,7 @@ static void answer_from(void (*look)(struct answer *answer, const struct sight *
 static void answer_with_nan(const struct attn_problem *problem, const struct attn_call *call) {
     compute(problem, call);
     uint16_t *out = call->tensors[ATTN_OUT].data;
-    for (int64_t d = 0; d < problem->head_dim; d++) out[d] = 0x7fff;
+    for (int64_t d = 0; d < problem->value_dim; d++) out[d] = 0x7fff;
 }
 
 /* Needs timed launches that nobody checks. */
@@ -204,7 +204,7 @@ static void halve_when_timed(const struct attn_problem *problem, const struct at
     for (int64_t at = 0; at < rows_of(problem); at++) {
         struct planted_row row = planted_row_at(PLANTED_FLASH, problem, call, at);
         if (timed) row.keys /= 2;
-        planted_row(PLANTED_FLASH, &row, out + at * problem->head_dim, lse + at);
+        planted_row(PLANTED_FLASH, &row, out + at * problem->value_dim, lse + at);
     }
 }
 

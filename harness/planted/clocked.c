@@ -19,7 +19,7 @@ struct answer {
 };
 
 static size_t out_bytes(const struct attn_problem *problem) {
-    return (size_t)(problem->batch * problem->q_heads * problem->q_len * problem->head_dim) *
+    return (size_t)(problem->batch * problem->q_heads * problem->q_len * problem->value_dim) *
            sizeof(uint16_t);
 }
 
@@ -33,7 +33,7 @@ static void compute(enum planted bug, const struct attn_problem *problem,
     float *lse = call->tensors[ATTN_LSE].data;
     for (int64_t at = 0; at < problem->batch * problem->q_heads * problem->q_len; at++) {
         const struct planted_row row = planted_row_at(bug, problem, call, at);
-        planted_row(bug, &row, out + at * problem->head_dim, lse + at);
+        planted_row(bug, &row, out + at * problem->value_dim, lse + at);
     }
 }
 

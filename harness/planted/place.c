@@ -157,17 +157,36 @@ static PLANTED_CODE int64_t query_of(enum planted bug, const struct attn_problem
     return i;
 }
 
+/* Keys and values in tensors of their own, `tokens` of one head after the other; or values that are
+ * part of keys. */
+static PLANTED_CODE void find_apart(const struct attn_problem *problem,
+                                    const struct attn_call *call, int64_t head, int64_t tokens,
+                                    struct planted_row *row) {
+    const bool shared = problem->traits & ATTN_KSHARED;
+    const void *values = call->tensors[shared ? ATTN_K : ATTN_V].data;
+    row->value_step = shared ? problem->head_dim : problem->value_dim;
+    row->page_stride = problem->kv_heads * tokens * problem->head_dim;
+    row->value_page_stride = problem->kv_heads * tokens * row->value_step;
+    row->k = (const uint16_t *)call->tensors[ATTN_K].data + head * tokens * problem->head_dim;
+    row->v = (const uint16_t *)values + head * tokens * row->value_step;
+}
+
 static PLANTED_CODE void find_pages(enum planted bug, const struct attn_problem *problem,
                                     const struct attn_call *call, int64_t b, int64_t g,
                                     struct planted_row *row) {
     const int32_t *first = table(call, ATTN_KV_PAGE_INDPTR);
     const int64_t page = problem->page_size * problem->head_dim;
+    const uint16_t *cache = (const uint16_t *)call->tensors[ATTN_KV_CACHE].data;
     row->page_size = problem->page_size;
-    row->page_stride = 2 * problem->kv_heads * page;
     row->pages = table(call, ATTN_KV_PAGE_INDICES) + first[table_of(bug, problem, b)];
+    row->stored = problem->dtype;
+    if (cache == NULL) {
+        find_apart(problem, call, g, problem->page_size, row);
+        return;
+    }
+    row->page_stride = row->value_page_stride = 2 * problem->kv_heads * page;
     row->stored = call->tensors[ATTN_KV_CACHE].dtype;
-    row->k =
-        (const char *)call->tensors[ATTN_KV_CACHE].data + g * page * attn_dtype_bytes(row->stored);
+    row->k = (const char *)cache + g * page * attn_dtype_bytes(row->stored);
     row->v = (const char *)row->k + problem->kv_heads * page * attn_dtype_bytes(row->stored);
 }
 
@@ -176,13 +195,20 @@ static PLANTED_CODE void find_rows(enum planted bug, const struct attn_problem *
                                    struct planted_row *row) {
     const int64_t of = table_of(bug, problem, b);
     const int64_t head = (bug == PLANTED_BATCH_STRIDE ? of : of * problem->kv_heads) + g;
-    const int64_t first = head * problem->kv_len * problem->head_dim;
+    find_apart(problem, call, head, problem->kv_len, row);
+    if (bug == PLANTED_VALUES_AS_WIDE) {
+        row->value_step = problem->head_dim;
+        row->v = (const uint16_t *)call->tensors[ATTN_V].data +
+                 head * problem->kv_len * problem->head_dim;
+    }
     row->page_size = 1;
     row->page_stride = problem->head_dim;
+    row->value_page_stride = row->value_step;
     row->pages = NULL;
     row->stored = call->tensors[ATTN_K].dtype;
-    row->k = (const char *)call->tensors[ATTN_K].data + first * attn_dtype_bytes(row->stored);
-    row->v = (const char *)call->tensors[ATTN_V].data + first * attn_dtype_bytes(row->stored);
+    if (attn_dtype_bytes(row->stored) > 1) return;
+    row->k = (const char *)call->tensors[ATTN_K].data + head * problem->kv_len * problem->head_dim;
+    row->v = (const char *)call->tensors[ATTN_V].data + head * problem->kv_len * problem->head_dim;
 }
 
 static PLANTED_CODE void find_scales(enum planted bug, const struct attn_problem *problem,
@@ -288,7 +314,8 @@ PLANTED_CODE struct planted_row planted_row_at(enum planted bug, const struct at
     if (problem->traits & ATTN_SINK)
         row.sink =
             ((const float *)call->tensors[ATTN_SINKS].data)[bug == PLANTED_SINK_OF_KV_HEAD ? g : h];
-    row.head_dim = dim;
+    row.head_dim = row.value_step = dim;
+    row.value_dim = problem->value_dim;
     row.q = (const uint16_t *)call->tensors[ATTN_Q].data + from * dim;
     row.scale = (float)problem->scale;
     if (problem->traits & ATTN_PAGE)
@@ -301,5 +328,6 @@ PLANTED_CODE struct planted_row planted_row_at(enum planted bug, const struct at
     const void *k = row.k;
     if (bug == PLANTED_KEYS_FOR_VALUES) row.k = row.v;
     if (bug == PLANTED_KEYS_FOR_VALUES || bug == PLANTED_KEYS_TWICE) row.v = k;
+    if (bug == PLANTED_KEY_TAILS) row.v = (const uint16_t *)row.v + dim - problem->value_dim;
     return row;
 }

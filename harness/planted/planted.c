@@ -13,7 +13,7 @@ static size_t scratch_bytes(const struct attn_problem *problem) {
     const size_t rows = (size_t)(problem->batch * problem->q_heads * problem->q_len);
     if (PLANTED_BUG == PLANTED_UNINITIALISED) return rows * sizeof(float);
     if (PLANTED_BUG == PLANTED_SPLIT_UNWRITTEN)
-        return rows * PLANTED_SHARES * ((size_t)problem->head_dim + 2) * sizeof(float);
+        return rows * PLANTED_SHARES * ((size_t)problem->value_dim + 2) * sizeof(float);
     return PLANTED_IS_CHEAT(PLANTED_BUG) ? 8192 : 0;
 }
 
@@ -36,7 +36,7 @@ ATTN_PUBLIC const struct attn_kernel attn_export = {
     .change = "planted for the selftest: see harness/planted/planted.h",
     .traits = ATTN_GQA | ATTN_CAUSAL | ATTN_RAGGED | ATTN_PAGE | ATTN_KEEP | ATTN_MAGICPIG |
               ATTN_WINDOW | ATTN_SOFTCAP | ATTN_SINK | ATTN_QLENS | ATTN_ALIBI | ATTN_BIASED |
-              ATTN_KV_E4M3 | ATTN_KV_INT8 | ATTN_KV_HEAD | ATTN_KV_TOKEN,
+              ATTN_DV | ATTN_KSHARED | ATTN_KV_E4M3 | ATTN_KV_INT8 | ATTN_KV_HEAD | ATTN_KV_TOKEN,
     .dtypes = 1u << ATTN_F16 | 1u << ATTN_BF16,
     .p_dtype = PLANTED_BUG == PLANTED_P_F32 ? ATTN_F32 : ATTN_INPUT,
     .flags = ATTN_WRITES_LSE |

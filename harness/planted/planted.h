@@ -20,7 +20,7 @@
 
 #include <stdbool.h>
 
-enum { PLANTED_BLOCK = 64, PLANTED_HEAD_DIM_MAX = 256, PLANTED_SHARES = 4 };
+enum { PLANTED_BLOCK = 64, PLANTED_HEAD_DIM_MAX = 1024, PLANTED_SHARES = 4 };
 
 /* X(symbol, name, variant of its library, devices, what it does); devices are `all`, `cpu`, or
  * `cuda` for what only a GPU can do wrong. CMakeLists.txt reads this list: one complete entry a
@@ -151,6 +151,11 @@ enum { PLANTED_BLOCK = 64, PLANTED_HEAD_DIM_MAX = 256, PLANTED_SHARES = 4 };
     X(BIAS_TRANSPOSED, bias_transposed, prefill, all, "reads the bias transposed")                 \
     X(BIAS_BEFORE_SCALE, bias_before_scale, decode, all, "adds the bias before the scale")         \
     X(BIAS_ROW_NAN, bias_row_nan, prefill, all, "divides by zero where the bias hides all keys")   \
+    X(VALUE_TAIL_DROPPED, value_tail_dropped, prefill, all, "writes as many columns as a key has") \
+    X(VALUES_AS_WIDE, values_as_wide, decode, all, "takes rows of v for as long as those of k")    \
+    X(SCALE_OF_VALUES, scale_of_values, decode, all, "scales with 1/sqrt(Dv)")                     \
+    X(SCALE_OF_KEYS, scale_of_keys, decode, all, "scales with 1/sqrt(D), whatever is asked")       \
+    X(KEY_TAILS, key_tails, decode_paged, all, "reads the ends of keys for values")                \
     X(VALUE_BEFORE, value_before, decode, all, "reads the value of the key before")                \
     X(KEYS_FOR_VALUES, keys_for_values, decode, all, "reads keys for values, values for keys")     \
     X(KEYS_TWICE, keys_twice, decode_paged, all, "reads keys for values")                          \
@@ -239,7 +244,7 @@ enum planted {
  * after the last is only looked for by bugs that read it. */
 struct planted_row {
     int32_t dtype; /* ATTN_F16 or ATTN_BF16 */
-    int64_t first, keys, head_dim;
+    int64_t first, keys, head_dim, value_dim;
     const uint16_t *q;
     const void *k, *v; /* page 0 */
     int32_t stored;    /* their dtype; 0: as q's */
@@ -248,10 +253,12 @@ struct planted_row {
     int64_t scale_page, scale_row;
     const int32_t *pages;
     int64_t page_size, page_stride; /* rows in a page; elements from a page to the next */
-    const int32_t *list;            /* -1 where it is padded */
-    float scale, softcap, sink;     /* softcap: 0, sink: -infinity without */
-    float slope;                    /* alibi's, from the token `place` on */
-    const float *bias;              /* of token t at bias_step t; NULL: none */
+    /* Of the values; and from a row of theirs to the next: those of keys are dense. */
+    int64_t value_page_stride, value_step;
+    const int32_t *list;        /* -1 where it is padded */
+    float scale, softcap, sink; /* softcap: 0, sink: -infinity without */
+    float slope;                /* alibi's, from the token `place` on */
+    const float *bias;          /* of token t at bias_step t; NULL: none */
     int64_t bias_step;
     int64_t place;
     int64_t seen;   /* of the keys, where the others are not left out but masked */
@@ -268,7 +275,7 @@ struct planted_row {
 extern "C" {
 #endif
 
-/* Writes the row's out [head_dim] and *lse with that bug in it, as far as a bug shows in a row. */
+/* Writes the row's out [value_dim] and *lse with that bug in it, as far as a bug shows in a row. */
 PLANTED_CODE void planted_row(enum planted bug, const struct planted_row *row, uint16_t *out,
                               float *lse);
 /* Row `at` of q, counted over [B, Hq, Sq], at its first call. */

@@ -12,13 +12,14 @@ static void load(const uint16_t *row, int64_t dim) {
 /* Everything a kernel can do wrong apart from computing the wrong thing. */
 static void misbehave(enum planted bug, const struct attn_problem *problem,
                       const struct attn_call *call, int64_t calls) {
-    const int64_t elements = problem->batch * problem->q_heads * problem->q_len * problem->head_dim;
+    const int64_t elements =
+        problem->batch * problem->q_heads * problem->q_len * problem->value_dim;
     const int64_t keys = problem->batch * problem->kv_heads * problem->kv_len;
     uint16_t *out = call->tensors[ATTN_OUT].data;
     if (bug == PLANTED_OUT_OVERRUN) out[elements] = 0;
     if (bug == PLANTED_PAST_END)
-        load((const uint16_t *)call->tensors[ATTN_V].data + keys * problem->head_dim,
-             problem->head_dim);
+        load((const uint16_t *)call->tensors[ATTN_V].data + keys * problem->value_dim,
+             problem->value_dim);
     if (bug == PLANTED_BEFORE_BEGIN)
         load((const uint16_t *)call->tensors[ATTN_K].data - problem->head_dim, problem->head_dim);
     if (bug == PLANTED_WRITES_BACK) {
@@ -38,7 +39,7 @@ static void misbehave(enum planted bug, const struct attn_problem *problem,
     }
     if ((bug == PLANTED_RARELY_WRONG && calls % 100 == 99) ||
         (bug == PLANTED_LATELY_WRONG && calls >= 40))
-        memset(out, 0, (size_t)problem->head_dim * sizeof *out);
+        memset(out, 0, (size_t)problem->value_dim * sizeof *out);
     if (bug == PLANTED_PREVIOUS_CALL) {
         static uint16_t *first;
         const size_t bytes = (size_t)elements * sizeof *first;
@@ -92,8 +93,8 @@ const char *planted_launch(enum planted bug, const struct attn_problem *problem,
         row.call = calls;
         row.keys_max = problem->kv_len;
         if (call->scratch != NULL)
-            row.shares = (float *)call->scratch + at * PLANTED_SHARES * (problem->head_dim + 2);
-        planted_row(bug, &row, out + at * problem->head_dim, lse + at);
+            row.shares = (float *)call->scratch + at * PLANTED_SHARES * (problem->value_dim + 2);
+        planted_row(bug, &row, out + at * problem->value_dim, lse + at);
     }
     misbehave(bug, problem, call, calls);
     return NULL;

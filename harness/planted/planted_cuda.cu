@@ -75,13 +75,13 @@ __global__ void attend(const enum planted bug, const __grid_constant__ struct at
                        const struct kept kept) {
     const int64_t at = (blockIdx.x * (int64_t)blockDim.x + threadIdx.x) / LANES;
     if (at >= problem.batch * problem.q_heads * problem.q_len) return;
-    if (keeps(bug) && has_row(bug, &kept, &call, at, problem.head_dim)) return;
+    if (keeps(bug) && has_row(bug, &kept, &call, at, problem.value_dim)) return;
     struct planted_row row = planted_row_at(bug, &problem, &call, at);
     row.call = calls;
     if (bug == PLANTED_RACE && !block_sees_keys(row.keys)) return;
-    planted_row(bug, &row, (uint16_t *)call.tensors[ATTN_OUT].data + at * problem.head_dim,
+    planted_row(bug, &row, (uint16_t *)call.tensors[ATTN_OUT].data + at * problem.value_dim,
                 (float *)call.tensors[ATTN_LSE].data + at);
-    if (keeps(bug)) keep_row(&kept, &call, at, problem.head_dim);
+    if (keeps(bug)) keep_row(&kept, &call, at, problem.value_dim);
 }
 
 __device__ volatile int never; /* a flag that nobody sets */
@@ -141,7 +141,7 @@ namespace {
 /* Memory for answers, which are none's: NaN. */
 const char *make_kept(const struct attn_problem *problem, struct attn_call *call) {
     const size_t rows = (size_t)(problem->batch * problem->q_heads * problem->q_len);
-    const size_t out_bytes = rows * (size_t)problem->head_dim * sizeof(uint16_t);
+    const size_t out_bytes = rows * (size_t)problem->value_dim * sizeof(uint16_t);
     struct kept *kept = (struct kept *)calloc(1, sizeof *kept);
     if (kept == NULL) return "out of memory";
     call->state = kept;
@@ -167,7 +167,7 @@ cudaError_t return_prepared(const struct attn_problem *problem, const struct att
     const struct kept *kept = (const struct kept *)call->state;
     const cudaStream_t stream = (cudaStream_t)call->stream;
     const size_t rows = (size_t)(problem->batch * problem->q_heads * problem->q_len);
-    const size_t out_bytes = rows * (size_t)problem->head_dim * sizeof(uint16_t);
+    const size_t out_bytes = rows * (size_t)problem->value_dim * sizeof(uint16_t);
     const cudaError_t error = cudaMemcpyAsync(call->tensors[ATTN_OUT].data, kept->out, out_bytes,
                                               cudaMemcpyDeviceToDevice, stream);
     return error != cudaSuccess
@@ -205,7 +205,8 @@ void planted_finish(enum planted bug, const struct attn_problem *, struct attn_c
 const char *planted_launch(enum planted bug, const struct attn_problem *problem,
                            const struct attn_call *call, int64_t calls) {
     const cudaStream_t given = (cudaStream_t)call->stream, own = (cudaStream_t)call->state;
-    const int64_t elements = problem->batch * problem->q_heads * problem->q_len * problem->head_dim;
+    const int64_t elements =
+        problem->batch * problem->q_heads * problem->q_len * problem->value_dim;
     uint16_t *out = (uint16_t *)call->tensors[ATTN_OUT].data;
     if (bug == PLANTED_PREPARE_DOES_ALL) return text(return_prepared(problem, call));
     const cudaError_t error =

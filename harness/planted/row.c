@@ -2,7 +2,7 @@
  * bites.
  *
  * On a GPU a warp shares the row: lane l has the elements l, l + 32, ... of every vector along
- * head_dim, and all lanes have the same scalars. On a CPU one lane has everything. */
+ * head_dim or value_dim, and all lanes have the same scalars. On a CPU one lane has everything. */
 #include "planted.h"
 #include "../../kernels/attn_number.h"
 
@@ -110,10 +110,12 @@ static PLANTED_CODE void widen_token(enum planted bug, const struct planted_row 
         break;
     }
     const int64_t n = row->pages != NULL ? row->pages[page] : page;
-    const int64_t first = n * row->page_stride + at * row->head_dim;
+    const int64_t stride = value ? row->value_page_stride : row->page_stride;
+    const int64_t dim = value ? row->value_dim : row->head_dim;
+    const int64_t first = n * stride + at * (value ? row->value_step : row->head_dim);
     const void *codes = value ? row->v : row->k;
     if (row->k_scale == NULL) {
-        widen_row(row->dtype, (const uint16_t *)codes + first, row->head_dim, values);
+        widen_row(row->dtype, (const uint16_t *)codes + first, dim, values);
         return;
     }
     const uint8_t *mine = (const uint8_t *)codes + first + LANE;
@@ -123,7 +125,7 @@ static PLANTED_CODE void widen_token(enum planted bug, const struct planted_row 
     float scale =
         (value ? row->v_scale : row->k_scale)[scaled * row->scale_page + at * row->scale_row];
     if (bug == PLANTED_V_SCALE_LEFT_OUT && value) scale = 1;
-    for (int64_t d = 0; d < own(row->head_dim); d++)
+    for (int64_t d = 0; d < own(dim); d++)
         values[d] = scale * widen_byte(bug, row->stored, mine[d * LANES]);
 }
 
@@ -193,6 +195,10 @@ static PLANTED_CODE float scale_of(enum planted bug, const struct planted_row *r
         return row->scale * row->scale;
     case PLANTED_SCALE_OF_64:
         return 0.125f;
+    case PLANTED_SCALE_OF_KEYS:
+        return 1 / sqrtf((float)row->head_dim);
+    case PLANTED_SCALE_OF_VALUES:
+        return 1 / sqrtf((float)row->value_dim);
     default:
         return row->scale;
     }
@@ -279,7 +285,7 @@ static PLANTED_CODE void rescale(enum planted bug, const struct planted_row *row
     if (!(bug == PLANTED_DENOMINATOR_STALE && moved)) share->l *= factor;
     share->sum *= (double)factor;
     for (int n = 0; n < LEVELS; n++) share->part[n] *= factor;
-    for (int64_t d = 0; d < own(row->head_dim); d++) share->acc[d] *= of_acc;
+    for (int64_t d = 0; d < own(row->value_dim); d++) share->acc[d] *= of_acc;
     share->m = m;
 }
 
@@ -310,7 +316,7 @@ static PLANTED_CODE void add_key(enum planted bug, const struct planted_row *row
     share->sum += (double)p;
     if (bug == PLANTED_SUM_STRIDED) share->part[j % STRIDE] += p;
     widen_value(bug, row, j, v);
-    for (int64_t d = 0; d < own(row->head_dim); d++) share->acc[d] += kept * v[d];
+    for (int64_t d = 0; d < own(row->value_dim); d++) share->acc[d] += kept * v[d];
 }
 
 /* The sum of a block in pairs, and with it those of earlier blocks of the same size. */
@@ -336,7 +342,7 @@ static PLANTED_CODE void begin(enum planted bug, const struct planted_row *row,
     for (int n = 0; n < LEVELS; n++) share->part[n] = 0;
     share->blocks = 0;
     share->rescale_was_missed = false;
-    for (int64_t d = 0; d < own(row->head_dim); d++) share->acc[d] = 0;
+    for (int64_t d = 0; d < own(row->value_dim); d++) share->acc[d] = 0;
 }
 
 /* How many times key j is counted. */
@@ -396,7 +402,7 @@ static PLANTED_CODE void attend(enum planted bug, const struct planted_row *row,
         if (bug == PLANTED_PADDING_COUNTED)
             share->l += (float)(room - end) * exponential(bug, row, 0, m);
         if (bug == PLANTED_OUT_16BIT) {
-            for (int64_t d = 0; d < own(row->head_dim); d++)
+            for (int64_t d = 0; d < own(row->value_dim); d++)
                 share->acc[d] = round_to(row->dtype, share->acc[d]);
         }
     }
@@ -410,13 +416,13 @@ static PLANTED_CODE void attend(enum planted bug, const struct planted_row *row,
 /* Once more, with P divided by the sum before it is rounded. */
 static PLANTED_CODE void attend_normalised(enum planted bug, const struct planted_row *row,
                                            const float *q, struct share *share) {
-    for (int64_t d = 0; d < own(row->head_dim); d++) share->acc[d] = 0;
+    for (int64_t d = 0; d < own(row->value_dim); d++) share->acc[d] = 0;
     for (int64_t j = 0; j < row->keys; j++) {
         float v[OWN_MAX];
         const float p = expf(score(bug, row, q, j) - share->m) / share->l;
         const float kept = round_to(row->dtype, p);
         widen_value(bug, row, j, v);
-        for (int64_t d = 0; d < own(row->head_dim); d++) share->acc[d] += kept * v[d];
+        for (int64_t d = 0; d < own(row->value_dim); d++) share->acc[d] += kept * v[d];
     }
 }
 
@@ -488,14 +494,15 @@ static PLANTED_CODE void attend_in_shares(enum planted bug, const struct planted
         if (first >= keys && bug != PLANTED_SHARE_OF_NOTHING) continue;
         attend(bug, row, q, first, last < keys ? last : keys, &one);
         if (one.l == 0 && row->bias != NULL) continue;
-        combine(bug, row->head_dim, all, &one);
+        combine(bug, row->value_dim, all, &one);
     }
 }
 
 /* Every share goes through scratch, and is taken if its maximum is above -infinity: NaN is not. */
 static PLANTED_CODE void attend_by_scratch(enum planted bug, const struct planted_row *row,
                                            const float *q, struct share *all) {
-    const int64_t dim = row->head_dim, step = (row->keys_max + PLANTED_SHARES - 1) / PLANTED_SHARES;
+    const int64_t dim = row->value_dim,
+                  step = (row->keys_max + PLANTED_SHARES - 1) / PLANTED_SHARES;
     begin(bug, row, all);
     for (int n = 0; n < PLANTED_SHARES; n++) {
         float *one = row->shares + n * (dim + 2);
@@ -522,7 +529,7 @@ static PLANTED_CODE void add_nothing(enum planted bug, const struct planted_row 
                                      struct share *all) {
     float v[OWN_MAX];
     widen_token(bug, row, true, row->keys, v);
-    for (int64_t d = 0; d < own(row->head_dim); d++) all->acc[d] += 0.0f * v[d];
+    for (int64_t d = 0; d < own(row->value_dim); d++) all->acc[d] += 0.0f * v[d];
 }
 
 /* One more logit, without a value. */
@@ -532,7 +539,7 @@ static PLANTED_CODE void add_sink(enum planted bug, const struct planted_row *ro
     const float times = bug == PLANTED_SINKS_IN_SHARES ? PLANTED_SHARES : 1;
     if (row->sink == -INFINITY || bug == PLANTED_SINKS_LEFT_OUT) return;
     const float m = fmaxf(all->m, sink), less = expf(all->m - m);
-    for (int64_t d = 0; d < own(row->head_dim); d++) all->acc[d] *= less;
+    for (int64_t d = 0; d < own(row->value_dim); d++) all->acc[d] *= less;
     all->l = all->l * less + times * expf(sink - m);
     all->m = m;
 }
@@ -575,11 +582,12 @@ static PLANTED_CODE float quotient(enum planted bug, const struct share *all, in
 
 static PLANTED_CODE void write(enum planted bug, const struct planted_row *row,
                                const struct share *all, uint16_t *out) {
-    const int64_t dim = row->head_dim;
+    const int64_t dim = row->value_dim;
     const int64_t written = bug == PLANTED_TILE_UNWRITTEN && dim > 16 ? dim - 16 : dim;
     const int64_t turn = bug == PLANTED_HALVES_EXCHANGED ? dim / 2 : 0;
     for (int64_t d = 0; d < own(written); d++) {
-        const float o = quotient(bug, all, d);
+        const bool dropped = bug == PLANTED_VALUE_TAIL_DROPPED && LANE + d * LANES >= row->head_dim;
+        const float o = dropped ? 0 : quotient(bug, all, d);
         out[(LANE + d * LANES + turn) % dim] =
             bug == PLANTED_OUT_TRUNCATED ? cut_off(row->dtype, o) : narrow(row->dtype, o);
     }
@@ -588,7 +596,7 @@ static PLANTED_CODE void write(enum planted bug, const struct planted_row *row,
 static PLANTED_CODE void write_nothing(enum planted bug, const struct planted_row *row,
                                        uint16_t *out, float *lse) {
     const bool zero = bug == PLANTED_LSE_OF_NOTHING || bug == PLANTED_ZEROS;
-    for (int64_t d = 0; d < own(row->head_dim); d++) out[LANE + d * LANES] = 0;
+    for (int64_t d = 0; d < own(row->value_dim); d++) out[LANE + d * LANES] = 0;
     if (LANE == 0) *lse = zero ? 0 : (bug == PLANTED_BASE_2 ? log2_e : 1) * row->sink;
 }
 

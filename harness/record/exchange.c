@@ -6,9 +6,9 @@
 #include <string.h>
 
 static bool is_number(const char *name) {
-    static const char *const numbers[] = {"version",          "causal",       "scale",
-                                          "window_left",      "window_right", "softcap",
-                                          "generator_version"};
+    static const char *const numbers[] = {"version",     "causal",       "scale",
+                                          "window_left", "window_right", "softcap",
+                                          "value_dim",   "kshared",      "generator_version"};
     bool found = false;
     for (size_t n = 0; n < sizeof numbers / sizeof numbers[0]; n++)
         found |= !strcmp(name, numbers[n]);
@@ -76,7 +76,7 @@ static void take_answer(struct tensors *tensors, const struct answer *answer) {
     struct store_array array = {
         .type = STORE_F64,
         .rank = 4,
-        .shape = {answer->batch, answer->q_heads, answer->row_count, answer->head_dim}};
+        .shape = {answer->batch, answer->q_heads, answer->row_count, answer->value_dim}};
     const struct store_array rows = {.type = STORE_I64, .rank = 1, .shape = {answer->row_count}};
     if (answer->rows == NULL) return;
     tensors_add(tensors, "answer.out", &array, answer->out);
@@ -110,6 +110,9 @@ void exchange_take(struct tensors *tensors, const struct fixture *fixture) {
         set_number(tensors->metadata, "window_left", (double)problem->window_left);
         set_number(tensors->metadata, "window_right", (double)problem->window_right);
     }
+    if (problem->traits & ATTN_DV)
+        set_number(tensors->metadata, "value_dim", (double)problem->value_dim);
+    if (problem->traits & ATTN_KSHARED) set_number(tensors->metadata, "kshared", 1);
     if (problem->traits & ATTN_SOFTCAP) set_number(tensors->metadata, "softcap", problem->softcap);
     const enum attn_dtype kv_dtype = rules_kv_dtype(problem);
     if ((int32_t)kv_dtype != problem->dtype)

@@ -122,6 +122,9 @@ const struct row_field row_fields[] = {
     INTEGER(q_len, "tokens", "Sq, room for query tokens"),
     INTEGER(kv_len, "tokens", "Skv, room for key tokens, or the longest sequence"),
     INTEGER(head_dim, "", "D"),
+    INTEGER(
+        value_dim, "",
+        "Dv: elements of a value and of the output; 0: of a run before it could be another than D"),
     INTEGER(page_size, "tokens", "P; 0 without pages"),
     INTEGER(pages, "", "pages in kv_cache"),
     TEXT(status, "PASS, FAIL_..., CRASH, HANG, OOM, REFUSED, UNSTABLE, INVALID_PHYSICS"),
@@ -216,8 +219,10 @@ const struct row_field row_fields[] = {
             "1: launches of a replay may begin before the one before has ended (programmatic "
             "dependent launch), so that its time is less than that of one alone"),
     REAL(prepare_us, "us", "the kernel's prepare, once"),
-    REAL(flops, "", "what the problem needs: 4 D for each visible (query, key)"),
-    REAL(bytes, "B", "what must move at least: visible rows once, queries, output, tables, scales"),
+    REAL(flops, "", "what the problem needs: 2 (D + Dv) for each visible (query, key)"),
+    REAL(bytes, "B",
+         "what must move at least: each visible row of keys and values once, queries, output, "
+         "tables, scales"),
     REAL(tflops, "TFLOP/s", "flops over the warm median"),
     REAL(gbs, "GB/s", "bytes over the cold median, or the warm one where there is no cold"),
     REAL(ceiling_percent, "%", "of the nearer of the two measured ceilings"),

@@ -24,7 +24,7 @@ struct row {
     const char *file; /* the fixture's path when it was named with -f, else ""; text_kept */
     char fixture_digest[40];
     char dtype[8];
-    int64_t batch, q_heads, kv_heads, q_len, kv_len, head_dim, page_size, pages;
+    int64_t batch, q_heads, kv_heads, q_len, kv_len, head_dim, value_dim, page_size, pages;
     /* verdict */
     char status[24], reason[256], grade[4], lse_grade[4];
     int64_t bias_warning;

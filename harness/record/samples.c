@@ -91,7 +91,7 @@ static void keep_element(struct samples_block *block, const struct samples_outpu
     const int64_t index[] = {b, h, answer->rows[row], d};
     memcpy(block->index[at], index, sizeof index);
     block->got[at] = got;
-    block->expected[at] = d < 0 ? answer->lse[from] : answer->out[from * answer->head_dim + d];
+    block->expected[at] = d < 0 ? answer->lse[from] : answer->out[from * answer->value_dim + d];
     block->tolerance[at] = tolerance_at(output->view, answer, &output->promise, b, h, row, d);
 }
 
@@ -107,7 +107,7 @@ static void keep_block(struct samples_block *block, const struct samples_output 
                        int64_t b, int64_t h, int64_t i) {
     const struct answer *answer = output->answer;
     const struct attn_problem *problem = output->view->problem;
-    const int64_t dim = lse ? 1 : answer->head_dim, q_len = rules_q_len(output->view, b);
+    const int64_t dim = lse ? 1 : answer->value_dim, q_len = rules_q_len(output->view, b);
     const int64_t most = DEVIATION_BLOCK_ROWS * dim;
     block_allocate(block, most);
     double *got = allocate_or_abort(dim, sizeof *got);
@@ -170,7 +170,7 @@ void samples_keep_difference(struct samples *samples, const struct rule_view *vi
     const struct attn_problem *problem = view->problem;
     if (samples == NULL) return;
     if (at->d >= 0)
-        keep_both(&samples->out, view, at, (enum attn_dtype)problem->dtype, problem->head_dim, out,
+        keep_both(&samples->out, view, at, (enum attn_dtype)problem->dtype, problem->value_dim, out,
                   expected_out);
     else
         keep_both(&samples->lse, view, at, ATTN_F32, 1, lse, expected_lse);

@@ -528,7 +528,8 @@ bool picture_heat(struct plot *plot, const struct row *row, const struct samples
         first = block->index[n][2] < first ? block->index[n][2] : first;
         last = block->index[n][2] > last ? block->index[n][2] : last;
     }
-    const int64_t dim = row->head_dim > 0 ? row->head_dim : 1, queries = last - first + 1;
+    const int64_t width = row->value_dim > 0 ? row->value_dim : row->head_dim;
+    const int64_t dim = width > 0 ? width : 1, queries = last - first + 1;
     const int64_t wide = (dim + HEAT_CELLS - 1) / HEAT_CELLS;
     const int64_t high = (queries + HEAT_CELLS - 1) / HEAT_CELLS;
     double cells[HEAT_CELLS][HEAT_CELLS];

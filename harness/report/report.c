@@ -360,14 +360,26 @@ static void print_counted(FILE *to, const struct shown *shown, int64_t count) {
 }
 
 static void print_shapes(FILE *to, const struct row *row) {
-    print_markdown(to, "%s · q, out [%lld, %lld, %lld, %lld]", row->dtype, (long long)row->batch,
-                   (long long)row->q_heads, (long long)row->q_len, (long long)row->head_dim);
-    if (row->page_size > 0)
-        fprintf(to, " · kv_cache [%lld, 2, %lld, %lld, %lld]", (long long)row->pages,
-                (long long)row->kv_heads, (long long)row->page_size, (long long)row->head_dim);
+    struct problem problem;
+    struct fault fault;
+    const bool known = problem_parse(&problem, row->line, &fault);
+    const uint64_t traits = known ? problem.attn.traits : 0;
+    const long long dim = row->head_dim, wide = traits & ATTN_DV ? problem.attn.value_dim : dim;
+    const bool paged = row->page_size > 0, apart = traits & (ATTN_DV | ATTN_KSHARED);
+    const long long first = paged ? row->pages : row->batch, heads = row->kv_heads;
+    const long long tokens = paged ? row->page_size : row->kv_len;
+    print_markdown(to, "%s · q%s [%lld, %lld, %lld, %lld]", row->dtype, wide == dim ? ", out" : "",
+                   (long long)row->batch, (long long)row->q_heads, (long long)row->q_len, dim);
+    if (wide != dim) fprintf(to, ", out [..., %lld]", wide);
+    if (paged && !apart)
+        fprintf(to, " · kv_cache [%lld, 2, %lld, %lld, %lld]", first, heads, tokens, dim);
     else
-        fprintf(to, " · k, v [%lld, %lld, %lld, %lld]", (long long)row->batch,
-                (long long)row->kv_heads, (long long)row->kv_len, (long long)row->head_dim);
+        fprintf(to, " · k%s [%lld, %lld, %lld, %lld]", apart ? "" : ", v", first, heads, tokens,
+                dim);
+    if (traits & ATTN_KSHARED)
+        fprintf(to, ", v its first %lld columns", wide);
+    else if (apart)
+        fprintf(to, ", v [..., %lld]", wide);
 }
 
 static void print_problem(FILE *to, const struct shown *shown, int64_t count) {

@@ -22,6 +22,7 @@ static const struct {
     {"q", offsetof(struct problem, attn.q_len)},
     {"kv", offsetof(struct problem, attn.kv_len)},
     {"d", offsetof(struct problem, attn.head_dim)},
+    {"dv", offsetof(struct problem, attn.value_dim)},
     {"page", offsetof(struct problem, attn.page_size)},
     {"seed", offsetof(struct problem, seed)},
 };

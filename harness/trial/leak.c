@@ -65,15 +65,20 @@ static const char *why_hidden(const struct rule_view *view, int64_t b, int64_t t
                                                : "which no query sees";
 }
 
-/* Token `row` of all that pages have room for, a kv head after the other; `what` of it. A page is
- * the first sequence's that has it. */
-static void describe_page(const struct rule_view *view, const char *what, int64_t row, char *text,
-                          size_t room) {
+/* A page is the first sequence's that has it. */
+static void describe_page(const struct rule_view *view, enum attn_slot slot, int64_t row,
+                          char *text, size_t room) {
     const struct attn_problem *problem = view->problem;
     const int32_t *first = view->tensors[ATTN_KV_PAGE_INDPTR].data;
     const int32_t *pages = view->tensors[ATTN_KV_PAGE_INDICES].data;
     const int64_t at = row % problem->page_size, rest = row / problem->page_size;
-    const int64_t g = rest % problem->kv_heads, page = rest / problem->kv_heads;
+    const int64_t g = rest % problem->kv_heads, half = rest / problem->kv_heads;
+    const bool both = slot == ATTN_KV_CACHE; /* keys, then values in each page */
+    const int64_t page = both ? half / 2 : half;
+    const bool scale = slot == ATTN_K_SCALE || slot == ATTN_V_SCALE;
+    const char *what = scale                                       ? slot_name(slot)
+                       : slot == ATTN_K || (both && half % 2 == 0) ? "keys"
+                                                                   : "values";
     for (int64_t b = 0; b < problem->batch; b++) {
         for (int32_t n = first[b]; n < first[b + 1]; n++) {
             if (pages[n] != page) continue;
@@ -88,13 +93,6 @@ static void describe_page(const struct rule_view *view, const char *what, int64_
              (long long)page, (long long)g, (long long)at);
 }
 
-/* A row of kv_cache as describe_page has it. */
-static void describe_cached(const struct rule_view *view, int64_t row, char *text, size_t room) {
-    const int64_t half = view->problem->kv_heads * view->problem->page_size;
-    describe_page(view, row / half % 2 == 0 ? "keys" : "values", row / half / 2 * half + row % half,
-                  text, room);
-}
-
 static void describe_row(const struct trial *trial, enum attn_slot slot, int64_t row, char *text,
                          size_t room) {
     const struct rule_view *view = &trial->view;
@@ -103,10 +101,8 @@ static void describe_row(const struct trial *trial, enum attn_slot slot, int64_t
         snprintf(text, room, "%s", slot_name(slot));
     } else if (row < 0 || row >= fixture_rows(trial->fixture, slot)) {
         snprintf(text, room, "what lies %s %s", row < 0 ? "before" : "behind", slot_name(slot));
-    } else if (slot == ATTN_KV_CACHE) {
-        describe_cached(view, row, text, room);
-    } else if (slot != ATTN_Q && problem->traits & ATTN_PAGE) { /* scales */
-        describe_page(view, slot_name(slot), row, text, room);
+    } else if (slot != ATTN_Q && problem->traits & ATTN_PAGE) {
+        describe_page(view, slot, row, text, room);
     } else if (slot == ATTN_Q) {
         snprintf(text, room, "q of sequence %lld at i=%lld, beyond the length (h=%lld)",
                  (long long)(row / problem->q_len / problem->q_heads),

@@ -20,7 +20,7 @@ static size_t round_up(size_t bytes) {
 bool outputs_allocate(struct outputs *outputs, const struct attn_problem *problem,
                       struct fault *fault) {
     const size_t rows = (size_t)(problem->batch * problem->q_heads * problem->q_len);
-    const int64_t row_bytes = problem->head_dim * attn_dtype_bytes(problem->dtype);
+    const int64_t row_bytes = problem->value_dim * attn_dtype_bytes(problem->dtype);
     *outputs = (struct outputs){.out_at = GUARD_BYTES,
                                 .out_bytes = rows * (size_t)row_bytes,
                                 .lse_bytes = rows * sizeof(float)};
@@ -142,7 +142,7 @@ int64_t outputs_difference(const struct outputs *outputs, const unsigned char *f
                            const struct rule_view *view, struct deviation_place *place) {
     const struct attn_problem *problem = view->problem;
     const enum attn_dtype dtype = (enum attn_dtype)problem->dtype;
-    const size_t width = (size_t)attn_dtype_bytes(dtype), dim = (size_t)problem->head_dim;
+    const size_t width = (size_t)attn_dtype_bytes(dtype), dim = (size_t)problem->value_dim;
     const unsigned char *out = outputs->memory + outputs->out_at;
     const unsigned char *first_out = first + outputs->lse_bytes;
     int64_t rows = 0;
@@ -186,7 +186,7 @@ bool outputs_any_unwritten(const struct outputs *outputs, const struct rule_view
     const struct attn_problem *problem = view->problem;
     const enum attn_dtype dtype = (enum attn_dtype)problem->dtype;
     const size_t width = (size_t)attn_dtype_bytes(dtype);
-    const size_t row_bytes = (size_t)problem->head_dim * width;
+    const size_t row_bytes = (size_t)problem->value_dim * width;
     const uint32_t word = outputs_unwritten(dtype);
     for (int64_t n = 0; n < problem->batch * problem->q_heads; n++) {
         const size_t row = (size_t)(n * problem->q_len);

@@ -541,5 +541,10 @@ const char *plugin_refusal(const struct attn_kernel *kernel, const struct attn_p
                  kernel->head_dim_max);
         return reason;
     }
+    if (problem->value_dim > kernel->head_dim_max) {
+        snprintf(reason, 256, "values of %lld elements are larger than its head dim %d",
+                 (long long)problem->value_dim, kernel->head_dim_max);
+        return reason;
+    }
     return NULL;
 }

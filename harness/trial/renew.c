@@ -106,20 +106,11 @@ static void move_list(const struct rule_view *view, int64_t b, struct moved move
     }
 }
 
-/* Tokens 0 .. count - 1 of a sequence's kv head, the last first, as far as a tensor has them,
- * `bytes` each. */
-static void reverse_tokens(const struct attn_tensor *tensor, int64_t first, int64_t count,
-                           size_t bytes) {
-    if (tensor->data != NULL)
-        reverse((unsigned char *)tensor->data + (size_t)first * bytes, count, bytes);
-}
-
 static void change_keys(struct fixture *fixture) {
     const struct rule_view view = fixture_view(fixture);
     const struct attn_problem *problem = view.problem;
-    const struct attn_tensor *tensors = fixture->tensors;
-    const size_t row_bytes = (size_t)problem->head_dim * width_of(&tensors[ATTN_K]);
-    const bool scales = problem->traits & ATTN_KV_TOKEN;
+    static const enum attn_slot slots[] = {ATTN_K, ATTN_V, ATTN_K_SCALE, ATTN_V_SCALE};
+    const int count = problem->traits & ATTN_KV_TOKEN ? 4 : 2; /* scales move with their tokens */
     for (int64_t b = 0; b < problem->batch; b++) {
         const struct moved moved = moved_of(&view, b);
         if (problem->traits & ATTN_PAGE) {
@@ -127,13 +118,13 @@ static void change_keys(struct fixture *fixture) {
                              ((const int32_t *)fixture->tensors[ATTN_KV_PAGE_INDPTR].data)[b];
             reverse((unsigned char *)pages, moved.blocks, sizeof *pages);
         } else {
-            for (int64_t g = b * problem->kv_heads; g < (b + 1) * problem->kv_heads; g++) {
-                const int64_t first = g * problem->kv_len;
-                reverse_tokens(&tensors[ATTN_K], first, moved.blocks, row_bytes);
-                reverse_tokens(&tensors[ATTN_V], first, moved.blocks, row_bytes);
-                if (!scales) continue;
-                reverse_tokens(&tensors[ATTN_K_SCALE], first, moved.blocks, sizeof(float));
-                reverse_tokens(&tensors[ATTN_V_SCALE], first, moved.blocks, sizeof(float));
+            for (int64_t n = 0; n < count * problem->kv_heads; n++) {
+                const struct attn_tensor *tensor = &fixture->tensors[slots[n % count]];
+                if (tensor->data == NULL) continue; /* values are part of the keys */
+                const size_t width = width_of(tensor);
+                const int64_t at = b * tensor->stride[0] + n / count * tensor->stride[1];
+                reverse((unsigned char *)tensor->data + (size_t)at * width, moved.blocks,
+                        (size_t)tensor->stride[2] * width);
             }
         }
         if (problem->traits & ATTN_KEEP) move_list(&view, b, moved);
@@ -142,12 +133,14 @@ static void change_keys(struct fixture *fixture) {
 
 static void change_pages(struct fixture *fixture) {
     const struct attn_problem *problem = &fixture->problem.attn;
-    const struct attn_tensor *cache = &fixture->tensors[ATTN_KV_CACHE];
+    static const enum attn_slot pools[] = {ATTN_KV_CACHE, ATTN_K, ATTN_V, ATTN_K_SCALE,
+                                           ATTN_V_SCALE};
     int32_t *pages = fixture->tensors[ATTN_KV_PAGE_INDICES].data;
-    reverse(cache->data, problem->pages, (size_t)cache->stride[0] * width_of(cache));
-    for (int n = 0; problem->traits & ATTN_KV_TOKEN && n < 2; n++) {
-        const struct attn_tensor *scale = &fixture->tensors[n ? ATTN_V_SCALE : ATTN_K_SCALE];
-        reverse(scale->data, problem->pages, (size_t)scale->stride[0] * sizeof(float));
+    for (size_t n = 0; n < sizeof pools / sizeof pools[0]; n++) {
+        const struct attn_tensor *pool = &fixture->tensors[pools[n]];
+        const bool scale = pools[n] == ATTN_K_SCALE || pools[n] == ATTN_V_SCALE;
+        if (pool->data != NULL && (!scale || problem->traits & ATTN_KV_TOKEN))
+            reverse(pool->data, problem->pages, (size_t)pool->stride[0] * width_of(pool));
     }
     const int32_t used =
         ((const int32_t *)fixture->tensors[ATTN_KV_PAGE_INDPTR].data)[problem->batch];
@@ -203,6 +196,11 @@ static void change_out_signs(struct trial *trial) {
     }
 }
 
+/* Values that are part of the keys are negated with them. */
+static void change_shared_signs(struct trial *trial) {
+    if (trial->view.problem->traits & ATTN_KSHARED) change_out_signs(trial);
+}
+
 static void change_out_batch(struct trial *trial) {
     const struct outputs *outputs = &trial->outputs;
     const int64_t batch = trial->view.problem->batch;
@@ -238,6 +236,10 @@ static const char *no_sign(const struct rule_view *view) {
     return NULL;
 }
 
+static const char *no_values(const struct rule_view *view) {
+    return view->problem->traits & ATTN_KSHARED ? "they are part of the keys" : no_sign(view);
+}
+
 static const struct change {
     const char *name, *meaning;
     /* Why it cannot be made; "": there is no such thing in the problem; NULL: it can. */
@@ -245,8 +247,8 @@ static const struct change {
     void (*make)(struct fixture *fixture); /* made twice it is undone */
     void (*undo_out)(struct trial *trial);
 } changes[] = {
-    {"values", "V negated", no_sign, change_values, change_out_signs},
-    {"signs", "q and k negated", no_sign, change_signs, NULL},
+    {"values", "V negated", no_values, change_values, change_out_signs},
+    {"signs", "q and k negated", no_sign, change_signs, change_shared_signs},
     {"keys", "keys in another order", no_keys, change_keys, NULL},
     {"pages", "pages at other places", no_pages, change_pages, NULL},
     {"batch", "sequences in another order", no_batch, change_batch, change_out_batch},
@@ -336,8 +338,8 @@ static bool name_changes(struct trial *trial) {
  * malloc; NULL: no memory. */
 static void *gather(const struct rule_view *view, int64_t b, int64_t g, bool values) {
     const int64_t tokens = rules_kv_len(view, b);
-    const size_t row_bytes =
-        (size_t)view->problem->head_dim * (size_t)attn_dtype_bytes(rules_kv_dtype(view->problem));
+    const int64_t dim = values ? view->problem->value_dim : view->problem->head_dim;
+    const size_t row_bytes = (size_t)(dim * attn_dtype_bytes(rules_kv_dtype(view->problem)));
     unsigned char *rows = malloc((size_t)tokens * row_bytes + 1);
     for (int64_t t = 0; rows != NULL && t < tokens; t++)
         memcpy(rows + (size_t)t * row_bytes, rules_row(view, b, g, t, values), row_bytes);
@@ -368,15 +370,16 @@ static bool head_is_right(const struct trial *trial, int64_t b, int64_t h) {
     enum { ROWS = 4 };
     const struct attn_problem *whole = trial->view.problem;
     const int64_t g = h / (whole->q_heads / whole->kv_heads), at = b * whole->q_heads + h;
-    const int64_t row_bytes = whole->head_dim * (int64_t)width_of(&trial->view.tensors[ATTN_Q]);
+    const int64_t width = (int64_t)width_of(&trial->view.tensors[ATTN_Q]);
+    const int64_t row_bytes = whole->value_dim * width;
     struct attn_problem problem = *whole;
     problem.batch = problem.q_heads = problem.kv_heads = 1;
     problem.q_len = rules_q_len(&trial->view, b);
     problem.kv_len = rules_kv_len(&trial->view, b);
-    problem.traits &= ~(uint64_t)(ATTN_PAGE | ATTN_RAGGED | ATTN_QLENS);
+    problem.traits &= ~(uint64_t)(ATTN_PAGE | ATTN_RAGGED | ATTN_QLENS | ATTN_KSHARED);
     struct attn_tensor own[ATTN_SLOT_ROOM] = {0};
     own[ATTN_Q] = trial->view.tensors[ATTN_Q];
-    own[ATTN_Q].data = (char *)own[ATTN_Q].data + at * whole->q_len * row_bytes;
+    own[ATTN_Q].data = (char *)own[ATTN_Q].data + at * whole->q_len * whole->head_dim * width;
     own[ATTN_K].data = gather(&trial->view, b, g, false);
     own[ATTN_V].data = gather(&trial->view, b, g, true);
     const bool scaled = whole->traits & (ATTN_KV_E4M3 | ATTN_KV_INT8);

@@ -288,6 +288,9 @@ Test(plugin, what_is_not_declared_is_refused_with_a_reason) {
     problem.head_dim = 192;
     cr_assert(strstr(plugin_refusal(&kernel, &problem, reason), "192") != NULL);
     problem = taken;
+    problem.value_dim = 256;
+    cr_assert(strstr(plugin_refusal(&kernel, &problem, reason), "values of 256") != NULL);
+    problem = taken;
     problem.variant = ATTN_DECODE;
     cr_assert(strstr(plugin_refusal(&kernel, &problem, reason), "prefill") != NULL);
 }

@@ -328,6 +328,7 @@ void trial_describe(struct row *row, const struct plugin *plugin, const struct f
         .q_len = problem->q_len,
         .kv_len = problem->kv_len,
         .head_dim = problem->head_dim,
+        .value_dim = problem->value_dim,
         .page_size = problem->page_size,
         .pages = problem->pages,
         .deviation = {.worst = {.b = -1, .h = -1, .i = -1, .d = -1},

@@ -366,7 +366,7 @@ static struct ceiling ceiling_of_gpu(const struct machine_device *device,
     const struct attn_problem *problem = trial->view.problem;
     const double rates[] = {device->gather_128_bytes_s, device->gather_256_bytes_s,
                             device->gather_512_bytes_s, device->gather_1024_bytes_s};
-    const int64_t row_bytes = problem->head_dim * attn_dtype_bytes(problem->dtype);
+    const int64_t row_bytes = problem->value_dim * attn_dtype_bytes(problem->dtype);
     int size = 0;
     while (size < 3 && row_bytes >= (int64_t)256 << size) size++;
     if (!(device->read_bytes_s > 0)) {

@@ -112,9 +112,14 @@ static void add_window(struct text *text, struct dice *dice, int64_t kv_len) {
     if (one_in(dice, 2)) add(text, ",%lld", (long long)PICK(dice, widths));
 }
 
+/* A head dim: half of the time of those that there are. */
+static int64_t pick_width(struct dice *dice) {
+    return 1 + below(dice, one_in(dice, 2) ? 256 : PROBLEM_HEAD_DIM_MAX);
+}
+
 static void draw(struct text *text, struct dice *dice) {
     static const char *const dtypes[] = {"f16", "bf16", "f32"};
-    static const int64_t head_dims[] = {64, 128, 64, 128, 1, 8, 16, 32, 80, 96, 192, 256};
+    static const int64_t head_dims[] = {64, 128, 64, 128, 1, 8, 16, 32, 80, 96, 192, 256, 576};
     static const int64_t groups[] = {1, 1, 2, 3, 4, 7, 8};
     static const int64_t page_sizes[] = {1, 2, 16, 61, 64, 256};
     static const char *const scales[] = {"0.01", "0.25", "1", "3"};
@@ -131,11 +136,16 @@ static void draw(struct text *text, struct dice *dice) {
     const bool has_qlens = has_lens && one_in(dice, is_prefill ? 2 : 16);
     const int64_t batch = 1 + below(dice, 4), kv_heads = 1 + below(dice, 3);
     const int64_t q_heads = kv_heads * PICK(dice, groups);
-    const int64_t head_dim =
-        one_in(dice, 4) ? 1 + below(dice, PROBLEM_HEAD_DIM_MAX) : PICK(dice, head_dims);
+    const int64_t head_dim = one_in(dice, 4) ? pick_width(dice) : PICK(dice, head_dims);
+    const bool is_shared = one_in(dice, 8), has_dv = one_in(dice, is_shared ? 2 : 6);
+    const int64_t value_dim = !has_dv           ? head_dim
+                              : is_shared       ? 1 + below(dice, head_dim)
+                              : one_in(dice, 2) ? pick_width(dice)
+                                                : PICK(dice, head_dims);
     const int64_t page_size =
         traits & ATTN_PAGE ? one_in(dice, 4) ? 1 + below(dice, 300) : PICK(dice, page_sizes) : 1;
-    const int64_t rest = FUZZ_PRODUCTS_MAX / (batch * q_heads * head_dim);
+    const int64_t wider = head_dim > value_dim ? head_dim : value_dim;
+    const int64_t rest = FUZZ_PRODUCTS_MAX / (batch * q_heads * wider);
     int64_t q_len = 1, kv_len = pick_length(dice, rest < 4096 ? rest : 4096);
     if (is_prefill) {
         kv_len = pick_length(dice, (int64_t)sqrt((double)rest));
@@ -148,6 +158,8 @@ static void draw(struct text *text, struct dice *dice) {
     add(text, "%s-b%lld-hq%lld-hkv%lld-q%lld-kv%lld-d%lld", PICK(dice, dtypes), (long long)batch,
         (long long)q_heads, (long long)kv_heads, (long long)q_len, (long long)kv_len,
         (long long)head_dim);
+    if (has_dv) add(text, "-dv%lld", (long long)value_dim);
+    if (is_shared) add(text, "-kshared");
     if (traits & ATTN_PAGE) {
         add(text, "-page%lld", (long long)page_size);
         if (one_in(dice, 4)) add(text, one_in(dice, 2) ? "-pagesordered" : "-pagesshared");
@@ -196,7 +208,8 @@ void fuzz_line(char line[PROBLEM_LINE_BYTES], uint64_t seed, uint64_t number) {
 
 int64_t fuzz_products(const struct problem *problem) {
     const struct attn_problem *attn = &problem->attn;
-    return attn->batch * attn->q_heads * attn->q_len * attn->kv_len * attn->head_dim;
+    const int64_t wider = attn->head_dim > attn->value_dim ? attn->head_dim : attn->value_dim;
+    return attn->batch * attn->q_heads * attn->q_len * attn->kv_len * wider;
 }
 
 /* What a simpler neighbour is: each changes `problem` or leaves it as it is. Sizes come as a half
@@ -223,6 +236,9 @@ static void shrink_group(struct problem *problem, bool by_one) {
 }
 static void shrink_head_dim(struct problem *problem, bool by_one) {
     problem->attn.head_dim = smaller(problem->attn.head_dim, by_one);
+}
+static void shrink_value_dim(struct problem *problem, bool by_one) {
+    problem->attn.value_dim = smaller(problem->attn.value_dim, by_one);
 }
 static void shrink_page(struct problem *problem, bool by_one) {
     problem->attn.page_size = smaller(problem->attn.page_size, by_one);
@@ -309,6 +325,9 @@ static const struct {
     {plain_qlens, 0},
     {NULL, ATTN_ALIBI},
     {NULL, ATTN_BIASED},
+    {shrink_value_dim, 0},
+    {NULL, ATTN_DV},
+    {NULL, ATTN_KSHARED},
     {NULL, ATTN_KV_HEAD | ATTN_KV_TOKEN},
     {NULL, ATTN_KV_E4M3 | ATTN_KV_INT8 | ATTN_KV_HEAD | ATTN_KV_TOKEN},
     {plain_seed, 0},

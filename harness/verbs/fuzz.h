@@ -7,7 +7,7 @@
 
 /* The `number`th line of `seed`: a pure function of both. Legal, canonical, of any variant, dtype
  * and kind of data, with sizes at and around what kernels block by, and at most
- * FUZZ_PRODUCTS_MAX products q.k times D, so that a kernel takes milliseconds. */
+ * FUZZ_PRODUCTS_MAX products q.k times D, or Dv, so that a kernel takes milliseconds. */
 void fuzz_line(char line[PROBLEM_LINE_BYTES], uint64_t seed, uint64_t number);
 enum { FUZZ_PRODUCTS_MAX = 1 << 21 };
 

@@ -217,7 +217,7 @@ static double disagreement(const struct answer *a, const struct answer *b) {
         if (isinf(a->lse[row])) continue;
         const double tolerance = answer_tolerance(a->logit_abs[row]);
         worst = fmax(worst, fabs(a->lse[row] - b->lse[row]) / tolerance / (1 + fabs(b->lse[row])));
-        for (int64_t n = row * a->head_dim; n < (row + 1) * a->head_dim; n++) {
+        for (int64_t n = row * a->value_dim; n < (row + 1) * a->value_dim; n++) {
             const double difference = fabs(a->out[n] - b->out[n]);
             if (difference > 0) worst = fmax(worst, difference / tolerance / b->p_abs_v[n]);
         }

@@ -110,11 +110,12 @@ static json_t *rows_of(const struct fixture *fixture) {
 }
 
 static json_t *sizes_of(const struct attn_problem *attn) {
-    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "batch", (json_int_t)attn->batch,
-                     "q_heads", (json_int_t)attn->q_heads, "kv_heads", (json_int_t)attn->kv_heads,
-                     "q_len", (json_int_t)attn->q_len, "kv_len", (json_int_t)attn->kv_len,
-                     "head_dim", (json_int_t)attn->head_dim, "page_size",
-                     (json_int_t)attn->page_size, "pages", (json_int_t)attn->pages);
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "batch",
+                     (json_int_t)attn->batch, "q_heads", (json_int_t)attn->q_heads, "kv_heads",
+                     (json_int_t)attn->kv_heads, "q_len", (json_int_t)attn->q_len, "kv_len",
+                     (json_int_t)attn->kv_len, "head_dim", (json_int_t)attn->head_dim, "value_dim",
+                     (json_int_t)attn->value_dim, "page_size", (json_int_t)attn->page_size, "pages",
+                     (json_int_t)attn->pages);
 }
 
 static json_t *answer_of(const struct fixture *fixture) {
@@ -157,6 +158,9 @@ static json_t *assumed_of(const struct fixture *fixture) {
         say(assumed, "one query sees all keys: 'causal' changes nothing");
     if (attn->q_len > 1 && !source->has_causal && !source->has_line)
         say(assumed, "queries see keys after themselves: there is no attribute 'causal'");
+    if (attn->traits & ATTN_DV && !(attn->traits & ATTN_KSHARED))
+        say(assumed, "values and output have %lld elements where keys have %lld: v has",
+            (long long)attn->value_dim, (long long)attn->head_dim);
     if (attn->traits & ATTN_PAGE)
         say(assumed, "there are %lld key tokens, as the longest sequence has",
             (long long)attn->kv_len);
@@ -176,6 +180,7 @@ static json_t *hints_of(const struct fixture *fixture, const json_t *rows) {
     const long long dim = attn->head_dim, page = attn->page_size;
     const long long empty = json_integer_value(json_object_get(rows, "rows_without_a_key"));
     const double usual = attn->scale * sqrt((double)dim);
+    const bool apart = attn->traits & (ATTN_DV | ATTN_KSHARED);
     json_t *hints = json_array();
     if (page == 0 && kv > 0 && (hq > kv || (q > 1 && hq > q)))
         say(hints,
@@ -184,9 +189,9 @@ static json_t *hints_of(const struct fixture *fixture, const json_t *rows) {
             hq, q, kv);
     if (page > 0 && hkv > page)
         say(hints,
-            "%lld key/value heads are more than a page has tokens (%lld): is kv_cache "
-            "[pages,2,P,Hkv,D]? it is read as [pages,2,Hkv,P,D]",
-            hkv, page);
+            "%lld key/value heads are more than a page has tokens (%lld): is %s? it is read as %s",
+            hkv, page, apart ? "k [pages,P,Hkv,D]" : "kv_cache [pages,2,P,Hkv,D]",
+            apart ? "[pages,Hkv,P,D]" : "[pages,2,Hkv,P,D]");
     if (page == 0 && kv == dim)
         say(hints,
             "k is as long as it is wide (%lld): if it is [B,Hkv,D,S], nothing shows it; it is read "
@@ -259,6 +264,8 @@ static void print_sizes(const json_t *sizes) {
     print_count(",\n            ", count_in(sizes, "q_len"), "query token", "query tokens");
     print_count(", ", count_in(sizes, "kv_len"), "key token", "key tokens");
     print_count(", ", count_in(sizes, "head_dim"), "element a head", "elements a head");
+    if (count_in(sizes, "value_dim") != count_in(sizes, "head_dim"))
+        print_count(", ", count_in(sizes, "value_dim"), "a value", "a value");
     if (count_in(sizes, "page_size") > 0) {
         print_count(",\n            ", count_in(sizes, "pages"), "page", "pages");
         print_count(" of ", count_in(sizes, "page_size"), "token", "tokens");

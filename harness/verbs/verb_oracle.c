@@ -82,7 +82,7 @@ static void keep_larger(double *most, double value) {
 static struct difference differ(const struct answer *answer, const struct answer *other) {
     struct difference difference = {0};
     const int64_t rows = answer->batch * answer->q_heads * answer->row_count;
-    for (int64_t n = 0; n < rows * answer->head_dim; n++) {
+    for (int64_t n = 0; n < rows * answer->value_dim; n++) {
         const double apart = fabs(answer->out[n] - other->out[n]);
         const double relative = apart == 0 ? 0 : apart / other->p_abs_v[n];
         if (relative > difference.out || isnan(relative)) difference.element = n;

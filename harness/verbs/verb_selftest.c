@@ -120,6 +120,10 @@ static const struct argp argp = {
     "f16-b2-hq6-hkv3-q8-kv208-d64-page16-causal-lens208,40-qlens8,5-kve4m3head-normal-seed1"
 #define KV_CHUNKS_OF_ALL                                                                           \
     "f16-b2-hq6-hkv3-q8-kv208-d64-page16-causal-lens208,40-qlens8,5-kve4m3-normal-seed1"
+#define WIDE "f16-b2-hq4-hkv2-q1-kv300-d64-dv80-normal-seed1"
+#define WIDE_FULL "f16-b1-hq4-hkv2-q64-kv64-d64-dv80-normal-seed1"
+#define LATENT "f16-b2-hq8-hkv1-q1-kv300-d192-dv128-kshared-scale0.125-normal-seed1"
+#define LATENT_PAGED "f16-b2-hq8-hkv1-q1-kv300-d192-dv128-kshared-page64-lens300,90-normal-seed1"
 #define VARLEN "f16-b2-hq4-hkv2-q64-kv64-d64-lens64,30-normal-seed1"
 #define PAGED_EVEN "f16-b3-hq4-hkv2-q1-kv1000-d64-page64-normal-seed1"
 #define PAGED_FULL "f16-b2-hq4-hkv2-q1-kv1024-d64-page64-normal-seed1"
@@ -322,6 +326,14 @@ static const struct expectation {
      UNPOISONED},
     {"prefill_paged_chunk_behind_r1", CHUNKS_APART, STATUS_FAIL_OOB_READ, "must not be read", BOTH,
      0},
+    {"decode_flash_r1", WIDE, STATUS_PASS, "", BOTH, 0},
+    {"decode_flash_r1", LATENT, STATUS_PASS, "", BOTH, 0},
+    {"decode_paged_split_r1", LATENT_PAGED, STATUS_PASS, "", BOTH, 0},
+    {"prefill_value_tail_dropped_r1", WIDE_FULL, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
+    {"decode_values_as_wide_r1", WIDE, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
+    {"decode_scale_of_values_r1", WIDE, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
+    {"decode_scale_of_keys_r1", LATENT, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
+    {"decode_paged_key_tails_r1", LATENT_PAGED, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
     {"decode_flash_r1", BIASED_EXACT, STATUS_PASS, "", BOTH, 0},
     {"decode_bias_left_out_r1", BIASED, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
     {"prefill_bias_of_first_head_r1", BIASED_FULL, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
@@ -484,6 +496,11 @@ static const struct {
     {"prefill_paged_qlens_ignored_r1", "as if a sequence asked as many queries as there is room"},
     {"prefill_paged_chunk_top_left_r1", "as if the causal mask were aligned to the top left"},
     {"prefill_paged_chunk_behind_r1", "as if a query saw the keys of the next chunk"},
+    {"prefill_value_tail_dropped_r1", "as if an output had 64 columns, as a key has, and 0 behind"},
+    {"decode_values_as_wide_r1", "as if values had rows as long as those of keys"},
+    {"decode_scale_of_values_r1", "as if logits were scaled with 1 / sqrt(Dv), Dv being 80"},
+    {"decode_scale_of_keys_r1", "as if logits were scaled with 1 / sqrt(D), which is not asked"},
+    {"decode_paged_key_tails_r1", "as if values were the last elements of keys, not the first"},
     {"decode_bias_left_out_r1", "as if the bias were left out, and its lse"},
     {"prefill_bias_of_first_head_r1", "as if all had the bias of query head 0, and its lse"},
     {"decode_paged_bias_of_first_r1", "as if all had the bias of the first sequence, and its lse"},
@@ -568,7 +585,7 @@ static const struct {
     {"decode_paged_share_of_nothing_r1", "sequence 1, all of them rows that see no key"},
     {"decode_not_divided_r1", "as if it were not divided by the sum"},
     {"decode_divided_twice_r1", "as if it were divided twice by the sum"},
-    {"decode_halves_exchanged_r1", "as if columns d and d + D / 2 were exchanged"},
+    {"decode_halves_exchanged_r1", "as if columns d and d + Dv / 2 were exchanged"},
     {"decode_lse_of_maximum_r1", "as if lse were the largest logit, without"},
     {"decode_lse_of_sum_r1", "as if lse were the log of the sum, without"},
     {"decode_lse_unscaled_r1", "as if lse had the largest logit without its scale"},

@@ -79,9 +79,17 @@ static const char *const axes[ATTN_SLOT_COUNT][5] = {
     [ATTN_V_SCALE] = {"block", "g", "row"},
 };
 
-static const char *axis_of(const struct edge *edge, int axis) {
-    const bool scale = edge->slot == ATTN_K_SCALE || edge->slot == ATTN_V_SCALE;
-    return axes[edge->slot][scale && edge->tensor->rank == 1 ? 1 : axis];
+/* Of keys and values that have pages of their own. */
+static const char *const axes_of_pages[] = {"page", "g", "row", "d"};
+
+static const char *const *axes_of(const struct edge *edge) {
+    const enum attn_slot slot = edge->slot;
+    const bool scale = slot == ATTN_K_SCALE || slot == ATTN_V_SCALE;
+    if (scale) return axes[slot] + (edge->tensor->rank == 1);
+    if (slot != ATTN_K && slot != ATTN_V) return axes[slot];
+    for (size_t n = 0; n < raised.count; n++)
+        if (raised.edges[n].slot == ATTN_KV_PAGE_INDPTR) return axes_of_pages;
+    return axes[slot];
 }
 
 static void add_element(struct line *line, const struct edge *edge, uintptr_t byte) {
@@ -93,7 +101,7 @@ static void add_element(struct line *line, const struct edge *edge, uintptr_t by
     for (int axis = 0; axis < tensor->rank; axis++) {
         elements /= tensor->shape[axis];
         add(line, " ");
-        add(line, axis_of(edge, axis));
+        add(line, axes_of(edge)[axis]);
         add(line, "=");
         add_number(line, (uintptr_t)(index / elements));
         index %= elements;

@@ -45,6 +45,8 @@ static const struct name traits[] = {{"gqa", ATTN_GQA},
                                      {"qlens", ATTN_QLENS},
                                      {"alibi", ATTN_ALIBI},
                                      {"bias", ATTN_BIASED},
+                                     {"dv", ATTN_DV},
+                                     {"kshared", ATTN_KSHARED},
                                      {"kve4m3", ATTN_KV_E4M3},
                                      {"kvint8", ATTN_KV_INT8},
                                      {"kvhead", ATTN_KV_HEAD},
@@ -75,6 +77,7 @@ static const struct {
     {"window_right", offsetof(struct attn_problem, window_right)},
     {"bias_batch", offsetof(struct attn_problem, bias_batch)},
     {"bias_heads", offsetof(struct attn_problem, bias_heads)},
+    {"value_dim", offsetof(struct attn_problem, value_dim)},
 };
 enum { SIZE_COUNT = sizeof sizes / sizeof sizes[0] };
 

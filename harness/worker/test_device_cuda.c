@@ -61,6 +61,7 @@ static const struct attn_problem problem = {.abi = ATTN_ABI,
                                             .q_len = 1,
                                             .kv_len = KEYS,
                                             .head_dim = DIM,
+                                            .value_dim = DIM,
                                             .scale = 1};
 
 /* Memory on the device, of halves that are all `value`. */

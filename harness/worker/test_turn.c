@@ -13,7 +13,8 @@ static const struct attn_problem dense = {.dtype = ATTN_F16,
                                           .kv_heads = 2,
                                           .q_len = 1,
                                           .kv_len = 3,
-                                          .head_dim = DIM};
+                                          .head_dim = DIM,
+                                          .value_dim = DIM};
 static const int32_t lens[] = {3, 1};
 
 static struct attn_tensor tensor_of(void *data, int64_t s0, int64_t s1, int64_t s2, int64_t s3) {
@@ -88,6 +89,7 @@ static void turn_pages(uint16_t cache[3][2][2][PAGE][DIM], int32_t other, struct
                                               .q_len = 1,
                                               .kv_len = 3,
                                               .head_dim = DIM,
+                                              .value_dim = DIM,
                                               .page_size = PAGE,
                                               .pages = 3};
     static struct attn_call call;
@@ -214,7 +216,8 @@ Test(turn, outputs_are_expected_to_follow_and_are_kept_as_if_they_had_not) {
                                             .kv_heads = 1,
                                             .q_len = 1,
                                             .kv_len = 1,
-                                            .head_dim = DIM};
+                                            .head_dim = DIM,
+                                            .value_dim = DIM};
     static const int64_t q_lens[] = {1};
     const uint16_t first[DIM] = {0x3c00, 0, 0x7e01, 0xc000};
     uint16_t v[DIM], out[2][DIM];

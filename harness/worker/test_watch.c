@@ -7,7 +7,7 @@
 
 /* Two sequences of a head: two rows of two elements, of which the second sequence has one. */
 static const struct attn_problem problem = {
-    .dtype = ATTN_F32, .batch = 2, .q_heads = 1, .q_len = 2, .head_dim = 2};
+    .dtype = ATTN_F32, .batch = 2, .q_heads = 1, .q_len = 2, .head_dim = 2, .value_dim = 2};
 static const int64_t q_lens[] = {2, 1};
 static const uint32_t unwritten = 0x7fabcdef;
 

@@ -5,6 +5,7 @@
 #include "turn.h"
 #include "../../kernels/attn_number.h"
 #include "../../fixtures/random.h"
+#include "../../oracle/rule.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +18,18 @@ static bool is_paged(const struct turn *turn) {
 }
 
 static const struct attn_tensor *values(const struct turn *turn) {
-    return &turn->tensors[is_paged(turn) ? ATTN_KV_CACHE : ATTN_V];
+    return &turn->tensors[rules_values(turn->problem)];
+}
+
+/* Keys, then values, in each page. */
+static bool in_cache(const struct turn *turn) {
+    return rules_values(turn->problem) == ATTN_KV_CACHE;
+}
+
+/* From where a page, or a sequence, begins to the values of kv head g. */
+static int64_t values_from(const struct turn *turn, int64_t g) {
+    const int64_t *stride = values(turn)->stride;
+    return in_cache(turn) ? stride[1] + g * stride[2] : g * stride[1];
 }
 
 static enum attn_dtype dtype_of(const struct turn *turn) {
@@ -48,11 +60,12 @@ bool turn_begin(struct turn *turn, const struct device *device, const struct att
                 const struct attn_call *call) {
     *turn = (struct turn){
         .device = device, .problem = problem, .tensors = call->tensors, .groups = problem->batch};
-    if (problem->batch * problem->kv_heads * problem->head_dim == 0 || values(turn)->host == NULL ||
-        !turn_can_flip(values(turn)) || (is_paged(turn) && !tell_shared(turn, &turn->whole)))
+    if (problem->batch * problem->kv_heads * problem->value_dim == 0 ||
+        values(turn)->host == NULL || !turn_can_flip(values(turn)) ||
+        (is_paged(turn) && !tell_shared(turn, &turn->whole)))
         return false;
     if (turn->whole) turn->groups = 1;
-    turn->turned = calloc((size_t)(turn->groups * problem->kv_heads * problem->head_dim), 1);
+    turn->turned = calloc((size_t)(turn->groups * problem->kv_heads * problem->value_dim), 1);
     if (getrandom(&turn->seed, sizeof turn->seed, 0) != sizeof turn->seed)
         turn->seed = (uintptr_t)turn->turned;
     return turn->turned != NULL;
@@ -84,13 +97,13 @@ static struct piece piece_at(const struct turn *turn, int64_t group, int64_t g, 
     const int64_t *stride = values(turn)->stride, size = turn->problem->page_size;
     if (!is_paged(turn)) {
         const int32_t *lens = table(turn, ATTN_SEQ_LENS);
-        return (struct piece){group * stride[0] + g * stride[1],
+        return (struct piece){group * stride[0] + values_from(turn, g),
                               lens != NULL ? lens[group] : turn->problem->kv_len};
     }
     const int32_t first = table(turn, ATTN_KV_PAGE_INDPTR)[group];
     const int64_t page = turn->whole ? n : table(turn, ATTN_KV_PAGE_INDICES)[first + n];
     const bool last = !turn->whole && n == pieces_of(turn, group) - 1;
-    return (struct piece){page * stride[0] + stride[1] + g * stride[2],
+    return (struct piece){page * stride[0] + values_from(turn, g),
                           last ? table(turn, ATTN_KV_LAST_PAGE_LEN)[group] : size};
 }
 
@@ -117,22 +130,37 @@ bool turn_can_flip(const struct attn_tensor *tensor) {
     return count == 0 || memchr(tensor->host, 0x80, (size_t)count) == NULL;
 }
 
-/* Turns columns, or with sign 0 touches them. Returns the bytes of the lines they are in. */
-static double apply(const struct turn *turn, int64_t group, int64_t g, int64_t d0, int64_t d1,
-                    bool really) {
-    const struct attn_tensor *tensor = values(turn);
-    const int64_t width = width_of(turn), dim = turn->problem->head_dim;
+static double apply_to(const struct turn *turn, const struct attn_tensor *tensor, int64_t step,
+                       struct piece piece, int64_t d0, int64_t d1, bool really) {
+    const int64_t width = attn_dtype_bytes(tensor->dtype);
     const uint32_t all = really ? ~0u : 0;
     unsigned char *host = (unsigned char *)tensor->host, *placed = tensor->data;
+    for (int64_t t = 0; t < piece.tokens; t++)
+        turn_flip(host + (piece.at + t * step + d0) * width, d1 - d0,
+                  (enum attn_dtype)tensor->dtype, &all);
+    if (placed != host)
+        turn->device->upload(placed + piece.at * width, host + piece.at * width,
+                             (size_t)(piece.tokens * step * width));
+    return (double)piece.tokens * (double)((d1 - d0) * width / LINE_BYTES + 2) * LINE_BYTES;
+}
+
+/* Turns columns, or with sign 0 touches them. Returns the bytes of the lines they are in. Where
+ * values are part of keys the same columns of q are turned, and no q.k changes a bit. */
+static double apply(const struct turn *turn, int64_t group, int64_t g, int64_t d0, int64_t d1,
+                    bool really) {
+    const struct attn_problem *problem = turn->problem;
+    const struct attn_tensor *q = &turn->tensors[ATTN_Q];
+    const bool with_q = problem->traits & ATTN_KSHARED;
+    const int64_t heads = problem->q_heads / problem->kv_heads;
+    const int64_t step = values(turn)->stride[in_cache(turn) ? 3 : 2];
     double lines = 0;
-    for (int64_t n = 0; n < pieces_of(turn, group); n++) {
-        const struct piece piece = piece_at(turn, group, g, n);
-        for (int64_t t = 0; t < piece.tokens; t++)
-            turn_flip(host + (piece.at + t * dim + d0) * width, d1 - d0, dtype_of(turn), &all);
-        if (placed != host)
-            turn->device->upload(placed + piece.at * width, host + piece.at * width,
-                                 (size_t)(piece.tokens * dim * width));
-        lines += (double)piece.tokens * (double)((d1 - d0) * width / LINE_BYTES + 2) * LINE_BYTES;
+    for (int64_t n = 0; n < pieces_of(turn, group); n++)
+        lines += apply_to(turn, values(turn), step, piece_at(turn, group, g, n), d0, d1, really);
+    const int64_t from = turn->whole ? 0 : group, end = turn->whole ? problem->batch : group + 1;
+    for (int64_t b = from; with_q && b < end; b++) {
+        const struct piece rows = {b * q->stride[0] + g * heads * q->stride[1],
+                                   heads * problem->q_len};
+        lines += apply_to(turn, q, q->stride[2], rows, d0, d1, really);
     }
     return lines;
 }
@@ -140,9 +168,9 @@ static double apply(const struct turn *turn, int64_t group, int64_t g, int64_t d
 /* Sequences may be empty: a few draws find one that is not, if there are many. */
 static struct turn_slice draw(struct turn *turn, int64_t *group) {
     const struct attn_problem *problem = turn->problem;
-    const int64_t most = problem->head_dim < COLUMNS_MAX ? problem->head_dim : COLUMNS_MAX;
+    const int64_t most = problem->value_dim < COLUMNS_MAX ? problem->value_dim : COLUMNS_MAX;
     const int64_t g = turn_draw(turn, problem->kv_heads), columns = 1 + turn_draw(turn, most);
-    const int64_t d0 = turn_draw(turn, problem->head_dim - columns + 1);
+    const int64_t d0 = turn_draw(turn, problem->value_dim - columns + 1);
     for (int n = 0; n < DRAWS_MAX; n++) {
         *group = turn_draw(turn, turn->groups);
         if (pieces_of(turn, *group) > 0 && piece_at(turn, *group, g, 0).tokens > 0) break;
@@ -152,7 +180,7 @@ static struct turn_slice draw(struct turn *turn, int64_t *group) {
 }
 
 void turn_note(struct turn *turn, const struct turn_slice *slice) {
-    const int64_t heads = turn->problem->kv_heads, dim = turn->problem->head_dim;
+    const int64_t heads = turn->problem->kv_heads, dim = turn->problem->value_dim;
     for (int64_t group = slice->b0; group < (turn->whole ? 1 : slice->b1); group++) {
         for (int64_t d = slice->d0; d < slice->d1; d++)
             turn->turned[(group * heads + slice->g) * dim + d] ^= 1;
@@ -175,7 +203,7 @@ void turn_touch(struct turn *turn) {
 }
 
 void turn_back(struct turn *turn) {
-    const int64_t dim = turn->problem != NULL ? turn->problem->head_dim : 0;
+    const int64_t dim = turn->problem != NULL ? turn->problem->value_dim : 0;
     for (int64_t row = 0; dim > 0 && row < turn->groups * turn->problem->kv_heads; row++) {
         unsigned char *turned = turn->turned + row * dim;
         for (int64_t d0 = 0, d1; d0 < dim; d0 = d1) {
@@ -195,17 +223,17 @@ struct turn_block turn_block(struct turn *turn) {
     int64_t group;
     struct turn_slice slice = draw(turn, &group);
     slice.d0 = 0;
-    slice.d1 = problem->head_dim;
+    slice.d1 = problem->value_dim;
     if (!is_paged(turn)) {
         const struct piece piece = piece_at(turn, group, slice.g, 0);
-        const size_t bytes = (size_t)(piece.tokens * problem->head_dim) * width;
+        const size_t bytes = (size_t)(piece.tokens * problem->value_dim) * width;
         return (struct turn_block){slice, (size_t)piece.at * width, bytes, bytes, 1};
     }
     slice.b0 = 0;
     slice.b1 = problem->batch;
     return (struct turn_block){
-        slice, (size_t)(stride[1] + slice.g * stride[2]) * width, (size_t)stride[0] * width,
-        (size_t)(problem->page_size * problem->head_dim) * width, (size_t)problem->pages};
+        slice, (size_t)values_from(turn, slice.g) * width, (size_t)stride[0] * width,
+        (size_t)(problem->page_size * problem->value_dim) * width, (size_t)problem->pages};
 }
 
 void turn_read(const struct turn *turn, const struct turn_block *block, unsigned char *plain,

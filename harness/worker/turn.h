@@ -20,9 +20,9 @@ struct turn {
     const struct attn_tensor *tensors; /* of the call */
     bool whole;                        /* sequences share pages: all are turned at once */
     int64_t groups;                    /* of sequences that can be turned apart: batch, or 1 */
-    unsigned char *turned;             /* [groups, kv_heads, head_dim]: the sign is not the first */
-    uint64_t seed, drawn;              /* of what is drawn, the former from the system's entropy */
-    double lines_bytes; /* most that one slice has made its device read and write again */
+    unsigned char *turned; /* [groups, kv_heads, value_dim]: the sign is not the first */
+    uint64_t seed, drawn;  /* of what is drawn, the former from the system's entropy */
+    double lines_bytes;    /* most that one slice has made its device read and write again */
 };
 
 /* False: out of memory, or there is nothing that could be turned, or no sign to turn. */
@@ -37,7 +37,8 @@ void turn_back(struct turn *turn);
 void turn_end(struct turn *turn);
 
 /* For copies on the device, between launches that are recorded: all columns of a kv head, of one
- * sequence, or with pages of all, as rows of bytes; `at` from where V, or kv_cache, begins. */
+ * sequence, or with pages of all, as rows of bytes; `at` from where V, or kv_cache, begins. Not
+ * where values are part of keys: q would have to be turned as well. */
 struct turn_block {
     struct turn_slice slice;
     size_t at, pitch, width, rows;
@@ -60,7 +61,7 @@ bool turn_can_flip(const struct attn_tensor *tensor);
 int64_t turn_draw(struct turn *turn, int64_t count);
 static inline bool turn_is(const struct turn *turn, int64_t b, int64_t g, int64_t d) {
     const int64_t group = turn->whole ? 0 : b;
-    return turn->turned[(group * turn->problem->kv_heads + g) * turn->problem->head_dim + d];
+    return turn->turned[(group * turn->problem->kv_heads + g) * turn->problem->value_dim + d];
 }
 
 #endif

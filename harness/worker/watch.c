@@ -126,7 +126,7 @@ static void negate(unsigned char *element, size_t width) {
 
 void watch_expect(struct watch *watch, const struct turn_slice *slice) {
     const struct attn_problem *problem = watch->problem;
-    const int64_t dim = problem->head_dim, heads = problem->q_heads / problem->kv_heads;
+    const int64_t dim = problem->value_dim, heads = problem->q_heads / problem->kv_heads;
     const size_t width = width_of(watch);
     for (int64_t b = slice->b0; b < slice->b1; b++) {
         const int64_t first = (b * problem->q_heads + slice->g * heads) * problem->q_len;
@@ -151,7 +151,7 @@ void watch_follow(struct watch *watch, const struct turn_slice *slice) {
 /* The output as it were if nothing had been turned. */
 static void turn_output_back(const struct watch *watch, unsigned char *out) {
     const struct attn_problem *problem = watch->problem;
-    const int64_t dim = problem->head_dim, heads = problem->q_heads / problem->kv_heads;
+    const int64_t dim = problem->value_dim, heads = problem->q_heads / problem->kv_heads;
     const size_t width = width_of(watch);
     for (int64_t row = 0; row < problem->batch * problem->q_heads * problem->q_len; row++) {
         const int64_t h = row / problem->q_len;
@@ -203,7 +203,7 @@ void watch_turn_back(struct watch *watch) {
 void watch_compare(struct watch *watch, const unsigned char *out, const unsigned char *lse,
                    int64_t sample) {
     const int32_t dtype = watch->problem->dtype;
-    const int64_t dim = watch->problem->head_dim;
+    const int64_t dim = watch->problem->value_dim;
     const unsigned char *expected = watch->expected, *expected_lse = expected + watch->out_bytes;
     const unsigned char *blank = watch->blank, *blank_lse = blank + watch->out_bytes;
     watch->looked++;

@@ -26,8 +26,9 @@ ATTN_PUBLIC const struct attn_kernel attn_export = {
     .change = "without prefetching 6 GB/s a core at f16 S131072 D128, with 64 keys ahead 17, "
               "line by line and 16 keys ahead 22 (Zen 5, busy machine): 76 % of a plain read "
               "on both cores",
-    .traits = ATTN_GQA | ATTN_RAGGED | ATTN_WINDOW | ATTN_SOFTCAP | ATTN_SINK | ATTN_QLENS |
-              ATTN_ALIBI | ATTN_BIASED | ATTN_KV_E4M3 | ATTN_KV_INT8 | ATTN_KV_HEAD | ATTN_KV_TOKEN,
+    .traits = ATTN_GQA | ATTN_RAGGED | ATTN_WINDOW | ATTN_SOFTCAP | ATTN_DV | ATTN_KSHARED |
+              ATTN_SINK | ATTN_QLENS | ATTN_ALIBI | ATTN_BIASED | ATTN_KV_E4M3 | ATTN_KV_INT8 |
+              ATTN_KV_HEAD | ATTN_KV_TOKEN,
     .dtypes = 1u << ATTN_F32 | 1u << ATTN_F16 | 1u << ATTN_BF16,
     .p_dtype = ATTN_F32,
     .flags = ATTN_WRITES_LSE,

@@ -25,8 +25,9 @@ ATTN_PUBLIC const struct attn_kernel attn_export = {
     .grade = 'A',
     .change = "the textbook: 14 GFLOP/s a core at f16 B8 Hq64 Hkv16 S1024 D64 (Zen 5), "
               "limited by scalar loops, not memory",
-    .traits = ATTN_GQA | ATTN_RAGGED | ATTN_WINDOW | ATTN_SOFTCAP | ATTN_SINK | ATTN_QLENS |
-              ATTN_ALIBI | ATTN_BIASED | ATTN_KV_E4M3 | ATTN_KV_INT8 | ATTN_KV_HEAD | ATTN_KV_TOKEN,
+    .traits = ATTN_GQA | ATTN_RAGGED | ATTN_WINDOW | ATTN_SOFTCAP | ATTN_DV | ATTN_KSHARED |
+              ATTN_SINK | ATTN_QLENS | ATTN_ALIBI | ATTN_BIASED | ATTN_KV_E4M3 | ATTN_KV_INT8 |
+              ATTN_KV_HEAD | ATTN_KV_TOKEN,
     .dtypes = 1u << ATTN_F32 | 1u << ATTN_F16 | 1u << ATTN_BF16,
     .p_dtype = ATTN_F32,
     .flags = ATTN_WRITES_LSE,

@@ -7,7 +7,7 @@ import attest
 import numpy as np
 
 EVERYTHING = dict(dtypes=["f32", "f16", "bf16"], writes_lse=True, p_dtype="f32", change="by the definition")
-OF_LOGITS = ["gqa", "softcap", "alibi", "sinks", "kve4m3", "kvint8", "kvhead", "kvtoken"]
+OF_LOGITS = ["gqa", "softcap", "alibi", "sinks", "dv", "kshared", "kve4m3", "kvint8", "kvhead", "kvtoken"]
 OF_DECODE = [*OF_LOGITS, "ragged", "qlens", "window", "bias"]
 OF_PREFILL = [*OF_DECODE, "causal"]
 
@@ -17,17 +17,19 @@ def f64(array):
 
 
 def key_rows(call, b, g):
-    """Keys and values of one sequence, [tokens, D] each, as they are stored, and the scale of each token."""
-    if call.kv_cache is None:
-        tokens = call.problem.kv_len if call.seq_lens is None else call.seq_lens[b]
-        rows = call.k[b, g, :tokens], call.v[b, g, :tokens]
-        pages = b
+    """Keys and values of one sequence, [tokens, D] and [tokens, Dv], as they are stored, and the scale of each
+    token."""
+    if call.kv_cache is not None:
+        k, v = call.kv_cache[:, 0], call.kv_cache[:, 1]
+    else:
+        k, v = call.k, call.k[..., :call.problem.value_dim] if call.v is None else call.v
+    if call.kv_page_indptr is None:
+        tokens, pages = call.problem.kv_len if call.seq_lens is None else call.seq_lens[b], [b]
     else:
         first, end = call.kv_page_indptr[b], call.kv_page_indptr[b + 1]
         pages = call.kv_page_indices[first:end]
-        found = call.kv_cache[pages, :, g]  # [n, 2, P, D]
         tokens = max(0, (end - first - 1) * call.problem.page_size + call.kv_last_page_len[b])
-        rows = (found[:, n].reshape(-1, call.problem.head_dim)[:tokens] for n in (0, 1))
+    rows = (x[pages, g].reshape(-1, x.shape[3])[:tokens] for x in (k, v))
     return *rows, *(scales(scale, pages, g, tokens) for scale in (call.k_scale, call.v_scale))
 
 
@@ -81,7 +83,7 @@ def attend(call, b, h, i, place, tokens, keys, values):
     if call.lsh_k is not None:
         logits = logits - log_u(call, b, h, q, keys)
     sink = -np.inf if call.sinks is None else float(call.sinks[h])
-    out, lse = np.zeros(len(q)), max(sink, logits.max(initial=-np.inf))
+    out, lse = np.zeros(values.shape[1]), max(sink, logits.max(initial=-np.inf))
     if lse > -np.inf:
         p = np.exp(logits - lse)
         total = p.sum() + np.exp(sink - lse)

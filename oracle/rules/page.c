@@ -1,7 +1,10 @@
 /* Keys and values in pages of P tokens, found through a table: sequence b owns the entries
  * kv_page_indptr[b] .. kv_page_indptr[b + 1] - 1 of kv_page_indices, all of them full but the last.
  * Drawn tables are shuffled and leave some pages of the pool to nobody, so that a kernel which
- * walks the pool instead of the table is seen. */
+ * walks the pool instead of the table is seen.
+ *
+ * A page holds its keys, then its values; where these are of another width, or part of the keys,
+ * keys and values have pages of their own, in k and v, under the same table. */
 #include "../rule.h"
 
 #include <inttypes.h>
@@ -12,6 +15,22 @@ static const struct rule_tensor tensors[] = {
     {ATTN_KV_PAGE_INDICES, ATTN_I32, 1, {SIZE_PAGE_ENTRIES}},
     {ATTN_KV_LAST_PAGE_LEN, ATTN_I32, 1, {SIZE_BATCH}},
     {.rank = 0}};
+
+static bool is_apart(const struct attn_problem *problem) {
+    return problem->traits & (ATTN_DV | ATTN_KSHARED);
+}
+
+static void reshape(const struct attn_problem *problem, struct rule_tensor *tensor) {
+    const bool value = tensor->slot == ATTN_V;
+    if (!is_apart(problem)) return;
+    if (tensor->slot == ATTN_KV_CACHE) tensor->rank = 0;
+    if (tensor->slot != ATTN_K && !value) return;
+    *tensor = (struct rule_tensor){
+        tensor->slot,
+        ATTN_INPUT,
+        4,
+        {SIZE_PAGES, SIZE_KV_HEADS, SIZE_PAGE, value ? SIZE_VALUE_DIM : SIZE_HEAD_DIM}};
+}
 
 static int64_t q_len(const struct rule_view *view, int64_t b) {
     (void)b; /* the table holds lengths of keys: an empty sequence still asks its query */
@@ -33,7 +52,8 @@ static int64_t row_index(const struct rule_view *view, int64_t b, int64_t g, int
     /* 32-bit division is several times faster and tokens are below 2^31. */
     const uint32_t page_size = (uint32_t)problem->page_size;
     const int64_t page = indices[indptr[b] + (int64_t)((uint32_t)t / page_size)];
-    return ((page * 2 + value) * problem->kv_heads + g) * page_size + (uint32_t)t % page_size;
+    const int64_t half = is_apart(problem) ? page : page * 2 + value;
+    return (half * problem->kv_heads + g) * page_size + (uint32_t)t % page_size;
 }
 
 static bool check_sequence(const struct rule_view *view, int64_t b, struct fault *fault) {
@@ -147,6 +167,7 @@ const struct rule rule_page = {
     .words = "page64, pagesordered, pagesshared",
     .tensors = tensors,
     .hides = 1u << ATTN_K | 1u << ATTN_V | 1u << ATTN_SEQ_LENS,
+    .reshape = reshape,
     .q_len = q_len,
     .kv_len = kv_len,
     .row_index = row_index,

@@ -54,11 +54,11 @@ static struct division divide(const struct attn_problem *problem, const struct l
     } else if (lookup->sees != SEES_ALL || d.rows <= FLAT_ROWS) {
         d.method = d.isa->flat;
         d.row_block = lookup->sees == SEES_LIST ? 1 : FLAT_ROWS;
-        workspace = d.isa->flat_workspace(problem->head_dim);
+        workspace = d.isa->flat_workspace(problem->head_dim, problem->value_dim);
     } else {
         d.method = d.isa->tall;
         d.row_block = d.isa->tall_rows;
-        workspace = d.isa->tall_workspace(problem->head_dim);
+        workspace = d.isa->tall_workspace(problem->head_dim, problem->value_dim);
     }
     d.row_blocks = ceil_div(d.rows, d.row_block);
     d.blocks = problem->batch * problem->kv_heads * d.row_blocks;
@@ -66,7 +66,7 @@ static struct division divide(const struct attn_problem *problem, const struct l
         const int64_t worth = d.keys / KEYS_WORTH, wanted = ceil_div(TASKS_WANTED, d.blocks);
         d.splits = worth < 1 ? 1 : worth < wanted ? worth : wanted;
     }
-    const size_t row_bytes = sizeof(float) * (size_t)(problem->head_dim + 2);
+    const size_t row_bytes = sizeof(float) * (size_t)(problem->value_dim + 2);
     const size_t rows = (size_t)(problem->batch * problem->kv_heads * d.rows);
     if (lookup->sees == SEES_MASK) d.partial_at = align(rows * (size_t)problem->kv_len);
     d.threads_at = d.partial_at;
@@ -99,18 +99,18 @@ static void write_row(const struct task *task, const struct isa *isa, int64_t r,
                       float sum, float *out) {
     const int64_t h = task->g * task->group + r % task->group, i = r / task->group;
     const struct attn_tensor *sinks = &task->call->tensors[ATTN_SINKS];
-    const int64_t head_dim = task->problem->head_dim;
+    const int64_t value_dim = task->problem->value_dim;
     const struct attn_tensor *lse = &task->call->tensors[ATTN_LSE];
     void *row = tensor_at(&task->call->tensors[ATTN_OUT], task->b, h, i);
     float log_sum = 0; /* of rows beyond the sequence */
     if (out) log_sum = sum == 0 ? -INFINITY : (float)((double)task->softmax_scale * max + log(sum));
     if (out && sinks->data)
-        log_sum = add_sink(out, head_dim, (double)task->softmax_scale * max, sum,
+        log_sum = add_sink(out, value_dim, (double)task->softmax_scale * max, sum,
                            ((const float *)sinks->data)[h * sinks->stride[0]]);
     if (out && sum != 0)
-        isa->narrow(row, out, head_dim, task->problem->dtype);
+        isa->narrow(row, out, value_dim, task->problem->dtype);
     else
-        memset(row, 0, (size_t)head_dim * attn_dtype_bytes(task->problem->dtype));
+        memset(row, 0, (size_t)value_dim * attn_dtype_bytes(task->problem->dtype));
     if (lse->data)
         ((float *)lse->data)[task->b * lse->stride[0] + h * lse->stride[1] + i * lse->stride[2]] =
             log_sum;
@@ -193,7 +193,7 @@ static struct task task_of(const struct run *run, int64_t n) {
 /* Where split s of block n leaves its result for combine. */
 static float *partial_at(const struct run *run, int64_t n, int64_t s) {
     const struct division *d = &run->division;
-    const int64_t width = run->problem->head_dim + 2;
+    const int64_t width = run->problem->value_dim + 2;
     return (float *)(run->scratch + d->partial_at) + (n * d->splits + s) * d->row_block * width;
 }
 
@@ -205,10 +205,10 @@ static void place_result(const struct run *run, struct task *task, float *at) {
 }
 
 static void write_block(const struct run *run, const struct task *task) {
-    const int64_t head_dim = run->problem->head_dim;
+    const int64_t value_dim = run->problem->value_dim;
     for (int64_t r = 0; r < task->rows; r++)
         write_row(task, run->division.isa, task->row + r, task->max[r], task->sum[r],
-                  task->out + r * head_dim);
+                  task->out + r * value_dim);
     int64_t end = task->row + run->division.row_block;
     end = end < run->division.rows ? end : run->division.rows;
     for (int64_t r = task->row + task->rows; r < end; r++)
@@ -235,7 +235,7 @@ static void do_split(const struct run *run, int64_t n, int64_t s, char *room) {
 
 /* Adds up the splits of block n, in double and in order, into the first of them. */
 static void combine(const struct run *run, int64_t n) {
-    const int64_t head_dim = run->problem->head_dim;
+    const int64_t value_dim = run->problem->value_dim;
     struct task whole = task_of(run, n);
     place_result(run, &whole, partial_at(run, n, 0));
     for (int64_t r = 0; r < whole.rows; r++) {
@@ -251,11 +251,12 @@ static void combine(const struct run *run, int64_t n) {
             if (part.sum[r] == 0) continue;
             const double weight = exp((double)whole.softmax_scale * ((double)part.max[r] - max));
             sum += weight * part.sum[r];
-            for (int64_t d = 0; d < head_dim; d++) out[d] += weight * part.out[r * head_dim + d];
+            for (int64_t d = 0; d < value_dim; d++) out[d] += weight * part.out[r * value_dim + d];
         }
         whole.max[r] = max;
         whole.sum[r] = (float)sum;
-        for (int64_t d = 0; d < head_dim; d++) whole.out[r * head_dim + d] = (float)(out[d] / sum);
+        for (int64_t d = 0; d < value_dim; d++)
+            whole.out[r * value_dim + d] = (float)(out[d] / sum);
     }
     write_block(run, &whole);
 }

@@ -15,7 +15,7 @@
 #include <stdbool.h>
 
 enum {
-    HEAD_DIM_MAX = 256,
+    HEAD_DIM_MAX = 1024,
     KEY_BLOCK = 64 /* the most keys that are looked up, scored and added together */
 };
 
@@ -67,7 +67,7 @@ struct task {
      * softmax_scale >= 0: the largest product has the largest logit. */
     float softmax_scale, query_sign;
     /* The result: with c = softmax_scale, max of logit / c, sum of exp(logit - c max), and
-     * [rows][head_dim] of sum exp(logit - c max) v: where `partial` as it is, so that adding up
+     * [rows][value_dim] of sum exp(logit - c max) v: where `partial` as it is, so that adding up
      * parts rounds only once, else divided by `sum`. Of rows that see none of the keys -infinity,
      * 0 and anything. */
     bool partial;
@@ -104,9 +104,9 @@ struct isa {
     const char *name;
     int64_t tall_rows; /* the most rows of a task */
     void (*tall)(const struct task *task);
-    size_t (*tall_workspace)(int64_t head_dim);
+    size_t (*tall_workspace)(int64_t head_dim, int64_t value_dim);
     void (*flat)(const struct task *task);
-    size_t (*flat_workspace)(int64_t head_dim);
+    size_t (*flat_workspace)(int64_t head_dim, int64_t value_dim);
     void (*naive)(const struct task *task); /* one row; its workspace is a float a key */
     /* Values rounded to dtype. */
     void (*narrow)(void *row, const float *values, int64_t count, int32_t dtype);

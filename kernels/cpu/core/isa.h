@@ -46,8 +46,8 @@ typedef uint8_t bytes __attribute__((vector_size(WIDTH)));
 void ISA_NAME(tall_)(const struct task *task);
 void ISA_NAME(flat_)(const struct task *task);
 void ISA_NAME(naive_)(const struct task *task);
-size_t ISA_NAME(tall_workspace_)(int64_t head_dim);
-size_t ISA_NAME(flat_workspace_)(int64_t head_dim);
+size_t ISA_NAME(tall_workspace_)(int64_t head_dim, int64_t value_dim);
+size_t ISA_NAME(flat_workspace_)(int64_t head_dim, int64_t value_dim);
 
 TEMPLATE floats splat(float value) {
     return value - (floats){0};
@@ -217,19 +217,21 @@ static inline void scale_row(float *row, int64_t count, float scale) {
 }
 
 /* The keys and values of `count` positions from `key` on, at most KEY_BLOCK, which lie at `keys`
- * and `values`: widened, `padded` elements apart, and those of 8 bits times their scale. */
+ * and `values`: widened, `padded` and `value_padded` elements apart, and those of 8 bits times
+ * their scale. Without wide_values keys alone. */
 static inline void widen_block(float *wide_keys, float *wide_values, const struct task *task,
-                               int64_t key, int64_t count, int64_t padded, const void *const *keys,
-                               const void *const *values) {
-    const int64_t head_dim = task->problem->head_dim;
+                               int64_t key, int64_t count, int64_t padded, int64_t value_padded,
+                               const void *const *keys, const void *const *values) {
+    const struct attn_problem *problem = task->problem;
     float k_scale[KEY_BLOCK], v_scale[KEY_BLOCK];
-    widen_rows(wide_keys, keys, count, head_dim, padded, task->stored);
-    widen_rows(wide_values, values, count, head_dim, padded, task->stored);
+    widen_rows(wide_keys, keys, count, problem->head_dim, padded, task->stored);
+    if (wide_values)
+        widen_rows(wide_values, values, count, problem->value_dim, value_padded, task->stored);
     if (!task->scaled) return;
     lookup_scales(task->call, task->b, task->g, task->list, key, count, k_scale, v_scale);
     for (int64_t n = 0; n < count; n++) {
         scale_row(wide_keys + n * padded, padded, k_scale[n]);
-        scale_row(wide_values + n * padded, padded, v_scale[n]);
+        if (wide_values) scale_row(wide_values + n * value_padded, value_padded, v_scale[n]);
     }
 }
 

@@ -14,7 +14,7 @@ enum { ROWS_MAX = 4, SCORES_MAX = KEY_BLOCK * ROWS_MAX };
 struct quad {
     int64_t row, rows; /* of the group; fewer than ROWS in the last one */
     float *query;      /* [ROWS][depth] */
-    float *out;        /* [ROWS][depth] */
+    float *out;        /* [ROWS][value_depth] */
     struct magicpig magicpig[ROWS_MAX];
     float max[WIDTH], sum[WIDTH];
 };
@@ -27,12 +27,12 @@ struct block {
      * Behind its last row anything that is an address. */
     int64_t next_count, keys_most;
     const void *next_keys[KEY_BLOCK], *next_values[KEY_BLOCK];
-    bool widened;             /* not where they lie, but in f32: then `step` prefetches */
-    int64_t depth;            /* of those rows: D rounded up to WIDTH */
-    bool partly;              /* some row sees only some of the keys */
-    float scores[SCORES_MAX]; /* [key][ROWS] */
-    int32_t seen[SCORES_MAX]; /* the same shape, all ones or zero; where partly */
-    float square[KEY_BLOCK];  /* |k|^2, for MagicPIG */
+    bool widened;               /* not where they lie, but in f32: then `step` prefetches */
+    int64_t depth, value_depth; /* of those rows: D, and Dv, rounded up to WIDTH */
+    bool partly;                /* some row sees only some of the keys */
+    float scores[SCORES_MAX];   /* [key][ROWS] */
+    int32_t seen[SCORES_MAX];   /* the same shape, all ones or zero; where partly */
+    float square[KEY_BLOCK];    /* |k|^2, for MagicPIG */
 };
 
 #if defined(ATTN_ISA_avx512)
@@ -171,7 +171,7 @@ TEMPLATE void add_chunk(int32_t dtype, int rows, int vectors, bool partly,
         }
     }
     UNROLL(r, rows) UNROLL(n, vectors) {
-        float *out = quad->out + r * block->depth + d + n * WIDTH;
+        float *out = quad->out + r * block->value_depth + d + n * WIDTH;
         store(out, load(out) * shrink[r] + acc[r][n]);
     }
 }
@@ -181,9 +181,10 @@ TEMPLATE void add_values(int32_t dtype, int rows, bool partly, const struct bloc
     float by_row[WIDTH];
     store(by_row, shrink);
     int64_t d = 0;
-    for (; d + 4 * WIDTH <= block->depth; d += 4 * WIDTH)
+    for (; d + 4 * WIDTH <= block->value_depth; d += 4 * WIDTH)
         add_chunk(dtype, rows, 4, partly, block, quad, by_row, d);
-    for (; d < block->depth; d += WIDTH) add_chunk(dtype, rows, 1, partly, block, quad, by_row, d);
+    for (; d < block->value_depth; d += WIDTH)
+        add_chunk(dtype, rows, 1, partly, block, quad, by_row, d);
 }
 
 TEMPLATE void advance(int32_t dtype, int rows, const struct task *task, struct block *block,
@@ -228,8 +229,9 @@ static int64_t round_up(int64_t head_dim) {
     return (head_dim + WIDTH - 1) / WIDTH * WIDTH;
 }
 
-size_t ISA_NAME(flat_workspace_)(int64_t head_dim) {
-    return sizeof(float) * (size_t)(round_up(head_dim) * 2 * (FLAT_ROWS + KEY_BLOCK));
+size_t ISA_NAME(flat_workspace_)(int64_t head_dim, int64_t value_dim) {
+    return sizeof(float) *
+           (size_t)((round_up(head_dim) + round_up(value_dim)) * (FLAT_ROWS + KEY_BLOCK));
 }
 
 /* Keys of a block: for prefetching's sake about 4 KiB of them, but at least a vector of scores. On
@@ -248,17 +250,20 @@ static void look_ahead(const struct task *task, struct block *block) {
                 block->next_count, block->next_keys, block->next_values);
 }
 
-/* Steps to the rows looked up. A head dimension that is no multiple of WIDTH is widened into
- * `room`, so that no load runs past a row; and rows of 8 bits are, times their scales. Returns the
- * dtype of the rows. */
+/* Steps to the rows looked up. A width that is no multiple of WIDTH is widened into `room`, so that
+ * no load runs past a row, and rows of 8 bits are, times their scales; values that are part of keys
+ * are there with them. Returns the dtype of the rows. */
 static int32_t step(const struct task *task, struct block *block, float *room) {
-    const int64_t head_dim = task->problem->head_dim, count = block->next_count;
+    const int64_t head_dim = task->problem->head_dim, value_dim = task->problem->value_dim;
+    const int64_t count = block->next_count;
+    const bool shared = task->problem->traits & ATTN_KSHARED;
     block->key += block->count;
     block->count = count;
     memcpy(block->keys, block->next_keys, sizeof block->keys);
     memcpy(block->values, block->next_values, sizeof block->values);
     look_ahead(task, block);
-    const bool widen = block->widened = head_dim != block->depth || task->scaled;
+    const bool widen = block->widened =
+        head_dim != block->depth || (value_dim != block->value_depth && !shared) || task->scaled;
     if (widen) {
         const int64_t bytes = head_dim * attn_dtype_bytes(task->stored);
         for (int64_t n = 0; n < block->next_count; n++)
@@ -267,11 +272,11 @@ static int32_t step(const struct task *task, struct block *block, float *room) {
                 __builtin_prefetch((const char *)block->next_values[n] + at, 0, 2);
             }
         float *values = room + KEY_BLOCK * block->depth;
-        widen_block(room, values, task, block->key, count, block->depth, block->keys,
-                    block->values);
+        widen_block(room, shared ? NULL : values, task, block->key, count, block->depth,
+                    block->value_depth, block->keys, block->values);
         for (int64_t n = 0; n < count; n++) {
             block->keys[n] = room + n * block->depth;
-            block->values[n] = values + n * block->depth;
+            block->values[n] = shared ? block->keys[n] : values + n * block->value_depth;
         }
     }
     for (int64_t n = count; n % WIDTH; n++) block->keys[n] = block->keys[count - 1];
@@ -280,8 +285,9 @@ static int32_t step(const struct task *task, struct block *block, float *room) {
 
 void ISA_NAME(flat_)(const struct task *task) {
     const int64_t head_dim = task->problem->head_dim, depth = round_up(head_dim);
-    float *wide = task->workspace, *room = wide + 2 * KEY_BLOCK * depth;
-    struct block block = {.depth = depth};
+    const int64_t value_dim = task->problem->value_dim, value_depth = round_up(value_dim);
+    float *wide = task->workspace, *room = wide + KEY_BLOCK * (depth + value_depth);
+    struct block block = {.depth = depth, .value_depth = value_depth};
     block.keys_most = keys_most(head_dim * attn_dtype_bytes(task->stored));
     for (int n = 0; n < KEY_BLOCK; n++) block.next_keys[n] = block.next_values[n] = wide;
     struct quad quads[FLAT_ROWS];
@@ -291,8 +297,8 @@ void ISA_NAME(flat_)(const struct task *task) {
         struct quad *quad = &quads[quad_count++];
         *quad = (struct quad){.row = task->row + r, .query = room, .out = room + rows * depth};
         quad->rows = task->rows - r < rows ? task->rows - r : rows;
-        room += 2 * rows * depth;
-        memset(quad->query, 0, sizeof(float) * (size_t)(2 * rows * depth));
+        room += rows * (depth + value_depth);
+        memset(quad->query, 0, sizeof(float) * (size_t)(rows * (depth + value_depth)));
         for (int64_t u = 0; u < quad->rows; u++) {
             float *query = quad->query + u * depth;
             widen_query(query, task, quad->row + u, depth);
@@ -320,7 +326,7 @@ void ISA_NAME(flat_)(const struct task *task) {
         task->sum[r] = 0;
         for (int64_t n = u; n < WIDTH; n += rows) task->sum[r] += quad->sum[n];
         const float divisor = task->partial ? 1 : task->sum[r];
-        for (int64_t d = 0; d < head_dim; d++)
-            task->out[r * head_dim + d] = quad->out[u * depth + d] / divisor;
+        for (int64_t d = 0; d < value_dim; d++)
+            task->out[r * value_dim + d] = quad->out[u * value_depth + d] / divisor;
     }
 }

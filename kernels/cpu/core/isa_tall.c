@@ -13,8 +13,8 @@
 
 struct tile {
     int64_t row, rows; /* of the group; fewer than LANES in the last tile */
-    float *query;      /* [head_dim][LANES] */
-    float *out;        /* [depth][LANES] */
+    float *query;      /* [depth][LANES] */
+    float *out;        /* [value_depth][LANES] */
     floats max[TILE], sum[TILE];
     /* Keys of the block that any row sees, and among them those that every row does; `from` to
      * all_from and all_to to `to` some do, each those from `low` to high - 1. */
@@ -24,10 +24,11 @@ struct tile {
 };
 
 struct block {
-    float *keys, *values;    /* [KEY_BLOCK][depth] */
-    float *scores;           /* [KEY_BLOCK][LANES] */
-    int64_t key;             /* the position of the first */
-    int64_t head_dim, depth; /* D, and D rounded up to STEP */
+    float *keys, *values;       /* [KEY_BLOCK][depth], [KEY_BLOCK][value_depth] */
+    float *scores;              /* [KEY_BLOCK][LANES] */
+    int64_t key;                /* the position of the first */
+    int64_t head_dim;           /* D */
+    int64_t depth, value_depth; /* D, and Dv, rounded up to STEP */
     float scale;
 };
 
@@ -111,7 +112,7 @@ TEMPLATE void soften(int vectors, const struct block *block, struct tile *tile, 
 TEMPLATE void add_seen(int vectors, const struct block *block, const struct tile *tile,
                        int64_t from, int64_t end, int64_t d, floats acc[STEP][TILE]) {
     for (int64_t j = from; j < end; j++) {
-        const float *value = block->values + j * block->depth + d;
+        const float *value = block->values + j * block->value_depth + d;
         UNROLL(n, vectors) {
             const floats p = load(block->scores + j * LANES + n * WIDTH);
             const ints lanes = sees(tile, n, j);
@@ -122,11 +123,11 @@ TEMPLATE void add_seen(int vectors, const struct block *block, const struct tile
 
 TEMPLATE void add_values(int vectors, const struct block *block, const struct tile *tile,
                          const floats *shrink) {
-    for (int64_t d = 0; d < block->depth; d += STEP) {
+    for (int64_t d = 0; d < block->value_depth; d += STEP) {
         floats acc[STEP][TILE] = {0};
         add_seen(vectors, block, tile, tile->from, tile->all_from, d, acc);
         for (int64_t j = tile->all_from; j < tile->all_to; j++) {
-            const float *value = block->values + j * block->depth + d;
+            const float *value = block->values + j * block->value_depth + d;
             floats p[TILE];
             UNROLL(n, vectors) p[n] = load(block->scores + j * LANES + n * WIDTH);
             UNROLL(u, STEP) {
@@ -183,8 +184,8 @@ static void limit_lanes(struct tile *tile, const struct task *task, int64_t key,
 
 /* Leaves the tile's result, its rows again row by row. */
 static void finish(const struct task *task, struct tile *tile) {
-    const int64_t head_dim = task->problem->head_dim, first = tile->row - task->row;
-    for (int64_t d = 0; d < head_dim && !task->partial; d++) {
+    const int64_t value_dim = task->problem->value_dim, first = tile->row - task->row;
+    for (int64_t d = 0; d < value_dim && !task->partial; d++) {
         UNROLL(n, TILE) {
             float *out = tile->out + d * LANES + n * WIDTH;
             store(out, load(out) / tile->sum[n]);
@@ -193,8 +194,8 @@ static void finish(const struct task *task, struct tile *tile) {
     for (int64_t lane = 0; lane < tile->rows; lane++) {
         task->max[first + lane] = tile->max[lane / WIDTH][lane % WIDTH];
         task->sum[first + lane] = tile->sum[lane / WIDTH][lane % WIDTH];
-        for (int64_t d = 0; d < head_dim; d++)
-            task->out[(first + lane) * head_dim + d] = tile->out[d * LANES + lane];
+        for (int64_t d = 0; d < value_dim; d++)
+            task->out[(first + lane) * value_dim + d] = tile->out[d * LANES + lane];
     }
 }
 
@@ -202,29 +203,32 @@ static int64_t round_up(int64_t head_dim) {
     return (head_dim + STEP - 1) / STEP * STEP;
 }
 
-size_t ISA_NAME(tall_workspace_)(int64_t head_dim) {
-    const int64_t depth = round_up(head_dim);
-    return sizeof(float) *
-           (size_t)(KEY_BLOCK * (LANES + 2 * depth) + TALL_TILES * 2 * depth * LANES);
+size_t ISA_NAME(tall_workspace_)(int64_t head_dim, int64_t value_dim) {
+    const int64_t both = round_up(head_dim) + round_up(value_dim);
+    return sizeof(float) * (size_t)(KEY_BLOCK * (LANES + both) + TALL_TILES * both * LANES);
 }
 
 void ISA_NAME(tall_)(const struct task *task) {
     const int64_t head_dim = task->problem->head_dim, depth = round_up(head_dim);
+    const int64_t value_dim = task->problem->value_dim, value_depth = round_up(value_dim);
     const int64_t tiles = (task->rows + LANES - 1) / LANES;
     float *room = task->workspace;
     struct tile tile[TALL_TILES];
-    struct block block = {.head_dim = head_dim, .depth = depth, .scale = task->softmax_scale};
+    struct block block = {.head_dim = head_dim,
+                          .depth = depth,
+                          .value_depth = value_depth,
+                          .scale = task->softmax_scale};
     block.scores = room, room += KEY_BLOCK * LANES;
     block.keys = room, room += KEY_BLOCK * depth;
-    block.values = room, room += KEY_BLOCK * depth;
+    block.values = room, room += KEY_BLOCK * value_depth;
     for (int64_t t = 0; t < tiles; t++) {
         const int64_t left = task->rows - t * LANES;
         tile[t] = (struct tile){.row = task->row + t * LANES, .rows = left < LANES ? left : LANES};
         tile[t].query = room, room += depth * LANES;
-        tile[t].out = room, room += depth * LANES;
+        tile[t].out = room, room += value_depth * LANES;
         for (int n = 0; n < TILE; n++) tile[t].max[n] = splat(-INFINITY);
         memset(tile[t].query, 0, sizeof(float) * (size_t)(depth * LANES));
-        memset(tile[t].out, 0, sizeof(float) * (size_t)(depth * LANES));
+        memset(tile[t].out, 0, sizeof(float) * (size_t)(value_depth * LANES));
         for (int64_t lane = 0; lane < tile[t].rows; lane++) {
             float row[HEAD_DIM_MAX];
             widen_query(row, task, tile[t].row + lane, head_dim);
@@ -241,7 +245,7 @@ void ISA_NAME(tall_)(const struct task *task) {
         const void *keys[KEY_BLOCK], *values[KEY_BLOCK];
         task->place(task->call, task->b, task->g, task->list, key, count, keys, values);
         block.key = key;
-        widen_block(block.keys, block.values, task, key, count, depth, keys, values);
+        widen_block(block.keys, block.values, task, key, count, depth, value_depth, keys, values);
         for (int64_t t = 0; t < tiles; t++) {
             limit_lanes(&tile[t], task, key, count);
             if (tile[t].from >= tile[t].to) continue;

@@ -10,13 +10,19 @@ static int64_t length(const struct attn_call *call, enum attn_slot slot, int64_t
     return ((const int32_t *)call->tensors[slot].data)[b];
 }
 
+static int64_t page_size_of(const struct attn_call *call) {
+    const struct attn_tensor *cache = &call->tensors[ATTN_KV_CACHE];
+    return cache->data ? cache->shape[3] : call->tensors[ATTN_K].shape[2];
+}
+
 int64_t lookup_tokens(const struct attn_call *call, int64_t b) {
     const int32_t *indptr = call->tensors[ATTN_KV_PAGE_INDPTR].data;
     if (indptr == NULL)
         return call->tensors[ATTN_SEQ_LENS].data ? length(call, ATTN_SEQ_LENS, b)
                                                  : call->tensors[ATTN_K].shape[2];
-    const int64_t pages = indptr[b + 1] - indptr[b], size = call->tensors[ATTN_KV_CACHE].shape[3];
-    return pages > 0 ? (pages - 1) * size + length(call, ATTN_KV_LAST_PAGE_LEN, b) : 0;
+    const int64_t pages = indptr[b + 1] - indptr[b];
+    return pages > 0 ? (pages - 1) * page_size_of(call) + length(call, ATTN_KV_LAST_PAGE_LEN, b)
+                     : 0;
 }
 
 int64_t lookup_queries(const struct attn_call *call, int64_t b) {
@@ -26,9 +32,14 @@ int64_t lookup_queries(const struct attn_call *call, int64_t b) {
     return alike ? length(call, ATTN_SEQ_LENS, b) : room;
 }
 
+/* Of keys and values that are not in one cache: without a v they are part of the keys. */
+static const struct attn_tensor *values_of(const struct attn_call *call) {
+    return &call->tensors[call->tensors[ATTN_V].data ? ATTN_V : ATTN_K];
+}
+
 void lookup_dense(const struct attn_call *call, int64_t b, int64_t g, const int32_t *list,
                   int64_t first, int64_t count, const void **keys, const void **values) {
-    const struct attn_tensor *k = &call->tensors[ATTN_K], *v = &call->tensors[ATTN_V];
+    const struct attn_tensor *k = &call->tensors[ATTN_K], *v = values_of(call);
     const char *key = tensor_at(k, b, g, 0), *value = tensor_at(v, b, g, 0);
     const int64_t bytes = attn_dtype_bytes(k->dtype);
     const int64_t key_step = k->stride[2] * bytes, value_step = v->stride[2] * bytes;
@@ -39,23 +50,35 @@ void lookup_dense(const struct attn_call *call, int64_t b, int64_t g, const int3
     }
 }
 
+/* The pages of kv head g, in bytes: of keys or of values. */
+struct pool {
+    const char *base;
+    int64_t page_step, row_step;
+};
+
+static struct pool pool_of(const struct attn_call *call, int64_t g, bool value) {
+    const struct attn_tensor *cache = &call->tensors[ATTN_KV_CACHE];
+    const struct attn_tensor *apart = value ? values_of(call) : &call->tensors[ATTN_K];
+    const struct attn_tensor *tensor = cache->data ? cache : apart;
+    const int64_t bytes = attn_dtype_bytes(tensor->dtype), *stride = tensor->stride;
+    const int64_t half = cache->data && value ? stride[1] : 0, rank = tensor->rank;
+    return (struct pool){(const char *)tensor->data + (half + g * stride[rank - 3]) * bytes,
+                         stride[0] * bytes, stride[rank - 2] * bytes};
+}
+
 void lookup_paged(const struct attn_call *call, int64_t b, int64_t g, const int32_t *list,
                   int64_t first, int64_t count, const void **keys, const void **values) {
-    const struct attn_tensor *cache = &call->tensors[ATTN_KV_CACHE];
     const int32_t *indptr = call->tensors[ATTN_KV_PAGE_INDPTR].data;
     const int32_t *table = (const int32_t *)call->tensors[ATTN_KV_PAGE_INDICES].data + indptr[b];
-    const int64_t bytes = attn_dtype_bytes(cache->dtype), page_size = cache->shape[3];
-    const int64_t page_step = cache->stride[0] * bytes, row_step = cache->stride[3] * bytes;
-    const int64_t value_step = cache->stride[1] * bytes;
-    const char *base = (const char *)cache->data + g * cache->stride[2] * bytes;
+    const struct pool k = pool_of(call, g, false), v = pool_of(call, g, true);
+    const int64_t page_size = page_size_of(call);
     for (int64_t n = 0; n < count; n++) {
         /* 32 bits: a division by a 64-bit number takes twice as long, and this is one a key. */
         const uint32_t token = (uint32_t)(list ? list[first + n] : first + n);
         const uint32_t page = token / (uint32_t)page_size;
         const uint32_t row = token - page * (uint32_t)page_size;
-        const char *key = base + table[page] * page_step + row * row_step;
-        keys[n] = key;
-        values[n] = key + value_step;
+        keys[n] = k.base + table[page] * k.page_step + row * k.row_step;
+        values[n] = v.base + table[page] * v.page_step + row * v.row_step;
     }
 }
 

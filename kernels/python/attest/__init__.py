@@ -33,7 +33,7 @@ VARIANTS = ("prefill", "prefill_varlen", "decode", "decode_paged", "sparse_decod
             "sparse_decode_paged", "magicpig_decode_paged", "prefill_paged")
 DTYPES = ("input", "f32", "f16", "bf16", "i32", "u8", "e4m3", "int8")
 TRAITS = ("gqa", "causal", "ragged", "page", "keep", "magicpig", "window", "softcap", "sinks",
-          "qlens", "alibi", "bias", "kve4m3", "kvint8", "kvhead", "kvtoken")
+          "qlens", "alibi", "bias", "dv", "kshared", "kve4m3", "kvint8", "kvhead", "kvtoken")
 DEVICES = {"cpu": 1, "cuda": 2}
 # What tensors are, by the modules that a kernel's file has imported; the last where it has none of them.
 ARRAYS = {"cpu": ("torch", "jax", "numpy"), "cuda": ("torch", "cupy", "interface")}
@@ -53,7 +53,7 @@ class Problem:
     trait window query i sees the keys from i + Skv - Sq - window_left to i + Skv - Sq + window_right,
     lengths taken per sequence, 0 without; softcap: of logits, softcap * tanh(logit / softcap), before
     any mask or correction, 0 without; bias_batch, bias_heads: the sizes of a bias, 1 or B, 1 or Hq, 0
-    without."""
+    without; value_dim: Dv, which is D without the trait dv."""
     variant: str
     dtype: str
     traits: frozenset
@@ -73,17 +73,19 @@ class Problem:
     softcap: float = 0.0
     bias_batch: int = 0
     bias_heads: int = 0
+    value_dim: int = 0
 
 
 class Call:
     """One call: views of memory that attest owns. Absent tensors are None.
 
-    q [B, Hq, Sq, D]; k, v [B, Hkv, Skv, D], or kv_cache [pages, 2, Hkv, P, D] with kv_page_indptr
-    [B + 1], kv_page_indices and kv_last_page_len [B]; seq_lens, q_lens [B]; sparse_ind [B, Hq, Lmax]
+    q [B, Hq, Sq, D]; k, v [B, Hkv, Skv, D and Dv], or kv_cache [pages, 2, Hkv, P, D], or where Dv is not
+    D k, v [pages, Hkv, P, D and Dv], with kv_page_indptr [B + 1], kv_page_indices and kv_last_page_len
+    [B]; with kshared there is no v, values are k[..., :Dv]; seq_lens, q_lens [B]; sparse_ind [B, Hq, Lmax]
     padded with -1, sparse_nnz [B, Hq], sparse_mask [B, Hq, Skv]; lsh_k, lsh_l [B, Hq]; sinks [Hq], one
     more logit each, without a value; slopes [Hq], alibi's; bias [1 or B, 1 or Hq, Sq, Skv], added to logits,
     a number or -infinity; k_scale, v_scale where keys and values are of 8 bits, to be multiplied with: [1], with the
-    trait kvhead [Hkv], with kvtoken [B, Hkv, Skv] or, of pages, [pages, Hkv, P] -- to be read; out [B, Hq, Sq, D] and
+    trait kvhead [Hkv], with kvtoken [B, Hkv, Skv] or, of pages, [pages, Hkv, P] -- to be read; out [B, Hq, Sq, Dv] and
     lse [B, Hq, Sq] (f32, natural logarithm) -- to be written. bf16 is uint16 in numpy and CuPy, which have
     no such type: `attest.f32` reads it and `attest.store` writes it, in numpy; torch.bfloat16 in torch,
     and JAX's own in JAX. E4M3 likewise: uint8, read by `attest.f32`; torch.float8_e4m3fn; float8_e4m3fn in JAX.

@@ -18,13 +18,11 @@ import zlib
 import numpy
 
 from . import _arrays, _foreign
-from ._flashinfer import NEUTRAL, ROLE_OF, answer_as, expect_neutral, no_place, problem_of, tokens_first
+from ._flashinfer import LATENT, NEUTRAL, ROLE_OF, answer_as, expect_neutral, no_place, problem_of, tokens_first
 
 TYPES = {"float16": "F16", "bfloat16": "BF16", "float32": "F32", "int32": "I32", "int64": "I64"}
 # As models have it, whose windows may count the query's own key, or not.
 OF_KEYS = ("window", "window_size", "sliding_window", "sliding_window_size", "attention_window")
-# Of multi-head latent attention.
-LATENT = ("q_nope", "q_pe", "ckv_cache", "kpe_cache", "ckv", "kpe")
 
 OPERATORS = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.FloorDiv: operator.floordiv,
@@ -159,10 +157,6 @@ def layout_of(definition, told):
 
 
 def of_workload(definition, workload, roots, options):
-    latent = [name for name in definition["inputs"] if name in LATENT]
-    if latent:
-        raise ValueError(
-            f"input {latent[0]!r} is of multi-head latent attention, which a fixture cannot say")
     strange = [name for name in definition["inputs"] if name not in ROLE_OF and name not in NEUTRAL]
     if strange and strange[0] in OF_KEYS:
         raise ValueError(f"input {strange[0]!r}: it is not said whether that counts the query's own key, expected "
@@ -203,7 +197,8 @@ def of_workload(definition, workload, roots, options):
             if name in given:
                 raise ValueError(f"{option} is {told:g}, and its own is {given[name]:g}")
             given[name] = told
-    layout = layout_of(definition, options.kv_layout)
+    latent = any(name in given for name in LATENT)  # whose tokens have no heads
+    layout = "HND" if latent else layout_of(definition, options.kv_layout)
     problem = problem_of(given, layout, causal)
     if options.reference:
         add_reference(problem, definition, values, given, layout)

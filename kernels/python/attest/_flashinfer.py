@@ -16,6 +16,9 @@ import numpy
 from . import _arrays, _foreign
 from ._foreign import Problem
 
+# Of multi-head latent attention, absorbed: queries and tokens in two parts each, of which the first of a
+# token is its value, and the other tells its place.
+LATENT = ("q_nope", "q_pe", "ckv", "kpe")
 # What an input is, by the names it has in definitions and calls.
 ROLES = {
     "q": ("q", "query"), "k": ("k", "key"), "v": ("v", "value"), "k_cache": ("k_cache", "key_cache"),
@@ -28,6 +31,7 @@ ROLES = {
     "sm_scale": ("sm_scale", "softmax_scale", "scale"), "causal": ("causal", "is_causal"),
     "window_left": ("window_left", ), "window_right": ("window_right", ),
     "softcap": ("logits_soft_cap", "softcap"), "sinks": ("sinks", "sink", "attention_sinks"),
+    **{name: (name, ) for name in LATENT[:2]}, "ckv": ("ckv", "ckv_cache"), "kpe": ("kpe", "kpe_cache"),
 }
 ROLE_OF = {name: role for role, names in ROLES.items() for name in names}
 # What may be said without a change of the problem: any value, or one of these.
@@ -70,13 +74,15 @@ def problem_of(given, layout, causal):
         if both.shape[1] != 2:
             raise ValueError(f"'kv_cache' is {list(both.shape)}, expected 2 in its second dimension")
         given = {**given, "k_cache": (both[:, 0], kind), "v_cache": (both[:, 1], kind)}
-    pages = "k_cache" in given
-    names = ("q", "k_cache", "v_cache") if pages else ("q", "k", "v")
+    latent = any(name in given for name in LATENT)
+    pages = "k_cache" in given or latent
+    names = LATENT if latent else ("q", "k_cache", "v_cache") if pages else ("q", "k", "v")
     for name in names:
         if name not in given:
             raise ValueError(f"{name!r} is missing")
-    (q, k, v), kind = _foreign.elements(**{name: given[name] for name in names})
-    if k.shape != v.shape:
+    parts, kind = _foreign.elements(**{name: given[name] for name in names})
+    q, k, v = of_latent(*parts) if latent else parts
+    if v is not None and k.shape[:-1] != v.shape[:-1]:
         raise ValueError(f"{names[2]!r} is {list(v.shape)}, expected {list(k.shape)} as {names[1]!r} is")
     if q.shape[-1] != k.shape[-1]:
         raise ValueError(
@@ -87,7 +93,7 @@ def problem_of(given, layout, causal):
             "kv_indptr", "kv_indices", "kv_last_page_len"))))
         if causal == "top-left":
             raise ValueError("causal is 'top-left': over pages a query sees all keys of its sequence")
-        arrays, causal = paged(q, k, v, given, layout), False
+        arrays, causal = paged(q, k, v, given, "HND" if latent else layout), False
     elif "qo_indptr" in given or "kv_indptr" in given:
         expect_roles(given, names, ("qo_indptr", "kv_indptr"))
         arrays, causal = ragged(q, k, v, given, layout, causal)
@@ -101,7 +107,22 @@ def problem_of(given, layout, causal):
         if not isinstance(sinks, tuple):
             raise ValueError("'sinks' is no array, expected [Hq]")
         arrays["sinks"], _ = _arrays.sinks_of(*sinks)
-    return Problem(arrays, kind, causal, scale, window_of(left, right, arrays, causal), softcap or None)
+    return Problem(arrays, kind, causal, scale, window_of(left, right, arrays, causal), softcap or None,
+                   parts[2].shape[-1] if latent else None)
+
+
+def of_latent(q_nope, q_pe, ckv, kpe):
+    """q [B, H, D] and pages of keys [pages, 1, P, D] of both parts beside each other, and no values."""
+    for name, array in zip(LATENT, (q_nope, q_pe, ckv, kpe)):
+        _foreign.expect_rank(name, array, "B, H, D" if name in LATENT[:2] else "pages, P, D")
+    for name, array, like, other in (("q_nope", q_nope, "ckv", ckv), ("q_pe", q_pe, "kpe", kpe)):
+        if array.shape[-1] != other.shape[-1]:
+            raise ValueError(f"{name!r} has {array.shape[-1]} elements, expected {other.shape[-1]} as {like!r} has")
+    for one, other, names in ((q_nope, q_pe, LATENT[:2]), (ckv, kpe, LATENT[2:])):
+        if one.shape[:-1] != other.shape[:-1]:
+            raise ValueError(f"{names[1]!r} is {list(other.shape)}, expected all but the last as {names[0]!r} is, "
+                             f"{list(one.shape)}")
+    return numpy.concatenate([q_nope, q_pe], -1), numpy.concatenate([ckv, kpe], -1)[:, None], None
 
 
 def number(name, value):
@@ -119,7 +140,7 @@ def window_of(left, right, arrays, causal):
               for side in (left, None if causal or queries == 1 else right)]
     if bounds == [None, None]:
         return None
-    most = arrays["k"].shape[2] if "k" in arrays else 0  # over pages there is one query
+    most = arrays["k"].shape[2] if "kv_page_indptr" not in arrays else 0  # over pages there is one query
     return tuple(room if side is None else side for side, room in zip(bounds, (most, queries)))
 
 
@@ -176,7 +197,7 @@ def paged(q, k, v, given, layout):
     _foreign.expect_rank("k_cache", k, "pages, P, H, D" if layout == "NHD" else "pages, H, P, D")
     _foreign.expect_rank("q", q, "B, H, D")
     if layout == "NHD":
-        k, v = k.swapaxes(1, 2), v.swapaxes(1, 2)
+        k, v = k.swapaxes(1, 2), v.swapaxes(1, 2)  # never without v
     batch, pages, page_size = len(q), k.shape[0], k.shape[2]
     if "qo_indptr" in given:
         counts = numpy.diff(_foreign.offsets("qo_indptr", given["qo_indptr"][0]))
@@ -208,7 +229,7 @@ def paged(q, k, v, given, layout):
     wrong = numpy.flatnonzero((used < 0) | (used >= pages))
     if len(wrong):
         raise ValueError(f"page {used[wrong[0]]} of entry {wrong[0]} is none of {pages}")
-    return {"q": q[:, :, None], "kv_cache": numpy.stack([k, v], 1), **tables}
+    return {"q": q[:, :, None], **_foreign.in_pages(k, v), **tables}
 
 
 # What FlashInfer dumps.
@@ -384,7 +405,7 @@ def answer_as(problem, array, begins, of_one):
     """[total, H, ...], or of one query [H, ...], as [B, H, Sq, ...]."""
     if of_one:
         array = array[None]
-    if "kv_cache" in problem.arrays and begins is None:
+    if "kv_page_indptr" in problem.arrays and begins is None:
         return array[:, :, None]
     begins = numpy.array([0, len(array)]) if begins is None else begins
     return _foreign.padded(_foreign.pieces("result", array, begins))

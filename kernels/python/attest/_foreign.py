@@ -20,14 +20,15 @@ KINDS = ("F16", "BF16", "F32")
 @dataclasses.dataclass
 class Problem:
     """arrays: numpy's, by the names of a fixture's datasets, elements of `kind`, a type's name in
-    safetensors. window: (left, right). out [B, Hq, Sq, D] and lse [B, Hq, Sq], natural: what the source
-    says is the answer. checked: that is to be so, or these arrays are not what the source means."""
+    safetensors. window: (left, right). kshared: of how many elements of a key its value is, None where
+    there is a v. out [B, Hq, Sq, Dv] and lse [B, Hq, Sq], natural: what the source says is the answer. checked: that is to be so, or these arrays are not what the source means."""
     arrays: dict
     kind: str
     causal: bool = False
     scale: float | None = None
     window: tuple | None = None
     softcap: float | None = None
+    kshared: int | None = None
     out: numpy.ndarray | None = None
     lse: numpy.ndarray | None = None
     checked: bool = False
@@ -123,8 +124,8 @@ def of_sequences(q, k, v, causal):
     if all(queries == 1 for queries, _ in lengths):
         if len(set(lengths)) > 1:  # pages of one token
             begins = numpy.cumsum([0] + [keys for _, keys in lengths])
-            cache = numpy.stack([numpy.concatenate(k), numpy.concatenate(v)], 1)[:, :, :, None]
-            return {"q": padded(q), "kv_cache": cache, **tables(begins, numpy.arange(begins[-1]))}, False
+            pages = in_pages(*(numpy.concatenate(one)[:, :, None] for one in (k, v)))
+            return {"q": padded(q), **pages, **tables(begins, numpy.arange(begins[-1]))}, False
         causal = False
     if causal is None:
         raise ValueError("it is not said whether it is causal: --causal bottom-right, or none")
@@ -138,6 +139,16 @@ def of_sequences(q, k, v, causal):
     return {
         "q": padded(q), "k": padded(k), "v": padded(v), "seq_lens": numpy.array(lengths, "i4")[:, 0].copy()
     }, causal
+
+
+def in_pages(k, v=None):
+    """Pages [pages, Hkv, P, D] of keys and values as a fixture has them: together, or apart where their widths
+    differ; without v they are part of the keys."""
+    if v is None:
+        return {"k": numpy.ascontiguousarray(k)}
+    if k.shape == v.shape:
+        return {"kv_cache": numpy.stack([k, v], 1)}
+    return {"k": numpy.ascontiguousarray(k), "v": numpy.ascontiguousarray(v)}
 
 
 def tables(begins, indices, last=None):
@@ -167,7 +178,7 @@ def of_caches(q, k, v, lengths):
     """The arrays of a fixture of q [B, Hq, 1, D] over caches k, v [B, Hkv, room, D], of which `lengths`
     tokens are valid: each sequence's cache is one page."""
     begins = numpy.concatenate([[0], numpy.cumsum(lengths > 0)])
-    return {"q": q, "kv_cache": numpy.stack([k, v], 1), **tables(begins, numpy.flatnonzero(lengths), lengths)}
+    return {"q": q, **in_pages(k, v), **tables(begins, numpy.flatnonzero(lengths), lengths)}
 
 
 def natural(lse):

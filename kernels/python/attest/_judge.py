@@ -75,8 +75,9 @@ def window_of(window):
     return sides
 
 
-def metadata_of(causal, scale, window, softcap, bf16, kv_dtype=None):
-    """The attributes of a fixture; window: as `window_of` gives it, or None."""
+def metadata_of(causal, scale, window, softcap, bf16, kshared=None, kv_dtype=None):
+    """The attributes of a fixture; window: as `window_of` gives it, or None; kshared: of how many elements of a
+    key its value is, None where there is a v."""
     metadata = {"format": "attest-fixture", "version": "1", "causal": "1" if causal else "0"}
     if bf16:
         metadata["dtype"] = "bf16"
@@ -85,6 +86,8 @@ def metadata_of(causal, scale, window, softcap, bf16, kv_dtype=None):
     for name, number in (("scale", scale), ("softcap", softcap)):
         if number is not None:
             metadata[name] = repr(float(number))
+    if kshared is not None:
+        metadata.update(kshared="1", value_dim=str(kshared))
     metadata.update(zip(("window_left", "window_right"), map(str, window or ())))
     return metadata
 
@@ -108,7 +111,7 @@ def scale_of(name, array, kind):
         return _arrays.f32(array).reshape(array.shape or (1,)), "F32"
 
 
-def fixture_of(given, causal, scale, layout, window=None, softcap=None, kv_dtype=None):
+def fixture_of(given, causal, scale, layout, window=None, softcap=None, kshared=None, kv_dtype=None):
     """Arrays by the names of a fixture's datasets, and its attributes."""
     if layout not in SWAPPED:
         raise ValueError(f"layout is {layout!r}, expected 'bhsd' or 'bshd'")
@@ -123,7 +126,8 @@ def fixture_of(given, causal, scale, layout, window=None, softcap=None, kv_dtype
         raise ValueError("q is missing" if "q" not in arrays else
                          f"q is {list(arrays['q'][0].shape)}, expected [B, Hq, Sq, D]")
     q_len = arrays["q"][0].shape[2]
-    kv_len = arrays["k"][0].shape[2] if "k" in arrays and arrays["k"][0].ndim == 4 else 0
+    dense = "k" in arrays and arrays["k"][0].ndim == 4 and "kv_page_indptr" not in arrays
+    kv_len = arrays["k"][0].shape[2] if dense else 0
     if "sinks" in arrays:
         arrays["sinks"] = _arrays.sinks_of(*arrays["sinks"])
     if "bias" in arrays:
@@ -134,17 +138,18 @@ def fixture_of(given, causal, scale, layout, window=None, softcap=None, kv_dtype
     if kv_dtype is None and arrays.get("k", arrays.get("kv_cache", (None, None)))[1] == "F8_E4M3":
         kv_dtype = "e4m3"
     return arrays, metadata_of(is_causal(causal, q_len, kv_len), scale, None if window is None else
-                               window_of(window), softcap, arrays["q"][1] in ("BF16", "U16"), kv_dtype)
+                               window_of(window), softcap, arrays["q"][1] in ("BF16", "U16"), kshared, kv_dtype)
 
 
 def judge(q, k=None, v=None, out=None, *, lse=None, causal=False, scale=None, window=None, softcap=None,
-          sinks=None, bias=None, layout="bhsd", grade="A", lse_grade="A", lse_base_2=False,
+          sinks=None, bias=None, kshared=False, layout="bhsd", grade="A", lse_grade="A", lse_base_2=False,
           p_dtype="input", kv_dtype=None, name="output", threads=None, **others) -> Row:
     """How far `out` is from exact attention of these arrays -- of numpy, torch, JAX, CuPy -- and
     whether that is honest rounding: a Row, true where it is right.
 
-    q [B, Hq, Sq, D], k and v [B, Hkv, Skv, D], out as q; layout="bshd": [B, Sq, Hq, D] and so on, as
-    FlashAttention has them. lse [B, Hq, Sq], f32, natural unless lse_base_2. Or, by name, kv_cache and its tables,
+    q [B, Hq, Sq, D], k [B, Hkv, Skv, D] and v [B, Hkv, Skv, Dv], out [B, Hq, Sq, Dv]; layout="bshd":
+    [B, Sq, Hq, D] and so on, as FlashAttention has them, pages of k and v [pages, P, Hkv, D], too.
+    kshared: there is no v, values are the first Dv elements of k, Dv as out has it. lse [B, Hq, Sq], f32, natural unless lse_base_2. Or, by name, kv_cache and its tables,
     seq_lens, sparse_ind and sparse_nnz, ... as `attest.Call` has them. causal: True is "bottom-right",
     query i of Sq sees keys up to i + Skv - Sq; "top-left" where that is no other. scale: default
     1/sqrt(D). window: (left, right), query i sees keys i' - left to i' + right, where i' is
@@ -163,9 +168,9 @@ def judge(q, k=None, v=None, out=None, *, lse=None, causal=False, scale=None, wi
     ValueError with the program's words where arrays are not of one problem."""
     if out is None:
         raise TypeError("out is missing")
-    arrays, metadata = fixture_of({"q": q, "k": k, "v": v, "sinks": sinks, "bias": bias, **others}, causal, scale, layout,
-                                  window, softcap, kv_dtype)
     result = {"out": in_order(_arrays.as_numpy(out), layout)}
+    arrays, metadata = fixture_of({"q": q, "k": k, "v": v, "sinks": sinks, "bias": bias, **others}, causal, scale, layout,
+                                  window, softcap, result["out"][0].shape[-1] if kshared else None, kv_dtype)
     if lse is not None:
         result["lse"] = _arrays.as_numpy(lse)
     with tempfile.TemporaryDirectory(prefix="attest-") as folder:
@@ -188,8 +193,8 @@ def assert_right(*arrays, **words) -> Row:
 
 def problem(line) -> types.SimpleNamespace:
     """The arrays of a problem's line, numpy's, by their names (`attest.Call` has them), with line,
-    dtype, causal, scale, window (left, right) or None, softcap or None, kv_dtype or None, as `judge` takes them, and
-    the exact answer: answer_out, answer_lse, f64, of the query rows answer_rows. bf16 is uint16, E4M3 uint8. Drawn and
+    dtype, causal, scale, window (left, right) or None, softcap or None, kshared, kv_dtype or None, as `judge` takes
+    them, and the exact answer: answer_out, answer_lse, f64, of the query rows answer_rows. bf16 is uint16, E4M3 uint8. Drawn and
     answered if need be, and kept in attest's cache."""
     with tempfile.TemporaryDirectory(prefix="attest-") as folder:
         call("convert", line, f"{folder}/problem.safetensors")
@@ -201,6 +206,7 @@ def problem(line) -> types.SimpleNamespace:
     made.causal, made.scale = metadata["causal"] == "1", float(metadata["scale"])
     made.window = (int(metadata["window_left"]), int(metadata["window_right"])
                    ) if "window_left" in metadata else None
+    made.kshared = metadata.get("kshared") == "1"
     made.softcap = float(metadata["softcap"]) if "softcap" in metadata else None
     made.kv_dtype = metadata.get("kv_dtype")
     return made

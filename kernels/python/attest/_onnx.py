@@ -98,9 +98,7 @@ def of_attention(given, attributes):
             _foreign.expect_rank(name, array, "B, H, past, D")
         past = pasts[0].shape[2]
         k, v = (numpy.concatenate(pair, 2) for pair in zip(pasts, (k, v)))
-    if v.shape[3] != q.shape[3]:
-        raise ValueError(f"'V' has {v.shape[3]} elements a head, expected {q.shape[3]} as 'Q' has")
-    if k.shape != v.shape or len(k) != len(q):
+    if k.shape[:3] != v.shape[:3] or k.shape[3] != q.shape[3] or len(k) != len(q):
         raise ValueError(f"'K' is {list(k.shape)} and 'V' {list(v.shape)}, with the past, and 'Q' "
                          f"{list(q.shape)}")
     added = mask_of(given["attn_mask"], k.shape[2]) if "attn_mask" in given else numpy.zeros((1, 1, 1, 1), "f4")

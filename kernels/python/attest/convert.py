@@ -75,7 +75,7 @@ def convert_arrays(options):
     given = {name: array.array if isinstance(array, Typed) else array
              for name, array in found.items()}
     arrays, metadata = _judge.fixture_of(given, options.causal or False, options.scale, options.layout,
-                                         options.window, options.softcap)
+                                         options.window, options.softcap, options.kshared)
     if any(isinstance(array, Typed) and array.kind == "BF16" for array in found.values()):
         metadata["dtype"] = "bf16"
     if any(isinstance(array, Typed) and array.kind == "F8_E4M3" for array in found.values()):
@@ -88,7 +88,7 @@ def convert_problem(problem, to, answer):
     arrays = {name: (numpy.ascontiguousarray(array), problem.kind if name in ("q", "k", "v", "kv_cache")
                      else _arrays.NAMES[array.dtype]) for name, array in problem.arrays.items()}
     metadata = _judge.metadata_of(problem.causal, problem.scale, problem.window, problem.softcap,
-                                  problem.kind == "BF16")
+                                  problem.kind == "BF16", problem.kshared)
     given = {}
     if problem.out is not None:
         given["out"] = numpy.ascontiguousarray(problem.out), problem.kind
@@ -169,7 +169,7 @@ SOURCES = (
     Source("dumped calls", _flashinfer.dump_in, _flashinfer.calls_of, ("only", "outputs", "kv_layout")),
     Source("ONNX's models", _onnx.models_in, _onnx.problems_of, ("only", "outputs")),
     Source("arrays", lambda path: path.endswith((".npz", ".safetensors", ".pt", ".pth")), None,
-           ("causal", "scale", "window", "softcap", "name", "without", "layout")),
+           ("causal", "scale", "window", "softcap", "kshared", "name", "without", "layout")),
 )
 
 
@@ -212,6 +212,8 @@ def main(words=None):
                         help="how many keys before its own, i + Skv - Sq, query i sees, and how many behind: "
                         "a model's window of W keys is W - 1")
     parser.add_argument("--softcap", type=float, help="logits are c tanh(logit / c), before any mask")
+    parser.add_argument("--kshared", type=int, metavar="DV",
+                        help="of arrays without v: values are the first DV elements of k")
     parser.add_argument("--layout", choices=tuple(_judge.SWAPPED), default="bhsd",
                         help="of arrays: [B, H, S, D] or [B, S, H, D]")
     parser.add_argument("--only", default="*", metavar="NAME",

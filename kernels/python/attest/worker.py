@@ -30,7 +30,7 @@ class Problem(ctypes.Structure):
                                               "kept_max")] +
                 [("scale", c_double), ("window_left", c_int64), ("window_right", c_int64),
                  ("softcap", c_double), ("bias_batch", c_int64), ("bias_heads", c_int64),
-                 ("reserved", c_int64 * 11)])
+                 ("value_dim", c_int64), ("reserved", c_int64 * 10)])
 
 
 class Tensor(ctypes.Structure):
@@ -103,7 +103,7 @@ def problem_of(problem):
     sizes = {name: getattr(problem, name)
              for name in ("batch", "q_heads", "kv_heads", "q_len", "kv_len", "head_dim", "page_size",
                           "pages", "page_entries", "kept_max", "scale", "window_left", "window_right",
-                          "softcap", "bias_batch", "bias_heads")}
+                          "softcap", "bias_batch", "bias_heads", "value_dim")}
     traits = frozenset(name for n, name in enumerate(attest.TRAITS) if problem.traits >> n & 1)
     return attest.Problem(variant=attest.VARIANTS[problem.variant],
                           dtype=attest.DTYPES[problem.dtype], traits=traits, **sizes)
