@@ -5,8 +5,9 @@
 #include "../../oracle/rule.h"
 
 struct work {
-    double flops; /* 4 D for each visible (query, key): q.k and p v */
-    double bytes; /* each visible row of k and v once, however many heads or sequences share it;
+    double flops; /* 2 (D + Dv) for each visible (query, key): q.k and p v */
+    double bytes; /* each visible row of k and v once, however many heads or sequences share it, and
+                     values that are part of keys with these;
                      valid queries, their outputs, tables */
     double read_bytes; /* of these, without the outputs */
 };

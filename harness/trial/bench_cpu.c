@@ -2,9 +2,10 @@
  * that both meet the same disturbances, the ceiling it is measured by: for a prefill kernel
  * OpenBLAS' sgemm of 1024^3, for a decoding kernel reading 1 GiB, each on as many threads.
  *
- *     bench_cpu KERNEL.so [f32|f16|bf16] [causal] [b1] [hq8] [hkv8] [q4096] [kv4096] [d128] [t2]
+ *     bench_cpu KERNEL.so [f32|f16|bf16] [causal] [b1] [hq8] [hkv8] [q4096] [kv4096] [d128] [dv128]
+ *               [kshared] [t2]
  *
- * A product counts 4 B Hq Sq Skv D, half of it if causal; a read K and V once. For all other
+ * A product counts 2 B Hq Sq Skv (D + Dv), half of it if causal; a read K and V once. For all other
  * variants there is `attest run`. */
 #define _GNU_SOURCE
 #include "../../kernels/attn.h"
@@ -32,8 +33,8 @@ static bool parse(struct words *words, int count, char **word) {
     const struct {
         const char *prefix;
         int64_t *value;
-    } sizes[] = {{"b", &p->batch}, {"hq", &p->q_heads}, {"hkv", &p->kv_heads},
-                 {"q", &p->q_len}, {"kv", &p->kv_len},  {"d", &p->head_dim}};
+    } sizes[] = {{"b", &p->batch},   {"hq", &p->q_heads}, {"hkv", &p->kv_heads}, {"q", &p->q_len},
+                 {"kv", &p->kv_len}, {"d", &p->head_dim}, {"dv", &p->value_dim}};
     const struct {
         const char *name;
         int32_t dtype;
@@ -47,6 +48,7 @@ static bool parse(struct words *words, int count, char **word) {
         for (size_t d = 0; d < sizeof dtypes / sizeof *dtypes; d++)
             if (!strcmp(word[n], dtypes[d].name)) known = (p->dtype = dtypes[d].dtype);
         if (!strcmp(word[n], "causal")) known = (p->traits |= ATTN_CAUSAL);
+        if (!strcmp(word[n], "kshared")) known = (p->traits |= ATTN_KSHARED);
         if (word[n][0] == 't' && letters == 1) known = (words->threads = atoi(word[n] + 1)) > 0;
         if (!known) {
             fprintf(stderr, "bench_cpu: unknown word '%s'\n", word[n]);
@@ -123,13 +125,17 @@ int main(int argc, char **argv) {
     const bool decode = kernel->variant == ATTN_DECODE;
     p->variant = kernel->variant;
     p->scale = 1 / sqrt((double)p->head_dim);
+    if (p->value_dim == 0) p->value_dim = p->head_dim;
+    if (p->value_dim != p->head_dim) p->traits |= ATTN_DV;
+    const bool shared = p->traits & ATTN_KSHARED;
     if (p->kv_heads < p->q_heads) p->traits |= ATTN_GQA;
 
     struct attn_call call = {.abi = ATTN_ABI, .threads = words.threads};
     call.tensors[ATTN_Q] = fill(p->dtype, p->batch, p->q_heads, p->q_len, p->head_dim);
     call.tensors[ATTN_K] = fill(p->dtype, p->batch, p->kv_heads, p->kv_len, p->head_dim);
-    call.tensors[ATTN_V] = fill(p->dtype, p->batch, p->kv_heads, p->kv_len, p->head_dim);
-    call.tensors[ATTN_OUT] = fill(p->dtype, p->batch, p->q_heads, p->q_len, p->head_dim);
+    if (!shared)
+        call.tensors[ATTN_V] = fill(p->dtype, p->batch, p->kv_heads, p->kv_len, p->value_dim);
+    call.tensors[ATTN_OUT] = fill(p->dtype, p->batch, p->q_heads, p->q_len, p->value_dim);
     call.scratch_bytes = kernel->scratch_bytes ? kernel->scratch_bytes(p) : 0;
     call.scratch = allocate(call.scratch_bytes);
     uint64_t *memory = decode ? allocate(read_bytes) : NULL;
@@ -150,10 +156,11 @@ int main(int argc, char **argv) {
     qsort(seconds, ROUNDS, sizeof *seconds, compare);
     qsort(ceiling, ROUNDS, sizeof *ceiling, compare);
     const double heads = (double)(p->batch * p->q_heads), kv = (double)(p->batch * p->kv_heads);
-    const double area = (double)p->kv_len * (double)p->head_dim;
+    const double both = (double)p->kv_len * (double)(p->head_dim + p->value_dim);
+    const double stored = shared ? (double)(p->kv_len * p->head_dim) : both;
     const double flops =
-        4 * heads * (double)p->q_len * area * (p->traits & ATTN_CAUSAL ? 0.5 : 1.0);
-    const double bytes = 2 * kv * area * attn_dtype_bytes(p->dtype);
+        2 * heads * (double)p->q_len * both * (p->traits & ATTN_CAUSAL ? 0.5 : 1.0);
+    const double bytes = kv * stored * attn_dtype_bytes(p->dtype);
     const double best = seconds[0], middle = seconds[ROUNDS / 2];
     const double work = decode ? bytes : flops;
     printf("%s  best of %d %.3f ms, median %.3f ms  %.1f GFLOP/s  %.1f GB/s\n", argv[1], ROUNDS,

@@ -208,6 +208,39 @@ Test(turn, bytes_have_a_sign_of_their_kind) {
     turn_end(&turn);
 }
 
+/* Values that are the first half of their keys: what is turned of them is turned of the queries
+ * that read them, too, and nothing of the other half. */
+Test(turn, turns_q_with_keys_that_hold_the_values) {
+    enum { WIDE = 2 * DIM };
+    static const struct attn_problem shared = {.dtype = ATTN_F16,
+                                               .traits = ATTN_DV | ATTN_KSHARED,
+                                               .batch = 2,
+                                               .q_heads = 4,
+                                               .kv_heads = 2,
+                                               .q_len = 1,
+                                               .kv_len = 3,
+                                               .head_dim = WIDE,
+                                               .value_dim = DIM};
+    uint16_t k[2][2][3][WIDE] = {0}, q[2][4][WIDE] = {0};
+    struct attn_call call = {0};
+    struct turn turn;
+    call.tensors[ATTN_K] = tensor_of(k, 2 * 3 * WIDE, 3 * WIDE, WIDE, 1);
+    call.tensors[ATTN_Q] = tensor_of(q, 4 * WIDE, WIDE, WIDE, 1);
+    call.tensors[ATTN_SEQ_LENS].host = lens;
+    cr_assert(turn_begin(&turn, &device_cpu, &shared, &call));
+    for (int n = 0; n < 50; n++) turn_next(&turn);
+    for (int at = 0; at < 2 * 2 * WIDE; at++) {
+        const int64_t b = at / WIDE / 2, g = at / WIDE % 2, d = at % WIDE;
+        const uint16_t sign = d < DIM && turn_is(&turn, b, g, d) ? 0x8000 : 0;
+        for (int64_t t = 0; t < 3; t++) cr_assert(k[b][g][t][d] == (t < lens[b] ? sign : 0));
+        cr_assert(q[b][2 * g][d] == sign && q[b][2 * g + 1][d] == sign);
+    }
+    turn_back(&turn);
+    for (int at = 0; at < 2 * 2 * 3 * WIDE; at++) cr_assert((&k[0][0][0][0])[at] == 0);
+    for (int at = 0; at < 2 * 4 * WIDE; at++) cr_assert((&q[0][0][0])[at] == 0);
+    turn_end(&turn);
+}
+
 /* A "kernel" whose output is V of the first token, of which 0 and NaN have no sign to speak of. */
 Test(turn, outputs_are_expected_to_follow_and_are_kept_as_if_they_had_not) {
     static const struct attn_problem one = {.dtype = ATTN_F16,

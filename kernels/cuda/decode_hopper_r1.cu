@@ -10,12 +10,14 @@
  *
  * Model: 4.5 TB/s of all memory, 40 KB a us and SM, 1.5 us to share and 2 ns with each block more.
  *
- * Measured on H200s, us warm / cold (bench_cuda; decode_mma_r1 in the same run):
- *   B8 64/16 S1024 D64       8.1 / 10.2 (11.8 / 14.6); with 16 warps instead of 8, as here now, 7.2
- * / 10.4 B1 32/8 S4096 D128       7.4 / 9.2 (10.7 / 12.9) B1 8/1 S8192             6.6 / 6.8 (23.3
- * / 24.0) B1 8/1 S131072           22.9 / 23.0 (53.7 / 53.8) B16 8/1 S2048            7.4 / 9.0
- * (11.0 / 13.2) B16 32/8 S2048           32.7 / 32.8 (36.7 / 36.8) B1 32/8 S131072          125.7
- * (127.9)
+ * Measured on H200s, us warm / cold (bench_cuda; decode_mma_r1 in another run):
+ *   B8 64/16 S1024 D64       7.0 / 10.5   (11.8 / 14.6); with 8 warps instead of 16 8.1 / 10.2
+ *   B1 32/8 S4096 D128       7.4 / 9.3    (10.7 / 12.9)
+ *   B1 8/1 S8192             6.5 / 7.3    (23.3 / 24.0)
+ *   B1 8/1 S131072           22.7 / 22.8  (53.7 / 53.8)
+ *   B16 8/1 S2048            7.4 / 9.3    (11.0 / 13.2)
+ *   B16 32/8 S2048           32.4 / 32.4  (36.7 / 36.8)
+ *   B1 32/8 S131072          125.7        (127.9)
  *
  * What its ideas were worth, us warm, in a form where blocks that share counted their arrivals:
  *                                   8/1 S8192  8/1 S131072  B16 8/1 S2048  32/8 S4096  64/16 S1024
