@@ -259,6 +259,9 @@ const struct row_field machine_fields[] = {
           "times of this run are none: a test of attest had what is done for their sake done so "
           "many times less; 0: they are"),
     FIELD(ROW_KEPT, machine, "command", command, "", "the command line, as bash reads it"),
+    MACHINE_TEXT(deal,
+                 "of a part of `--shard I/N --by COSTS`: a digest of which row is in which, the "
+                 "same for all parts of a run"),
     MACHINE_TEXT(cpu, "CPU model"),
     FIELD(ROW_INTEGER, machine, "cores", cores, "", "cores this process may use"),
     MACHINE_TEXT(isa, "the vector instruction sets among those that matter here"),

@@ -84,6 +84,7 @@ struct machine_device {
 struct machine {
     char time[32], host[256], commit[48];
     const char *command; /* text_kept */
+    char deal[20];       /* of a shard: which row is in which (--by); "": no such */
     int64_t dirty;
     int64_t haste; /* worker/haste.h; 0: none */
     char cpu[128], os[128], compiler[128], blas[128], hdf5[32], isa[32];

@@ -111,9 +111,8 @@ static struct entry *collect(const struct run *runs, const char *const *paths, i
     return entries;
 }
 
-/* "--shard I/N" in a command: where it begins and ends. */
+/* "--shard I/N" in a command. */
 struct shard {
-    const char *begin, *end;
     long index, of;
 };
 
@@ -124,11 +123,9 @@ static bool shard_find(struct shard *shard, const char *command) {
     const char separator = at[sizeof option - 1];
     if (separator != ' ' && separator != '=') return false;
     char *end;
-    shard->begin = at;
     shard->index = strtol(at + sizeof option, &end, 10);
     if (*end != '/') return false;
     shard->of = strtol(end + 1, &end, 10);
-    shard->end = end;
     return shard->of > 0 && shard->index >= 1 && shard->index <= shard->of;
 }
 
@@ -149,14 +146,30 @@ static bool shards_complete(const struct run *runs, int64_t count, char missing[
     return used == 0;
 }
 
-static const char *without_shard(const char *command) {
-    struct shard shard;
+/* Behind the word that begins at `at`, as bash reads it, and the blank after it. */
+static const char *word_end(const char *at) {
+    for (char quote = '\0'; *at != '\0' && (quote != '\0' || *at != ' '); at++) {
+        if (*at == '\\' && at[1] != '\0')
+            at++;
+        else if (*at == '\'' && (quote == '\0' || quote == '\''))
+            quote = quote == '\0' ? '\'' : '\0';
+    }
+    return at + (*at == ' ');
+}
+
+/* The command without "--option value" or "--option=value". */
+static const char *without(const char *command, const char *option) {
+    const size_t length = strlen(option);
     char *rest = NULL;
-    if (!shard_find(&shard, command)) return command;
-    const char *end = shard.end + (*shard.end == ' ');
-    if (asprintf(&rest, "%.*s%s", (int)(shard.begin - command), command, end) < 0) return command;
-    command = text_kept(rest);
-    free(rest);
+    for (const char *at = command; at != NULL && *at != '\0'; at = word_end(at)) {
+        if (strncmp(at, option, length) != 0 || (at[length] != ' ' && at[length] != '=')) continue;
+        const char *end = word_end(at);
+        if (at[length] == ' ') end = word_end(end);
+        if (asprintf(&rest, "%.*s%s", (int)(at - command), command, end) < 0) return command;
+        command = text_kept(rest);
+        free(rest);
+        break;
+    }
     return command;
 }
 
@@ -218,6 +231,11 @@ static bool read_alike(struct run *runs, const struct options *options, struct f
         if (strcmp(first->commit, machine->commit) != 0)
             return fault_set(fault, FAULT_NOTHING, "'%s' is of commit %s and '%s' of %s",
                              options->paths[0], first->commit, options->paths[n], machine->commit);
+        if (strcmp(first->deal, machine->deal) != 0)
+            return fault_set(fault, FAULT_NOTHING,
+                             "'%s' and '%s' are parts of different deals: of other costs (--by), "
+                             "kernels or problems",
+                             options->paths[0], options->paths[n]);
         if (runs[n].torn > 0) fault_say("'%s' ends torn: the run was killed", options->paths[n]);
     }
     return true;
@@ -240,8 +258,10 @@ static int merge(int argc, char **argv) {
     }
     if (ok && entries != NULL) {
         struct machine machine = runs[0].machine;
-        if (shards_complete(runs, options.count, missing))
-            machine.command = without_shard(machine.command);
+        if (shards_complete(runs, options.count, missing)) {
+            machine.command = without(without(machine.command, "--shard"), "--by");
+            machine.deal[0] = '\0';
+        }
         char path[4096];
         /* The run itself last: with it the merging is done. */
         ok = make_folder(options.out, path, &fault) &&
