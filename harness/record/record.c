@@ -525,6 +525,16 @@ bool run_row_at(struct run_reader *reader, int64_t at, struct row *row, struct f
     return fault_set(fault, FAULT_INPUT, "'%s' changed while it was read", reader->path);
 }
 
+bool run_copy(struct run_reader *reader, int64_t at, FILE *to, struct fault *fault) {
+    const bool there = reader->next == at || fseeko(reader->file, at, SEEK_SET) == 0;
+    const ssize_t bytes = there ? getline(&reader->line, &reader->room, reader->file) : -1;
+    if (bytes <= 0 || reader->line[bytes - 1] != '\n')
+        return fault_set(fault, FAULT_INPUT, "'%s' changed while it was read", reader->path);
+    reader->next = at + bytes;
+    fwrite(reader->line, 1, (size_t)bytes, to);
+    return true;
+}
+
 void run_close(struct run_reader *reader) {
     json_decref(reader->json);
     if (reader->file != NULL) fclose(reader->file);
