@@ -259,6 +259,9 @@ const struct row_field machine_fields[] = {
           "times of this run are none: a test of attest had what is done for their sake done so "
           "many times less; 0: they are"),
     FIELD(ROW_KEPT, machine, "command", command, "", "the command line, as bash reads it"),
+    MACHINE_TEXT(deal,
+                 "of a part of `--shard I/N --by COSTS`: a digest of which row is in which, the "
+                 "same for all parts of a run"),
     MACHINE_TEXT(cpu, "CPU model"),
     FIELD(ROW_INTEGER, machine, "cores", cores, "", "cores this process may use"),
     MACHINE_TEXT(isa, "the vector instruction sets among those that matter here"),
@@ -520,6 +523,16 @@ bool run_row_at(struct run_reader *reader, int64_t at, struct row *row, struct f
     if (run_next(reader, row) && reader->at == at) return true;
     reader->torn = torn;
     return fault_set(fault, FAULT_INPUT, "'%s' changed while it was read", reader->path);
+}
+
+bool run_copy(struct run_reader *reader, int64_t at, FILE *to, struct fault *fault) {
+    const bool there = reader->next == at || fseeko(reader->file, at, SEEK_SET) == 0;
+    const ssize_t bytes = there ? getline(&reader->line, &reader->room, reader->file) : -1;
+    if (bytes <= 0 || reader->line[bytes - 1] != '\n')
+        return fault_set(fault, FAULT_INPUT, "'%s' changed while it was read", reader->path);
+    reader->next = at + bytes;
+    fwrite(reader->line, 1, (size_t)bytes, to);
+    return true;
 }
 
 void run_close(struct run_reader *reader) {

@@ -84,6 +84,7 @@ struct machine_device {
 struct machine {
     char time[32], host[256], commit[48];
     const char *command; /* text_kept */
+    char deal[20];       /* of a shard: which row is in which (--by); "": no such */
     int64_t dirty;
     int64_t haste; /* worker/haste.h; 0: none */
     char cpu[128], os[128], compiler[128], blas[128], hdf5[32], isa[32];
@@ -159,6 +160,8 @@ bool run_open(struct run_reader *reader, const char *path, struct fault *fault);
 bool run_next(struct run_reader *reader, struct row *row);
 /* The row that begins at `at` once more; the next is the one behind it. */
 bool run_row_at(struct run_reader *reader, int64_t at, struct row *row, struct fault *fault);
+/* Its line as it is, to `to`, whose errors are the caller's to find. */
+bool run_copy(struct run_reader *reader, int64_t at, FILE *to, struct fault *fault);
 void run_close(struct run_reader *reader);
 
 /* A run as a whole, 5 kB a row. */

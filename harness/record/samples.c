@@ -424,7 +424,16 @@ static bool gather_row(struct gathering *gathering, const struct samples_source 
     return true;
 }
 
-bool samples_gather(const char *folder, const struct samples_source *sources, int64_t count,
+bool samples_exist(const char *run) {
+    char folder[4096], path[PATH_BYTES];
+    folder_of(folder, run);
+    snprintf(path, sizeof path, "%s/samples.h5", folder);
+    if (access(path, F_OK) == 0) return true;
+    snprintf(path, sizeof path, "%s/samples", folder);
+    return access(path, F_OK) == 0;
+}
+
+bool samples_gather(const char *folder, const struct samples_sources *sources,
                     struct fault *fault) {
     char path[PATH_BYTES];
     struct replace replace;
@@ -433,8 +442,11 @@ bool samples_gather(const char *folder, const struct samples_source *sources, in
     struct gathering gathering = {.to = well ? make_file(replace.temporary, fault) : -1,
                                   .from = -1};
     if (well && gathering.to < 0) well = in_file(fault, path);
-    for (int64_t n = count; well && n > 0; n--) /* of one name, the last comes first */
-        well = gather_row(&gathering, &sources[n - 1], fault);
+    for (int64_t n = sources->count; well && n > 0; n--) { /* of one name, the last comes first */
+        struct samples_source source = {.row = NULL};
+        well = sources->find(sources->context, n - 1, &source, fault) &&
+               (source.row == NULL || gather_row(&gathering, &source, fault));
+    }
     store_release(&gathering.from);
     if (gathering.to >= 0) {
         struct fault closing;
@@ -466,21 +478,31 @@ static void remove_parts(const char *parts) {
     rmdir(parts);
 }
 
+struct finishing {
+    const struct run *run;
+    const char *folder;
+};
+
+static bool find_row(void *context, int64_t n, struct samples_source *source, struct fault *fault) {
+    const struct finishing *finishing = context;
+    (void)fault;
+    *source = (struct samples_source){&finishing->run->rows[n], finishing->folder};
+    return true;
+}
+
 bool samples_finish(const char *folder, struct fault *fault) {
     char path[PATH_BYTES];
     struct run run;
     snprintf(path, sizeof path, "%s/samples", folder);
     if (access(path, F_OK) != 0) return true;
     if (!run_read(&run, folder, fault)) return false;
-    struct samples_source *sources = allocate_or_abort(run.count, sizeof *sources);
-    for (int64_t n = 0; n < run.count; n++)
-        sources[n] = (struct samples_source){&run.rows[n], folder};
+    struct finishing finishing = {&run, folder};
     snprintf(path, sizeof path, "%s/samples.h5", folder);
     move_aside(path);
-    const bool gathered = samples_gather(folder, sources, run.count, fault);
+    const bool gathered =
+        samples_gather(folder, &(struct samples_sources){find_row, &finishing, run.count}, fault);
     snprintf(path, sizeof path, "%s/samples", folder);
     if (gathered) remove_parts(path);
-    free(sources);
     run_free(&run);
     return gathered;
 }

@@ -74,14 +74,22 @@ bool samples_write(const char *folder, const struct row *row, const struct sampl
  * read is moved aside, and standard error says so. */
 bool samples_finish(const char *folder, struct fault *fault);
 
-/* Makes `folder`/samples.h5 of what the runs (folders or their run.jsonl) hold of these rows; of
- * rows with one name, of the last. What cannot be read is left out, and standard error says so. */
+/* Makes `folder`/samples.h5 of what the runs (folders or their run.jsonl) hold of `count` rows; of
+ * rows with one name, of the last. What cannot be read is left out, and standard error says so.
+ * `find` says of the nth, the last first, which row it is, until it is asked for the next, and
+ * which run has it; row NULL: it has no samples. */
 struct samples_source {
     const struct row *row;
     const char *run;
 };
-bool samples_gather(const char *folder, const struct samples_source *sources, int64_t count,
-                    struct fault *fault);
+struct samples_sources {
+    bool (*find)(void *context, int64_t n, struct samples_source *source, struct fault *fault);
+    void *context;
+    int64_t count;
+};
+bool samples_gather(const char *folder, const struct samples_sources *sources, struct fault *fault);
+/* Whether a run, or its folder, has any. */
+bool samples_exist(const char *run);
 
 /* Of a row whose run goes on: from its own file, or from the samples.h5 of the run that is resumed.
  */

@@ -552,8 +552,8 @@ Test(verbs, merge_joins_shards_and_the_last_row_wins) {
                               row_of("cpu/decode_flash_r1", "line2", 2)};
     const struct row two[] = {row_of("cpu/decode_flash_r1", "line3", 3),
                               row_of("cpu/decode_flash_r1", "line1", 4)};
-    write_run("one", "attest run --shard 1/2 -s seed", one, 2);
-    write_run("two", "attest run --shard 2/2 -s seed", two, 2);
+    write_run("one", "attest run --by 'my costs' --shard 1/2 -s seed", one, 2);
+    write_run("two", "attest run --by 'my costs' --shard 2/2 -s seed", two, 2);
     cr_assert(CALL(verb_merge, "merge", "@out", "@one", "@two") == 0);
     struct run run = read_back("out");
     cr_assert(run.count == 3 && run.torn == 0);

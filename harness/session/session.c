@@ -1,7 +1,9 @@
 /* What a run is of: problems, kernels and devices, the machine, and what is there already. */
 #include "session.h"
 #include "again.h"
+#include "costs.h"
 #include "rounds.h"
+#include "shards.h"
 #include "../record/number.h"
 #include "../report/destination.h"
 #include "../report/export.h"
@@ -27,11 +29,28 @@
 /* For the ceilings of the CPU, and of each accelerator. */
 static const double cpu_probe_s = 1, device_probe_s = 2;
 
-/* By what the row is, so that no part needs to know another. */
+static int id_order(const void *id, const void *plugin) {
+    return strcmp(id, ((const struct plugin *)plugin)->id);
+}
+
+/* Of the kernel, or, of an anchor, which is computed beside other rows, of the problem's first. */
+static int32_t part_of(const struct session *session, const char *id, const struct item *item) {
+    const struct plugin_list *kernels = &session->kernels;
+    const int32_t *parts = session->parts + (item - session->items) * kernels->count;
+    const struct plugin *kernel =
+        bsearch(id, kernels->plugins, (size_t)kernels->count, sizeof *kernel, id_order);
+    if (kernel != NULL) return parts[kernel - kernels->plugins];
+    int64_t n = 0;
+    while (n < kernels->count - 1 && parts[n] < 0) n++;
+    return parts[n];
+}
+
+/* By what the row is, so that no part needs to know another; or as all parts deal alike. */
 bool session_in_shard(const struct session *session, const char *kernel, const struct item *item) {
     char key[sizeof((struct plugin *)0)->id + PATH_MAX + sizeof item->line];
     const struct session_options *options = &session->options;
     if (options->shards == 0) return true;
+    if (session->parts != NULL) return part_of(session, kernel, item) == options->shard - 1;
     snprintf(key, sizeof key, "%s\n%s", kernel, item_name(item));
     return (int64_t)(XXH64(key, strlen(key), 0) % (uint64_t)options->shards) == options->shard - 1;
 }
@@ -494,6 +513,72 @@ static bool find_kernels(struct session *session, struct fault *fault) {
            check_live(session, fault) && find_partners(session, fault);
 }
 
+/* What tells whether two deals are one: which row is in which part. */
+static void sign_deal(struct session *session) {
+    const struct plugin_list *kernels = &session->kernels;
+    uint64_t digest = (uint64_t)session->options.shards;
+    for (int64_t i = 0; i < session->item_count; i++) {
+        const char *name = item_name(&session->items[i]);
+        digest = XXH64(name, strlen(name), digest);
+        for (int64_t k = 0; k < kernels->count; k++) {
+            const char *id = kernels->plugins[k].id;
+            const int32_t part = session->parts[i * kernels->count + k];
+            if (part >= 0) digest = XXH64(id, strlen(id), digest + (uint64_t)part + 1);
+        }
+    }
+    snprintf(session->machine.deal, sizeof session->machine.deal, "%016llx",
+             (unsigned long long)digest);
+}
+
+/* Rows of all kernels that are offered, for whatever device: also those that a resumed run holds.
+ */
+static int64_t list_rows(const struct session *session, const struct costs *costs,
+                         struct shards_row *rows, int64_t *places) {
+    const struct plugin_list *kernels = &session->kernels;
+    int64_t count = 0;
+    for (int64_t i = 0; i < session->item_count; i++) {
+        const struct item *item = &session->items[i];
+        for (int64_t k = 0; k < kernels->count; k++) {
+            const char *id = kernels->plugins[k].id;
+            if (!offered(session, &kernels->plugins[k], item)) continue;
+            places[count] = i * kernels->count + k;
+            rows[count++] = (struct shards_row){
+                i, costs_row_us(costs, id, item->line, item->file, &item->problem)};
+        }
+    }
+    return count;
+}
+
+static bool deal_shards(struct session *session, struct fault *fault) {
+    const char *past = session->options.costs;
+    const size_t problems = (size_t)session->item_count;
+    const size_t room = problems * (size_t)session->kernels.count;
+    struct costs costs = {0};
+    if (past == NULL || session->options.shards == 0) return true;
+    if (*past != '\0' && !costs_read(&costs, past, fault)) return false;
+    int32_t *parts = malloc((room + 1) * sizeof *parts), *part = calloc(room + 1, sizeof *part);
+    int64_t *places = calloc(room + 1, sizeof *places), *us = calloc(problems + 1, sizeof *us);
+    struct shards_row *rows = calloc(room + 1, sizeof *rows);
+    bool well = parts != NULL && part != NULL && places != NULL && us != NULL && rows != NULL;
+    if (well) {
+        const int64_t count = list_rows(session, &costs, rows, places);
+        for (size_t n = 0; n < problems; n++) us[n] = costs_problem_us(&session->items[n].problem);
+        for (size_t n = 0; n < room; n++) parts[n] = -1;
+        well = shards_deal(part, rows, count, us, session->options.shards, fault);
+        for (int64_t n = 0; well && n < count; n++) parts[places[n]] = part[n];
+    } else {
+        fault_set(fault, FAULT_OURS, "out of memory for rows");
+    }
+    session->parts = parts;
+    if (well) sign_deal(session);
+    free(part);
+    free(places);
+    free(us);
+    free(rows);
+    costs_free(&costs);
+    return well;
+}
+
 static bool gather(struct session *session, struct fault *fault) {
     if (!read_names(session, fault)) return false;
     hide_files(session);
@@ -510,7 +595,7 @@ static bool gather(struct session *session, struct fault *fault) {
                          number_count(session->item_count, "problem").text,
                          number_count(session->kernels.count, "kernel").text,
                          session->options.sanitize != NULL ? " that a sanitizer can watch" : "");
-    return check_idle(session, fault);
+    return check_idle(session, fault) && deal_shards(session, fault);
 }
 
 /* Ceilings */
@@ -596,6 +681,16 @@ static bool resumes_its_like(const struct session *session, struct fault *fault)
                      session->options.resume, was ? "" : "out");
 }
 
+/* Other rows would be done by another part too, or by none. */
+static bool resumes_its_part(const struct session *session, struct fault *fault) {
+    const char *was = session->done.machine.deal, *is = session->machine.deal;
+    return !strcmp(was, is) ||
+           fault_set(fault, FAULT_INPUT,
+                     "'%s' was dealt otherwise: expected the kernels, problems, --shard and costs "
+                     "that it began with",
+                     session->options.resume);
+}
+
 static bool open_run(struct session *session, struct fault *fault) {
     const struct session_options *options = &session->options;
     char suffix[64] = "";
@@ -604,7 +699,7 @@ static bool open_run(struct session *session, struct fault *fault) {
         if (!writer_resume(&session->writer, options->resume, fault) ||
             !run_read(&session->done, options->resume, fault) ||
             !resumes_its_like(session, fault) || !resumes_its_regime(session, fault) ||
-            !resumes_its_haste(session, fault))
+            !resumes_its_haste(session, fault) || !resumes_its_part(session, fault))
             return false;
         keep_ceilings(&session->machine, &session->done.machine);
         return true;
@@ -708,6 +803,7 @@ int session_run(const struct session_options *options, int argc, char **argv,
     plugin_list_free(&session.kernels);
     plugin_list_free(&session.old);
     free(session.partners);
+    free(session.parts);
     run_free(&session.done);
     free(session.items);
     free(session.words);

@@ -33,7 +33,9 @@ struct session_options {
     const char *out, *resume;
     const char *junit;     /* a file for the rows of the whole run, as JUnit's XML; or NULL */
     int64_t shard, shards; /* 1..shards; 0: all */
-    int64_t processes;     /* that rows of the CPU are timed in at least; 0: the usual number */
+    const char *costs; /* a past run, by which rows are dealt to shards; "": by estimates; NULL: by
+                          what they are called */
+    int64_t processes; /* that rows of the CPU are timed in at least; 0: the usual number */
     bool anchors, no_probe, json, quiet;
     const char *sanitize; /* the tool of compute-sanitizer that GPU kernels run under; or NULL */
     struct session_live live;
@@ -80,6 +82,8 @@ struct session {
     struct plugin_list old; /* of a live run */
     int64_t *partners;      /* of each kernel, in `old` */
     struct targets targets;
+    int32_t *parts; /* with options.costs: of each row, [items, kernels], and -1 where there is
+                       none; 0..shards - 1 */
     struct machine machine;
     struct run done; /* what the resumed run holds; while `again`, what this one does */
     bool again;      /* rows that are there are tried once more (again.h) */

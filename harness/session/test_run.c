@@ -23,36 +23,49 @@ Test(run, rows_are_on_disk_and_the_exit_status_is_0_when_all_is_well) {
     test_folder_remove(folder);
 }
 
-Test(run, shards_are_disjoint_and_together_everything) {
+/* Parts of `all`, each resumed once, which adds nothing. */
+static void assert_divides(const struct run *all, const char *costs) {
     enum { SHARDS = 3 };
     bool seen[ROWS] = {false};
-    char whole[64];
     int64_t rows = 0;
-    test_folder_make(whole);
-    cr_assert(test_finish(start((const char *[]){"--out", whole, NULL}, -1)) == 0);
-    struct run all = read_run(whole);
-    cr_assert(all.count == ROWS);
     for (int shard = 1; shard <= SHARDS; shard++) {
         char folder[64], part[16];
         test_folder_make(folder);
         snprintf(part, sizeof part, "%d/%d", shard, SHARDS);
-        cr_assert(test_finish(start((const char *[]){"--out", folder, "--shard", part, NULL}, -1)) %
-                      5 ==
-                  0); /* 5: a part may be empty */
+        const char *words[] = {"--out", folder, "--shard", part, costs != NULL ? "--by" : NULL,
+                               costs,   NULL};
+        for (int times = 0; times < (costs != NULL ? 2 : 1); times++) {
+            words[0] = times == 0 ? "--out" : "--resume";
+            cr_assert(test_finish(start(words, -1)) % 5 == 0); /* 5: a part may be empty */
+        }
         struct run run = read_run(folder);
         rows += run.count;
         for (int64_t n = 0; n < run.count; n++) {
-            for (int64_t m = 0; m < all.count; m++) {
-                if (!same_row(&run.rows[n], &all.rows[m])) continue;
+            for (int64_t m = 0; m < all->count; m++) {
+                if (!same_row(&run.rows[n], &all->rows[m])) continue;
                 cr_assert(!seen[m]);
                 seen[m] = true;
             }
         }
         run_free(&run);
+        words[0] = "--resume";
+        words[3] = "1/4";
+        if (costs != NULL) cr_assert(test_finish(start(words, -1)) == FAULT_INPUT);
         test_folder_remove(folder);
     }
     cr_assert(rows == ROWS);
-    for (int m = 0; m < ROWS; m++) cr_assert(seen[m], "%s", all.rows[m].line);
+    for (int m = 0; m < ROWS; m++) cr_assert(seen[m], "%s", all->rows[m].line);
+}
+
+Test(run, shards_are_disjoint_and_together_everything) {
+    char whole[64];
+    test_folder_make(whole);
+    cr_assert(test_finish(start((const char *[]){"--out", whole, NULL}, -1)) == 0);
+    struct run all = read_run(whole);
+    cr_assert(all.count == ROWS);
+    assert_divides(&all, NULL);
+    assert_divides(&all, "work");
+    assert_divides(&all, whole);
     run_free(&all);
     test_folder_remove(whole);
 }

@@ -71,11 +71,14 @@ static bool check_memory(const struct problem *problem, const char *line, struct
                      line, (double)needed / gigabyte, (double)most / gigabyte);
 }
 
-/* Draws and answers the line, and caches it. */
+/* Draws and answers the line, and caches it. Of hosts that do so at once the first is kept: it has
+ * the same bits, and others may have begun to read it. */
 static bool make(struct fixture *fixture, const struct problem *problem, const char *path,
                  const struct obtain_options *options, struct obtain_report *report,
                  struct fault *fault) {
     double begin = clock_s();
+    struct stat status;
+    const bool first = lstat(path, &status) != 0; /* nothing is there that has to be replaced */
     if (!fixture_generate(fixture, problem, options->threads, fault)) return false;
     lap(&report->generate_seconds, &begin);
     if (!answer_it(fixture, problem->rows, options, report, fault)) return false;
@@ -83,7 +86,9 @@ static bool make(struct fixture *fixture, const struct problem *problem, const c
 
     struct fault inner;
     begin = clock_s();
-    const bool stored = make_folders(path, &inner) && fixture_write(fixture, path, &inner);
+    const bool stored =
+        make_folders(path, &inner) &&
+        (first ? fixture_write_first(fixture, path, &inner) : fixture_write(fixture, path, &inner));
     lap(&report->write_seconds, &begin);
     return stored || unstored(options, &inner, fault);
 }

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static const char line[] = "f16-b2-hq4-hkv2-q5-kv7-d16-causal-normal-seed1";
@@ -64,6 +65,55 @@ Test(obtain, a_line_is_drawn_once) {
     cr_assert(first.answer.out[0] == second.answer.out[0]);
     fixture_free(&first);
     fixture_free(&second);
+}
+
+static ino_t number_of(const char *file) {
+    struct stat status;
+    return stat(file, &status) == 0 ? status.st_ino : 0;
+}
+
+/* Processes stand for hosts: what they share is the folder alone. */
+Test(obtain, of_two_that_make_a_fixture_at_once_the_first_is_kept_and_both_agree) {
+    enum { MAKERS = 4 };
+    static const char large[] = "f16-b2-hq8-hkv2-q64-kv512-d64-normal-seed1";
+    char file[256];
+    int ends[2];
+    pid_t makers[MAKERS];
+    ino_t first = 0;
+    snprintf(file, sizeof file, "%s/%s.h5", cache, large);
+    cr_assert(pipe(ends) == 0);
+    for (int n = 0; n < MAKERS; n++) {
+        makers[n] = fork();
+        if (makers[n] != 0) continue;
+        struct fixture fixture;
+        char go;
+        close(ends[1]);
+        if (read(ends[0], &go, 1) < 0) _exit(1); /* until all are there */
+        obtained(large, (struct obtain_options){.must_store = true, .threads = 1}, &fixture);
+        _exit(strcmp(fixture.digest, "") == 0);
+    }
+    close(ends[0]);
+    close(ends[1]);
+    for (int left = MAKERS; left > 0;) {
+        const ino_t number = number_of(file);
+        if (first == 0) first = number;
+        cr_assert(number == first, "it was replaced");
+        for (int n = 0; n < MAKERS; n++) {
+            int status;
+            if (makers[n] == 0 || waitpid(makers[n], &status, WNOHANG) == 0) continue;
+            cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+            makers[n] = 0;
+            left--;
+        }
+    }
+    cr_assert(number_of(file) == first && first != 0);
+    struct fixture kept, drawn;
+    cr_assert(obtained(large, (struct obtain_options){0}, &kept).cached);
+    obtained(large, (struct obtain_options){.uncached = true}, &drawn);
+    cr_assert(!strcmp(kept.digest, drawn.digest));
+    fixture_free(&kept);
+    fixture_free(&drawn);
+    cr_assert(unlink(file) == 0 && rmdir(cache) == 0, "there is more");
 }
 
 static off_t bytes_of(const char *file) {
@@ -264,6 +314,22 @@ Test(obtain, make_takes_words_that_pick_lines) {
     attest("make", FAULT_INPUT);
     attest("make nothing-such", FAULT_INPUT);
     attest("make smoke --threads=0", FAULT_INPUT);
+}
+
+Test(obtain, make_divides_lines_among_hosts) {
+    static const char lines[] = "f16-kv70-d8 f16-kv71-d8 f32-kv72-d8 f32-kv73-d8 f32-kv74-d8";
+    char arguments[256];
+    int made = 0;
+    for (int part = 1; part <= 2; part++) {
+        snprintf(arguments, sizeof arguments, "make --shard %d/2 %s", part, lines);
+        const char *printed = attest(arguments, 0);
+        for (const char *at = printed; (at = strstr(at, ".h5")) != NULL; at++) made++;
+        cr_assert(strstr(complaint(), "drawn in") && !strstr(complaint(), "cached"));
+    }
+    cr_assert(made == 5);
+    attest("make --shard 3/3 f16-kv70-d8 f16-kv71-d8", FAULT_NOTHING);
+    cr_assert(strstr(complaint(), "part 3 of 3 is empty") != NULL, "%s", complaint());
+    attest("make --shard 3/2 f16-kv70-d8", FAULT_INPUT);
 }
 
 Test(obtain, oracle_answers_files_and_compares_with_the_definition) {

@@ -127,17 +127,17 @@ static const struct {
     const char *name;
     void (*offer)(const char *typed, const char *before);
 } stand_ins[] = {
-    {"KERNEL", offer_kernels},  {"GLOB", offer_kernels},   {"OLD NEW", offer_kernels},
-    {"SUITE", offer_suites},    {"LINE", offer_lines},     {"WORD", offer_words},
-    {"LIST", offer_devices},    {"REGIME", offer_regimes}, {"TOOL", offer_tools},
-    {"FILE", offer_paths},      {"FIXTURE", offer_paths},  {"OUTPUT", offer_paths},
-    {"RUN", offer_paths},       {"OLD", offer_paths},      {"NEW", offer_paths},
-    {"OUT", offer_paths},       {"DIR", offer_folders},    {"N", offer_nothing},
-    {"M", offer_nothing},       {"MS", offer_nothing},     {"S", offer_nothing},
-    {"SECONDS", offer_nothing}, {"PROGRAM", offer_paths},  {"FROM", offer_paths},
-    {"TO", offer_paths},        {"GRADE", offer_nothing},  {"DTYPE", offer_nothing},
-    {"NAME", offer_nothing},    {"SHARE", offer_nothing},  {"I/N", offer_nothing},
-    {"DAYS", offer_nothing},
+    {"KERNEL", offer_kernels}, {"GLOB", offer_kernels},    {"OLD NEW", offer_kernels},
+    {"SUITE", offer_suites},   {"LINE", offer_lines},      {"WORD", offer_words},
+    {"LIST", offer_devices},   {"REGIME", offer_regimes},  {"TOOL", offer_tools},
+    {"FILE", offer_paths},     {"FIXTURE", offer_paths},   {"OUTPUT", offer_paths},
+    {"RUN", offer_paths},      {"OLD", offer_paths},       {"NEW", offer_paths},
+    {"OUT", offer_paths},      {"DIR", offer_folders},     {"COSTS", offer_paths},
+    {"N", offer_nothing},      {"M", offer_nothing},       {"MS", offer_nothing},
+    {"S", offer_nothing},      {"SECONDS", offer_nothing}, {"PROGRAM", offer_paths},
+    {"FROM", offer_paths},     {"TO", offer_paths},        {"GRADE", offer_nothing},
+    {"DTYPE", offer_nothing},  {"NAME", offer_nothing},    {"SHARE", offer_nothing},
+    {"I/N", offer_nothing},    {"DAYS", offer_nothing},
 };
 enum { STAND_INS = sizeof stand_ins / sizeof stand_ins[0] };
 

@@ -1,7 +1,9 @@
 /* attest make: draws fixtures and answers them, one at a time, so that the largest alone decides
  * how much memory it takes. What is in the cache and loads is left as it is. */
 #include "../report/table.h"
+#include "../session/costs.h"
 #include "../session/select.h"
+#include "../session/shards.h"
 #include "../trial/obtain.h"
 #include "../verb.h"
 #include "../worker/protocol.h"
@@ -12,7 +14,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { OPTION_JSON = 256, OPTION_AGAIN };
+enum { OPTION_JSON = 256, OPTION_AGAIN, OPTION_SHARD };
 
 struct options {
     bool json, again;
@@ -20,10 +22,14 @@ struct options {
     struct suite lines;
     struct select_word *words;
     int64_t word_count;
+    int64_t shard, shards; /* 1..shards; 0: all */
 };
 
 static const struct argp_option argp_options[] = {
     {"again", OPTION_AGAIN, NULL, 0, "make fixtures anew that are in the cache", 0},
+    {"shard", OPTION_SHARD, "I/N", 0,
+     "only part I of N; the parts are disjoint, all of it, and take about as long as each other",
+     0},
     {"threads", 't', "N", 0, "how many threads draw and answer (default: one a core)", 0},
     {"json", OPTION_JSON, NULL, 0, "an object a line instead of columns", 0},
     {0},
@@ -64,6 +70,10 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
     case OPTION_AGAIN:
         options->again = true;
         return 0;
+    case OPTION_SHARD:
+        if (!shards_parse(argument, &options->shard, &options->shards))
+            argp_error(state, "--shard takes I/N with I in 1..N, not '%s'", argument);
+        return 0;
     case 't':
         options->threads = (int)verb_count(argument, 1, VERB_THREADS_MAX, "threads", state);
         return 0;
@@ -91,11 +101,56 @@ static const struct argp argp = {
            "\vPrints the digest of the inputs, the size, the time it took and the path.",
 };
 
-static bool selected(const struct options *options, const char *line) {
-    struct problem problem;
-    struct fault fault;
-    return problem_parse(&problem, line, &fault) &&
-           select_holds(options->words, options->word_count, &problem);
+/* Keeps the lines that the words pick. */
+static void pick_lines(struct options *options) {
+    struct suite *lines = &options->lines;
+    int64_t kept = 0;
+    for (int64_t n = 0; n < lines->count; n++) {
+        struct problem problem;
+        struct fault none;
+        if (problem_parse(&problem, lines->lines[n], &none) &&
+            select_holds(options->words, options->word_count, &problem))
+            memmove(lines->lines[kept++], lines->lines[n], sizeof *lines->lines);
+    }
+    lines->count = kept;
+}
+
+/* Keeps those of the part that was asked for. */
+static bool deal_lines(struct options *options, struct fault *fault) {
+    struct suite *lines = &options->lines;
+    const size_t room = (size_t)lines->count + 1;
+    struct shards_row *rows = calloc(room, sizeof *rows);
+    int64_t *us = calloc(room, sizeof *us), kept = 0;
+    int32_t *part = calloc(room, sizeof *part);
+    bool well = rows != NULL && us != NULL && part != NULL;
+    if (!well) fault_set(fault, FAULT_OURS, "out of memory for problems");
+    for (int64_t n = 0; well && n < lines->count; n++) {
+        struct problem problem;
+        rows[n].problem = n;
+        well = problem_parse(&problem, lines->lines[n], fault);
+        if (well) us[n] = costs_problem_us(&problem);
+    }
+    well = well && shards_deal(part, rows, lines->count, us, options->shards, fault);
+    for (int64_t n = 0; well && n < lines->count; n++)
+        if (part[n] == options->shard - 1)
+            memmove(lines->lines[kept++], lines->lines[n], sizeof *lines->lines);
+    lines->count = kept;
+    free(rows);
+    free(us);
+    free(part);
+    return well && (kept > 0 ||
+                    fault_set(fault, FAULT_NOTHING, "nothing to make: part %lld of %lld is empty",
+                              (long long)options->shard, (long long)options->shards));
+}
+
+static bool choose_lines(struct options *options, struct fault *fault) {
+    const int64_t named = options->lines.count;
+    pick_lines(options);
+    if (options->lines.count == 0)
+        return fault_set(fault, FAULT_NOTHING, "nothing to make: %s%s",
+                         number_count(named, "problem").text,
+                         named > 0 ? ", and the words pick none" : "");
+    return options->shards == 0 || deal_lines(options, fault);
 }
 
 static void print_made(const struct options *options, const struct fixture *fixture,
@@ -157,20 +212,11 @@ static int make_run(int argc, char **argv) {
     argp_err_exit_status = FAULT_INPUT;
     argp_parse(&argp, argc, argv, 0, NULL, &options);
 
-    int64_t count = 0;
-    for (int64_t n = 0; n < options.lines.count; n++)
-        count += selected(&options, options.lines.lines[n]);
-    int status = 0;
-    if (count == 0) {
-        struct fault fault;
-        fault_set(&fault, FAULT_NOTHING, "nothing to make: %s%s",
-                  number_count(options.lines.count, "problem").text,
-                  options.lines.count > 0 ? ", and the words pick none" : "");
-        status = fault_tell(&fault);
-    }
-    for (int64_t n = 0, number = 0; status == 0 && n < options.lines.count; n++)
-        if (selected(&options, options.lines.lines[n]))
-            status = make_one(&options, options.lines.lines[n], ++number, count);
+    struct fault fault;
+    const struct suite *lines = &options.lines;
+    int status = choose_lines(&options, &fault) ? 0 : fault_tell(&fault);
+    for (int64_t n = 0; status == 0 && n < lines->count; n++)
+        status = make_one(&options, lines->lines[n], n + 1, lines->count);
     suite_free(&options.lines);
     free(options.words);
     return status;

@@ -4,7 +4,10 @@
  * of machines that are alike, and of one commit, are put together. Where several runs hold a row of
  * the same kernel library and fixture, the last run wins. Which shards there should be is in the
  * runs' commands (--shard I/N); one that is missing is a warning, and the merged run then keeps the
- * shard in its command, so that nobody takes it for the whole. */
+ * shard in its command, so that nobody takes it for the whole.
+ *
+ * Of a row 48 bytes are kept: a digest of its identity and where it begins. Lines are copied as
+ * they are. */
 #define _GNU_SOURCE
 #include "../record/samples.h"
 #include "../report/compare.h"
@@ -18,6 +21,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 enum { OPTION_JSON = 256 };
 
@@ -63,23 +67,47 @@ static const struct argp argp = {
            "missing are named.",
 };
 
-/* One row's identity, and which of the rows with that identity came last. */
-struct entry {
-    const struct row *row;
-    const char *run;
-    int64_t order;
+/* A run that is merged. */
+struct part {
+    const char *path;
+    struct machine machine;
+    bool has_samples;
 };
 
-static int same_row(const struct row *a, const struct row *b) {
-    int order = strcmp(a->line, b->line);
-    if (order == 0) order = strcmp(a->fixture_digest, b->fixture_digest);
-    if (order == 0) order = strcmp(a->kernel, b->kernel);
-    return order != 0 ? order : strcmp(a->library_digest, b->library_digest);
+/* Where a row is, by what it is told from others, and the place it has among all. */
+struct entry {
+    XXH128_hash_t identity; /* of line, fixture, kernel and its library */
+    int64_t order, at;
+    int32_t part;
+};
+struct entries {
+    struct entry *list;
+    int64_t count, replaced;
+};
+
+static XXH128_hash_t identity_of(const struct row *row) {
+    char key[PROBLEM_LINE_BYTES + 256];
+    const int length = snprintf(key, sizeof key, "%s\n%s\n%s\n%s", row->line, row->fixture_digest,
+                                row->kernel, row->library_digest);
+    return XXH3_128bits(key, (size_t)length);
+}
+
+static bool add_entry(struct entries *entries, const struct entry *entry, struct fault *fault) {
+    if ((entries->count & (entries->count + 1)) == 0) { /* 0, 1, 3, 7, ...: room doubles */
+        struct entry *more =
+            realloc(entries->list, (size_t)(2 * entries->count + 1) * sizeof *more);
+        if (more == NULL) return fault_set(fault, FAULT_OURS, "out of memory for the rows");
+        entries->list = more;
+    }
+    entries->list[entries->count] = *entry;
+    entries->list[entries->count].order = entries->count;
+    entries->count++;
+    return true;
 }
 
 static int identity_order(const void *left, const void *right) {
     const struct entry *a = left, *b = right;
-    const int order = same_row(a->row, b->row);
+    const int order = XXH128_cmp(&a->identity, &b->identity);
     return order != 0 ? order : (a->order > b->order) - (a->order < b->order);
 }
 
@@ -88,32 +116,24 @@ static int position_order(const void *left, const void *right) {
     return (a->order > b->order) - (a->order < b->order);
 }
 
-/* All rows in order, replaced ones dropped; the caller's. */
-static struct entry *collect(const struct run *runs, const char *const *paths, int64_t run_count,
-                             int64_t *count, int64_t *replaced) {
-    int64_t total = 0;
-    for (int64_t n = 0; n < run_count; n++) total += runs[n].count;
-    struct entry *entries = calloc((size_t)total + 1, sizeof *entries);
-    if (entries == NULL) return NULL;
-    int64_t at = 0;
-    for (int64_t n = 0; n < run_count; n++) {
-        for (int64_t m = 0; m < runs[n].count; m++, at++)
-            entries[at] = (struct entry){&runs[n].rows[m], paths[n], at};
+/* Keeps of each row the last, in order. */
+static void drop_replaced(struct entries *entries) {
+    struct entry *list = entries->list;
+    int64_t kept = 0;
+    if (entries->count == 0) return;
+    qsort(list, (size_t)entries->count, sizeof *list, identity_order);
+    for (int64_t n = 0; n < entries->count; n++) {
+        if (n + 1 < entries->count && XXH128_isEqual(list[n].identity, list[n + 1].identity))
+            continue;
+        list[kept++] = list[n];
     }
-    qsort(entries, (size_t)total, sizeof *entries, identity_order);
-    *count = 0;
-    for (int64_t n = 0; n < total; n++) {
-        if (n + 1 < total && same_row(entries[n].row, entries[n + 1].row) == 0) continue;
-        entries[(*count)++] = entries[n];
-    }
-    *replaced = total - *count;
-    qsort(entries, (size_t)*count, sizeof *entries, position_order);
-    return entries;
+    entries->replaced = entries->count - kept;
+    entries->count = kept;
+    qsort(list, (size_t)kept, sizeof *list, position_order);
 }
 
-/* "--shard I/N" in a command: where it begins and ends. */
+/* "--shard I/N" in a command. */
 struct shard {
-    const char *begin, *end;
     long index, of;
 };
 
@@ -124,24 +144,22 @@ static bool shard_find(struct shard *shard, const char *command) {
     const char separator = at[sizeof option - 1];
     if (separator != ' ' && separator != '=') return false;
     char *end;
-    shard->begin = at;
     shard->index = strtol(at + sizeof option, &end, 10);
     if (*end != '/') return false;
     shard->of = strtol(end + 1, &end, 10);
-    shard->end = end;
     return shard->of > 0 && shard->index >= 1 && shard->index <= shard->of;
 }
 
 /* Those missing of 1..N, as "2, 5", if any run was a shard; true when none is missing. */
-static bool shards_complete(const struct run *runs, int64_t count, char missing[256]) {
+static bool shards_complete(const struct part *parts, int64_t count, char missing[256]) {
     struct shard first, shard;
     missing[0] = 0;
-    if (!shard_find(&first, runs[0].machine.command)) return true;
+    if (!shard_find(&first, parts[0].machine.command)) return true;
     size_t used = 0;
     for (long index = 1; index <= first.of; index++) {
         bool found = false;
         for (int64_t n = 0; n < count && !found; n++)
-            found = shard_find(&shard, runs[n].machine.command) && shard.of == first.of &&
+            found = shard_find(&shard, parts[n].machine.command) && shard.of == first.of &&
                     shard.index == index;
         if (!found && used < 240)
             used += (size_t)snprintf(missing + used, 256 - used, "%s%ld", used ? ", " : "", index);
@@ -149,14 +167,30 @@ static bool shards_complete(const struct run *runs, int64_t count, char missing[
     return used == 0;
 }
 
-static const char *without_shard(const char *command) {
-    struct shard shard;
+/* Behind the word that begins at `at`, as bash reads it, and the blank after it. */
+static const char *word_end(const char *at) {
+    for (char quote = '\0'; *at != '\0' && (quote != '\0' || *at != ' '); at++) {
+        if (*at == '\\' && at[1] != '\0')
+            at++;
+        else if (*at == '\'' && (quote == '\0' || quote == '\''))
+            quote = quote == '\0' ? '\'' : '\0';
+    }
+    return at + (*at == ' ');
+}
+
+/* The command without "--option value" or "--option=value". */
+static const char *without(const char *command, const char *option) {
+    const size_t length = strlen(option);
     char *rest = NULL;
-    if (!shard_find(&shard, command)) return command;
-    const char *end = shard.end + (*shard.end == ' ');
-    if (asprintf(&rest, "%.*s%s", (int)(shard.begin - command), command, end) < 0) return command;
-    command = text_kept(rest);
-    free(rest);
+    for (const char *at = command; at != NULL && *at != '\0'; at = word_end(at)) {
+        if (strncmp(at, option, length) != 0 || (at[length] != ' ' && at[length] != '=')) continue;
+        const char *end = word_end(at);
+        if (at[length] == ' ') end = word_end(end);
+        if (asprintf(&rest, "%.*s%s", (int)(at - command), command, end) < 0) return command;
+        command = text_kept(rest);
+        free(rest);
+        break;
+    }
     return command;
 }
 
@@ -175,94 +209,142 @@ static bool make_folder(const char *folder, char path[4096], struct fault *fault
            fault_set(fault, FAULT_INPUT, "cannot make '%s': %s", folder, strerror(errno));
 }
 
-static bool write_lines(const char *path, const struct machine *machine,
-                        const struct entry *entries, int64_t count) {
-    FILE *to = fopen(path, "we");
-    if (to == NULL) return false;
-    bool ok = write_line(to, machine_to_json(machine));
-    for (int64_t n = 0; ok && n < count; n++) ok = write_line(to, row_to_json(entries[n].row));
-    ok = fflush(to) == 0 && ok;
-    return fclose(to) == 0 && ok;
+struct merging {
+    const struct part *parts;
+    struct entries entries;
+    struct run_reader reader; /* of part `open`; -1: of none */
+    int64_t open;
+};
+
+static bool open_part(struct merging *merging, int64_t part, struct fault *fault) {
+    if (merging->open == part) return true;
+    run_close(&merging->reader);
+    merging->open = -1;
+    if (!run_open(&merging->reader, merging->parts[part].path, fault)) return false;
+    merging->open = part;
+    return true;
 }
 
-static bool write_run(const char *path, const struct machine *machine, const struct entry *entries,
-                      int64_t count, struct fault *fault) {
+static bool copy_lines(struct merging *merging, FILE *to, struct fault *fault) {
+    for (int64_t n = 0; n < merging->entries.count; n++) {
+        const struct entry *entry = &merging->entries.list[n];
+        if (!open_part(merging, entry->part, fault)) return false;
+        if (!run_copy(&merging->reader, entry->at, to, fault)) return false;
+    }
+    return true;
+}
+
+static bool write_run(struct merging *merging, const char *path, const struct machine *machine,
+                      struct fault *fault) {
     struct replace replace;
     bool ok = replace_begin_entry(&replace, path, fault);
-    if (ok && !write_lines(replace.temporary, machine, entries, count))
+    FILE *to = ok ? fopen(replace.temporary, "we") : NULL;
+    if (to != NULL) {
+        bool written = write_line(to, machine_to_json(machine));
+        ok = copy_lines(merging, to, fault);
+        written = fflush(to) == 0 && !ferror(to) && written;
+        written = fclose(to) == 0 && written;
+        if (ok && !written) to = NULL;
+    }
+    if (ok && to == NULL)
         ok = fault_set(fault, FAULT_INPUT, "cannot write '%s': %s", path, strerror(errno));
     ok = ok && replace_commit(&replace, fault);
     replace_abort(&replace);
     return ok;
 }
 
-static bool write_samples(const char *folder, const struct entry *entries, int64_t count,
-                          struct fault *fault) {
-    struct samples_source *sources = calloc((size_t)count + 1, sizeof *sources);
-    if (sources == NULL) return fault_set(fault, FAULT_OURS, "out of memory for the samples");
-    for (int64_t n = 0; n < count; n++)
-        sources[n] = (struct samples_source){entries[n].row, entries[n].run};
-    const bool ok = samples_gather(folder, sources, count, fault);
-    free(sources);
-    return ok;
+static bool find_samples(void *context, int64_t n, struct samples_source *source,
+                         struct fault *fault) {
+    static struct row row;
+    struct merging *merging = context;
+    const struct entry *entry = &merging->entries.list[n];
+    const struct part *part = &merging->parts[entry->part];
+    if (!part->has_samples) return true;
+    *source = (struct samples_source){&row, part->path};
+    return open_part(merging, entry->part, fault) &&
+           run_row_at(&merging->reader, entry->at, &row, fault);
 }
 
-static bool read_alike(struct run *runs, const struct options *options, struct fault *fault) {
+/* Whether it may stand in one run with the first. */
+static bool check_alike(const struct part *first, const struct part *part, struct fault *fault) {
     char difference[512];
-    for (int64_t n = 0; n < options->count; n++) {
-        if (!run_read(&runs[n], options->paths[n], fault)) return false;
-        const struct machine *first = &runs[0].machine, *machine = &runs[n].machine;
-        if (!machines_alike(first, machine, difference))
-            return fault_set(fault, FAULT_NOTHING, "'%s' and '%s' are of different machines: %s",
-                             options->paths[0], options->paths[n], difference);
-        if (strcmp(first->commit, machine->commit) != 0)
-            return fault_set(fault, FAULT_NOTHING, "'%s' is of commit %s and '%s' of %s",
-                             options->paths[0], first->commit, options->paths[n], machine->commit);
-        if (runs[n].torn > 0) fault_say("'%s' ends torn: the run was killed", options->paths[n]);
+    if (!machines_alike(&first->machine, &part->machine, difference))
+        return fault_set(fault, FAULT_NOTHING, "'%s' and '%s' are of different machines: %s",
+                         first->path, part->path, difference);
+    if (strcmp(first->machine.commit, part->machine.commit) != 0)
+        return fault_set(fault, FAULT_NOTHING, "'%s' is of commit %s and '%s' of %s", first->path,
+                         first->machine.commit, part->path, part->machine.commit);
+    return !strcmp(first->machine.deal, part->machine.deal) ||
+           fault_set(fault, FAULT_NOTHING,
+                     "'%s' and '%s' are parts of different deals: of other costs (--by), kernels "
+                     "or problems",
+                     first->path, part->path);
+}
+
+static bool read_parts(struct part *parts, const struct options *options, struct entries *entries,
+                       struct fault *fault) {
+    static struct row row;
+    bool well = true;
+    for (int64_t n = 0; well && n < options->count; n++) {
+        struct run_reader reader;
+        if (!run_open(&reader, options->paths[n], fault)) return false;
+        parts[n] =
+            (struct part){options->paths[n], reader.machine, samples_exist(options->paths[n])};
+        well = check_alike(&parts[0], &parts[n], fault);
+        while (well && run_next(&reader, &row))
+            well = add_entry(
+                entries, &(struct entry){identity_of(&row), .at = reader.at, .part = (int32_t)n},
+                fault);
+        if (well && reader.torn > 0)
+            fault_say("'%s' ends torn: the run was killed", options->paths[n]);
+        run_close(&reader);
     }
-    return true;
+    if (well) drop_replaced(entries);
+    return well;
+}
+
+static void say(const struct options *options, const struct entries *entries, const char *missing) {
+    if (missing[0]) fault_say("missing shards: %s", missing);
+    if (options->json)
+        print_json(stdout,
+                   json_pack("{s:o, s:I, s:I, s:I, s:s}", "run", text_to_json(options->out), "runs",
+                             (json_int_t)options->count, "rows", (json_int_t)entries->count,
+                             "replaced", (json_int_t)entries->replaced, "missing_shards", missing),
+                   JSON_INDENT(2));
+    else
+        print_plain(stdout,
+                    entries->replaced > 0 ? "%s: %s of %s, %lld replaced by later ones\n"
+                                          : "%s: %s of %s\n",
+                    options->out, number_count(entries->count, "row").text,
+                    number_count(options->count, "run").text, (long long)entries->replaced);
 }
 
 static int merge(int argc, char **argv) {
     struct options options = {.paths = calloc((size_t)argc, sizeof *options.paths)};
     if (options.paths != NULL) argp_parse(&argp, argc, argv, 0, NULL, &options);
-    struct run *runs = calloc((size_t)argc, sizeof *runs);
+    struct part *parts = calloc((size_t)argc, sizeof *parts);
+    struct merging merging = {.parts = parts, .open = -1};
     struct fault fault = {0};
-    struct entry *entries = NULL;
-    int64_t count = 0, replaced = 0;
-    char missing[256] = "";
-    bool ok = options.paths != NULL && runs != NULL;
+    char missing[256] = "", path[4096];
+    bool ok = options.paths != NULL && parts != NULL;
     if (!ok) fault_set(&fault, FAULT_OURS, "out of memory for the runs");
-    ok = ok && read_alike(runs, &options, &fault);
+    if (ok) ok = read_parts(parts, &options, &merging.entries, &fault);
     if (ok) {
-        entries = collect(runs, options.paths, options.count, &count, &replaced);
-        if (entries == NULL) ok = fault_set(&fault, FAULT_OURS, "out of memory for the rows");
-    }
-    if (ok && entries != NULL) {
-        struct machine machine = runs[0].machine;
-        if (shards_complete(runs, options.count, missing))
-            machine.command = without_shard(machine.command);
-        char path[4096];
+        struct machine machine = parts[0].machine;
+        if (shards_complete(parts, options.count, missing)) {
+            machine.command = without(without(machine.command, "--shard"), "--by");
+            machine.deal[0] = '\0';
+        }
+        const struct samples_sources samples = {find_samples, &merging, merging.entries.count};
         /* The run itself last: with it the merging is done. */
         ok = make_folder(options.out, path, &fault) &&
-             write_samples(options.out, entries, count, &fault) &&
-             write_run(path, &machine, entries, count, &fault);
+             samples_gather(options.out, &samples, &fault) &&
+             write_run(&merging, path, &machine, &fault);
     }
-    if (ok && missing[0]) fault_say("missing shards: %s", missing);
-    if (ok && options.json)
-        print_json(stdout,
-                   json_pack("{s:o, s:I, s:I, s:I, s:s}", "run", text_to_json(options.out), "runs",
-                             (json_int_t)options.count, "rows", (json_int_t)count, "replaced",
-                             (json_int_t)replaced, "missing_shards", missing),
-                   JSON_INDENT(2));
-    else if (ok)
-        print_plain(stdout,
-                    replaced > 0 ? "%s: %s of %s, %lld replaced by later ones\n" : "%s: %s of %s\n",
-                    options.out, number_count(count, "row").text,
-                    number_count(options.count, "run").text, (long long)replaced);
-    for (int64_t n = 0; runs != NULL && n < options.count; n++) run_free(&runs[n]);
-    free(runs);
-    free(entries);
+    if (ok) say(&options, &merging.entries, missing);
+    run_close(&merging.reader);
+    free(merging.entries.list);
+    free(parts);
     free(options.paths);
     return ok ? 0 : fault_tell(&fault);
 }

@@ -1,13 +1,15 @@
 /* attest run: what was asked for; session.h does it. */
 #include "ask.h"
 #include "../session/again.h"
+#include "../session/shards.h"
 #include "../verb.h"
 
-#include <stdio.h>
+#include <string.h>
 
 enum {
     KEY_RESUME = 256,
     KEY_SHARD,
+    KEY_BY,
     KEY_NO_TIME,
     KEY_TIME_MS,
     KEY_PROCESSES,
@@ -31,6 +33,11 @@ static const struct argp_option options[] = {
      "statuses. TOOL is memcheck, racecheck, initcheck or synccheck",
      0},
     {"shard", KEY_SHARD, "I/N", 0, "Only part I of N; the parts are disjoint, and all of it", 0},
+    {"by", KEY_BY, "COSTS", 0,
+     "Of --shard: parts that take about the same time, by what rows took in COSTS, a past run, and "
+     "by estimates of those that it does not hold; COSTS `work`: all by estimates. Needs the same "
+     "COSTS, kernels and problems for each part; default: parts by rows' names",
+     0},
     {"threads", 't', "N", 0,
      "Threads for kernels, oracle and judge; default: all cores, which several GPUs divide", 0},
     {"no-time", KEY_NO_TIME, NULL, 0, "Check only", 0},
@@ -56,10 +63,8 @@ static const struct argp_option options[] = {
 };
 
 static void parse_shard(struct session_options *asked, const char *text, struct argp_state *state) {
-    char rest;
-    long long part, parts;
-    if (sscanf(text, "%lld/%lld%c", &part, &parts, &rest) != 2 || parts < 1 || part < 1 ||
-        part > parts)
+    int64_t part, parts;
+    if (!shards_parse(text, &part, &parts))
         argp_error(state, "--shard takes I/N with I in 1..N, not '%s'", text);
     if (asked->shards != 0 && (asked->shard != part || asked->shards != parts))
         argp_error(state, "--shard is %lld/%lld already, not '%s' too", (long long)asked->shard,
@@ -77,6 +82,9 @@ static error_t parse(int key, char *text, struct argp_state *state) {
         return 0;
     case KEY_SHARD:
         parse_shard(asked, text, state);
+        return 0;
+    case KEY_BY:
+        take_once(&asked->costs, text, "by", state);
         return 0;
     case KEY_NO_TIME:
         trial->time = false;
@@ -109,6 +117,10 @@ static error_t parse(int key, char *text, struct argp_state *state) {
         if (asked->out != NULL && asked->resume != NULL)
             argp_error(state, "--resume adds to '%s', so there is no --out '%s'", asked->resume,
                        asked->out);
+        if (asked->costs != NULL && asked->shards == 0)
+            argp_error(state, "--by '%s' deals rows to parts, so there is --shard I/N",
+                       asked->costs);
+        if (asked->costs != NULL && !strcmp(asked->costs, "work")) asked->costs = "";
         return 0;
     default:
         return ask_parse(asked, &asked->globs, key, text, state);
