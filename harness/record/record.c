@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <math.h>
+#include <pthread.h>
 #include <search.h>
 #include <stdlib.h>
 #include <string.h>
@@ -317,12 +318,16 @@ static int text_order(const void *a, const void *b) {
 
 const char *text_kept(const char *text) {
     static void *texts;
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    pthread_mutex_lock(&lock);
     const void *const *found = tfind(text, &texts, text_order);
     if (found == NULL) {
         char *copy = strdup(text);
         found = copy != NULL ? tsearch(copy, &texts, text_order) : NULL;
     }
-    if (found != NULL) return *found;
+    const char *kept = found != NULL ? *found : NULL;
+    pthread_mutex_unlock(&lock);
+    if (kept != NULL) return kept;
     fault_say("out of memory for a text");
     exit(FAULT_OURS);
 }

@@ -7,7 +7,7 @@
  * shard in its command, so that nobody takes it for the whole.
  *
  * Of a row 48 bytes are kept: a digest of its identity and where it begins. Lines are copied as
- * they are. */
+ * they are. What takes time is to read JSON, so runs are read side by side. */
 #define _GNU_SOURCE
 #include "../record/samples.h"
 #include "../report/compare.h"
@@ -15,6 +15,7 @@
 #include "../verb.h"
 #include "../worker/protocol.h"
 #include "../../fixtures/replace.h"
+#include "../../fixtures/spread.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -67,13 +68,6 @@ static const struct argp argp = {
            "missing are named.",
 };
 
-/* A run that is merged. */
-struct part {
-    const char *path;
-    struct machine machine;
-    bool has_samples;
-};
-
 /* Where a row is, by what it is told from others, and the place it has among all. */
 struct entry {
     XXH128_hash_t identity; /* of line, fixture, kernel and its library */
@@ -83,6 +77,15 @@ struct entry {
 struct entries {
     struct entry *list;
     int64_t count, replaced;
+};
+
+/* A run that is merged. */
+struct part {
+    const char *path;
+    struct machine machine;
+    bool has_samples;
+    struct entries rows;
+    struct fault fault; /* of reading them */
 };
 
 static XXH128_hash_t identity_of(const struct row *row) {
@@ -281,23 +284,42 @@ static bool check_alike(const struct part *first, const struct part *part, struc
                      first->path, part->path);
 }
 
+/* By one of several threads. */
+static void read_rows(void *context, int64_t n) {
+    struct part *part = (struct part *)context + n;
+    struct run_reader reader;
+    struct row row;
+    bool well = run_open(&reader, part->path, &part->fault);
+    while (well && run_next(&reader, &row))
+        well = add_entry(&part->rows,
+                         &(struct entry){identity_of(&row), .at = reader.at, .part = (int32_t)n},
+                         &part->fault);
+    if (well && reader.torn > 0) fault_say("'%s' ends torn: the run was killed", part->path);
+    run_close(&reader);
+}
+
 static bool read_parts(struct part *parts, const struct options *options, struct entries *entries,
                        struct fault *fault) {
-    static struct row row;
     bool well = true;
     for (int64_t n = 0; well && n < options->count; n++) {
         struct run_reader reader;
         if (!run_open(&reader, options->paths[n], fault)) return false;
-        parts[n] =
-            (struct part){options->paths[n], reader.machine, samples_exist(options->paths[n])};
-        well = check_alike(&parts[0], &parts[n], fault);
-        while (well && run_next(&reader, &row))
-            well = add_entry(
-                entries, &(struct entry){identity_of(&row), .at = reader.at, .part = (int32_t)n},
-                fault);
-        if (well && reader.torn > 0)
-            fault_say("'%s' ends torn: the run was killed", options->paths[n]);
+        parts[n] = (struct part){.path = options->paths[n],
+                                 .machine = reader.machine,
+                                 .has_samples = samples_exist(options->paths[n])};
         run_close(&reader);
+        well = check_alike(&parts[0], &parts[n], fault);
+    }
+    if (well) spread(0, options->count, read_rows, parts);
+    for (int64_t n = 0; n < options->count; n++) {
+        if (well && parts[n].fault.text[0] != '\0') {
+            *fault = parts[n].fault;
+            well = false;
+        }
+        for (int64_t row = 0; well && row < parts[n].rows.count; row++)
+            well = add_entry(entries, &parts[n].rows.list[row], fault);
+        free(parts[n].rows.list);
+        parts[n].rows = (struct entries){0};
     }
     if (well) drop_replaced(entries);
     return well;
