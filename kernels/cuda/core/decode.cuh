@@ -126,12 +126,7 @@ template <typename Shape, typename Keys> struct decode_loader {
         }
     }
 
-    __device__ __forceinline__ void start(const place &first, int tiles) {
-        open(first, tiles);
-        fill<0>();
-    }
-
-    /* Start in two: finds the first rows; fill<0> then asks for keys. */
+    /* Finds the first rows; fill<0> then asks for keys. */
     __device__ __forceinline__ void open(const place &first, int tiles) {
         at = first;
         slot = 0;
@@ -366,13 +361,9 @@ __global__ void __launch_bounds__(decode_shape<D>::THREADS, decode_shape<D>::BLO
         place at = place_of(segments, mine.first);
         decode_loader<shape, Keys> loader{segments, a,
                                           shared_address(shared) + warp * shape::RING_BYTES};
-        if constexpr (OVERLAP) {
-            loader.open(at, mine.end - mine.first);
-            wait_for_previous();
-            loader.template fill<0>();
-        } else {
-            loader.start(at, mine.end - mine.first);
-        }
+        loader.open(at, mine.end - mine.first);
+        if constexpr (OVERLAP) wait_for_previous();
+        loader.template fill<0>();
         decode_warp<T, shape, Keys> state{loader};
         state.slot = 0;
 
