@@ -6,17 +6,13 @@
 #include "test_past.h"
 
 #include <stdio.h>
-#include <xxhash.h>
 
 static struct past past;
 static int32_t part[PAST_ROWS_MAX];
 
 static void deal_by_hash(int64_t parts) {
-    char key[512];
-    for (int64_t n = 0; n < past.count; n++) {
-        snprintf(key, sizeof key, "%s\n%s", past.kernels[n], past.lines[past.rows[n].problem]);
-        part[n] = (int32_t)(XXH64(key, strlen(key), 0) % (uint64_t)parts);
-    }
+    for (int64_t n = 0; n < past.count; n++)
+        part[n] = (int32_t)shards_hashed(past.kernels[n], past.lines[past.rows[n].problem], parts);
 }
 
 static void print(const char *how, int64_t parts, double whole) {

@@ -47,12 +47,12 @@ static int32_t part_of(const struct session *session, const char *id, const stru
 
 /* By what the row is, so that no part needs to know another; or as all parts deal alike. */
 bool session_in_shard(const struct session *session, const char *kernel, const struct item *item) {
-    char key[sizeof((struct plugin *)0)->id + PATH_MAX + sizeof item->line];
     const struct session_options *options = &session->options;
     if (options->shards == 0) return true;
-    if (session->parts != NULL) return part_of(session, kernel, item) == options->shard - 1;
-    snprintf(key, sizeof key, "%s\n%s", kernel, item_name(item));
-    return (int64_t)(XXH64(key, strlen(key), 0) % (uint64_t)options->shards) == options->shard - 1;
+    const int64_t part = session->parts != NULL
+                             ? part_of(session, kernel, item)
+                             : shards_hashed(kernel, item_name(item), options->shards);
+    return part == options->shard - 1;
 }
 
 const struct row *session_find(const struct session *session, const struct plugin *kernel,

@@ -7,8 +7,11 @@
  * its fixture, and make 518 fixtures, 31 of them a second time. */
 #include "shards.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
 
 bool shards_parse(const char *text, int64_t *shard, int64_t *shards) {
     long long part, parts;
@@ -19,6 +22,12 @@ bool shards_parse(const char *text, int64_t *shard, int64_t *shards) {
     *shard = part;
     *shards = parts;
     return true;
+}
+
+int64_t shards_hashed(const char *kernel, const char *problem, int64_t shards) {
+    char key[2 * PATH_MAX];
+    snprintf(key, sizeof key, "%s\n%s", kernel, problem);
+    return (int64_t)(XXH64(key, strlen(key), 0) % (uint64_t)shards);
 }
 
 /* So many entries from `begin` on. */

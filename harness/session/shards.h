@@ -13,6 +13,9 @@ enum { SHARDS_MAX = 1000000 };
 /* "I/N", I in 1..N, N at most SHARDS_MAX; false: it is not. */
 bool shards_parse(const char *text, int64_t *shard, int64_t *shards);
 
+/* The part, 0..shards - 1, of a row by what it is alone: `problem` is its line or its file. */
+int64_t shards_hashed(const char *kernel, const char *problem, int64_t shards);
+
 struct shards_row {
     int64_t problem; /* its place in problem_us */
     int64_t us;      /* what it costs, without what its problem does */
