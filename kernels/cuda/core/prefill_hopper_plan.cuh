@@ -1,0 +1,149 @@
+/* What prepare makes of the lengths: pieces, whole or in parts, in the order that ends soonest. */
+#ifndef ATTN_CUDA_PREFILL_HOPPER_PLAN_CUH
+#define ATTN_CUDA_PREFILL_HOPPER_PLAN_CUH
+
+#include "prefill_hopper_shape.cuh"
+
+#include <algorithm>
+#include <queue>
+#include <vector>
+
+namespace attn {
+
+/* What pieces cost, in steps of one tile of keys. Fitted on an H200 to what the plans of the suite
+ * models' prefills take there, sustained. */
+struct hopper_costs {
+    double piece = 2.5; /* beside its tiles: queries, the first scores, the output */
+    double part = 4;    /* to write a partial result and to read it again */
+    /* Where two blocks share copies: what is left of all that, at D = 128 and 256, and what it
+     * takes once to begin and to end together. */
+    double shared_128 = .96, shared_256 = .92, together = 1.2;
+};
+
+inline int hopper_bound(int64_t keys) {
+    return (int)(keys < NO_BOUND ? keys : NO_BOUND);
+}
+
+/* All pieces, undivided, in the order of kv heads. */
+template <typename shape>
+std::vector<hopper_piece> hopper_pieces(const struct attn_problem *p, const int32_t *seq_lens) {
+    const int group = (int)(p->q_heads / p->kv_heads), room = (int)p->q_len;
+    const bool causal = p->traits & ATTN_CAUSAL, window = p->traits & ATTN_WINDOW;
+    /* Keys are seen from which place on, and to which, as hopper_share_of has it. */
+    const bool bounded = shape::ANY || causal;
+    const int before = window ? hopper_bound(p->window_left) : NO_BOUND;
+    const int behind = causal ? 0 : window ? hopper_bound(p->window_right) : NO_BOUND;
+    std::vector<hopper_piece> pieces;
+    for (int kv_head = 0; kv_head < (int)(p->batch * p->kv_heads); kv_head++) {
+        const int q_len = seq_lens ? std::min(seq_lens[kv_head / p->kv_heads], room) : room;
+        const int kv_len = seq_lens ? std::min(q_len, (int)p->kv_len) : (int)p->kv_len;
+        const int unseen = /* queries that see no key */
+            bounded ? std::max(0, q_len - kv_len - behind) : 0;
+        const int shares = ceil_div(q_len, shape::ROWS) * group;
+        if (kv_len <= 0) continue;
+        for (int first = unseen / shape::ROWS * group; first < shares; first += shape::SHARES) {
+            const int count = std::min(shape::SHARES, shares - first);
+            const int queries = ((first + count - 1) / group + 1) * shape::ROWS;
+            const int seen = bounded ? std::min(queries + kv_len - q_len + behind, kv_len) : kv_len;
+            const int first_key =
+                std::max(0, first / group * shape::ROWS + kv_len - q_len - before);
+            pieces.push_back({.kv_head = kv_head,
+                              .first_tile = 0,
+                              .end_tile = ceil_div(seen - first_key, shape::KEYS),
+                              .shares = count,
+                              .query_tile = first / group,
+                              .member = first % group,
+                              .q_len = q_len,
+                              .kv_len = kv_len - first_key,
+                              .part = 0,
+                              .parts = 1,
+                              .slot = 0,
+                              .first_key = first_key});
+        }
+    }
+    return pieces;
+}
+
+/* Into how many parts of `length` tiles a piece is divided, the last of which may be shorter;
+ * length 0: it is whole. */
+inline int hopper_parts(int tiles, int length) {
+    return length > 0 ? ceil_div(tiles, length) : 1;
+}
+
+/* In parts, and heaviest first; but whole pieces of kv heads whose keys and values would not stay
+ * in L2 together come one group of kv heads after the other. */
+inline std::vector<hopper_piece> hopper_order(const std::vector<hopper_piece> &pieces, int length,
+                                              int heads_together) {
+    std::vector<hopper_piece> ordered;
+    int slots = 0;
+    for (hopper_piece piece : pieces) {
+        const int tiles = piece.end_tile;
+        piece.parts = hopper_parts(tiles, length);
+        piece.slot = slots;
+        if (piece.parts > 1) slots += piece.parts;
+        for (piece.part = 0; piece.part < piece.parts; piece.part++) {
+            piece.first_tile = piece.part * length;
+            piece.end_tile = piece.parts > 1 ? std::min(tiles, piece.first_tile + length) : tiles;
+            ordered.push_back(piece);
+        }
+    }
+    std::stable_sort(ordered.begin(), ordered.end(),
+                     [length, heads_together](const hopper_piece &x, const hopper_piece &y) {
+                         const int group_x = length > 0 ? 0 : x.kv_head / heads_together,
+                                   group_y = length > 0 ? 0 : y.kv_head / heads_together;
+                         return group_x != group_y
+                                    ? group_x < group_y
+                                    : x.end_tile - x.first_tile > y.end_tile - y.first_tile;
+                     });
+    return ordered;
+}
+
+/* When the last of `blocks` is done, if they take pieces one by one. */
+inline double hopper_makespan(const std::vector<hopper_piece> &pieces, int blocks) {
+    const hopper_costs cost;
+    std::priority_queue<double, std::vector<double>, std::greater<double>> until;
+    for (int n = 0; n < blocks; n++) until.push(0);
+    double end = 0;
+    for (const hopper_piece &piece : pieces) {
+        const double done = until.top() + (piece.end_tile - piece.first_tile) + cost.piece +
+                            (piece.parts > 1 ? cost.part : 0);
+        until.pop();
+        until.push(done);
+        end = std::max(end, done);
+    }
+    return end;
+}
+
+/* The order in which all blocks are done soonest, of pieces that are whole or in parts, `parts_max`
+ * of these at most; it matters only where blocks have few pieces each. Lengths are tried a
+ * hundredth apart: 48 pieces of 124 tiles keep 66 clusters busy as parts of 97 and 27, not as
+ * halves. `end_of_all`: when that is. */
+inline std::vector<hopper_piece> hopper_schedule(const std::vector<hopper_piece> &pieces,
+                                                 int blocks, int parts_max, int heads_together,
+                                                 double *end_of_all) {
+    int most = 0;
+    for (const hopper_piece &piece : pieces) most = std::max(most, piece.end_tile);
+    std::vector<hopper_piece> best = hopper_order(pieces, 0, heads_together);
+    double &soonest = *end_of_all = hopper_makespan(best, blocks);
+    if ((int64_t)pieces.size() > 8 * (int64_t)blocks) return best;
+    for (int length = most - 1; length >= std::max(4, most / 64);
+         length -= std::max(1, most / 100)) {
+        int parts = 0;
+        for (const hopper_piece &piece : pieces) {
+            const int n = hopper_parts(piece.end_tile, length);
+            parts += n > 1 ? n : 0;
+        }
+        if (parts > parts_max) break;
+        std::vector<hopper_piece> other = hopper_order(pieces, length, heads_together);
+        const double end = hopper_makespan(other, blocks);
+        if (end < soonest) {
+            soonest = end;
+            best = std::move(other);
+        }
+    }
+    return best;
+}
+
+} // namespace attn
+
+#endif
