@@ -114,6 +114,17 @@ __device__ __forceinline__ uint32_t load_shared_word(uint32_t from) {
     return x;
 }
 
+/* A word of global memory that one block tells another by, and what that wrote before it, behind a
+ * fence, with it. */
+__device__ __forceinline__ unsigned load_acquire(const unsigned *from) {
+    unsigned x;
+    asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(x) : "l"(from) : "memory");
+    return x;
+}
+__device__ __forceinline__ void store_relaxed(unsigned *to, unsigned x) {
+    asm volatile("st.relaxed.gpu.global.u32 [%0], %1;" ::"l"(to), "r"(x) : "memory");
+}
+
 /* A tile of a [heads][rows][D] tensor: as many rows as its map says, from `row`, of one head. Rows
  * that the tensor does not have become zeros and count as copied. */
 __device__ __forceinline__ void copy_tile(uint32_t to, const CUtensorMap *map, int row, int head,

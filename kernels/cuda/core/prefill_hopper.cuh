@@ -9,7 +9,7 @@
  * that blocks take from a counter. The copying thread posts a piece with its queries, the next one
  * while this one is computed, and asks for another when two tiles are left: who has less to do has
  * it sooner. Where pieces are few or long, their keys are divided, and the last warpgroup to arrive
- * adds the parts up, always in the same order.
+ * adds the parts up, with the same bits whoever that is.
  *
  * In a cluster the pieces are as many times larger, each block copies its part of the tiles, and
  * the TMA brings them to all.
@@ -61,7 +61,7 @@ const char *hopper_plan(const struct attn_problem *p, const struct attn_call *ca
     const double head_bytes = 4. * (double)p->kv_len * (double)p->head_dim;
     const std::vector<hopper_piece> pieces = hopper_schedule(
         hopper_pieces<shape>(p, seq_lens), state->clusters, hopper_partials<shape>::PIECES_MAX,
-        std::max(1, (int)(L2_BYTES / head_bytes)), &state->end);
+        std::max(1, (int)(L2_BYTES / head_bytes)), shape::PAIRS, &state->end);
     if (shape::CLUSTER > 1) {
         const hopper_costs cost;
         state->end *= shape::D == 128 ? cost.shared_128 : cost.shared_256;
@@ -111,6 +111,12 @@ struct hopper_in_twos {
 struct hopper_any {
     template <int D> using shape = hopper_shape<D, 1, true>;
 };
+struct hopper_alone_pairs {
+    template <int D> using shape = hopper_shape<D, 1, false, true>;
+};
+struct hopper_in_twos_pairs {
+    template <int D> using shape = hopper_shape<D, D == 64 ? 1 : 2, false, true>;
+};
 
 inline bool hopper_is_any(const struct attn_problem *p) {
     return p->traits & (ATTN_WINDOW | ATTN_SINK);
@@ -154,7 +160,7 @@ template <typename shape> const char *hopper_count_clusters(hopper_state *state)
 template <typename FORM>
 const char *hopper_prepare_form(const struct attn_problem *problem, struct attn_call *call) {
     using most = typename FORM::template shape<64>;
-    const int64_t counters = 1 + hopper_partials<most>::PIECES_MAX * most::SHARES;
+    const int64_t counters = 1 + (most::PAIRS ? 2 : 1) * hopper_partials<most>::PLACES;
     const char *fault = kernel_state_make(problem, call, counters, [](auto type, auto dim) {
         using shape = typename FORM::template shape<decltype(dim)::value>;
         return kernel_choice{(const void *)hopper_prefill_kernel<decltype(type), shape>,

@@ -3,7 +3,7 @@
 #define ATTN_CUDA_PREFILL_HOPPER_COMPUTE_CUH
 
 #include "prefill_hopper_copy.cuh"
-#include "prefill_hopper_rows.cuh"
+#include "prefill_hopper_parts.cuh"
 
 namespace attn {
 
@@ -122,9 +122,18 @@ __device__ __forceinline__ void hopper_compute(const typename shape::args &a,
             skip(place, VALUES_HALF);
             place.advance();
         }
+        /* With PAIRS: who comes second to a share in two parts finds it out. */
+        const auto meet = [&] {
+            if (!shape::PAIRS || !leader) return;
+            const hopper_piece piece = posted_piece(at.posted_of(n));
+            if (number < piece.shares && piece.parts == 2)
+                store_shared(at.flags + 16 + warpgroup * 4,
+                             atomicInc(&a.arrivals[piece.slot * shape::SHARES + number], 1));
+        };
         if (tile == work.first_tile) {
             hand_back(false);
             hand_back(true);
+            meet();
         } else {
             const auto take_scores = [&] {
                 pin(x.s);
@@ -159,15 +168,22 @@ __device__ __forceinline__ void hopper_compute(const typename shape::args &a,
             const ring_place<shape::STAGES> values = place.before();
             pin(x.out);
             begin_values(values);
+            meet();
             product_wait<0>();
             pin(x.out);
             release(values, VALUES_HALF);
         }
         /* Read again where it is needed, and not by those who may be late. */
         const hopper_piece piece = posted_piece(at.posted_of(n));
-        if (number < piece.shares &&
-            (piece.parts == 1 ||
-             hopper_combine(x, a, piece, warpgroup, number, at.flags + warpgroup * 4)))
+        const auto alone = [&] {
+            if (piece.parts == 1) return true;
+            if constexpr (shape::PAIRS)
+                if (piece.parts == 2)
+                    return hopper_pair(x, a, piece.slot * shape::SHARES + number, warpgroup, leader,
+                                       at.flags + 16 + warpgroup * 4);
+            return hopper_combine(x, a, piece, warpgroup, number, at.flags + warpgroup * 4);
+        };
+        if (number < piece.shares && alone())
             hopper_finish(x, a, piece, warpgroup, number, queries, out);
     }
     if (leader) store_wait_read();

@@ -15,6 +15,7 @@ namespace attn {
 struct hopper_costs {
     double piece = 2.5; /* beside its tiles: queries, the first scores, the output */
     double part = 4;    /* to write a partial result and to read it again */
+    double pair = 1.5;  /* with shape::PAIRS, of two parts; .8 and 2.5 make the same plans */
     /* Where two blocks share copies: what is left of all that, at D = 128 and 256, and what it
      * takes once to begin and to end together. */
     double shared_128 = .96, shared_256 = .92, together = 1.2;
@@ -99,14 +100,16 @@ inline std::vector<hopper_piece> hopper_order(const std::vector<hopper_piece> &p
 }
 
 /* When the last of `blocks` is done, if they take pieces one by one. */
-inline double hopper_makespan(const std::vector<hopper_piece> &pieces, int blocks) {
+inline double hopper_makespan(const std::vector<hopper_piece> &pieces, int blocks, bool pairs) {
     const hopper_costs cost;
     std::priority_queue<double, std::vector<double>, std::greater<double>> until;
     for (int n = 0; n < blocks; n++) until.push(0);
     double end = 0;
     for (const hopper_piece &piece : pieces) {
-        const double done = until.top() + (piece.end_tile - piece.first_tile) + cost.piece +
-                            (piece.parts > 1 ? cost.part : 0);
+        const double joined = piece.parts == 1            ? 0
+                              : piece.parts == 2 && pairs ? cost.pair
+                                                          : cost.part;
+        const double done = until.top() + (piece.end_tile - piece.first_tile) + cost.piece + joined;
         until.pop();
         until.push(done);
         end = std::max(end, done);
@@ -120,11 +123,11 @@ inline double hopper_makespan(const std::vector<hopper_piece> &pieces, int block
  * halves. `end_of_all`: when that is. */
 inline std::vector<hopper_piece> hopper_schedule(const std::vector<hopper_piece> &pieces,
                                                  int blocks, int parts_max, int heads_together,
-                                                 double *end_of_all) {
+                                                 bool pairs, double *end_of_all) {
     int most = 0;
     for (const hopper_piece &piece : pieces) most = std::max(most, piece.end_tile);
     std::vector<hopper_piece> best = hopper_order(pieces, 0, heads_together);
-    double &soonest = *end_of_all = hopper_makespan(best, blocks);
+    double &soonest = *end_of_all = hopper_makespan(best, blocks, pairs);
     if ((int64_t)pieces.size() > 8 * (int64_t)blocks) return best;
     for (int length = most - 1; length >= std::max(4, most / 64);
          length -= std::max(1, most / 100)) {
@@ -135,7 +138,7 @@ inline std::vector<hopper_piece> hopper_schedule(const std::vector<hopper_piece>
         }
         if (parts > parts_max) break;
         std::vector<hopper_piece> other = hopper_order(pieces, length, heads_together);
-        const double end = hopper_makespan(other, blocks);
+        const double end = hopper_makespan(other, blocks, pairs);
         if (end < soonest) {
             soonest = end;
             best = std::move(other);

@@ -1,5 +1,5 @@
 /* The 64 rows of a warpgroup: scores, softmax and output in registers, and how they get from there
- * to memory, alone or added to those of others that had other keys. */
+ * to memory. */
 #ifndef ATTN_CUDA_PREFILL_HOPPER_ROWS_CUH
 #define ATTN_CUDA_PREFILL_HOPPER_ROWS_CUH
 
@@ -181,59 +181,6 @@ template <typename T, typename shape> struct hopper_rows {
                 p[i][h] = number<T>::pack(s[i * 8 + h * 2], s[i * 8 + h * 2 + 1]);
     }
 };
-
-/* Leaves this part of a result for others, or, as the last to arrive, adds all of them up in `x`.
- * By a warpgroup; false: another will. */
-template <typename T, typename shape>
-__device__ __forceinline__ bool hopper_combine(hopper_rows<T, shape> &x, const hopper_args &a,
-                                               const hopper_piece &piece, int warpgroup, int number,
-                                               uint32_t flag) {
-    constexpr int D = shape::D,
-                  STEP = hopper_partials<shape>::FLOATS / 4; /* from one to the next */
-    const int thread = threadIdx.x % WARPGROUP;
-    const int64_t place = (int64_t)piece.slot * shape::SHARES + number;
-    float4 *const first = reinterpret_cast<float4 *>(a.partials) + place * STEP + thread;
-    const auto part = [&](int n) { return first + (int64_t)n * (shape::SHARES * STEP); };
-    float4 *mine = part(piece.part);
-#pragma unroll
-    for (int i = 0; i < D / 8; i++)
-        mine[i * WARPGROUP] =
-            make_float4(x.out[i * 4], x.out[i * 4 + 1], x.out[i * 4 + 2], x.out[i * 4 + 3]);
-    mine[D / 8 * WARPGROUP] = make_float4(x.max[0], x.max[1], x.sum[0], x.sum[1]);
-    __threadfence();
-    named_barrier(1 + warpgroup, WARPGROUP);
-    if (thread == 0) /* wraps to zero with the last arrival */
-        store_shared(flag, atomicInc(&a.arrivals[place], (unsigned)piece.parts - 1) ==
-                               (unsigned)piece.parts - 1);
-    named_barrier(1 + warpgroup, WARPGROUP);
-    if (load_shared_word(flag) == 0) return false;
-    __threadfence();
-    x.start();
-    for (int n = 0; n < piece.parts; n++) {
-        const float4 *from = part(n);
-        const float4 stats = __ldcg(from + D / 8 * WARPGROUP);
-        const float max[2] = {stats.x, stats.y}, sum[2] = {stats.z, stats.w};
-        float kept[2], added[2];
-#pragma unroll
-        for (int r = 0; r < 2; r++) {
-            const float top = fmaxf(x.max[r], max[r]);
-            kept[r] = rescaling(x.max[r], top, a.scale.to_log2);
-            added[r] = rescaling(max[r], top, a.scale.to_log2);
-            x.max[r] = top;
-            x.sum[r] = x.sum[r] * kept[r] + sum[r] * added[r];
-        }
-#pragma unroll
-        for (int i = 0; i < D / 8; i++) {
-            const float4 y = __ldcg(from + i * WARPGROUP);
-            float *o = &x.out[i * 4];
-            o[0] = o[0] * kept[0] + y.x * added[0];
-            o[1] = o[1] * kept[0] + y.y * added[0];
-            o[2] = o[2] * kept[1] + y.z * added[1];
-            o[3] = o[3] * kept[1] + y.w * added[1];
-        }
-    }
-    return true;
-}
 
 /* Lane t of four has word t of each of four rows of words, and gets row t. */
 __device__ __forceinline__ void transpose_quad(uint32_t (&x)[4]) {

@@ -11,10 +11,12 @@ namespace attn {
 struct hopper_args;
 struct hopper_any_args;
 
-template <int D_, int CLUSTER_, bool ANY_ = false> struct hopper_shape {
+template <int D_, int CLUSTER_, bool ANY_ = false, bool PAIRS_ = false> struct hopper_shape {
     static constexpr bool ANY = ANY_;
     using args = std::conditional_t<ANY, hopper_any_args, hopper_args>;
     static constexpr int D = D_;
+    /* Of two parts one stays in registers; at D = 256 there are not enough of them. */
+    static constexpr bool PAIRS = PAIRS_ && D <= 128;
     static constexpr int CLUSTER = CLUSTER_; /* blocks that share what they copy */
     static constexpr int CONSUMERS = D == 64 ? 4 : D == 128 ? 3 : 2; /* warpgroups */
     static constexpr int THREADS = (CONSUMERS + 1) * WARPGROUP;
@@ -60,12 +62,16 @@ template <typename S> struct hopper_partials {
     static constexpr int PIECES_MAX = 264 / S::CLUSTER; /* two an SM */
     static constexpr int FLOATS = (S::D / 2 + 4) * WARPGROUP;
     static constexpr size_t BYTES = sizeof(float) * FLOATS * S::SHARES * PIECES_MAX;
+    static constexpr int PLACES = PIECES_MAX * S::SHARES;
+    static constexpr int STEP = FLOATS / 4 * S::SHARES; /* float4, from one part to the next */
 };
 
 struct hopper_args {
     const hopper_piece *pieces;
-    unsigned *next;     /* counts pieces that were asked for; zero between launches */
-    unsigned *arrivals; /* [PIECES_MAX][SHARES], zero between launches */
+    unsigned *next; /* counts pieces that were asked for; zero between launches */
+    /* [PLACES] counters, and with PAIRS as many words that say whether a part is there; zero
+     * between launches. */
+    unsigned *arrivals;
     float *partials;
     void *out;
     float *lse;
@@ -106,7 +112,7 @@ template <typename shape> struct hopper_places {
         queries_empty = queries_full + 16;
         posted = queries_empty + 16;
         flags = posted + shape::POSTED * (int)sizeof(hopper_piece);
-        indices_full = flags + 4 * 4;
+        indices_full = flags + (shape::PAIRS ? 8 : 4) * 4;
         indices = indices_full + 8 * shape::INDICES;
     }
     __device__ __forceinline__ uint32_t queries_of(int buffer, int warpgroup) const {
