@@ -3,8 +3,8 @@
  * moves only when some row of the warp outgrew it by 2^P_SLACK, so most tiles need neither the
  * shuffles of a row maximum nor a rescaling of the output. P_BIAS lifts small weights out of the
  * subnormals of binary16; 2^(P_BIAS + P_SLACK) stays below 65504. In bfloat16, which has room, of
- * 2,048 causal keys of data like a model's 16 rows outgrow it in 0.2 % of the tiles; in 10 % by 2^8,
- * 6 % by 2^10. */
+ * 2,048 causal keys of data like a model's 16 rows outgrow it in 0.2 % of the tiles; in 10 % by
+ * 2^8, 6 % by 2^10. */
 #ifndef ATTN_CUDA_ONLINE_CUH
 #define ATTN_CUDA_ONLINE_CUH
 
