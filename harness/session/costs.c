@@ -65,7 +65,8 @@ static int64_t pairs_of(const struct problem *problem, int64_t queries) {
 }
 
 static int64_t flops_of(const struct problem *problem, int64_t queries) {
-    return times(times(4 * problem->attn.head_dim, problem->attn.q_heads),
+    const struct attn_problem *attn = &problem->attn;
+    return times(times(2 * (attn->head_dim + attn->value_dim), attn->q_heads),
                  pairs_of(problem, queries));
 }
 
@@ -91,7 +92,7 @@ static int64_t estimate(const char *kernel, const struct problem *problem) {
     const struct rates *rate = rates;
     while (strncmp(kernel, rate->device, strlen(rate->device)) != 0) rate++;
     const int64_t elements =
-        attn->batch * attn->q_heads * attn->head_dim *
+        attn->batch * attn->q_heads * attn->value_dim *
         (problem->rows > 0 && problem->rows < attn->q_len ? problem->rows : attn->q_len);
     const int64_t bytes = bytes_of(problem);
     const int64_t us = rate->fixed_us + flops_of(problem, attn->q_len) / rate->flops_per_us +

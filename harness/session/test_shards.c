@@ -111,6 +111,23 @@ Test(shards, a_row_that_is_not_known_costs_as_its_kernels_others_do) {
     unlink(path);
 }
 
+/* 2 (D + Dv) operations a pair: as of a head dim of their mean. */
+Test(shards, values_cost_by_their_own_width) {
+    struct problem narrower, mean;
+    struct costs none = {0};
+    struct fault fault;
+    static const char kernel[] = "cpu/prefill_flash_r1";
+    static const char *const lines[] = {"f16-b1-hq32-hkv1-q8192-kv8192-d192-dv64",
+                                        "f16-b1-hq32-hkv1-q8192-kv8192-d128"};
+    cr_assert(problem_parse(&narrower, lines[0], &fault), "%s", fault.text);
+    cr_assert(problem_parse(&mean, lines[1], &fault));
+    const double of_row = (double)costs_row_us(&none, kernel, lines[0], NULL, &narrower) /
+                          (double)costs_row_us(&none, kernel, lines[1], NULL, &mean);
+    const double of_answer = (double)costs_problem_us(&narrower) / (double)costs_problem_us(&mean);
+    cr_assert(of_row > 0.9 && of_row < 1.01, "%g", of_row);
+    cr_assert(of_answer > 0.9 && of_answer < 1.01, "%g", of_answer);
+}
+
 Test(shards, what_a_part_is_called) {
     int64_t shard, shards;
     cr_assert(shards_parse("3/20", &shard, &shards) && shard == 3 && shards == 20);
