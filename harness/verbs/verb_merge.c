@@ -12,6 +12,7 @@
 #include "../record/samples.h"
 #include "../report/compare.h"
 #include "../report/print.h"
+#include "../session/shards.h"
 #include "../verb.h"
 #include "../worker/protocol.h"
 #include "../../fixtures/replace.h"
@@ -135,41 +136,6 @@ static void drop_replaced(struct entries *entries) {
     qsort(list, (size_t)kept, sizeof *list, position_order);
 }
 
-/* "--shard I/N" in a command. */
-struct shard {
-    long index, of;
-};
-
-static bool shard_find(struct shard *shard, const char *command) {
-    static const char option[] = "--shard";
-    const char *at = command != NULL ? strstr(command, option) : NULL;
-    if (at == NULL) return false;
-    const char separator = at[sizeof option - 1];
-    if (separator != ' ' && separator != '=') return false;
-    char *end;
-    shard->index = strtol(at + sizeof option, &end, 10);
-    if (*end != '/') return false;
-    shard->of = strtol(end + 1, &end, 10);
-    return shard->of > 0 && shard->index >= 1 && shard->index <= shard->of;
-}
-
-/* Those missing of 1..N, as "2, 5", if any run was a shard; true when none is missing. */
-static bool shards_complete(const struct part *parts, int64_t count, char missing[256]) {
-    struct shard first, shard;
-    missing[0] = 0;
-    if (!shard_find(&first, parts[0].machine.command)) return true;
-    size_t used = 0;
-    for (long index = 1; index <= first.of; index++) {
-        bool found = false;
-        for (int64_t n = 0; n < count && !found; n++)
-            found = shard_find(&shard, parts[n].machine.command) && shard.of == first.of &&
-                    shard.index == index;
-        if (!found && used < 240)
-            used += (size_t)snprintf(missing + used, 256 - used, "%s%ld", used ? ", " : "", index);
-    }
-    return used == 0;
-}
-
 /* Behind the word that begins at `at`, as bash reads it, and the blank after it. */
 static const char *word_end(const char *at) {
     for (char quote = '\0'; *at != '\0' && (quote != '\0' || *at != ' '); at++) {
@@ -181,20 +147,58 @@ static const char *word_end(const char *at) {
     return at + (*at == ' ');
 }
 
-/* The command without "--option value" or "--option=value". */
-static const char *without(const char *command, const char *option) {
+/* Where "--option value" or "--option=value" begins in a command; NULL: nowhere. */
+static const char *find_option(const char *command, const char *option) {
     const size_t length = strlen(option);
-    char *rest = NULL;
     for (const char *at = command; at != NULL && *at != '\0'; at = word_end(at)) {
-        if (strncmp(at, option, length) != 0 || (at[length] != ' ' && at[length] != '=')) continue;
-        const char *end = word_end(at);
-        if (at[length] == ' ') end = word_end(end);
-        if (asprintf(&rest, "%.*s%s", (int)(at - command), command, end) < 0) return command;
-        command = text_kept(rest);
-        free(rest);
-        break;
+        if (strncmp(at, option, length) == 0 && (at[length] == ' ' || at[length] == '=')) return at;
     }
+    return NULL;
+}
+
+static const char *without(const char *command, const char *option) {
+    const char *at = find_option(command, option);
+    char *rest = NULL;
+    if (at == NULL) return command;
+    const char *end = word_end(at);
+    if (at[strlen(option)] == ' ') end = word_end(end);
+    if (asprintf(&rest, "%.*s%s", (int)(at - command), command, end) < 0) return command;
+    command = text_kept(rest);
+    free(rest);
     return command;
+}
+
+struct shard {
+    int64_t index, of;
+};
+
+/* "--shard I/N" in a command. */
+static bool shard_find(struct shard *shard, const char *command) {
+    static const char option[] = "--shard";
+    char value[64];
+    const char *at = find_option(command, option);
+    if (at == NULL) return false;
+    at += sizeof option; /* the blank or '=', too */
+    snprintf(value, sizeof value, "%.*s", (int)strcspn(at, " "), at);
+    return shards_parse(value, &shard->index, &shard->of);
+}
+
+/* Those missing of 1..N, as "2, 5", if any run was a shard; true when none is missing. */
+static bool shards_complete(const struct part *parts, int64_t count, char missing[256]) {
+    struct shard first, shard;
+    missing[0] = 0;
+    if (!shard_find(&first, parts[0].machine.command)) return true;
+    size_t used = 0;
+    for (int64_t index = 1; index <= first.of; index++) {
+        bool found = false;
+        for (int64_t n = 0; n < count && !found; n++)
+            found = shard_find(&shard, parts[n].machine.command) && shard.of == first.of &&
+                    shard.index == index;
+        if (!found && used < 240)
+            used += (size_t)snprintf(missing + used, 256 - used, "%s%lld", used ? ", " : "",
+                                     (long long)index);
+    }
+    return used == 0;
 }
 
 static bool write_line(FILE *to, json_t *record) {
