@@ -259,6 +259,11 @@ const struct row_field machine_fields[] = {
     FIELD(ROW_INTEGER, machine, "haste", haste, "",
           "times of this run are none: a test of attest had what is done for their sake done so "
           "many times less; 0: they are"),
+    MACHINE_TEXT(
+        gpus_timed,
+        "in turn: one GPU or NPU of the host at a time, also of other runs with the same "
+        "cache; together: each when it came to that (`--together`); empty: none was timed, "
+        "or by an older version, together"),
     FIELD(ROW_KEPT, machine, "command", command, "", "the command line, as bash reads it"),
     MACHINE_TEXT(deal,
                  "of a part of `--shard I/N --by COSTS`: a digest of which row is in which, the "
@@ -457,8 +462,25 @@ json_t *machine_to_json(const struct machine *machine) {
     return json;
 }
 
+const struct machine_device *machine_device_of(const struct machine *machine, const char *device,
+                                               int64_t index) {
+    for (int64_t n = 0; n < machine->device_count; n++) {
+        if (!strcmp(machine->devices[n].device, device) && machine->devices[n].index == index)
+            return &machine->devices[n];
+    }
+    return NULL;
+}
+
 const char *machine_doubt(const struct machine *machine) {
     return machine->haste > 0 ? ", in haste: its times are none" : "";
+}
+
+const char *machine_turns(const struct machine *machine) {
+    if (!strcmp(machine->gpus_timed, "in turn"))
+        return "in turn, one of the host at a time, while others are judged";
+    return machine->gpus_timed[0] != '\0' && machine->device_count > 1
+               ? "together, so that one may have disturbed another"
+               : "";
 }
 
 static bool machine_from_json(struct machine *machine, const json_t *json) {
@@ -572,8 +594,13 @@ bool run_read(struct run *run, const char *path, struct fault *fault) {
     return well;
 }
 
+const struct machine *run_machine_of(const struct run *run, const struct row *row) {
+    return run->machines != NULL ? run->machines[row - run->rows] : &run->machine;
+}
+
 void run_free(struct run *run) {
     free(run->rows);
+    free(run->machines);
     *run = (struct run){0};
 }
 

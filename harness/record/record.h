@@ -86,7 +86,9 @@ struct machine {
     const char *command; /* text_kept */
     char deal[20];       /* of a shard: which row is in which (--by); "": no such */
     int64_t dirty;
-    int64_t haste; /* worker/haste.h; 0: none */
+    int64_t haste;       /* worker/haste.h; 0: none */
+    char gpus_timed[12]; /* "in turn" (trial/timing_lock.h) or "together"; "": none was, or before
+                            there was a choice */
     char cpu[128], os[128], compiler[128], blas[128], hdf5[32], isa[32];
     int64_t cores;
     double memory_bytes;
@@ -137,8 +139,13 @@ bool row_is_judged(const struct row *row);
 json_t *row_to_json(const struct row *row);
 bool row_from_json(struct row *row, const json_t *json);
 json_t *machine_to_json(const struct machine *machine);
+/* The accelerator of the machine that rows of `device` and `index` are on; NULL: none of it. */
+const struct machine_device *machine_device_of(const struct machine *machine, const char *device,
+                                               int64_t index);
 /* What a sentence that says where a run is from ends with, where its times are none; else "". */
 const char *machine_doubt(const struct machine *machine);
+/* What a reader is told of gpus_timed; "" where there is nothing to tell. */
+const char *machine_turns(const struct machine *machine);
 void machine_device_from_json(struct machine_device *device, const json_t *json);
 
 /* A run read row by row, which takes no more memory the longer the run is. `path` is its folder or
@@ -164,13 +171,17 @@ bool run_row_at(struct run_reader *reader, int64_t at, struct row *row, struct f
 bool run_copy(struct run_reader *reader, int64_t at, FILE *to, struct fault *fault);
 void run_close(struct run_reader *reader);
 
-/* A run as a whole, 5 kB a row. */
+/* A run as a whole, 5 kB a row, or rows of several. */
 struct run {
     struct machine machine;
     struct row *rows;
     int64_t count;
-    int64_t torn; /* as a reader's */
+    int64_t torn;                    /* as a reader's */
+    const struct machine **machines; /* of each row, where rows are of several runs; NULL: it is
+                                        `machine` */
 };
+/* That of one of its rows. */
+const struct machine *run_machine_of(const struct run *run, const struct row *row);
 bool run_read(struct run *run, const char *path, struct fault *fault);
 void run_free(struct run *run);
 

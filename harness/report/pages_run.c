@@ -196,6 +196,7 @@ static void write_machine(FILE *to, const struct machine *machine) {
                  number_time(device->launch_us).text, number_time(device->graph_launch_us).text);
         write_fact(to, "its ceilings", text);
     }
+    if (machine_turns(machine)[0] != '\0') write_fact(to, "GPUs timed", machine_turns(machine));
     fputs("</tbody></table></div>\n", to);
 }
 

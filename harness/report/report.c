@@ -256,6 +256,8 @@ static void print_machine(FILE *to, const struct machine *machine) {
                        number_rate(machine->read_bytes_s, "B/s").text,
                        number_rate(machine->copy_bytes_s, "B/s").text);
     for (int64_t n = 0; n < machine->device_count; n++) print_device(to, &machine->devices[n]);
+    if (machine_turns(machine)[0] != '\0')
+        print_markdown(to, "| GPUs timed | %s |\n", machine_turns(machine));
 }
 
 static bool is_taken(const struct row *row) {

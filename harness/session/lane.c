@@ -9,6 +9,8 @@
 #include "../trial/duel.h"
 #include "../trial/obtain.h"
 #include "../trial/sanitizer.h"
+#include "../trial/timing_lock.h"
+#include "../worker/driver.h"
 #include "../worker/host.h"
 
 #include <math.h>
@@ -357,15 +359,21 @@ int lane_run(const struct lane_options *options) {
     lane.trial.clock_mhz = &lane.clock_mhz;
     lane.trial.quiet_us = &lane.quiet_us;
     struct sanitizer sanitizer = {0}; /* a log for each process */
+    struct timing_lock timing_lock = {.file = -1};
     const char *tool = session->options.sanitize;
+    const bool accelerator = driver_of(options->target.kind)->library != NULL;
     if (tool != NULL) lane.trial.sanitizer = &sanitizer;
     bool well = tool == NULL || sanitizer_open(&sanitizer, tool, &fault);
+    if (well && accelerator && session_takes_turns(session))
+        well = timing_lock_open(&timing_lock, &fault);
+    lane.trial.timing_lock = &timing_lock;
     if (lane.chosen == NULL) well = fault_set(&fault, FAULT_OURS, "out of memory for kernels");
     well = well && work(&lane, &fault);
     if (!well) lane.exit_status = fault_tell(&fault);
     client_stop(&lane.client);
     if (tool != NULL) look_at_the_end(&lane, &sanitizer);
     sanitizer_close(&sanitizer);
+    timing_lock_close(&timing_lock);
     fixture_free(&lane.fixture);
     samples_free(&lane.samples);
     samples_free(&lane.old_samples);

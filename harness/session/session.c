@@ -13,6 +13,7 @@
 #include "../trial/machine.h"
 #include "../trial/probe.h"
 #include "../trial/sanitizer.h"
+#include "../trial/timing_lock.h"
 #include "../worker/driver.h"
 #include "../worker/protocol.h"
 #include "../worker/regime.h"
@@ -28,6 +29,8 @@
 
 /* For the ceilings of the CPU, and of each accelerator. */
 static const double cpu_probe_s = 1, device_probe_s = 2;
+
+static const char in_turn[] = "in turn"; /* as a record says */
 
 static int id_order(const void *id, const void *plugin) {
     return strcmp(id, ((const struct plugin *)plugin)->id);
@@ -579,6 +582,27 @@ static bool deal_shards(struct session *session, struct fault *fault) {
     return well;
 }
 
+/* Where they cannot take turns they are timed together, and the record says so. */
+static void settle_turns(struct session *session) {
+    const struct session_options *options = &session->options;
+    struct machine *machine = &session->machine;
+    struct timing_lock lock;
+    struct fault fault;
+    if (machine->device_count == 0 || !options->trial.time || options->sanitize != NULL) return;
+    bool turns = !options->together;
+    if (turns && !timing_lock_open(&lock, &fault)) {
+        fault_say("%s: GPUs take no turns to be timed", fault.text);
+        turns = false;
+    } else if (turns) {
+        timing_lock_close(&lock);
+    }
+    snprintf(machine->gpus_timed, sizeof machine->gpus_timed, "%s", turns ? in_turn : "together");
+}
+
+bool session_takes_turns(const struct session *session) {
+    return strcmp(session->machine.gpus_timed, in_turn) == 0;
+}
+
 static bool gather(struct session *session, struct fault *fault) {
     if (!read_names(session, fault)) return false;
     hide_files(session);
@@ -595,6 +619,7 @@ static bool gather(struct session *session, struct fault *fault) {
                          number_count(session->item_count, "problem").text,
                          number_count(session->kernels.count, "kernel").text,
                          session->options.sanitize != NULL ? " that a sanitizer can watch" : "");
+    settle_turns(session);
     return check_idle(session, fault) && deal_shards(session, fault);
 }
 
@@ -618,14 +643,25 @@ static bool lose_probe(void *context, int member, const char *how) {
     return false;
 }
 
-static bool probe(struct session *session, struct fault *fault) {
+/* Rows can do without ceilings. */
+static void probe_devices(struct session *session, struct fault *fault) {
     const struct trial_options *trial = &session->options.trial;
     struct machine *machine = &session->machine;
-    for (int64_t n = 0; n < machine->device_count; n++) { /* rows can do without ceilings */
+    struct timing_lock lock = {.file = -1};
+    if (session_takes_turns(session)) timing_lock_open(&lock, fault);
+    timing_lock_take(&lock);
+    for (int64_t n = 0; n < machine->device_count; n++) {
         if (!devices_probe(&machine->devices[n], trial->program, trial->probes, device_probe_s,
                            fault))
             fault_tell(fault);
     }
+    timing_lock_close(&lock);
+}
+
+static bool probe(struct session *session, struct fault *fault) {
+    const struct trial_options *trial = &session->options.trial;
+    struct machine *machine = &session->machine;
+    probe_devices(session, fault);
     if (!targets_have(&session->targets, ATTN_CPU)) return true;
     struct cpu_probe *shared = crew_memory(sizeof *shared);
     if (shared == NULL) return fault_set(fault, FAULT_OURS, "out of memory");
@@ -672,6 +708,15 @@ static bool resumes_its_haste(const struct session *session, struct fault *fault
                      session->options.resume, (long long)was, (long long)is);
 }
 
+/* Runs of before there was a choice say nothing. */
+static bool resumes_its_turns(const struct session *session, struct fault *fault) {
+    const char *was = session->done.machine.gpus_timed, *is = session->machine.gpus_timed;
+    return *was == '\0' || *is == '\0' || !strcmp(was, is) ||
+           fault_set(fault, FAULT_INPUT,
+                     "GPUs of '%s' were timed %s, expected the same to resume, not %s",
+                     session->options.resume, was, is);
+}
+
 /* Rows under a sanitizer are not timed, so they do not stand for rows that are. */
 static bool resumes_its_like(const struct session *session, struct fault *fault) {
     const bool was = strstr(session->done.machine.command, " --sanitize") != NULL;
@@ -699,7 +744,8 @@ static bool open_run(struct session *session, struct fault *fault) {
         if (!writer_resume(&session->writer, options->resume, fault) ||
             !run_read(&session->done, options->resume, fault) ||
             !resumes_its_like(session, fault) || !resumes_its_regime(session, fault) ||
-            !resumes_its_haste(session, fault) || !resumes_its_part(session, fault))
+            !resumes_its_haste(session, fault) || !resumes_its_turns(session, fault) ||
+            !resumes_its_part(session, fault))
             return false;
         keep_ceilings(&session->machine, &session->done.machine);
         return true;

@@ -1,7 +1,7 @@
 /* A run: kernels x problems on devices. Rows for the CPU come first and alone, since a timing must
  * not be disturbed; then, kind by kind, those for accelerators, each device with a process of its
- * own (lane.c), to which rows are dealt as they become free. Each row is on disk before its process
- * begins the next. */
+ * own (lane.c), to which rows are dealt as they become free; they judge side by side, and take
+ * turns to time (trial/timing_lock.h). Each row is on disk before its process begins the next. */
 #ifndef ATTEST_SESSION_H
 #define ATTEST_SESSION_H
 
@@ -37,6 +37,7 @@ struct session_options {
                           what they are called */
     int64_t processes; /* that rows of the CPU are timed in at least; 0: the usual number */
     bool anchors, no_probe, json, quiet;
+    bool together;        /* GPUs are timed at once, not in turn */
     const char *sanitize; /* the tool of compute-sanitizer that GPU kernels run under; or NULL */
     struct session_live live;
     struct trial_options trial;
@@ -102,6 +103,8 @@ struct session {
 int session_run(const struct session_options *options, int argc, char **argv,
                 char folder[SESSION_FOLDER_BYTES]);
 
+/* Whether accelerators of the host are timed one at a time (trial/timing_lock.h). */
+bool session_takes_turns(const struct session *session);
 /* Whether the row of this kernel is in this part of a sharded run, and not in the resumed one. The
  * digest is looked at where the problem is a file. */
 bool session_in_shard(const struct session *session, const char *kernel, const struct item *item);

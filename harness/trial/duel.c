@@ -4,6 +4,7 @@
 #define _GNU_SOURCE
 #include "duel.h"
 #include "interpreter.h"
+#include "timing_lock.h"
 #include "trial_inside.h"
 #include "../worker/protocol.h"
 #include "../worker/race.h"
@@ -55,6 +56,7 @@ struct match {
     struct trial sides[SIDES]; /* one worker, client and outputs: those of the first */
     struct row copies[2];      /* nobody's rows */
     int count;                 /* SIDES, or fewer: the last copies cannot be had */
+    double waited_s;           /* for its turn */
     struct trial_options options[SIDES];
 };
 
@@ -242,8 +244,10 @@ static bool run(struct match *match) {
         const bool no_room = n >= OLD_COPY && match->sides[n].verdict.status == STATUS_OOM;
         if (!no_room || !do_without(match, n)) return false;
     }
+    match->waited_s = timing_lock_take(old->options->timing_lock);
     bool well =
         (!match->duel->cold || race(match, true)) && (!match->duel->warm || race(match, false));
+    timing_lock_release(old->options->timing_lock);
     for (int n = 0; n < match->count && well; n++) well = trial_finish(&match->sides[n]);
     return well;
 }
@@ -376,7 +380,7 @@ bool duel_run(struct row *old_row, struct row *new_row, const struct duel *duel,
     *fixture_spoilt = !trial_leave(first, &own, entered);
     first->verdict = verdict;
     if (told) conclude(&match);
-    new_row->seconds += clock_s() - start;
+    new_row->seconds += clock_s() - start - match.waited_s;
     for (int n = NEW; n < SIDES; n++) free(match.sides[n].first);
     return told;
 }

@@ -44,7 +44,7 @@ static bool unstored(const struct obtain_options *options, const struct fault *i
     return true;
 }
 
-static bool make_folders(const char *path, struct fault *fault) {
+bool obtain_folders(const char *path, struct fault *fault) {
     char folder[4096];
     snprintf(folder, sizeof folder, "%s", path);
     for (char *slash = strchr(folder + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
@@ -87,7 +87,7 @@ static bool make(struct fixture *fixture, const struct problem *problem, const c
     struct fault inner;
     begin = clock_s();
     const bool stored =
-        make_folders(path, &inner) &&
+        obtain_folders(path, &inner) &&
         (first ? fixture_write_first(fixture, path, &inner) : fixture_write(fixture, path, &inner));
     lap(&report->write_seconds, &begin);
     return stored || unstored(options, &inner, fault);

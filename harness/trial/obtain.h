@@ -33,6 +33,8 @@ int64_t obtain_bytes_max(void);
  * that. */
 bool obtain_file(struct fixture *fixture, const char *path, const struct obtain_options *options,
                  struct fault *fault);
+/* Makes the folders that a file of the cache is to lie in. */
+bool obtain_folders(const char *path, struct fault *fault);
 /* The lines that an argument stands for: a line itself, or the path of a suite or its name in the
  * folder `suites`. The caller frees them with suite_free. */
 bool obtain_lines(struct suite *lines, const char *argument, const char *suites,

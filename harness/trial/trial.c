@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "interpreter.h"
 #include "sanitizer.h"
+#include "timing_lock.h"
 #include "trial_inside.h"
 #include "../judge/diagnosis.h"
 #include "../judge/work.h"
@@ -302,6 +303,12 @@ static void judge_row(struct trial *trial) {
     free(diagnosis);
 }
 
+static void time_row(struct trial *trial) {
+    if (!trial_time(trial)) return;
+    trial->verdict = judge(&trial->row->deviation, &trial->seen);
+    if (trial->verdict.status == STATUS_PASS) trial_rate(trial);
+}
+
 /* The middle: a worker that has the kernel and the memory, until the row's end. */
 static void run(struct trial *trial) {
     if (!trial_load(trial) || !trial_map(trial) || (!trial_provoke(trial) && !trial->beyond))
@@ -310,9 +317,9 @@ static void run(struct trial *trial) {
     if (trial->verdict.status != STATUS_PASS || !trial->options->time || is_twin(trial) ||
         trial->options->sanitizer != NULL)
         return;
-    if (!trial_time(trial)) return;
-    trial->verdict = judge(&trial->row->deviation, &trial->seen);
-    if (trial->verdict.status == STATUS_PASS) trial_rate(trial);
+    trial->start_s += timing_lock_take(trial->options->timing_lock); /* it cost this row nothing */
+    time_row(trial);
+    timing_lock_release(trial->options->timing_lock);
 }
 
 void trial_describe(struct row *row, const struct plugin *plugin, const struct fixture *fixture,

@@ -37,6 +37,7 @@ struct trial_options {
     bool time;
     bool burst; /* GPU rows are timed in bursts (worker/regime.h); default false: sustained */
     struct timing_plan plan;
+    const struct timing_lock *timing_lock; /* held while it is timed; NULL: none is */
     struct sanitizer *sanitizer;   /* under which workers run, GPU kernels only; NULL: none. Each
                                       kernel is then launched once and not timed */
     double *clock_mhz;             /* of the GPU: the highest median that a row was timed at so far;

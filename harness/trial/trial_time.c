@@ -395,13 +395,7 @@ static struct ceiling ceiling_of_gpu(const struct machine_device *device,
 
 static const struct machine_device *device_of(const struct trial *trial,
                                               const struct machine *machine) {
-    for (int64_t n = 0; n < machine->device_count; n++) {
-        const struct machine_device *device = &machine->devices[n];
-        if (!strcmp(device->device, trial->row->device) &&
-            device->index == trial->row->device_index)
-            return device;
-    }
-    return NULL;
+    return machine_device_of(machine, trial->row->device, trial->row->device_index);
 }
 
 static struct ceiling ceiling_of(const struct trial *trial, const struct machine *machine) {

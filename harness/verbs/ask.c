@@ -47,6 +47,9 @@ error_t ask_parse(struct session_options *asked, struct texts *others, int key, 
         if (!regime_find(text, &asked->trial.burst))
             argp_error(state, "--regime takes sustained or burst, not '%s'", text);
         return 0;
+    case ASK_TOGETHER:
+        asked->together = true;
+        return 0;
     case ASK_NO_POISON:
         asked->trial.poison = false;
         return 0;

@@ -8,7 +8,15 @@
 #include <argp.h>
 
 /* Options that both have, with their keys; for an argp_option list. */
-enum { ASK_NO_POISON = 512, ASK_WATCHDOG, ASK_REPEATS, ASK_OUT, ASK_PYTHON, ASK_REGIME };
+enum {
+    ASK_NO_POISON = 512,
+    ASK_WATCHDOG,
+    ASK_REPEATS,
+    ASK_OUT,
+    ASK_PYTHON,
+    ASK_REGIME,
+    ASK_TOGETHER
+};
 #define ASK_OPTION(name, key, argument, text)                                                      \
     { name, key, argument, 0, text, 0 }
 #define ASK_OPTIONS                                                                                \
@@ -20,6 +28,9 @@ enum { ASK_NO_POISON = 512, ASK_WATCHDOG, ASK_REPEATS, ASK_OUT, ASK_PYTHON, ASK_
         ASK_OPTION("regime", ASK_REGIME, "REGIME",                                                 \
                    "Time GPU rows sustained (default), when clock and median have settled, or in " \
                    "bursts: the first 40 ms of work after half a second of rest"),                 \
+        ASK_OPTION("together", ASK_TOGETHER, NULL,                                                 \
+                   "Time on several GPUs at once. Without it those of a host take turns, also "    \
+                   "with other runs that have the same cache, and judge side by side"),            \
         ASK_OPTION("out", ASK_OUT, "DIR",                                                          \
                    "Where the run goes; default reports/runs/<time>-<commit>-<device>"),           \
         ASK_OPTION("no-poison", ASK_NO_POISON, NULL,                                               \

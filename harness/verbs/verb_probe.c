@@ -3,6 +3,7 @@
 #include "../trial/devices.h"
 #include "../trial/machine.h"
 #include "../trial/probe.h"
+#include "../trial/timing_lock.h"
 #include "../verb.h"
 #include "../worker/host.h"
 
@@ -51,13 +52,17 @@ static const struct argp argp = {
 
 /* A GPU that cannot be measured is no reason not to print the rest. */
 static void probe_devices(struct machine *machine, double seconds) {
+    struct timing_lock lock = {.file = -1};
     struct fault fault = {0};
     if (!devices_find(ATTN_CUDA, machine->devices, &machine->device_count, verb_program(), &fault))
         fault_tell(&fault);
+    if (machine->device_count > 0 && !timing_lock_open(&lock, &fault)) fault_tell(&fault);
+    timing_lock_take(&lock);
     for (int64_t n = 0; n < machine->device_count; n++) {
         if (!devices_probe(&machine->devices[n], verb_program(), verb_probes(), seconds, &fault))
             fault_tell(&fault);
     }
+    timing_lock_close(&lock);
 }
 
 /* "read      38.0 GB/s    what that is". */
