@@ -30,35 +30,100 @@ static long threads_of(const char *command) {
     return 0;
 }
 
+/* What differs, in words that are joined. */
+struct differences {
+    char *text;
+    size_t used;
+};
+
+static void differ_by_text(struct differences *found, const char *what, const char *a,
+                           const char *b) {
+    if (strcmp(a, b) == 0 || found->used >= 400) return;
+    found->used +=
+        (size_t)snprintf(found->text + found->used, 512 - found->used, "%s%s '%.60s' and '%.60s'",
+                         found->used > 0 ? ", " : "", what, a, b);
+}
+
+static void differ_by_number(struct differences *found, const char *what, int64_t a, int64_t b) {
+    if (a == b || found->used >= 400) return;
+    found->used +=
+        (size_t)snprintf(found->text + found->used, 512 - found->used, "%s%s %lld and %lld",
+                         found->used > 0 ? ", " : "", what, (long long)a, (long long)b);
+}
+
+static void differ_by_processor(struct differences *found, const struct machine *a,
+                                const struct machine *b) {
+    differ_by_text(found, "CPU", a->cpu, b->cpu);
+    differ_by_text(found, "instruction set", a->isa, b->isa);
+    differ_by_number(found, "cores", a->cores, b->cores);
+    differ_by_number(found, "--threads", threads_of(a->command), threads_of(b->command));
+}
+
+/* Runs of before there was a choice say nothing. */
+static void differ_by_turns(struct differences *found, const struct machine *a,
+                            const struct machine *b) {
+    if (a->gpus_timed[0] != '\0' && b->gpus_timed[0] != '\0')
+        differ_by_text(found, "GPUs timed", a->gpus_timed, b->gpus_timed);
+}
+
 bool machines_alike(const struct machine *a, const struct machine *b, char text[512]) {
-    const struct {
-        const char *what, *a, *b;
-    } texts[] = {
-        {"CPU", a->cpu, b->cpu},
-        {"instruction set", a->isa, b->isa},
-        {"device", a->device, b->device},
-    };
-    const struct {
-        const char *what;
-        long a, b;
-    } numbers[] = {
-        {"cores", (long)a->cores, (long)b->cores},
-        {"haste", (long)a->haste, (long)b->haste},
-        {"--threads", threads_of(a->command), threads_of(b->command)},
-    };
-    size_t used = 0;
-    text[0] = 0;
-    for (size_t n = 0; n < sizeof texts / sizeof texts[0] && used < 400; n++) {
-        if (strcmp(texts[n].a, texts[n].b) == 0) continue;
-        used += (size_t)snprintf(text + used, 512 - used, "%s%s '%.60s' and '%.60s'",
-                                 used > 0 ? ", " : "", texts[n].what, texts[n].a, texts[n].b);
+    struct differences found = {text, 0};
+    text[0] = '\0';
+    differ_by_processor(&found, a, b);
+    differ_by_text(&found, "device", a->device, b->device);
+    differ_by_number(&found, "haste", a->haste, b->haste);
+    differ_by_turns(&found, a, b);
+    return found.used == 0;
+}
+
+bool rows_alike(const struct machine *a, const struct row *row_a, const struct machine *b,
+                const struct row *row_b, char text[512]) {
+    const struct machine_device *on_a = machine_device_of(a, row_a->device, row_a->device_index);
+    const struct machine_device *on_b = machine_device_of(b, row_b->device, row_b->device_index);
+    struct differences found = {text, 0};
+    text[0] = '\0';
+    if (on_a != NULL && on_b != NULL) {
+        differ_by_text(&found, "device", on_a->name, on_b->name);
+        differ_by_turns(&found, a, b);
+    } else if (strcmp(row_a->device, "cpu") == 0 && strcmp(row_b->device, "cpu") == 0) {
+        differ_by_processor(&found, a, b);
+    } else {
+        return machines_alike(a, b, text);
     }
-    for (size_t n = 0; n < sizeof numbers / sizeof numbers[0] && used < 400; n++) {
-        if (numbers[n].a == numbers[n].b) continue;
-        used += (size_t)snprintf(text + used, 512 - used, "%s%s %ld and %ld", used > 0 ? ", " : "",
-                                 numbers[n].what, numbers[n].a, numbers[n].b);
-    }
-    return used == 0;
+    differ_by_number(&found, "haste", a->haste, b->haste);
+    return found.used == 0;
+}
+
+/* How fast a machine is by its probe in what a row is bound by; 0: not measured there and then. */
+static double ceiling_of(const struct machine *machine, const struct row *row, const char *bound) {
+    const struct machine_device *device =
+        machine_device_of(machine, row->device, row->device_index);
+    const bool flops = strcmp(bound, "flops") == 0;
+    if (strcmp(device != NULL ? device->ceilings : machine->ceilings, "kept") == 0) return 0;
+    if (device == NULL)
+        return strcmp(row->device, "cpu") != 0 ? 0
+               : flops                         ? machine->fma_flops
+                                               : machine->read_bytes_s;
+    if (strcmp(bound, "gather") == 0) return device->gather_512_bytes_s;
+    if (!flops) return device->read_bytes_s;
+    if (strcmp(row->dtype, "bf16") == 0)
+        return row_is_burst(row) ? device->bf16_burst_flops : device->bf16_flops;
+    return row_is_burst(row) ? device->f16_burst_flops : device->f16_flops;
+}
+
+/* What a row is bound by, as its run found; else reading. */
+static const char *bound_of(const struct row *row) {
+    return row->ceiling[0] != '\0' ? row->ceiling : "bytes";
+}
+
+/* What is known of two hosts, of which either may be slower than its like. */
+static void look_at_hosts(struct compare_pair *pair, const struct machine *a,
+                          const struct machine *b) {
+    if (a->host[0] == '\0' || b->host[0] == '\0' || strcmp(a->host, b->host) == 0) return;
+    const char *bound = bound_of(pair->after);
+    const double old = ceiling_of(a, pair->before, bound), new = ceiling_of(b, pair->after, bound);
+    pair->hosts_differ = true;
+    if (old > 0 && new > 0) pair->ceiling = old / new;
 }
 
 /* How bad a status is: right, not taken, wrong, dead. */
@@ -91,6 +156,8 @@ static struct compare_pair pair_of(const struct row *before, const struct row *a
                                 .p = NAN,
                                 .q = NAN,
                                 .control = NAN,
+                                .ceiling = NAN,
+                                .alike = true,
                                 .why = ""};
     const struct timing *old = row_timing(before, cold), *new = row_timing(after, cold);
     pair.n_before = old->n;
@@ -137,7 +204,8 @@ static bool measure_device(struct comparison *comparison, int64_t first, struct 
             continue;
         effects[count] = (struct effect){.before = row_timing(pairs[n].before, cold),
                                          .after = row_timing(pairs[n].after, cold),
-                                         .same = is_one_library(&pairs[n])};
+                                         .same = is_one_library(&pairs[n]),
+                                         .ceilings = log(pairs[n].ceiling)};
         at[count++] = n;
     }
     if (!effects_measure(effects, count, comparison->options.kernels_before == NULL, &machine))
@@ -180,15 +248,39 @@ static enum compare_verdict verdict_of(const struct compare_pair *pair, double l
                                                                    : COMPARE_UNDECIDED;
 }
 
+/* Whether the machine alone makes so much of a difference, in the direction that was found. */
+static bool explains(double machine, double ratio, double least) {
+    return isfinite(machine) && fabs(log(machine)) > log(1 + least) && (machine > 1) == (ratio > 1);
+}
+
+/* Why a row of another host is undecided although its time differs, if that host differs, too. */
+static const char *why_of_hosts(const struct compare_pair *pair, double least) {
+    char why[96];
+    if (!pair->hosts_differ || !(fabs(log(pair->ratio)) > log(1 + least))) return "";
+    const double percent = 100 * fabs(pair->ceiling - 1);
+    const char *bound = bound_of(pair->after);
+    if (explains(pair->ceiling, pair->ratio, least))
+        snprintf(why, sizeof why, "the machine: its ceiling of %s is %.2g %% %s", bound, percent,
+                 pair->ceiling > 1 ? "lower" : "higher");
+    else if (explains(pair->control, pair->ratio, least))
+        snprintf(why, sizeof why, "the machine: its control is %.2g %% %s",
+                 100 * fabs(pair->control - 1), pair->control > 1 ? "slower" : "faster");
+    else
+        return "";
+    return text_kept(why);
+}
+
 static void decide(struct compare_pair *pair, const struct comparison *comparison) {
-    if (!isnan(pair->p)) pair->verdict = verdict_of(pair, comparison->options.least);
+    const double least = comparison->options.least;
+    if (!isnan(pair->p)) pair->verdict = verdict_of(pair, least);
     if ((pair->verdict == COMPARE_SLOWER || pair->verdict == COMPARE_FASTER) &&
         is_one_library(pair)) {
         pair->verdict = COMPARE_UNDECIDED;
         pair->why = "same library: the machine";
     }
-    pair->regression = pair->status_change > 0 ||
-                       (comparison->machines_differ[0] == '\0' && pair->verdict == COMPARE_SLOWER);
+    if (pair->verdict == COMPARE_UNDECIDED && pair->why[0] == '\0')
+        pair->why = why_of_hosts(pair, least);
+    pair->regression = pair->status_change > 0 || (pair->alike && pair->verdict == COMPARE_SLOWER);
 }
 
 static bool decide_all(struct comparison *comparison) {
@@ -297,12 +389,22 @@ static int64_t count_redrawn(const struct comparison *comparison) {
     return count;
 }
 
+static void look_at_machines(struct comparison *comparison, struct compare_pair *pair,
+                             const struct machine *old, const struct machine *new) {
+    char text[sizeof comparison->machines_differ];
+    pair->machine_before = old;
+    pair->machine_after = new;
+    pair->alike = rows_alike(old, pair->before, new, pair->after, text);
+    if (comparison->machines_differ[0] == '\0')
+        snprintf(comparison->machines_differ, sizeof text, "%s", text);
+    look_at_hosts(pair, old, new);
+}
+
 bool compare_runs(struct comparison *comparison, const struct run *before, const struct run *after,
                   const struct compare_options *options, struct fault *fault) {
     *comparison = (struct comparison){
         .options = *options, .confidence = effect_confidence, .control = NAN, .spread = NAN};
     struct row_set old = {0}, new = {0}, old_read = {0}, new_read = {0};
-    machines_alike(&before->machine, &after->machine, comparison->machines_differ);
     /* Two orders of each side: one to search, one to read. */
     bool ok = row_set_make(&old, before, fault) && row_set_make(&new, after, fault) &&
               row_set_make(&old_read, before, fault) && row_set_make(&new_read, after, fault);
@@ -318,7 +420,10 @@ bool compare_runs(struct comparison *comparison, const struct run *before, const
         const struct row_place *others = row_set_find(&new, row, &count);
         for (int64_t m = 0; ok && m < count; m++) {
             if (!is_joined(&join, row, others[m].row)) continue;
-            ok = keep_pair(comparison, &room, pair_of(row, others[m].row, options->cold), fault);
+            struct compare_pair pair = pair_of(row, others[m].row, options->cold);
+            look_at_machines(comparison, &pair, run_machine_of(before, row),
+                             run_machine_of(after, others[m].row));
+            ok = keep_pair(comparison, &room, pair, fault);
         }
     }
     if (ok && !(measure(comparison) && decide_all(comparison)))

@@ -11,7 +11,8 @@
  * The verdict on time is by the interval of the ratio (effect.h): slower and faster when all of it
  * is beyond `least` and the row stands out among all that were compared (discovery.h), same when
  * all of it is within, else undecided. Where both rows are of one library there is nothing to
- * decide: what differs is the machine. */
+ * decide: what differs is the machine. Two hosts may differ although they are of one kind, and the
+ * interval is wider by what their probes and controls say. */
 #ifndef ATTEST_COMPARE_H
 #define ATTEST_COMPARE_H
 
@@ -37,10 +38,16 @@ extern const double compare_least; /* what `least` is unless asked */
 
 struct compare_pair {
     const struct row *before, *after;
+    const struct machine *machine_before, *machine_after; /* theirs; NULL: one, of a live run */
     /* Time after / time before and its interval, with all that widens it; NaN unless both were
      * timed and right. p: of no difference; q: p after Benjamini and Hochberg over the rows. */
     double ratio, low, high, p, q;
     double control; /* the same ratio of the control; NaN: not known */
+    /* Rows of two hosts: what the old one's probe found of what bounds the row, over the new one's;
+     * NaN: one host, or not known. */
+    double ceiling;
+    bool hosts_differ;
+    bool alike;   /* the machines, as far as this row is concerned: else time is no regression */
     double shift; /* that part of the interval, as a logarithm, that other rows do not make less */
     int64_t n_before, n_after; /* samples; pairs, if they were launched in turn */
     enum compare_verdict verdict;
@@ -63,7 +70,7 @@ struct comparison {
     const struct row **before_only, **after_only;
     int64_t redrawn; /* of those rows, how many have a counterpart with another fixture digest */
     int64_t regressions;
-    char machines_differ[512]; /* how; "" if they are alike. If not, time is no regression */
+    char machines_differ[512]; /* how, for the first row that is concerned; "": for none */
 };
 
 /* What a line of the summary says, for a variant or (NULL) all. */
@@ -90,6 +97,10 @@ void compare_free(struct comparison *comparison);
 /* What a reader of two runs must know before he compares times: the first differences in CPU,
  * cores, device, threads; "" if none. True iff there are none. */
 bool machines_alike(const struct machine *a, const struct machine *b, char text[512]);
+/* The same of two rows alone: of an accelerator its name counts and not the host around it, of a
+ * CPU no accelerator beside it. */
+bool rows_alike(const struct machine *a, const struct row *row_a, const struct machine *b,
+                const struct row *row_b, char text[512]);
 
 /* In columns, or as Markdown. */
 void compare_print(FILE *to, const struct comparison *comparison, const char *before,

@@ -226,12 +226,16 @@ void compare_print(FILE *to, const struct comparison *comparison, const char *be
     print_only(&page, after, comparison->after_only, comparison->after_only_count);
 }
 
-static json_t *side_json(const struct row *row, bool cold) {
+static json_t *side_json(const struct row *row, const struct machine *machine, bool cold) {
     const struct timing *timing = row_timing(row, cold);
     json_t *side =
         json_pack("{s:s, s:s, s:s, s:o, s:o, s:I}", "kernel", row->kernel, "status", row->status,
                   "grade", row->grade, "rho_block", real_or_null(row->deviation.rho_block), "t_max",
                   real_or_null(row->deviation.t_max), "n", (json_int_t)timing->n);
+    if (machine != NULL) {
+        json_object_set_new(side, "host", text_to_json(machine->host));
+        json_object_set_new(side, "time", json_string(machine->time));
+    }
     if (timing->n > 0) {
         json_object_set_new(side, "q1_us", real_or_null(timing->q1_us));
         json_object_set_new(side, "median_us", real_or_null(timing->median_us));
@@ -264,17 +268,22 @@ static json_t *summary_json(const struct comparison *comparison, const char *var
 }
 
 static json_t *pair_json(const struct compare_pair *pair, bool cold) {
-    json_t *json =
-        json_pack("{s:s, s:s, s:o, s:o, s:s, s:s, s:i, s:i, s:b}", "line", pair->after->line,
-                  "variant", pair->after->variant, "old", side_json(pair->before, cold), "new",
-                  side_json(pair->after, cold), "verdict", compare_verdict_name(pair->verdict),
-                  "why", pair->why, "status_change", pair->status_change, "grade_change",
-                  pair->grade_change, "regression", pair->regression);
+    json_t *json = json_pack(
+        "{s:s, s:s, s:o, s:o, s:s, s:s, s:i, s:i, s:b}", "line", pair->after->line, "variant",
+        pair->after->variant, "old", side_json(pair->before, pair->machine_before, cold), "new",
+        side_json(pair->after, pair->machine_after, cold), "verdict",
+        compare_verdict_name(pair->verdict), "why", pair->why, "status_change", pair->status_change,
+        "grade_change", pair->grade_change, "regression", pair->regression);
     const struct {
         const char *name;
         double value;
-    } reals[] = {{"ratio", pair->ratio}, {"low", pair->low}, {"high", pair->high},
-                 {"p", pair->p},         {"q", pair->q},     {"control", pair->control}};
+    } reals[] = {{"ratio", pair->ratio},
+                 {"low", pair->low},
+                 {"high", pair->high},
+                 {"p", pair->p},
+                 {"q", pair->q},
+                 {"control", pair->control},
+                 {"ceiling", pair->ceiling}};
     for (size_t n = 0; n < sizeof reals / sizeof reals[0]; n++)
         json_object_set_new(json, reals[n].name, real_or_null(reals[n].value));
     return json;

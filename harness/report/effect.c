@@ -140,9 +140,10 @@ static double spread_unseen(const struct effect *effects) {
  * differ by is the machine's. */
 static double shift_of(const struct effect *effect, const struct effect_machine *machine,
                        double rows_shift) {
-    if (isnan(machine->shift)) return fabs(rows_shift);
+    const double probed = fmax(fabs(effect->ceilings), 0); /* 0 of NaN */
+    if (isnan(machine->shift)) return fmax(fabs(rows_shift), probed);
     const double own = isnan(effect->control) ? 0 : fabs(log(effect->control));
-    return sensitivity * fmax(fabs(machine->shift), own);
+    return fmax(sensitivity * fmax(fabs(machine->shift), own), probed);
 }
 
 static void conclude(struct effect *effect, const struct effect_machine *machine,

@@ -8,6 +8,7 @@
  * - shift: of the control (worker/control.h), a fixed piece of work timed beside every sample; the
  *   median over all rows, or the row's own if that is larger; 2.5 times that, since a kernel
  *   suffers up to so much more. It widens the interval as it is.
+ *   Of two machines it is what their probes differ by in what bounds the row, if that is more.
  * - spread: of the control's ratios, three a row, or of the rows' own, if that is larger; 1.48
  *   times the median deviation from the median, which rows that did change do not enter as long as
  *   they are fewer than half. Of rows whose library is the same in both runs, if there are five,
@@ -31,6 +32,7 @@ extern const double effect_confidence;
 struct effect {
     const struct timing *before, *after; /* of the same device, both with samples */
     bool same;                           /* one library, not only one kernel */
+    double ceilings; /* by what the two machines' probes differ, as a logarithm; NaN: one machine */
     /* found */
     double ratio, low, high; /* after / before, and its interval */
     double p;                /* of no difference */

@@ -137,7 +137,7 @@ static const struct {
     {"S", offer_nothing},      {"SECONDS", offer_nothing}, {"PROGRAM", offer_paths},
     {"FROM", offer_paths},     {"TO", offer_paths},        {"GRADE", offer_nothing},
     {"DTYPE", offer_nothing},  {"NAME", offer_nothing},    {"SHARE", offer_nothing},
-    {"I/N", offer_nothing},    {"DAYS", offer_nothing},
+    {"I/N", offer_nothing},    {"DAYS", offer_nothing},    {"HISTORY", offer_folders},
 };
 enum { STAND_INS = sizeof stand_ins / sizeof stand_ins[0] };
 

@@ -1,5 +1,6 @@
 /* attest compare: two runs, or two kernels within one, row by row. */
 #include "live.h"
+#include "../report/history.h"
 #include "../report/print.h"
 #include "../verb.h"
 
@@ -160,8 +161,8 @@ static error_t parse_option(int key, char *argument, struct argp_state *state) {
 static const struct argp argp = {
     .options = argp_options,
     .parser = parse_option,
-    .args_doc =
-        "OLD NEW\nRUN --kernels OLD NEW\n--live OLD NEW [-s SUITE|-f FILE|LINE...] [WORD...]",
+    .args_doc = "OLD NEW\nHISTORY NEW\nRUN --kernels OLD NEW\n--live OLD NEW [-s SUITE|-f "
+                "FILE|LINE...] [WORD...]",
     .doc =
         "Joins the rows of two runs by kernel and problem and says which became faster, slower "
         "or wrong. A verdict on time needs an interval of the ratio that lies beyond --least; "
@@ -169,7 +170,9 @@ static const struct argp argp = {
         "--kernels a kernel is compared with itself. With it, each is paired with its next of "
         "kin: same device and method where there are such pairs, so that '*_r1' '*_r2' compares "
         "revisions, and otherwise any, so that 'decode_naive_*' 'decode_flash_*' compares "
-        "methods. Exit status 2 when any row became slower or worse, 5 when nothing joins."
+        "methods. HISTORY is a folder of runs, of many machines perhaps: each row of NEW is "
+        "compared with the last one of its kernel, problem and device name before. "
+        "Exit status 2 when any row became slower or worse, 5 when nothing joins."
         "\vWith --live OLD and NEW are tried by themselves, and where both are right launched in "
         "turn in one process, beside a copy of each as control. What is found is a run like any "
         "other, which `attest compare RUN` shows again. reports/README.md says how verdicts are "
@@ -182,17 +185,26 @@ static int compare_live_now(struct options *options, int argc, char **argv) {
     return live_compare(&options->live, argc, argv);
 }
 
+/* A run, or of a folder of runs what came before `after`. */
+static bool read_before(struct run *before, struct history *history, const char *name,
+                        const struct run *after, const char *kernels, struct fault *fault) {
+    if (after == NULL || !history_is_folder(name)) return run_read(before, name, fault);
+    return history_add(history, name, fault) &&
+           history_before(before, history, after, kernels, fault);
+}
+
 static int compare_stored(struct options options) {
     const char *const before_name = options.runs[0];
     const char *const after_name = options.runs[options.run_count - 1];
 
     struct fault fault = {0};
     struct run before = {0}, after = {0};
+    struct history history = {0};
     struct comparison comparison = {0};
     const bool one = options.run_count == 1;
     const char *const old_glob = options.compare.kernels_before;
-    bool ok =
-        run_read(&before, before_name, &fault) && (one || run_read(&after, after_name, &fault));
+    bool ok = (one || run_read(&after, after_name, &fault)) &&
+              read_before(&before, &history, before_name, one ? NULL : &after, old_glob, &fault);
     if (ok && one && old_glob == NULL && run_is_live(&before)) {
         const int status = live_print(&before, before_name, &options.compare, &options.forms);
         run_free(&before);
@@ -209,8 +221,9 @@ static int compare_stored(struct options options) {
     if (ok && comparison.pair_count == 0) {
         ok = fault_set(&fault, FAULT_NOTHING,
                        "no row of '%s' has a counterpart in '%s': same %sline and fixture digest "
-                       "expected%s",
+                       "expected%s%s",
                        before_name, after_name, old_glob == NULL ? "kernel, " : "",
+                       history.count > 0 ? ", and in an earlier run on such a device" : "",
                        comparison.redrawn > 0 ? "; lines agree, but the inputs changed" : "");
     }
     const char *const sides[] = {one ? options.compare.kernels_before : before_name,
@@ -223,6 +236,7 @@ static int compare_stored(struct options options) {
     compare_free(&comparison);
     run_free(&before);
     run_free(&after);
+    history_free(&history);
     return status;
 }
 

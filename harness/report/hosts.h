@@ -1,0 +1,37 @@
+/* Hosts of one kind beside each other: whether one of them is slower than its like, whatever
+ * kernels it runs, by the control that is timed beside each row and by what probes measured. */
+#ifndef ATTEST_HOSTS_H
+#define ATTEST_HOSTS_H
+
+#include "../record/record.h"
+
+/* What a row ran on, as all of its kind are called: the name of the accelerator or, of a CPU, its
+ * model and cores. text_kept. */
+const char *host_kind(const struct machine *machine, const struct row *row);
+/* The mean of what the control took beside a row, warm; NaN: not known. */
+double host_control_us(const struct row *row);
+
+struct host {
+    const char *name, *kind; /* text_kept */
+    /* Medians of the control and of what runs measured, and these over the median of the other
+     * hosts of its kind; NaN: not known. */
+    double control_us, read_bytes_s, flops;
+    double control_ratio, read_ratio, flops_ratio;
+    int64_t others;   /* hosts of its kind */
+    char slower[128]; /* by what; "": it is not, or there is no other */
+};
+struct hosts {
+    struct host *list;
+    int64_t count, room;
+    struct host_value *values; /* hosts_add's, until hosts_settle */
+    int64_t value_count, value_room;
+};
+
+void hosts_add(struct hosts *hosts, const struct machine *machine, const struct row *row);
+/* When all rows are added. Slower: by more than 3 %. */
+void hosts_settle(struct hosts *hosts);
+/* NULL: no row of it was added. */
+const struct host *hosts_find(const struct hosts *hosts, const char *name, const char *kind);
+void hosts_free(struct hosts *hosts);
+
+#endif
