@@ -269,6 +269,11 @@ int cuDeviceGetPCIBusId(char *id, int bytes, int device) {
     return SUCCESS;
 }
 
+int cuDeviceGetUuid_v2(unsigned char uuid[16], int device) {
+    for (int n = 0; n < 16; n++) uuid[n] = (unsigned char)(16 * n + device);
+    return device < device_count() ? SUCCESS : INVALID_DEVICE;
+}
+
 int cuDeviceGetAttribute(int *value, int attribute, int device) {
     if (device >= device_count()) return INVALID_DEVICE;
     if (attribute == ATTRIBUTE_PROCESSORS) {

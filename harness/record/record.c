@@ -294,6 +294,7 @@ const struct row_field machine_device_fields[] = {
     DEVICE_TEXT(device, "cuda, ascend"),
     DEVICE_INTEGER(index, "", "which of them: 1 for cuda:1"),
     DEVICE_TEXT(name, "what the driver calls it"),
+    DEVICE_TEXT(uuid, "which of all of that name, as nvidia-smi prints it; empty: not known"),
     DEVICE_TEXT(driver, "the newest CUDA that the driver supports, or AscendCL's version"),
     DEVICE_INTEGER(processors, "", "multiprocessors, or AI cores"),
     DEVICE_REAL(memory_bytes, "B", "its memory"),
@@ -469,6 +470,18 @@ const struct machine_device *machine_device_of(const struct machine *machine, co
             return &machine->devices[n];
     }
     return NULL;
+}
+
+bool machines_are_one(const struct machine *of_a, const struct row *a, const struct machine *of_b,
+                      const struct row *b) {
+    const struct machine_device *on_a = machine_device_of(of_a, a->device, a->device_index);
+    const struct machine_device *on_b = machine_device_of(of_b, b->device, b->device_index);
+    if (on_a != NULL && on_b != NULL) {
+        if (on_a->uuid[0] != '\0' && on_b->uuid[0] != '\0')
+            return strcmp(on_a->uuid, on_b->uuid) == 0;
+        if (on_a->index != on_b->index) return false;
+    }
+    return strcmp(of_a->host, of_b->host) == 0;
 }
 
 const char *machine_doubt(const struct machine *machine) {

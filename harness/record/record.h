@@ -68,7 +68,7 @@ struct row {
  * measured. */
 enum { MACHINE_DEVICES_MAX = 16 };
 struct machine_device {
-    char device[16], name[96], driver[48];
+    char device[16], name[96], driver[48], uuid[48]; /* uuid "": not known */
     int64_t index, processors;
     double memory_bytes, cache_bytes, clock_mhz; /* clock_mhz: the highest it is specified for */
     int64_t ecc;                                 /* 1: on, 0: off, -1: not known */
@@ -142,6 +142,10 @@ json_t *machine_to_json(const struct machine *machine);
 /* The accelerator of the machine that rows of `device` and `index` are on; NULL: none of it. */
 const struct machine_device *machine_device_of(const struct machine *machine, const char *device,
                                                int64_t index);
+/* Whether rows `a` and `b`, one of each machine, were on one piece of hardware: an accelerator by
+ * its uuid or, where that is not known, by its place in the host; a CPU by the host's name. */
+bool machines_are_one(const struct machine *of_a, const struct row *a, const struct machine *of_b,
+                      const struct row *b);
 /* What a sentence that says where a run is from ends with, where its times are none; else "". */
 const char *machine_doubt(const struct machine *machine);
 /* What a reader is told of gpus_timed; "" where there is nothing to tell. */

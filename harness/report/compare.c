@@ -116,13 +116,13 @@ static const char *bound_of(const struct row *row) {
     return row->ceiling[0] != '\0' ? row->ceiling : "bytes";
 }
 
-/* What is known of two hosts, of which either may be slower than its like. */
-static void look_at_hosts(struct compare_pair *pair, const struct machine *a,
-                          const struct machine *b) {
-    if (a->host[0] == '\0' || b->host[0] == '\0' || strcmp(a->host, b->host) == 0) return;
+/* What is known of two machines, of which either may be slower than its like. */
+static void look_at_both(struct compare_pair *pair, const struct machine *a,
+                         const struct machine *b) {
+    if (machines_are_one(a, pair->before, b, pair->after)) return;
     const char *bound = bound_of(pair->after);
     const double old = ceiling_of(a, pair->before, bound), new = ceiling_of(b, pair->after, bound);
-    pair->hosts_differ = true;
+    pair->other_machine = true;
     if (old > 0 && new > 0) pair->ceiling = old / new;
 }
 
@@ -253,10 +253,10 @@ static bool explains(double machine, double ratio, double least) {
     return isfinite(machine) && fabs(log(machine)) > log(1 + least) && (machine > 1) == (ratio > 1);
 }
 
-/* Why a row of another host is undecided although its time differs, if that host differs, too. */
-static const char *why_of_hosts(const struct compare_pair *pair, double least) {
+/* Why a row of another machine is undecided although its time differs, if that differs, too. */
+static const char *why_of_machines(const struct compare_pair *pair, double least) {
     char why[96];
-    if (!pair->hosts_differ || !(fabs(log(pair->ratio)) > log(1 + least))) return "";
+    if (!pair->other_machine || !(fabs(log(pair->ratio)) > log(1 + least))) return "";
     const double percent = 100 * fabs(pair->ceiling - 1);
     const char *bound = bound_of(pair->after);
     if (explains(pair->ceiling, pair->ratio, least))
@@ -279,7 +279,7 @@ static void decide(struct compare_pair *pair, const struct comparison *compariso
         pair->why = "same library: the machine";
     }
     if (pair->verdict == COMPARE_UNDECIDED && pair->why[0] == '\0')
-        pair->why = why_of_hosts(pair, least);
+        pair->why = why_of_machines(pair, least);
     pair->regression = pair->status_change > 0 || (pair->alike && pair->verdict == COMPARE_SLOWER);
 }
 
@@ -397,7 +397,7 @@ static void look_at_machines(struct comparison *comparison, struct compare_pair 
     pair->alike = rows_alike(old, pair->before, new, pair->after, text);
     if (comparison->machines_differ[0] == '\0')
         snprintf(comparison->machines_differ, sizeof text, "%s", text);
-    look_at_hosts(pair, old, new);
+    look_at_both(pair, old, new);
 }
 
 bool compare_runs(struct comparison *comparison, const struct run *before, const struct run *after,

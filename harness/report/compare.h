@@ -43,10 +43,10 @@ struct compare_pair {
      * timed and right. p: of no difference; q: p after Benjamini and Hochberg over the rows. */
     double ratio, low, high, p, q;
     double control; /* the same ratio of the control; NaN: not known */
-    /* Rows of two hosts: what the old one's probe found of what bounds the row, over the new one's;
-     * NaN: one host, or not known. */
+    /* Rows of two machines (machines_are_one): what the old one's probe found of what bounds the
+     * row, over the new one's; NaN: one machine, or not known. */
     double ceiling;
-    bool hosts_differ;
+    bool other_machine;
     bool alike;   /* the machines, as far as this row is concerned: else time is no regression */
     double shift; /* that part of the interval, as a logarithm, that other rows do not make less */
     int64_t n_before, n_after; /* samples; pairs, if they were launched in turn */

@@ -40,19 +40,18 @@ static void *grown(void *memory, int64_t count, int64_t *room, size_t bytes) {
     return memory;
 }
 
-const struct host *hosts_find(const struct hosts *hosts, const char *name, const char *kind) {
-    for (int64_t n = 0; n < hosts->count; n++) {
-        if (!strcmp(hosts->list[n].name, name) && !strcmp(hosts->list[n].kind, kind))
-            return &hosts->list[n];
-    }
-    return NULL;
+static bool is_host(const struct host *host, const char *name, const char *kind, const char *uuid) {
+    return strcmp(host->kind, kind) == 0 && strcmp(host->uuid, uuid) == 0 &&
+           (uuid[0] != '\0' || strcmp(host->name, name) == 0);
 }
 
-static int64_t place_of(struct hosts *hosts, const char *name, const char *kind) {
-    const struct host *found = hosts_find(hosts, name, kind);
-    if (found != NULL) return found - hosts->list;
+static int64_t place_of(struct hosts *hosts, const char *name, const char *kind, const char *uuid) {
+    for (int64_t n = 0; n < hosts->count; n++) {
+        if (is_host(&hosts->list[n], name, kind, uuid)) return n;
+    }
     hosts->list = grown(hosts->list, hosts->count, &hosts->room, sizeof *hosts->list);
-    hosts->list[hosts->count] = (struct host){.name = text_kept(name), .kind = text_kept(kind)};
+    hosts->list[hosts->count] =
+        (struct host){.name = text_kept(name), .kind = text_kept(kind), .uuid = text_kept(uuid)};
     return hosts->count++;
 }
 
@@ -63,16 +62,24 @@ static void add_value(struct hosts *hosts, int64_t host, enum measure measure, d
     hosts->values[hosts->value_count++] = (struct host_value){host, measure, value};
 }
 
-void hosts_add(struct hosts *hosts, const struct machine *machine, const struct row *row) {
+int64_t hosts_add(struct hosts *hosts, const struct machine *machine, const struct row *row) {
     const struct machine_device *device =
         machine_device_of(machine, row->device, row->device_index);
-    const int64_t host = place_of(hosts, machine->host, host_kind(machine, row));
+    char name[300];
+    if (device != NULL)
+        snprintf(name, sizeof name, "%s %s:%lld", machine->host, device->device,
+                 (long long)device->index);
+    else
+        snprintf(name, sizeof name, "%s", machine->host);
+    const int64_t host =
+        place_of(hosts, name, host_kind(machine, row), device != NULL ? device->uuid : "");
     const bool cpu = strcmp(row->device, "cpu") == 0;
     add_value(hosts, host, CONTROL, host_control_us(row));
-    if (strcmp(device != NULL ? device->ceilings : machine->ceilings, "kept") == 0) return;
-    if (device == NULL && !cpu) return;
+    if (strcmp(device != NULL ? device->ceilings : machine->ceilings, "kept") == 0) return host;
+    if (device == NULL && !cpu) return host;
     add_value(hosts, host, READ, device != NULL ? device->read_bytes_s : machine->read_bytes_s);
     add_value(hosts, host, FLOPS, device != NULL ? device->f16_flops : machine->fma_flops);
+    return host;
 }
 
 static int value_order(const void *left, const void *right) {

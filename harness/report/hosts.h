@@ -11,8 +11,9 @@ const char *host_kind(const struct machine *machine, const struct row *row);
 /* The mean of what the control took beside a row, warm; NaN: not known. */
 double host_control_us(const struct row *row);
 
-struct host {
-    const char *name, *kind; /* text_kept */
+struct host {                /* or one of its accelerators */
+    const char *name, *kind; /* text_kept; "node3", "node3 cuda:1" */
+    const char *uuid;        /* "": not known */
     /* Medians of the control and of what runs measured, and these over the median of the other
      * hosts of its kind; NaN: not known. */
     double control_us, read_bytes_s, flops;
@@ -27,11 +28,10 @@ struct hosts {
     int64_t value_count, value_room;
 };
 
-void hosts_add(struct hosts *hosts, const struct machine *machine, const struct row *row);
+/* Which one it is counted with: its place in the list. */
+int64_t hosts_add(struct hosts *hosts, const struct machine *machine, const struct row *row);
 /* When all rows are added. Slower: by more than 3 %. */
 void hosts_settle(struct hosts *hosts);
-/* NULL: no row of it was added. */
-const struct host *hosts_find(const struct hosts *hosts, const char *name, const char *kind);
 void hosts_free(struct hosts *hosts);
 
 #endif

@@ -20,11 +20,11 @@ struct moment { /* a run */
 };
 struct trace { /* a row of a run */
     const char *kernel, *variant, *problem;
-    const char *kind;   /* what it ran on (host_kind) */
-    const char *regime; /* as in struct row */
-    int64_t moment;
-    double us, rho;    /* us NaN: not timed, or wrong */
-    double control_us; /* NaN: not known */
+    const char *kind;     /* what it ran on (host_kind) */
+    const char *regime;   /* as in struct row */
+    int64_t moment, host; /* their places */
+    double us, rho;       /* us NaN: not timed, or wrong */
+    double control_us;    /* NaN: not known */
     bool failed, refused;
 };
 struct chronicle {
@@ -72,13 +72,13 @@ static void add_trace(struct chronicle *chronicle, const struct row_place *place
         .kind = host_kind(machine, row),
         .regime = text_kept(row->regime),
         .moment = moment,
+        .host = hosts_add(&chronicle->hosts, machine, row),
         .us = !failed && !refused && row->warm.n > 0 ? row->warm.median_us : NAN,
         .rho = row->deviation.elements > 0 ? row->deviation.rho_block : NAN,
         .control_us = host_control_us(row),
         .failed = failed,
         .refused = refused,
     };
-    if (!refused) hosts_add(&chronicle->hosts, machine, row);
     chronicle->moments[moment].failed += failed;
     chronicle->moments[moment].right += !failed && !refused;
 }
@@ -114,13 +114,6 @@ static bool read_runs(struct chronicle *chronicle, struct fault *fault) {
               trace_order);
     if (well) hosts_settle(&chronicle->hosts);
     return well;
-}
-
-/* By what the host of a trace is slower than its like; "" if it is not. */
-static const char *slower_host(const struct chronicle *chronicle, const struct trace *trace) {
-    const struct host *host = hosts_find(
-        &chronicle->hosts, chronicle->moments[trace->moment].run->machine.host, trace->kind);
-    return host != NULL ? host->slower : "";
 }
 
 /* A kernel: its traces, and what each run has of it */
@@ -316,12 +309,11 @@ static const struct html_column standing_columns[] = {
     {"host", "and by what it is slower than its like", true},
 };
 
-/* "node3", "node4: reading is slower by 6 %". */
+/* "node3", "node4 cuda:0: reading is slower by 6 %". */
 static void write_host(FILE *to, const struct chronicle *chronicle, const struct trace *trace) {
-    const char *slower = slower_host(chronicle, trace);
-    print_html(to, "<td class=\"t\">%s%s%s</td>",
-               chronicle->moments[trace->moment].run->machine.host, slower[0] != '\0' ? ": " : "",
-               slower);
+    const struct host *host = &chronicle->hosts.list[trace->host];
+    print_html(to, "<td class=\"t\">%s%s%s</td>", host->name, host->slower[0] != '\0' ? ": " : "",
+               host->slower);
 }
 
 static bool write_kernel(const struct html_folder *folder, const struct chronicle *chronicle,

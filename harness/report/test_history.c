@@ -61,6 +61,7 @@ static void edit_machine(json_t *machine, const struct edit *edit) {
     set_text(machine, "device", edit->device);
     set_text(machine, "cpu", edit->host); /* hosts of one GPU may have any CPU */
     set_text(device, "name", edit->device);
+    set_text(device, "uuid", edit->host);
     set_text(device, "ceilings", "measured");
     set_real(device, "read_bytes_s", edit->read_bytes_s);
 }
@@ -207,13 +208,17 @@ Test(history, pages_say_which_host_is_slower_and_what_was_last) {
     cr_assert(file != NULL);
     text[fread(text, 1, sizeof text - 1, file)] = '\0';
     fclose(file);
-    cr_assert(strstr(text, "fourth</td><td class=\"t\">NVIDIA H200</td><td>1</td><td>0.909</td>") !=
-                  NULL,
-              "%s", text);
+    cr_assert(
+        strstr(text,
+               "fourth cuda:0</td><td class=\"t\">NVIDIA H200</td><td>1</td><td>0.909</td>") !=
+            NULL,
+        "%s", text);
     cr_assert(strstr(text, "<td class=\"t\">reading is slower by 10 %</td>") != NULL);
     /* the last on an H200 is the fifth's, over the fourth's */
-    cr_assert(strstr(text, "NVIDIA H200</td><td>5</td><td class=\"t\">2026-01-05T00:00:00Z</td>"
-                           "<td>0.0556</td><td>1</td><td>6</td><td class=\"t\">fifth</td>") != NULL,
+    cr_assert(strstr(text,
+                     "NVIDIA H200</td><td>5</td><td class=\"t\">2026-01-05T00:00:00Z</td>"
+                     "<td>0.0556</td><td>1</td><td>6</td><td class=\"t\">fifth cuda:0</td>") !=
+                  NULL,
               "%s", text);
     cr_assert(strstr(text, "NVIDIA H100</td><td>2</td>") != NULL);
 }

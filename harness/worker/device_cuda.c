@@ -100,6 +100,8 @@ enum { CUDA_EDGE_PROGRAMMATIC = 1 }; /* that it has let others start */
 /* Since CUDA 12.3; NULL before. */
 static int (*graph_edges)(void *graph, void **from, void **to, struct cuda_edge *edges,
                           size_t *count);
+/* Since CUDA 11.4; NULL before. */
+static int (*device_uuid)(unsigned char uuid[16], int device);
 
 static int device;
 static bool monitored; /* NVML knows the device */
@@ -161,6 +163,8 @@ static const char *find_functions(void) {
     }
     void *const edges = dlsym(library, "cuGraphGetEdges_v2");
     memcpy(&graph_edges, &edges, sizeof edges);
+    void *const uuid = dlsym(library, "cuDeviceGetUuid_v2");
+    memcpy(&device_uuid, &uuid, sizeof uuid);
     const int error = cuda.init(0);
     return error != CUDA_SUCCESS ? describe("the driver does not start", error) : NULL;
 }
@@ -205,8 +209,18 @@ static int cuda_count(void) {
     return find_functions() == NULL && cuda.device_count(&count) == CUDA_SUCCESS ? count : 0;
 }
 
+/* "GPU-89f5e4b1-...", as nvidia-smi prints it. */
+static void print_uuid(const unsigned char uuid[16], char text[48]) {
+    size_t used = (size_t)snprintf(text, 48, "GPU");
+    for (int n = 0; n < 16; n++)
+        used += (size_t)snprintf(text + used, 48 - used,
+                                 n == 0 || n == 4 || n == 6 || n == 8 || n == 10 ? "-%02x" : "%02x",
+                                 uuid[n]);
+}
+
 static void cuda_describe(int index, json_t *json) {
-    char name[96] = "", driver[48], bus[32];
+    char name[96] = "", driver[48], bus[32], text[48];
+    unsigned char uuid[16];
     int number, version = 0, processors = 0, cache = 0;
     size_t bytes = 0;
     if (cuda.device_get(&number, index) != CUDA_SUCCESS) return;
@@ -219,6 +233,10 @@ static void cuda_describe(int index, json_t *json) {
     const bool known = stream == NULL && /* while one is open, NVML is for that */
                        cuda.device_bus(bus, sizeof bus, number) == CUDA_SUCCESS && nvml_open(bus);
     json_object_set_new(json, "name", text_to_json(name));
+    if (device_uuid != NULL && device_uuid(uuid, number) == CUDA_SUCCESS) {
+        print_uuid(uuid, text);
+        json_object_set_new(json, "uuid", json_string(text));
+    }
     json_object_set_new(json, "driver", text_to_json(driver));
     json_object_set_new(json, "processors", json_integer(processors));
     json_object_set_new(json, "memory_bytes", json_real((double)bytes));

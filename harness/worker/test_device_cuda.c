@@ -278,6 +278,8 @@ Test(cuda, is_described_without_being_opened) {
     device_cuda.describe(1, second);
     cr_assert(!strcmp(json_string_value(json_object_get(first, "name")), "stand-in 0"));
     cr_assert(!strcmp(json_string_value(json_object_get(first, "driver")), "CUDA 13.0"));
+    cr_assert_str_eq(json_string_value(json_object_get(second, "uuid")),
+                     "GPU-01112131-4151-6171-8191-a1b1c1d1e1f1");
     cr_assert(json_integer_value(json_object_get(first, "processors")) == 4);
     cr_assert(json_number_value(json_object_get(first, "memory_bytes")) == 256 << 20);
     cr_assert(json_number_value(json_object_get(first, "cache_bytes")) == 256 << 10);
