@@ -1,15 +1,15 @@
-/* Decode on cube and vector cores together: one new token a sequence against all its keys, in rows
- * or in pages. Emulated; never run on a 910B2.
+/* Decode on cube and vector cores together: one new token a sequence, or none, against the keys
+ * that it sees, in rows or in pages. Emulated; never run on a 910B2.
  *
  * A *pair* is a sequence and a kv head. The `group` <= 16 query heads of a pair are the rows of one
  * product with M = 16, zeros in the rows beyond, so that keys and values are read once for all of
- * them. The keys of a pair are cut into *tiles* of 32,768 / D (64 KiB of K), and the tiles of all
- * pairs, in order, into equal *parts*, one a block (a cube core and its two vector cores), so that
- * blocks are balanced to a tile however lengths differ. A *segment* is what one part has of one
- * pair. If that is all of it, the block writes the result; otherwise (at most twice a block) it
- * leaves m, l and O in the workspace, and after a barrier of all vector cores the block in which
- * the pair begins combines them. There is a part for every block, unless that makes them smaller
- * than 512 keys on average and than a pair.
+ * them. The keys of a pair, from the first in its window on, are cut into *tiles* of 32,768 / D (64
+ * KiB of K), and the tiles of all pairs, in order, into equal *parts*, one a block (a cube core and
+ * its two vector cores), so that blocks are balanced to a tile however lengths differ. A *segment*
+ * is what one part has of one pair. If that is all of it, the block writes the result; otherwise
+ * (at most twice a block) it leaves m, l and O in the workspace, and after a barrier of all vector
+ * cores the block in which the pair begins combines them. There is a part for every block, unless
+ * that makes them smaller than 512 keys on average and than a pair.
  *
  * For tile t the cube core computes S = Q K^T, the vector cores P = exp(scale S - m), rounded to
  * the input's type, the cube core P V, the vector cores O = O exp(m_old - m) + P V in f32; S, P and
@@ -23,9 +23,9 @@
  * `all`. One id each: arrivals are in order and at most two pending. They also free the buffers
  * that the data pass through, on chip and in the workspace: S(t) comes after P(t - 2), P(t) after
  * PV(t - 2), PV(t) after P(t), which comes after O(t - 2). Flags within a core are listed with the
- * buffers in decode_cube.h and decode_vector.h. Each is needed by some problem: with any of them,
- * or any barrier of a pipe, left out the twin has a finding on one of six (b30 hq6 hkv2 kv100 d64
- * and b3 hq6 hkv2 kv600 d128 among them).
+ * buffers in decode_cube.h and decode_vector.h. Each is needed by some problem: with any of them
+ * left out the twin has a finding on one of six (b30 hq6 hkv2 kv100 d64 and b3 hq6 hkv2 kv600 d128
+ * among them), as it has with any barrier (twin/test_twin_decode.cpp).
  *
  * What must not be read: only rows of valid keys are copied. The k of P V is the tile's keys
  * rounded up to 16, and the rows of K and V that fill up, like the rows of Q and P beyond the
@@ -33,14 +33,18 @@
  * 0, and 0 * NaN would be NaN. Columns of S beyond the keys are overwritten, under the mask, before
  * the maximum is taken.
  *
+ * Sinks are added to m and l once a pair: where its only segment ends, or where segments are
+ * combined. P is relative to the largest logit, not to a sink above it.
+ *
  * Budget in bytes for D 64, which has the widest tiles; the code asserts all three:
  *     L1   K 2 x 65,536, V 3 x 65,536, Q 2 x 2,048, P 2 x 16,384    364,544 of 524,032
  *     L0A  Q 2 x 2,048, P 2 x 16,384                                 36,864 of  65,536
  *     L0B  2 x 32,768, each half a tile of K (by D) or V (by keys)   65,536 of  65,536
  *     L0C  S 2 x 32,768, PV 2 x 4,096                                73,728 of 131,072
- *     UB   S 2 x 16,384, P 2 x 8,192, PV 2 x 2,048, the rest         66,048 of 188,160
+ *     UB   S 2 x 16,384, P 2 x 8,192, PV 2 x 2,048, the rest         66,304 of 188,160
  *
- * Traffic in bytes, equal to what the twin counts; c: a tile's keys rounded up to 16, g: the group:
+ * Traffic in bytes, equal to what the twin counts (twin/test_twin_decode.cpp); c: a tile's keys
+ * rounded up to 16, g: the group; pages, windows and sinks add nothing:
  *     global memory to L1   (4 D + 2 g) c a tile, 2 g D a segment, 4 (16 - g) (D + 32,768 / D) of
  *                           zeros a part
  *     L0C to global memory  4 g (c + D) a tile
@@ -58,25 +62,25 @@
 
 /* ---- A kernel -------------------------------------------------------------------------------- */
 
-template <typename T, int D, bool paged> __aicore__ inline void decode_core(const decode_args &a) {
+template <typename T, int D> __aicore__ inline void decode_core(const decode_args &a) {
     __gm__ char *work_at = a.work + asc_block() * int64_t{decode_work<D>::bytes};
-    const decode_walk walk = decode_begin<paged, decode_keys(D)>(a, asc_block(), asc_blocks());
+    const decode_walk walk = decode_begin<decode_keys(D)>(a, asc_block(), asc_blocks());
     if (asc_on_cube()) {
-        decode_cube<T, D, paged>::run(a, walk, work_at);
+        decode_cube<T, D>::run(a, walk, work_at);
     } else {
-        decode_vector<T, D, paged>::run(a, walk, work_at);
+        decode_vector<T, D>::run(a, walk, work_at);
     }
 }
 
-template <typename T, bool paged> __aicore__ inline void decode_body(const decode_args &a) {
+template <typename T> __aicore__ inline void decode_body(const decode_args &a) {
     asc_init();
     asc_set_ffts_base_addr(a.flags_address);
     if (a.head_dim == 64) {
-        decode_core<T, 64, paged>(a);
+        decode_core<T, 64>(a);
     } else if (a.head_dim == 128) {
-        decode_core<T, 128, paged>(a);
+        decode_core<T, 128>(a);
     } else {
-        decode_core<T, 256, paged>(a);
+        decode_core<T, 256>(a);
     }
 }
 
@@ -85,8 +89,10 @@ template <typename T, bool paged> __aicore__ inline void decode_body(const decod
 /* No more blocks than tiles, were all sequences as long as the longest. */
 inline int64_t decode_blocks(const struct attn_problem *problem) {
     const int64_t keys = decode_keys(static_cast<int>(problem->head_dim));
-    const int64_t tiles =
-        problem->batch * problem->kv_heads * ((problem->kv_len + keys - 1) / keys);
+    int64_t seen = problem->kv_len;
+    if (problem->traits & ATTN_WINDOW && problem->window_left < seen)
+        seen = problem->window_left + 1;
+    const int64_t tiles = problem->batch * problem->kv_heads * ((seen + keys - 1) / keys);
     return tiles < 1 ? 1 : tiles < ASC_CUBE_CORES ? tiles : ASC_CUBE_CORES;
 }
 
@@ -97,30 +103,27 @@ inline size_t decode_scratch_bytes(const struct attn_problem *problem) {
     return static_cast<size_t>(decode_blocks(problem)) * bytes;
 }
 
-/* Fills in what both variants share. NULL, or what the kernel cannot take. */
+/* NULL, or what the kernel cannot take. */
 inline const char *decode_args_set(decode_args &a, const struct attn_problem *problem,
                                    const struct attn_call *call) {
     const int64_t d = problem->head_dim;
-    if (host_stride(call, ATTN_OUT, 1) != d || host_stride(call, ATTN_LSE, 1) != 1 ||
-        host_stride(call, ATTN_OUT, 0) != d * problem->q_heads ||
-        host_stride(call, ATTN_LSE, 0) != problem->q_heads)
+    if (!host_dense(call, ATTN_OUT) || !host_dense(call, ATTN_LSE))
         return "out and lse must be dense";
+    a.kv = tokens_of(problem, call);
     a.q = host_data<void>(call, ATTN_Q);
     a.out = host_data<void>(call, ATTN_OUT);
     a.lse = host_data<float>(call, ATTN_LSE);
+    a.sinks = host_data<float>(call, ATTN_SINKS);
     a.work = host_scratch<char>(call, 0);
     a.q_batch = host_stride(call, ATTN_Q, 0);
     a.q_head = host_stride(call, ATTN_Q, 1);
     a.batch = static_cast<int32_t>(problem->batch);
     a.kv_heads = static_cast<int32_t>(problem->kv_heads);
     a.group = static_cast<int32_t>(problem->q_heads / problem->kv_heads);
-    a.kv_len = static_cast<int32_t>(problem->kv_len);
     a.head_dim = static_cast<int32_t>(d);
     a.scale = static_cast<float>(problem->scale);
     a.flags_address = host_flags_address();
-    if (a.q_head > 65535 || a.k.row > 65535 || a.v.row > 65535)
-        return "rows more than 65,535 elements apart";
-    return nullptr;
+    return a.q_head > 65535 ? "rows more than 65,535 elements apart" : tokens_wrong(a.kv);
 }
 
 #endif

@@ -5,7 +5,7 @@
 
 #include "decode_tiles.h"
 
-template <typename T, int D, bool paged> struct decode_cube {
+template <typename T, int D> struct decode_cube {
     using work = decode_work<D>;
     static constexpr int keys = work::keys;
     static constexpr uint32_t q_bytes = decode_m * D * 2, l0b_half = decode_tile / 2;
@@ -37,28 +37,10 @@ template <typename T, int D, bool paged> struct decode_cube {
     }
 
     /* Keys or values of a tile as an Nz image of decode_up16(count) rows. */
-    static __aicore__ void load_rows(const decode_args &a, const decode_rows &from,
+    static __aicore__ void load_rows(const decode_args &a, const token_rows &from,
                                      const decode_place &at, uint32_t l1, __gm__ char *work_at) {
         const int rows = decode_up16(at.count);
-        __gm__ T *base = (__gm__ T *)from.base + at.h * from.head;
-        const int stride = static_cast<int>(from.row);
-        if constexpr (!paged) {
-            asc_copy_gm2l1_nd2nz(asc_l1<T>(l1), base + at.b * from.page + at.first * from.row, 1,
-                                 at.count, D, 0, stride, rows, 1, 1);
-        } else {
-            __gm__ int32_t *entry =
-                a.indices + asc_gm_get(a.indptr + at.b) + at.first / a.page_size;
-            int64_t in_page = at.first % a.page_size;
-            for (int row = 0; row < at.count; entry++) {
-                const int64_t rest = a.page_size - in_page;
-                const int n = rest < at.count - row ? static_cast<int>(rest) : at.count - row;
-                __gm__ T *page = base + asc_gm_get(entry) * from.page;
-                asc_copy_gm2l1_nd2nz(asc_l1<T>(l1 + 32 * static_cast<uint32_t>(row)),
-                                     page + in_page * from.row, 1, n, D, 0, stride, rows, 1, 1);
-                row += n;
-                in_page = 0;
-            }
-        }
+        tokens_load<T>(a.kv, from, at.b, at.h, at.first, at.count, D, l1, rows);
         pad(l1, at.count, rows, D / 16, work_at);
     }
 
@@ -72,11 +54,11 @@ template <typename T, int D, bool paged> struct decode_cube {
             asc_copy_gm2l1_nd2nz(asc_l1<T>(q_at + static_cast<uint32_t>(qb) * q_bytes), q, 1,
                                  a.group, D, 0, static_cast<int>(a.q_head), 16, 1, 1);
         }
-        load_rows(a, a.k, at, k_at + static_cast<uint32_t>(kb) * decode_tile, work_at);
+        load_rows(a, a.kv.k, at, k_at + static_cast<uint32_t>(kb) * decode_tile, work_at);
         asc_sync_notify(PIPE_MTE2, PIPE_MTE1, k_id + kb);
 
         asc_sync_wait(PIPE_MTE1, PIPE_MTE2, v_id + vb);
-        load_rows(a, a.v, at, v_at + static_cast<uint32_t>(vb) * decode_tile, work_at);
+        load_rows(a, a.kv.v, at, v_at + static_cast<uint32_t>(vb) * decode_tile, work_at);
     }
 
     /* S = Q K^T in two halves of D. The Nz image of K is the Zn image of K^T, and half of D is half
@@ -166,7 +148,7 @@ template <typename T, int D, bool paged> struct decode_cube {
     static __aicore__ void run(const decode_args &a, decode_walk walk, __gm__ char *work_at) {
         asc_core_wait(DECODE_ZEROS);
         decode_place place[3]; /* of tile t, by t % 3 */
-        if (!decode_next<paged, keys>(a, walk, place[0])) return;
+        if (!decode_next<keys>(a, walk, place[0])) return;
         asc_set_l0c_copy_params(1, 1, 1);
         for (uint32_t b = 0; b < 2; b++) {
             pad(q_at + b * q_bytes, a.group, decode_m, D / 16, work_at);
@@ -177,7 +159,7 @@ template <typename T, int D, bool paged> struct decode_cube {
         bool more = true;
         for (int t = 0; more; t++) {
             scores(a, place[t % 3], t, work_at);
-            more = decode_next<paged, keys>(a, walk, place[(t + 1) % 3]);
+            more = decode_next<keys>(a, walk, place[(t + 1) % 3]);
             if (more) load(a, place[(t + 1) % 3], t + 1, work_at);
             if (t > 0) products(a, place[(t - 1) % 3], t - 1, work_at);
             if (!more) products(a, place[t % 3], t, work_at);

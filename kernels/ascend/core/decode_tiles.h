@@ -3,24 +3,15 @@
 #ifndef ATTEST_ASCEND_DECODE_TILES_H
 #define ATTEST_ASCEND_DECODE_TILES_H
 
-#include "../asc.h"
-
-/* Where token rows lie: page `p`, kv head h, row r is at p * page + h * head + r * row elements.
- * Keys in rows are pages as long as kv_len, one a sequence. */
-struct decode_rows {
-    __gm__ void *base;
-    int64_t page, head, row;
-};
+#include "tokens.h"
 
 struct decode_args {
-    decode_rows k, v;
-    __gm__ int32_t *indptr, *indices, *last_page_len; /* NULL without pages */
+    tokens kv;
     __gm__ void *q, *out;
-    __gm__ float *lse;
+    __gm__ float *lse, *sinks; /* sinks: NULL where there are none */
     __gm__ char *work;
     int64_t q_batch, q_head; /* strides in elements; of out and lse they are dense */
-    int64_t page_size;
-    int32_t batch, kv_heads, group, kv_len, head_dim;
+    int32_t batch, kv_heads, group, head_dim;
     float scale;
     uint64_t flags_address;
 };
@@ -61,32 +52,31 @@ struct decode_place {
 };
 
 struct decode_walk {
-    int64_t b, h, tile, tiles, length; /* next tile, of how many of the pair */
-    int64_t left, end, total, parts;   /* in this part; where it ends in the order of all */
+    int64_t b, h, tile, tiles;       /* next tile, of how many of the pair */
+    token_span seen;                 /* by the pair's queries */
+    int64_t left, end, total, parts; /* in this part; where it ends in the order of all */
     int32_t segment;
     bool fresh, opened;
 };
 
-template <bool paged> __aicore__ inline int64_t decode_length(const decode_args &a, int64_t b) {
-    if constexpr (!paged) return a.kv_len;
-    const int64_t pages = asc_gm_get(a.indptr + b + 1) - asc_gm_get(a.indptr + b);
-    if (pages <= 0) return 0;
-    return (pages - 1) * a.page_size + asc_gm_get(a.last_page_len + b);
+/* The keys that a sequence's new token sees: none where there is no such token. */
+__aicore__ inline token_span decode_seen(const decode_args &a, token_lengths lengths) {
+    if (lengths.q == 0) return {0, 0};
+    return tokens_seen(a.kv, lengths, 0, 1);
 }
 
-template <bool paged, int keys>
-__aicore__ inline void decode_enter(const decode_args &a, decode_walk &w) {
-    w.length = decode_length<paged>(a, w.b);
-    w.tiles = (w.length + keys - 1) / keys;
+template <int keys> __aicore__ inline void decode_enter(const decode_args &a, decode_walk &w) {
+    w.seen = decode_seen(a, tokens_lengths(a.kv, w.b));
+    w.tiles = (w.seen.end - w.seen.first + keys - 1) / keys;
 }
 
 /* To this block's part. Every core of a block walks it alike. */
-template <bool paged, int keys>
+template <int keys>
 __aicore__ inline decode_walk decode_begin(const decode_args &a, int64_t block, int64_t blocks) {
     decode_walk w = {};
     int64_t pairs = 0;
     for (w.b = 0; w.b < a.batch; w.b++) {
-        decode_enter<paged, keys>(a, w);
+        decode_enter<keys>(a, w);
         w.total += w.tiles * a.kv_heads;
         if (w.tiles > 0) pairs += a.kv_heads;
     }
@@ -102,7 +92,7 @@ __aicore__ inline decode_walk decode_begin(const decode_args &a, int64_t block, 
     w.fresh = true;
     w.segment = -1;
     for (w.b = 0;; w.b++) {
-        decode_enter<paged, keys>(a, w);
+        decode_enter<keys>(a, w);
         if (first < w.tiles * a.kv_heads) break;
         first -= w.tiles * a.kv_heads;
     }
@@ -112,7 +102,7 @@ __aicore__ inline decode_walk decode_begin(const decode_args &a, int64_t block, 
 }
 
 /* False: there are no more. */
-template <bool paged, int keys>
+template <int keys>
 __aicore__ inline bool decode_next(const decode_args &a, decode_walk &w, decode_place &to) {
     if (w.left == 0) return false;
     if (w.tile == w.tiles) { /* the next pair that has keys */
@@ -121,7 +111,7 @@ __aicore__ inline bool decode_next(const decode_args &a, decode_walk &w, decode_
         while (w.h == a.kv_heads || w.tiles == 0) {
             w.h = 0;
             w.b++;
-            decode_enter<paged, keys>(a, w);
+            decode_enter<keys>(a, w);
         }
     }
     if (w.fresh) {
@@ -130,8 +120,8 @@ __aicore__ inline bool decode_next(const decode_args &a, decode_walk &w, decode_
     }
     to.b = w.b;
     to.h = w.h;
-    to.first = w.tile * keys;
-    const int64_t rest = w.length - to.first;
+    to.first = w.seen.first + w.tile * keys;
+    const int64_t rest = w.seen.end - to.first;
     to.count = static_cast<int32_t>(rest < keys ? rest : keys);
     to.segment = w.segment;
     to.begins = w.fresh;

@@ -14,7 +14,7 @@ __aicore__ inline void decode_round(__ubuf__ bfloat16_t *to, __ubuf__ float *fro
     asc_float2bfloat16_rn(to, from, repeat, 1, 1, 4, 8);
 }
 
-template <typename T, int D, bool paged> struct decode_vector {
+template <typename T, int D> struct decode_vector {
     using work = decode_work<D>;
     static constexpr int keys = work::keys;
     static constexpr int lanes = 64;      /* f32 a repeat */
@@ -35,7 +35,7 @@ template <typename T, int D, bool paged> struct decode_vector {
                               spread_at = alpha_at + line, alphas_at = spread_at + line,
                               parts_at = alphas_at + 2 * line;
     static constexpr uint32_t parts_bytes = ASC_CUBE_CORES * 64;
-    static constexpr uint32_t ub_end = parts_at + parts_bytes;
+    static constexpr uint32_t sinks_at = parts_at + parts_bytes, ub_end = sinks_at + line;
     static_assert(ub_end <= ASC_UB_BYTES, "UB");
     static constexpr int s_id = 0, pv_id = 2, p_id = 0, stage_id = 2, zero_id = 3;
 
@@ -46,9 +46,6 @@ template <typename T, int D, bool paged> struct decode_vector {
 
     static __aicore__ void full_mask() {
         asc_set_vector_mask(~0ull, ~0ull);
-    }
-    static __aicore__ void then() {
-        asc_sync_pipe(PIPE_V); /* the next call reads what the last one wrote */
     }
 
     /* What stays in UB: zeros, -infinity, and all lanes of m and such defined. */
@@ -70,11 +67,37 @@ template <typename T, int D, bool paged> struct decode_vector {
         asc_copy_ub2gm_align(a.lse + row, asc_ub<float>(lse_at), static_cast<uint32_t>(i.rows * 4));
     }
 
-    /* Rows without keys, dealt over the blocks. */
+    /* A pair's sinks, one a lane; the last in all lanes beyond. */
+    static __aicore__ __ubuf__ float *sinks_of(const decode_args &a, const me &i, int64_t h) {
+        __ubuf__ float *sinks = asc_ub<float>(sinks_at);
+        for (int row = 0; row < i.rows; row++) {
+            asc_set_vector_mask(0, ~0ull << row);
+            asc_duplicate(sinks, asc_gm_get(a.sinks + h * a.group + i.first + row), 1, 1,
+                          line_blocks);
+            asc_sync_pipe(PIPE_V);
+        }
+        full_mask();
+        return sinks;
+    }
+
+    /* Rows that see no key, dealt over the blocks: out 0, lse -infinity or the sink; 0 where there
+     * is no query. */
     static __aicore__ void empty(const decode_args &a, const me &i) {
         for (int64_t b = asc_block(); b < a.batch && i.rows > 0; b += asc_blocks()) {
-            if (decode_length<paged>(a, b) > 0) continue;
-            for (int64_t h = 0; h < a.kv_heads; h++) store(a, i, b, h, zero_at, lowest_at);
+            const token_lengths lengths = tokens_lengths(a.kv, b);
+            const token_span seen = decode_seen(a, lengths);
+            if (seen.end > seen.first) continue;
+            const bool asked = lengths.q > 0;
+            for (int64_t h = 0; h < a.kv_heads; h++) {
+                uint32_t lse_at = asked ? lowest_at : zero_at;
+                if (asked && a.sinks != nullptr) {
+                    asc_sync(); /* the last pair's are stored; then these are there */
+                    sinks_of(a, i, h);
+                    asc_sync();
+                    lse_at = sinks_at;
+                }
+                store(a, i, b, h, zero_at, lse_at);
+            }
         }
     }
 
@@ -93,7 +116,7 @@ template <typename T, int D, bool paged> struct decode_vector {
                 asc_max(to, from, next, rows, 1, 1, 1, line_blocks, from_stride,
                         wide * line_blocks);
             }
-            then();
+            asc_sync_pipe(PIPE_V);
             from = to;
         }
         return to;
@@ -125,32 +148,32 @@ template <typename T, int D, bool paged> struct decode_vector {
             const uint64_t beyond = at.count % lanes ? ~0ull << (at.count % lanes) : 0;
             if (beyond) hide(s + (wide - 1) * lanes, 0.0f, beyond, i.rows, row_blocks);
             asc_mul_scalar(s, s, a.scale, all, 1, 1, 8, 8);
-            then();
+            asc_sync_pipe(PIPE_V);
             if (beyond) hide(s + (wide - 1) * lanes, decode_lowest, beyond, i.rows, row_blocks);
 
             __ubuf__ float *folded = fold<false>(s, i.rows, wide);
             asc_repeat_reduce_max(at.begins ? m : top, folded, i.rows, 1, 1, line_blocks);
-            then();
+            asc_sync_pipe(PIPE_V);
             if (!at.begins) {
                 asc_max(top, top, m, 1, 1, 1, 1, 8, 8, 8);
-                then();
+                asc_sync_pipe(PIPE_V);
                 asc_sub(alpha, m, top, 1, 1, 1, 1, 8, 8, 8);
-                then();
+                asc_sync_pipe(PIPE_V);
                 asc_exp(alpha, alpha, 1, 1, 1, 8, 8);
                 asc_copy_ub2ub(m, top, line);
-                then();
+                asc_sync_pipe(PIPE_V);
                 asc_mul(l, l, alpha, 1, 1, 1, 1, 8, 8, 8);
                 asc_brcb(asc_ub<float>(alphas_at + b * line), alpha, 1, 8, 1);
             }
             asc_brcb(spread, m, 1, 8, 1);
-            then();
+            asc_sync_pipe(PIPE_V);
             for (int chunk = 0; chunk < wide; chunk++) {
                 asc_sub(s + chunk * lanes, s + chunk * lanes, spread, i.rows, 1, 1, 0, row_blocks,
                         row_blocks, 1);
             }
-            then();
+            asc_sync_pipe(PIPE_V);
             asc_exp(s, s, all, 1, 1, 8, 8);
-            then();
+            asc_sync_pipe(PIPE_V);
             decode_round(p, s, all);
             asc_sync_notify(PIPE_V, PIPE_MTE3, p_id + id);
             asc_sync_wait(PIPE_V, PIPE_MTE3, p_id + id);
@@ -161,7 +184,7 @@ template <typename T, int D, bool paged> struct decode_vector {
 
             folded = fold<true>(s, i.rows, wide); /* while the cube core goes on */
             asc_repeat_reduce_sum(at.begins ? l : sum, folded, i.rows, 1, 1, line_blocks);
-            then();
+            asc_sync_pipe(PIPE_V);
             if (!at.begins) asc_add(l, l, sum, 1, 1, 1, 1, 8, 8, 8);
             asc_sync_notify(PIPE_V, PIPE_MTE2, s_id + id);
         } else {
@@ -174,7 +197,7 @@ template <typename T, int D, bool paged> struct decode_vector {
                                 int row_blocks) {
         asc_set_vector_mask(0, mask);
         asc_duplicate(chunk, value, rows, 1, row_blocks);
-        then();
+        asc_sync_pipe(PIPE_V);
         full_mask();
     }
 
@@ -184,7 +207,7 @@ template <typename T, int D, bool paged> struct decode_vector {
         for (int chunk = 0; chunk < D; chunk += lanes) {
             asc_mul(to + chunk, from + chunk, factors, rows, 1, 1, 0, D / 8, D / 8, 1);
         }
-        then();
+        asc_sync_pipe(PIPE_V);
     }
 
     /* O of tile t, and what becomes of it where the segment ends. */
@@ -207,7 +230,7 @@ template <typename T, int D, bool paged> struct decode_vector {
             times(o, o, asc_ub<float>(alphas_at + b * line), i.rows);
             asc_add(o, o, pv, i.rows * D / lanes, 1, 1, 1, 8, 8, 8);
         }
-        then();
+        asc_sync_pipe(PIPE_V);
         asc_sync_notify(PIPE_V, PIPE_MTE2, id);
         if (!at.ends) return;
         asc_sync_wait(PIPE_MTE3, PIPE_V, stage_id);
@@ -218,21 +241,26 @@ template <typename T, int D, bool paged> struct decode_vector {
         __ubuf__ float *ml = asc_ub<float>(stage_ml_at);
         if (whole) {
             __ubuf__ float *spread = asc_ub<float>(spread_at);
-            asc_brcb(spread, l, 1, 8, 1);
+            if (a.sinks != nullptr) {
+                add_sinks(m, l, sinks_of(a, i, at.h));
+                asc_brcb(spread, asc_ub<float>(sum_at), 1, 8, 1);
+            } else {
+                asc_brcb(spread, l, 1, 8, 1);
+            }
             asc_log(ml, l, 1, 1, 1, 8, 8);
-            then();
+            asc_sync_pipe(PIPE_V);
             asc_add(ml, ml, m, 1, 1, 1, 1, 8, 8, 8);
             for (int chunk = 0; chunk < D; chunk += lanes) {
                 asc_div(o + chunk, o + chunk, spread, i.rows, 1, 1, 0, D / 8, D / 8, 1);
             }
-            then();
+            asc_sync_pipe(PIPE_V);
             decode_round(asc_ub<T>(stage_at), o, i.rows * D / lanes);
         } else {
             asc_copy_ub2ub(ml, m, 32);
             asc_copy_ub2ub(ml + 8, l, 32);
             asc_copy_ub2ub(asc_ub<float>(stage_at), o, bytes);
         }
-        then();
+        asc_sync_pipe(PIPE_V);
         asc_sync_notify(PIPE_V, PIPE_MTE3, stage_id);
         asc_sync_wait(PIPE_V, PIPE_MTE3, stage_id);
         if (whole) {
@@ -244,6 +272,29 @@ template <typename T, int D, bool paged> struct decode_vector {
             asc_copy_ub2gm(partial_ml(i.work_at, slot), ml, 64);
         }
         asc_sync_notify(PIPE_MTE3, PIPE_V, stage_id);
+    }
+
+    /* The sinks into l and, with a barrier to come, m of a whole segment. At `sum` is then what O
+     * is divided by, l over what the old m has become: infinite where the sink leaves nothing to
+     * keys.
+     */
+    static __aicore__ void add_sinks(__ubuf__ float *m, __ubuf__ float *l, __ubuf__ float *sinks) {
+        __ubuf__ float *top = asc_ub<float>(max_at), *sum = asc_ub<float>(sum_at);
+        asc_max(top, m, sinks, 1, 1, 1, 1, 8, 8, 8);
+        asc_sync_pipe(PIPE_V);
+        asc_sub(m, m, top, 1, 1, 1, 1, 8, 8, 8);
+        asc_sub(sinks, sinks, top, 1, 1, 1, 1, 8, 8, 8);
+        asc_sync_pipe(PIPE_V);
+        asc_exp(m, m, 1, 1, 1, 8, 8);
+        asc_exp(sinks, sinks, 1, 1, 1, 8, 8);
+        asc_sync_pipe(PIPE_V);
+        asc_mul(l, l, m, 1, 1, 1, 1, 8, 8, 8);
+        asc_sync_pipe(PIPE_V);
+        asc_add(l, l, sinks, 1, 1, 1, 1, 8, 8, 8);
+        asc_sync_pipe(PIPE_V);
+        asc_div(sum, l, m, 1, 1, 1, 1, 8, 8, 8);
+        asc_sync_pipe(PIPE_V);
+        asc_copy_ub2ub(m, top, line);
     }
 
     static __aicore__ __gm__ float *partial_o(__gm__ char *work_at, uint32_t slot) {
@@ -266,31 +317,38 @@ template <typename T, int D, bool paged> struct decode_vector {
             asc_copy_gm2ub(parts + part * 16,
                            partial_ml(i.work_at + part * int64_t{work::bytes}, part == 0), 64);
         }
+        __ubuf__ float *sinks = a.sinks != nullptr ? sinks_of(a, i, at.h) : nullptr;
         asc_sync_notify(PIPE_MTE2, PIPE_V, s_id);
         asc_sync_wait(PIPE_MTE2, PIPE_V, s_id);
         asc_set_vector_mask(0, 0xff); /* 8 rows */
-        asc_copy_ub2ub(top, parts, 32);
-        then();
-        for (int part = 1; part < n; part++) {
+        asc_copy_ub2ub(top, sinks != nullptr ? sinks : parts, 32);
+        asc_sync_pipe(PIPE_V);
+        for (int part = sinks != nullptr ? 0 : 1; part < n; part++) {
             asc_max(top, top, parts + part * 16, 1, 1, 1, 1, 8, 8, 8);
-            then();
+            asc_sync_pipe(PIPE_V);
         }
         asc_sub(parts, parts, top, n, 1, 1, 1, 2, 2, 0);
-        then();
+        asc_sync_pipe(PIPE_V);
         asc_exp(parts, parts, n, 1, 1, 2, 2);
-        then();
+        asc_sync_pipe(PIPE_V);
         asc_mul(parts + 8, parts + 8, parts, n, 1, 1, 1, 2, 2, 2);
-        then();
-        asc_copy_ub2ub(sum, parts + 8, 32);
-        then();
-        for (int part = 1; part < n; part++) {
+        asc_sync_pipe(PIPE_V);
+        if (sinks != nullptr) {
+            asc_sub(sum, sinks, top, 1, 1, 1, 1, 8, 8, 8);
+            asc_sync_pipe(PIPE_V);
+            asc_exp(sum, sum, 1, 1, 1, 8, 8);
+        } else {
+            asc_copy_ub2ub(sum, parts + 8, 32);
+        }
+        asc_sync_pipe(PIPE_V);
+        for (int part = sinks != nullptr ? 0 : 1; part < n; part++) {
             asc_add(sum, sum, parts + part * 16 + 8, 1, 1, 1, 1, 8, 8, 8);
-            then();
+            asc_sync_pipe(PIPE_V);
         }
         asc_div(parts, parts, sum, n, 1, 1, 1, 2, 2, 0);
         asc_sync_wait(PIPE_MTE3, PIPE_V, stage_id);
         asc_log(ml, sum, 1, 1, 1, 8, 8);
-        then();
+        asc_sync_pipe(PIPE_V);
         asc_add(ml, ml, top, 1, 1, 1, 1, 8, 8, 8);
         full_mask();
         for (int part = 0; part < n; part++) {
@@ -305,10 +363,10 @@ template <typename T, int D, bool paged> struct decode_vector {
             asc_sync_notify(PIPE_MTE2, PIPE_V, id);
             asc_brcb(factors, parts + part * 16, 1, 8, 1);
             asc_sync_wait(PIPE_MTE2, PIPE_V, id);
-            then();
+            asc_sync_pipe(PIPE_V);
             times(part == 0 ? o : from, from, factors, i.rows);
             if (part > 0) asc_add(o, o, from, i.rows * D / lanes, 1, 1, 1, 8, 8, 8);
-            then();
+            asc_sync_pipe(PIPE_V);
             asc_sync_notify(PIPE_V, PIPE_MTE2, id);
         }
         decode_round(asc_ub<T>(stage_at), o, i.rows * D / lanes);
@@ -339,12 +397,12 @@ template <typename T, int D, bool paged> struct decode_vector {
         empty(a, i);
         open_flags();
         decode_place place[2] = {};
-        bool more = decode_next<paged, keys>(a, walk, place[0]);
+        bool more = decode_next<keys>(a, walk, place[0]);
         int t = 0;
         for (; more; t++) {
             weights(a, i, place[t % 2], t);
             if (t > 0) outputs(a, i, place[(t - 1) % 2], t - 1);
-            more = decode_next<paged, keys>(a, walk, place[(t + 1) % 2]);
+            more = decode_next<keys>(a, walk, place[(t + 1) % 2]);
         }
         const decode_place last = place[(t + 1) % 2];
         if (t > 0) outputs(a, i, last, t - 1);

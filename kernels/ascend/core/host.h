@@ -124,6 +124,16 @@ template <typename T> __gm__ T *host_data(const struct attn_call *call, int slot
 inline int64_t host_stride(const struct attn_call *call, int slot, int axis) {
     return call->tensors[slot].stride[axis];
 }
+/* No gaps, in the order of its axes; of an axis of one the stride says nothing. */
+inline bool host_dense(const struct attn_call *call, int slot) {
+    const struct attn_tensor &tensor = call->tensors[slot];
+    int64_t stride = 1;
+    for (int axis = tensor.rank - 1; axis >= 0; axis--) {
+        if (tensor.shape[axis] != 1 && tensor.stride[axis] != stride) return false;
+        stride *= tensor.shape[axis];
+    }
+    return true;
+}
 /* Scratch from `byte` on, a multiple of 256 for alignment's sake. */
 template <typename T> __gm__ T *host_scratch(const struct attn_call *call, size_t byte) {
     return (__gm__ T *)((char *)call->scratch + byte);
