@@ -1,10 +1,11 @@
-/* Flash attention of whole prompts on cube and vector cores together. Emulated; never run on a
- * 910B2.
+/* Flash attention of prompts, or chunks of them, on cube and vector cores together, over keys in
+ * rows or in pages. Emulated; never run on a 910B2.
  *
  * Work. An item is 128 queries of one head of one sequence; a step of it is 128 of the keys that
- * they see. Tiles past the diagonal or the length are no steps. Items are dealt over the blocks
- * from the last query tile down (causal: the heaviest first), every second round backwards. All
- * steps of a block are one stream, so that nothing drains between items.
+ * they see, from the first one on, which with a window is where the first query's begins. What lies
+ * before that, past the diagonal or the length is no step, and is not read. Items are dealt over
+ * the blocks from the last query tile down (causal: the heaviest first), every second round
+ * backwards. All steps of a block are one stream, so that nothing drains between items.
  *
  * A block is one cube core and two vector cores, which meet through its own part of scratch: S
  * [128][128] f32, P [128][128] 16-bit and O [128][D] f32, each twice.
@@ -14,11 +15,13 @@
  *   exponentials, running sum: f32) and then adds O of step g - 1 to the f32 sum in its UB,
  *   rescaled. After an item's last step it divides, rounds, and writes out and lse.
  *
- * What nobody may see. Keys past the length and past the diagonal are not computed with: in S they
- * become -infinity by masked stores, so that P is 0 there whatever was in their place; what fills
- * K, V and Q up to whole fractals of 16 comes from a page of zeros. A maximum is at least -3e38, so
- * that rows which saw nothing yet stay free of NaN; at the end such a row has l = 0, hence out 0
- * and lse -infinity.
+ * What nobody may see. Keys past the length, past the diagonal and outside a row's window are not
+ * computed with: in S they become -infinity by masked stores, so that P is 0 there whatever was in
+ * their place; what fills K, V and Q up to whole fractals of 16 comes from a page of zeros. A
+ * maximum is at least -3.4e38, so that rows which saw nothing yet stay free of NaN; at the end such
+ * a row has l = 0, hence out 0 and lse -infinity. A sink is added to l there, at an item's end, and
+ * not before, so that P is relative to the largest logit and not to a sink above it, which would
+ * cost P of 16 bits its small weights.
  *
  * Flags between cores (all cube with its two vector cores): `scored` S of a step is in scratch,
  * `weighed` P is, `added` O is, `zeroed` the zeros are. They also say that the ping-pong's other
@@ -35,8 +38,8 @@
  * over k, in O over n. L0C 131,072, two results. Scratch 466,944 bytes a block.
  *
  * Traffic of a step over r queries and c keys, both rounded up to 16, and of an item, in bytes
- * (rows that fill up to 16 come from the zeros). The twin's counts are equal to this, see
- * twin/test_twin_prefill.cpp:
+ * (rows that fill up to 16 come from the zeros; pages and windows add nothing). The twin's counts
+ * are equal to this, see twin/test_twin_prefill.cpp:
  *     GM -> L1    4 c D + 2 r c    and 2 r D an item
  *     L1 -> L0A   2 r D + 2 r c ceil(D / 128)
  *     L1 -> L0B   4 c D
@@ -64,13 +67,13 @@
 #ifndef ATTEST_ASCEND_PREFILL_H
 #define ATTEST_ASCEND_PREFILL_H
 
-#include "host.h"
+#include "tokens.h"
 
-static constexpr int32_t prefill_rows = 128; /* queries an item */
-static constexpr int32_t prefill_keys = 128; /* keys a step */
-static constexpr int32_t prefill_half = 64;  /* rows of a vector core; f32 of a repeat */
-static constexpr int32_t prefill_side = 16;  /* of a fractal */
-static constexpr float prefill_floor = -3.0e38f;
+static constexpr int32_t prefill_rows = 128;            /* queries an item */
+static constexpr int32_t prefill_keys = 128;            /* keys a step */
+static constexpr int32_t prefill_half = 64;             /* rows of a vector core; f32 of a repeat */
+static constexpr int32_t prefill_side = 16;             /* of a fractal */
+static constexpr float prefill_floor = -3.40282347e38f; /* no sink is below */
 
 enum prefill_flag { prefill_scored, prefill_weighed, prefill_added, prefill_zeroed };
 
@@ -123,33 +126,26 @@ template <int D> struct prefill_tiling {
     static_assert(ub_end <= ASC_UB_BYTES, "UB");
 };
 
-/* Sizes of a call, by value. */
-struct prefill_sizes {
-    int32_t batch, q_heads, kv_heads, q_len, kv_len, head_dim, causal;
+/* A call, by value. */
+struct prefill_args {
+    tokens kv;
+    __gm__ void *q, *out;
+    __gm__ float *lse, *sinks;      /* sinks: NULL where there are none */
+    __gm__ uint8_t *work;           /* on a core: its block's */
+    int64_t q_batch, q_head, q_row; /* strides in elements; of out and lse they are dense */
+    int32_t batch, q_heads, group, q_len, head_dim;
     float scale;
-};
-
-/* Its tensors; lens is NULL where all sequences are whole. */
-template <typename T> struct prefill_places {
-    __gm__ T *q, *k, *v, *out;
-    __gm__ float *lse;
-    __gm__ int32_t *lens;
-    __gm__ uint8_t *work;
-};
-
-/* The valid part of a sequence. */
-struct prefill_lengths {
-    int32_t q, kv;
+    uint64_t flags_address;
 };
 
 /* One step: 128 keys of one item. */
 struct prefill_step {
-    int32_t item;  /* of this block, from 0 */
-    int32_t b, h;  /* sequence, query head */
-    int32_t first; /* query of the tile's first row */
-    int32_t rows;  /* valid ones */
-    int32_t shift; /* query i sees keys up to i + shift; kv_len where it sees all */
-    int32_t keys;  /* that the tile sees */
+    int32_t item;    /* of this block, from 0 */
+    int32_t b, h;    /* sequence, query head */
+    int32_t first;   /* query of the tile's first row */
+    int32_t rows;    /* valid ones */
+    int64_t shift;   /* the place of query i is i + shift */
+    token_span seen; /* keys, by the tile */
     int32_t step, steps;
 };
 
@@ -175,32 +171,20 @@ __aicore__ constexpr int32_t prefill_up(int32_t n, int32_t to) {
     return (n + to - 1) / to * to;
 }
 
-template <typename T>
-__aicore__ inline prefill_lengths prefill_lengths_of(const prefill_sizes &sizes,
-                                                     const prefill_places<T> &at, int32_t b) {
-    prefill_lengths lengths = {sizes.q_len, sizes.kv_len};
-    if (at.lens != nullptr) {
-        const int32_t length = asc_gm_get(at.lens + b);
-        lengths = {prefill_least(length, sizes.q_len), prefill_least(length, sizes.kv_len)};
-    }
-    return lengths;
+/* The keys that the queries of a tile see. */
+__aicore__ inline token_span prefill_seen(const prefill_args &args, token_lengths lengths,
+                                          int32_t tile) {
+    const int64_t first = int64_t{tile} * prefill_rows, end = first + prefill_rows;
+    if (first >= lengths.q) return {0, 0};
+    return tokens_seen(args.kv, lengths, first, end < lengths.q ? end : lengths.q);
 }
 
-/* How many keys the queries of a tile see together. */
-__aicore__ inline int32_t prefill_seen(const prefill_sizes &sizes, prefill_lengths lengths,
-                                       int32_t tile) {
-    const int32_t end = prefill_least((tile + 1) * prefill_rows, lengths.q);
-    if (tile * prefill_rows >= lengths.q) return 0;
-    if (!sizes.causal) return lengths.kv;
-    return prefill_most(0, end + lengths.kv - lengths.q);
-}
-
-__aicore__ inline prefill_walk prefill_begin(const prefill_sizes &sizes, int32_t block,
+__aicore__ inline prefill_walk prefill_begin(const prefill_args &args, int32_t block,
                                              int32_t blocks) {
     prefill_walk walk = {};
     walk.block = block;
     walk.blocks = blocks;
-    walk.tile = prefill_up(sizes.q_len, prefill_rows) / prefill_rows - 1;
+    walk.tile = prefill_up(args.q_len, prefill_rows) / prefill_rows - 1;
     return walk;
 }
 
@@ -210,24 +194,23 @@ __aicore__ inline bool prefill_dealt(const prefill_walk &walk) {
 }
 
 /* The next item of this block that has steps; false behind the last. */
-template <typename T>
-__aicore__ inline bool prefill_next_item(prefill_walk &walk, const prefill_sizes &sizes,
-                                         const prefill_places<T> &at) {
+__aicore__ inline bool prefill_next_item(prefill_walk &walk, const prefill_args &args) {
     for (; walk.tile >= 0; walk.tile--, walk.b = 0) {
-        for (; walk.b < sizes.batch; walk.b++, walk.h = 0) {
-            const prefill_lengths lengths = prefill_lengths_of(sizes, at, walk.b);
-            const int32_t keys = prefill_seen(sizes, lengths, walk.tile);
+        for (; walk.b < args.batch; walk.b++, walk.h = 0) {
+            const token_lengths lengths = tokens_lengths(args.kv, walk.b);
+            const token_span seen = prefill_seen(args, lengths, walk.tile);
+            const int32_t keys = static_cast<int32_t>(seen.end - seen.first);
             if (keys == 0) continue;
-            for (; walk.h < sizes.q_heads; walk.h++, walk.number++) {
+            for (; walk.h < args.q_heads; walk.h++, walk.number++) {
                 if (!prefill_dealt(walk)) continue;
                 const int32_t first = walk.tile * prefill_rows;
                 walk.at = {walk.item++,
                            walk.b,
                            walk.h,
                            first,
-                           prefill_least(prefill_rows, lengths.q - first),
-                           sizes.causal ? lengths.kv - lengths.q : lengths.kv,
-                           keys,
+                           prefill_least(prefill_rows, static_cast<int32_t>(lengths.q) - first),
+                           lengths.kv - lengths.q,
+                           seen,
                            0,
                            prefill_up(keys, prefill_keys) / prefill_keys};
                 walk.h++;
@@ -239,58 +222,45 @@ __aicore__ inline bool prefill_next_item(prefill_walk &walk, const prefill_sizes
     return false;
 }
 
-template <typename T>
-__aicore__ inline bool prefill_next(prefill_walk &walk, const prefill_sizes &sizes,
-                                    const prefill_places<T> &at, prefill_step &step) {
+__aicore__ inline bool prefill_next(prefill_walk &walk, const prefill_args &args,
+                                    prefill_step &step) {
     walk.at.step++;
-    if (walk.at.step >= walk.at.steps && !prefill_next_item(walk, sizes, at)) return false;
+    if (walk.at.step >= walk.at.steps && !prefill_next_item(walk, args)) return false;
     step = walk.at;
     return true;
 }
 
-/* Keys of a step. */
+/* A step's first key, and how many there are. */
+__aicore__ inline int64_t prefill_key(const prefill_step &step) {
+    return step.seen.first + int64_t{step.step} * prefill_keys;
+}
 __aicore__ inline int32_t prefill_width(const prefill_step &step) {
-    return prefill_least(prefill_keys, step.keys - step.step * prefill_keys);
+    const int64_t left = step.seen.end - prefill_key(step);
+    return left < prefill_keys ? static_cast<int32_t>(left) : prefill_keys;
 }
 __aicore__ inline bool prefill_ends(const prefill_step &step) {
     return step.step + 1 == step.steps;
-}
-
-/* Elements before the tile's first row in q and out, and before the step's first in k and v. */
-template <int D>
-__aicore__ inline int64_t prefill_q_at(const prefill_sizes &sizes, const prefill_step &step) {
-    const int64_t head = (int64_t)step.b * sizes.q_heads + step.h;
-    return (head * sizes.q_len + step.first) * D;
-}
-template <int D>
-__aicore__ inline int64_t prefill_kv_at(const prefill_sizes &sizes, const prefill_step &step) {
-    const int64_t group = sizes.q_heads / sizes.kv_heads;
-    const int64_t head = (int64_t)step.b * sizes.kv_heads + step.h / group;
-    return (head * sizes.kv_len + (int64_t)step.step * prefill_keys) * D;
 }
 
 #include "prefill_cube.h"
 #include "prefill_vector.h"
 
 /* One core's part. */
-template <typename T, int D>
-__aicore__ inline void prefill_run(const prefill_sizes &sizes, prefill_places<T> at) {
-    at.work += asc_block() * (int64_t)prefill_tiling<D>::block_bytes;
+template <typename T, int D> __aicore__ inline void prefill_run(prefill_args args) {
+    args.work += asc_block() * (int64_t)prefill_tiling<D>::block_bytes;
     if (asc_on_cube()) {
-        prefill_cube<T, D>(sizes, at);
+        prefill_cube<T, D>(args);
     } else {
-        prefill_vector<T, D>(sizes, at);
+        prefill_vector<T, D>(args);
     }
 }
 
-template <typename T>
-__aicore__ inline void prefill_kernel(const prefill_sizes &sizes, const prefill_places<T> &at,
-                                      uint64_t flags) {
+template <typename T> __aicore__ inline void prefill_kernel(const prefill_args &args) {
     asc_init();
-    asc_set_ffts_base_addr(flags);
-    if (sizes.head_dim == 64) prefill_run<T, 64>(sizes, at);
-    if (sizes.head_dim == 128) prefill_run<T, 128>(sizes, at);
-    if (sizes.head_dim == 256) prefill_run<T, 256>(sizes, at);
+    asc_set_ffts_base_addr(args.flags_address);
+    if (args.head_dim == 64) prefill_run<T, 64>(args);
+    if (args.head_dim == 128) prefill_run<T, 128>(args);
+    if (args.head_dim == 256) prefill_run<T, 256>(args);
 }
 
 /* ---- The host's part -------------------------------------------------------------------------
@@ -320,22 +290,28 @@ inline size_t prefill_scratch(const struct attn_problem *problem) {
     return (size_t)prefill_blocks(problem) * bytes;
 }
 
-inline prefill_sizes prefill_sizes_of(const struct attn_problem *problem) {
-    return {(int32_t)problem->batch,
-            (int32_t)problem->q_heads,
-            (int32_t)problem->kv_heads,
-            (int32_t)problem->q_len,
-            (int32_t)problem->kv_len,
-            (int32_t)problem->head_dim,
-            (problem->traits & ATTN_CAUSAL) != 0,
-            (float)problem->scale};
-}
-
-template <typename T> prefill_places<T> prefill_places_of(const struct attn_call *call) {
-    return {host_data<T>(call, ATTN_Q),       host_data<T>(call, ATTN_K),
-            host_data<T>(call, ATTN_V),       host_data<T>(call, ATTN_OUT),
-            host_data<float>(call, ATTN_LSE), host_data<int32_t>(call, ATTN_SEQ_LENS),
-            host_scratch<uint8_t>(call, 0)};
+/* NULL, or what the kernel cannot take. */
+inline const char *prefill_args_set(prefill_args &args, const struct attn_problem *problem,
+                                    const struct attn_call *call) {
+    if (!host_dense(call, ATTN_OUT) || !host_dense(call, ATTN_LSE))
+        return "out and lse must be dense";
+    args.kv = tokens_of(problem, call);
+    args.q = host_data<void>(call, ATTN_Q);
+    args.out = host_data<void>(call, ATTN_OUT);
+    args.lse = host_data<float>(call, ATTN_LSE);
+    args.sinks = host_data<float>(call, ATTN_SINKS);
+    args.work = host_scratch<uint8_t>(call, 0);
+    args.q_batch = host_stride(call, ATTN_Q, 0);
+    args.q_head = host_stride(call, ATTN_Q, 1);
+    args.q_row = host_stride(call, ATTN_Q, 2);
+    args.batch = (int32_t)problem->batch;
+    args.q_heads = (int32_t)problem->q_heads;
+    args.group = (int32_t)(problem->q_heads / problem->kv_heads);
+    args.q_len = (int32_t)problem->q_len;
+    args.head_dim = (int32_t)problem->head_dim;
+    args.scale = (float)problem->scale;
+    args.flags_address = host_flags_address();
+    return args.q_row > 65535 ? "rows more than 65,535 elements apart" : tokens_wrong(args.kv);
 }
 
 #endif

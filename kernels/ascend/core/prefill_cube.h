@@ -37,15 +37,14 @@ __aicore__ inline void prefill_cube_close() {
     }
 }
 
-/* `rows` rows of `columns` as an Nz image, filled up to whole fractals with zeros. */
-template <typename T>
-__aicore__ inline void prefill_load(__cbuf__ T *to, __gm__ T *from, int32_t rows, int32_t columns,
-                                    __gm__ T *zeros) {
+/* The rows that fill an image of `rows` rows of D up to whole fractals: zeros. */
+template <typename T, int D>
+__aicore__ inline void prefill_fill(const prefill_args &args, uint32_t l1, int32_t rows) {
     const int32_t image = prefill_up(rows, prefill_side);
-    asc_copy_gm2l1_nd2nz(to, from, 1, rows, columns, 0, columns, image, 1, 1);
     if (image == rows) return;
-    asc_copy_gm2l1_nd2nz(to + rows * prefill_side, zeros, 1, image - rows, columns, 0, columns,
-                         image, 1, 1);
+    asc_copy_gm2l1_nd2nz(asc_l1<T>(l1) + rows * prefill_side,
+                         (__gm__ T *)(args.work + prefill_tiling<D>::zeros), 1, image - rows, D, 0,
+                         D, image, 1, 1);
 }
 
 /* Rows `rows` by `columns` of an image of `rows` rows, from its fractal column `first`, to L0A. */
@@ -59,34 +58,44 @@ __aicore__ inline void prefill_l0a(__ca__ T *to, __cbuf__ T *image, int32_t rows
     }
 }
 
+/* Keys or values of a step. */
+template <typename T, int D>
+__aicore__ inline void prefill_load(const prefill_args &args, const token_rows &from,
+                                    const prefill_step &step, uint32_t l1) {
+    const int32_t keys = prefill_width(step);
+    tokens_load<T>(args.kv, from, step.b, step.h / args.group, prefill_key(step), keys, D, l1,
+                   prefill_up(keys, prefill_side));
+    prefill_fill<T, D>(args, l1, keys);
+}
+
 /* Q, where an item begins, and K of a step into L1. */
 template <typename T, int D>
-__aicore__ inline void prefill_load_qk(const prefill_sizes &sizes, const prefill_places<T> &at,
-                                       const prefill_step &step, int32_t g) {
+__aicore__ inline void prefill_load_qk(const prefill_args &args, const prefill_step &step,
+                                       int32_t g) {
     using tiling = prefill_tiling<D>;
-    __gm__ T *zeros = (__gm__ T *)(at.work + tiling::zeros);
     const int32_t q = step.item % 2, k = g % 2;
     if (step.step == 0) {
+        const uint32_t l1 = tiling::l1_q + (uint32_t)q * tiling::tile_bytes;
         asc_sync_wait(PIPE_MTE1, PIPE_MTE2, prefill_id(prefill_l1_q + q));
-        prefill_load(asc_l1<T>(tiling::l1_q + (uint32_t)q * tiling::tile_bytes),
-                     at.q + prefill_q_at<D>(sizes, step), step.rows, D, zeros);
+        __gm__ T *from = (__gm__ T *)args.q + step.b * args.q_batch + step.h * args.q_head +
+                         step.first * args.q_row;
+        asc_copy_gm2l1_nd2nz(asc_l1<T>(l1), from, 1, step.rows, D, 0, static_cast<int>(args.q_row),
+                             prefill_up(step.rows, prefill_side), 1, 1);
+        prefill_fill<T, D>(args, l1, step.rows);
         asc_sync_notify(PIPE_MTE2, PIPE_MTE1, prefill_id(prefill_l1_q + q));
     }
     asc_sync_wait(PIPE_MTE1, PIPE_MTE2, prefill_id(prefill_l1_k + k));
-    prefill_load(asc_l1<T>(tiling::l1_k + (uint32_t)k * tiling::tile_bytes),
-                 at.k + prefill_kv_at<D>(sizes, step), prefill_width(step), D, zeros);
+    prefill_load<T, D>(args, args.kv.k, step, tiling::l1_k + (uint32_t)k * tiling::tile_bytes);
     asc_sync_notify(PIPE_MTE2, PIPE_MTE1, prefill_id(prefill_l1_k + k));
 }
 
 template <typename T, int D>
-__aicore__ inline void prefill_load_v(const prefill_sizes &sizes, const prefill_places<T> &at,
-                                      const prefill_step &step, int32_t g) {
+__aicore__ inline void prefill_load_v(const prefill_args &args, const prefill_step &step,
+                                      int32_t g) {
     using tiling = prefill_tiling<D>;
     const int32_t v = g % 2;
     asc_sync_wait(PIPE_MTE1, PIPE_MTE2, prefill_id(prefill_l1_v + v));
-    prefill_load(asc_l1<T>(tiling::l1_v + (uint32_t)v * tiling::tile_bytes),
-                 at.v + prefill_kv_at<D>(sizes, step), prefill_width(step), D,
-                 (__gm__ T *)(at.work + tiling::zeros));
+    prefill_load<T, D>(args, args.kv.v, step, tiling::l1_v + (uint32_t)v * tiling::tile_bytes);
     asc_sync_notify(PIPE_MTE2, PIPE_MTE1, prefill_id(prefill_l1_v + v));
 }
 
@@ -104,8 +113,8 @@ __aicore__ inline void prefill_store(prefill_turns &turns, __gm__ float *to, int
 
 /* S = Q K^T of step g, to scratch. */
 template <typename T, int D>
-__aicore__ inline void prefill_score(const prefill_places<T> &at, const prefill_step &step,
-                                     int32_t g, prefill_turns &turns) {
+__aicore__ inline void prefill_score(const prefill_args &args, const prefill_step &step, int32_t g,
+                                     prefill_turns &turns) {
     using tiling = prefill_tiling<D>;
     const int32_t rows = prefill_up(step.rows, prefill_side);
     const int32_t keys = prefill_up(prefill_width(step), prefill_side);
@@ -138,14 +147,14 @@ __aicore__ inline void prefill_score(const prefill_places<T> &at, const prefill_
     }
     asc_sync_notify(PIPE_MTE1, PIPE_MTE2, prefill_id(prefill_l1_k + k));
     if (prefill_ends(step)) asc_sync_notify(PIPE_MTE1, PIPE_MTE2, prefill_id(prefill_l1_q + q));
-    prefill_store<D>(turns, (__gm__ float *)(at.work + tiling::scores + k * tiling::score_bytes),
+    prefill_store<D>(turns, (__gm__ float *)(args.work + tiling::scores + k * tiling::score_bytes),
                      rows, keys, prefill_keys);
     asc_core_arrive(PIPE_FIX, ASC_CUBE_VECTOR, prefill_scored);
 }
 
 /* O = P V of step g, to scratch, as soon as P is there. */
 template <typename T, int D>
-__aicore__ inline void prefill_add(const prefill_places<T> &at, const prefill_step &step, int32_t g,
+__aicore__ inline void prefill_add(const prefill_args &args, const prefill_step &step, int32_t g,
                                    prefill_turns &turns) {
     using tiling = prefill_tiling<D>;
     const int32_t rows = prefill_up(step.rows, prefill_side);
@@ -153,14 +162,14 @@ __aicore__ inline void prefill_add(const prefill_places<T> &at, const prefill_st
     const int32_t v = g % 2;
     __cbuf__ T *weights = asc_l1<T>(tiling::l1_p);
     __cbuf__ T *values = asc_l1<T>(tiling::l1_v + (uint32_t)v * tiling::tile_bytes);
-    __gm__ float *to = (__gm__ float *)(at.work + tiling::sums + v * tiling::sum_bytes);
+    __gm__ float *to = (__gm__ float *)(args.work + tiling::sums + v * tiling::sum_bytes);
     constexpr int32_t across = tiling::wide / prefill_side;
     const int32_t deep = keys / prefill_side;
 
     asc_core_wait(prefill_weighed);
     asc_sync_wait(PIPE_MTE1, PIPE_MTE2, prefill_id(prefill_l1_p));
     asc_copy_gm2l1_nd2nz(weights,
-                         (__gm__ T *)(at.work + tiling::weights + v * tiling::weight_bytes), 1,
+                         (__gm__ T *)(args.work + tiling::weights + v * tiling::weight_bytes), 1,
                          rows, keys, 0, prefill_keys, rows, 1, 1);
     asc_sync_notify(PIPE_MTE2, PIPE_MTE1, prefill_id(prefill_l1_p));
 
@@ -190,26 +199,25 @@ __aicore__ inline void prefill_add(const prefill_places<T> &at, const prefill_st
     asc_core_arrive(PIPE_FIX, ASC_CUBE_VECTOR, prefill_added);
 }
 
-template <typename T, int D>
-__aicore__ inline void prefill_cube(const prefill_sizes &sizes, const prefill_places<T> &at) {
-    prefill_walk walk = prefill_begin(sizes, (int32_t)asc_block(), (int32_t)asc_blocks());
+template <typename T, int D> __aicore__ inline void prefill_cube(const prefill_args &args) {
+    prefill_walk walk = prefill_begin(args, (int32_t)asc_block(), (int32_t)asc_blocks());
     prefill_step before = {}, now = {}, after = {};
     prefill_turns turns = {};
 
     asc_set_l0c_copy_params(1, 1, 1);
     prefill_cube_open();
     asc_core_wait(prefill_zeroed);
-    bool more = prefill_next(walk, sizes, at, now);
-    if (more) prefill_load_qk<T, D>(sizes, at, now, 0);
+    bool more = prefill_next(walk, args, now);
+    if (more) prefill_load_qk<T, D>(args, now, 0);
     for (int32_t g = 0; more || before.steps > 0; g++) {
         bool follows = false;
         if (more) {
-            prefill_score<T, D>(at, now, g, turns);
-            prefill_load_v<T, D>(sizes, at, now, g);
-            follows = prefill_next(walk, sizes, at, after);
-            if (follows) prefill_load_qk<T, D>(sizes, at, after, g + 1);
+            prefill_score<T, D>(args, now, g, turns);
+            prefill_load_v<T, D>(args, now, g);
+            follows = prefill_next(walk, args, after);
+            if (follows) prefill_load_qk<T, D>(args, after, g + 1);
         }
-        if (g > 0) prefill_add<T, D>(at, before, g - 1, turns);
+        if (g > 0) prefill_add<T, D>(args, before, g - 1, turns);
         before = more ? now : prefill_step{};
         now = after;
         more = follows;

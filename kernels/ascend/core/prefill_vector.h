@@ -42,28 +42,29 @@ __aicore__ inline int32_t prefill_own_rows(const prefill_step &step, int32_t sub
 /* ---- What no step writes --------------------------------------------------------------------
  */
 
-static constexpr int32_t prefill_blank = 4096; /* f32 of zeros, then as many of -infinity, in UB */
+/* In UB: f32 of zeros, then as many of -infinity or a sink. */
+static constexpr int32_t prefill_blank = 4096;
 
 /* Rows [from, to) of a head: out 0, lse `lse` of blank. */
 template <typename T, int D>
-__aicore__ inline void prefill_blank_rows(const prefill_places<T> &at, int64_t from, int64_t to,
+__aicore__ inline void prefill_blank_rows(const prefill_args &args, int64_t from, int64_t to,
                                           __ubuf__ float *zero, __ubuf__ float *lse) {
     constexpr int64_t rows_a_copy = prefill_blank * 2 / D;
     for (int64_t row = from; row < to; row += rows_a_copy) {
         const int64_t rows = to - row < rows_a_copy ? to - row : rows_a_copy;
-        asc_copy_ub2gm(at.out + row * D, zero, (uint32_t)(rows * D * 2));
+        asc_copy_ub2gm((__gm__ T *)args.out + row * D, zero, (uint32_t)(rows * D * 2));
     }
     for (int64_t row = from; row < to; row += prefill_blank) {
         const int64_t rows = to - row < prefill_blank ? to - row : prefill_blank;
-        asc_copy_ub2gm_align(at.lse + row, lse, (uint32_t)(rows * 4));
+        asc_copy_ub2gm_align(args.lse + row, lse, (uint32_t)(rows * 4));
     }
 }
 
-/* Rows past a sequence's length: 0. Rows of tiles that see no key: 0 and -infinity. Heads are dealt
- * over the vector cores. And the zeros that the cube core fills up with. */
+/* Rows past a sequence's length: 0. Rows of tiles that see no key, the first ones of a sequence: 0
+ * and -infinity, or the head's sink. Heads are dealt over the vector cores. And the zeros that the
+ * cube core fills up with. */
 template <typename T, int D>
-__aicore__ inline void prefill_blanks(const prefill_sizes &sizes, const prefill_places<T> &at,
-                                      int32_t sub) {
+__aicore__ inline void prefill_blanks(const prefill_args &args, int32_t sub) {
     using tiling = prefill_tiling<D>;
     __ubuf__ float *zero = asc_ub<float>(tiling::ub_s);
     __ubuf__ float *nothing = asc_ub<float>(tiling::ub_s + 4 * prefill_blank);
@@ -73,21 +74,28 @@ __aicore__ inline void prefill_blanks(const prefill_sizes &sizes, const prefill_
     asc_sync_notify(PIPE_V, PIPE_MTE3, prefill_id(prefill_ub_p));
     asc_sync_wait(PIPE_V, PIPE_MTE3, prefill_id(prefill_ub_p));
     if (sub == 0) {
-        asc_copy_ub2gm((__gm__ T *)(at.work + tiling::zeros), zero, tiling::zero_bytes);
+        asc_copy_ub2gm((__gm__ T *)(args.work + tiling::zeros), zero, tiling::zero_bytes);
     }
     asc_core_arrive(PIPE_MTE3, ASC_CUBE_VECTOR, prefill_zeroed);
 
     const int32_t cores = 2 * (int32_t)asc_blocks();
-    for (int32_t head = 2 * (int32_t)asc_block() + sub; head < sizes.batch * sizes.q_heads;
+    for (int32_t head = 2 * (int32_t)asc_block() + sub; head < args.batch * args.q_heads;
          head += cores) {
-        const prefill_lengths lengths = prefill_lengths_of(sizes, at, head / sizes.q_heads);
-        const int64_t row = (int64_t)head * sizes.q_len;
-        int32_t blind = 0;
-        while (blind < lengths.q && prefill_seen(sizes, lengths, blind / prefill_rows) == 0) {
-            blind = prefill_least(blind + prefill_rows, lengths.q);
+        const token_lengths lengths = tokens_lengths(args.kv, head / args.q_heads);
+        const int64_t row = (int64_t)head * args.q_len;
+        int64_t blind = 0;
+        for (int32_t tile = 0; blind < lengths.q; tile++) {
+            const token_span seen = prefill_seen(args, lengths, tile);
+            if (seen.end > seen.first) break;
+            blind = lengths.q - blind < prefill_rows ? lengths.q : blind + prefill_rows;
         }
-        prefill_blank_rows<T, D>(at, row, row + blind, zero, nothing);
-        prefill_blank_rows<T, D>(at, row + lengths.q, row + sizes.q_len, zero, zero);
+        if (args.sinks != nullptr && blind > 0) {
+            asc_sync(); /* the last head's are stored; then these are there */
+            asc_duplicate(nothing, asc_gm_get(args.sinks + head % args.q_heads), repeats, 1, 8);
+            asc_sync();
+        }
+        prefill_blank_rows<T, D>(args, row, row + blind, zero, nothing);
+        prefill_blank_rows<T, D>(args, row + lengths.q, row + args.q_len, zero, zero);
     }
     asc_sync();
 }
@@ -95,28 +103,38 @@ __aicore__ inline void prefill_blanks(const prefill_sizes &sizes, const prefill_
 /* ---- P ---------------------------------------------------------------------------------------
  */
 
-/* Columns [from, 64 * part + 64) of `rows` rows of S become -infinity, in repeat `part`. */
-__aicore__ inline void prefill_hide_part(__ubuf__ float *s, int32_t rows, int32_t part,
-                                         int32_t from) {
-    from = prefill_most(0, from - part * prefill_half);
-    if (from >= prefill_half || rows <= 0) return;
-    asc_set_vector_mask(0, ~(uint64_t)0 << from);
-    asc_duplicate(s + part * prefill_half, -__builtin_inff(), rows, 1, 16);
+/* A column as seen from a tile: what is further off than any of its rows and columns is as far. */
+__aicore__ inline int32_t prefill_column(int64_t column) {
+    constexpr int64_t far = 1024;
+    return static_cast<int32_t>(column < -far ? -far : column < far ? column : far);
 }
 
-/* Row r sees the keys before column `first + r`, and those before `width`. Rows that see none of a
- * repeat go together; the others one by one. */
-__aicore__ inline void prefill_hide(__ubuf__ float *s, int32_t rows, int32_t width, int32_t first) {
-    const int32_t part_keys = prefill_keys / 2;
-    for (int32_t part = 0; part < 2; part++) {
-        prefill_hide_part(s, rows, part, width);
-        const int32_t end = prefill_least(width, (part + 1) * part_keys);
-        if (first >= end) continue;
-        const int32_t blind = prefill_most(0, prefill_least(rows, part * part_keys - first + 1));
-        asc_sync_pipe(PIPE_V);
-        prefill_hide_part(s, blind, part, part * part_keys);
-        for (int32_t r = blind; r < rows && first + r < end; r++) {
-            prefill_hide_part(s + r * prefill_keys, 1, part, first + r);
+/* Bits of the columns [0, column) of a repeat. */
+__aicore__ inline uint64_t prefill_before(int32_t column) {
+    if (column <= 0) return 0;
+    return column < prefill_half ? ((uint64_t)1 << column) - 1 : ~(uint64_t)0;
+}
+
+/* Row r sees columns [first + r, end + r), those before `width`; the others of S become -infinity,
+ * a call for each run of rows of which the same ones of a repeat are hidden. */
+__aicore__ inline void prefill_hide(__ubuf__ float *s, int32_t rows, int32_t width, int32_t first,
+                                    int32_t end) {
+    const bool alike = end >= width && first + rows <= 1; /* no edge crosses the rows */
+    if (alike && width == prefill_keys) return;
+    for (int32_t at = 0; at < prefill_keys; at += prefill_half) {
+        uint64_t hidden = 0;
+        int32_t from = 0; /* the run's first row */
+        for (int32_t r = 0; r <= rows; r += alike ? rows : 1) {
+            const int32_t to = prefill_least(width, end + r);
+            const uint64_t mine =
+                r < rows ? prefill_before(first + r - at) | ~prefill_before(to - at) : 0;
+            if (r > 0 && mine == hidden) continue;
+            if (hidden != 0) {
+                asc_set_vector_mask(0, hidden);
+                asc_duplicate(s + from * prefill_keys + at, -__builtin_inff(), r - from, 1, 16);
+            }
+            hidden = mine;
+            from = r;
         }
     }
     asc_set_vector_mask(~(uint64_t)0, ~(uint64_t)0);
@@ -132,8 +150,8 @@ template <int D> __aicore__ inline __ubuf__ float *prefill_spread(__ubuf__ float
 
 /* S of step g on its way into UB. */
 template <typename T, int D>
-__aicore__ inline void prefill_fetch(const prefill_places<T> &at, const prefill_step &step,
-                                     int32_t g, int32_t sub) {
+__aicore__ inline void prefill_fetch(const prefill_args &args, const prefill_step &step, int32_t g,
+                                     int32_t sub) {
     using tiling = prefill_tiling<D>;
     asc_core_wait(prefill_scored);
     const int32_t rows = prefill_own_rows(step, sub), s = g % 2;
@@ -143,7 +161,7 @@ __aicore__ inline void prefill_fetch(const prefill_places<T> &at, const prefill_
     asc_sync_wait(PIPE_V, PIPE_MTE2, prefill_id(prefill_ub_s + s));
     asc_copy_gm2ub(
         asc_ub<float>(tiling::ub_s + (uint32_t)s * half_bytes),
-        (__gm__ float *)(at.work + tiling::scores + s * tiling::score_bytes + sub * half_bytes),
+        (__gm__ float *)(args.work + tiling::scores + s * tiling::score_bytes + sub * half_bytes),
         rows, blocks, prefill_keys / 8 - blocks, prefill_keys / 8 - blocks);
     asc_sync_notify(PIPE_MTE2, PIPE_V, prefill_id(prefill_ub_s + s));
 }
@@ -151,7 +169,7 @@ __aicore__ inline void prefill_fetch(const prefill_places<T> &at, const prefill_
 /* S becomes P in place, in f32; the rows' maxima and sums follow, and what the sums so far are
  * multiplied with is kept. */
 template <int D>
-__aicore__ inline void prefill_softmax(__ubuf__ float *s, const prefill_sizes &sizes,
+__aicore__ inline void prefill_softmax(__ubuf__ float *s, const prefill_args &args,
                                        const prefill_step &step, int32_t g, int32_t rows) {
     using tiling = prefill_tiling<D>;
     const uint32_t item = (uint32_t)(step.item % 2) * tiling::row_bytes;
@@ -167,7 +185,7 @@ __aicore__ inline void prefill_softmax(__ubuf__ float *s, const prefill_sizes &s
         asc_duplicate(total, 0.0f, 1, 1, 8);
     }
     asc_sync_pipe(PIPE_V);
-    asc_mul_scalar(s, s, sizes.scale, 2 * rows, 1, 1, 8, 8);
+    asc_mul_scalar(s, s, args.scale, 2 * rows, 1, 1, 8, 8);
     asc_sync_pipe(PIPE_V);
     asc_repeat_reduce_max(a, s, rows, 1, 1, 16);
     asc_repeat_reduce_max(b, right, rows, 1, 1, 16);
@@ -197,8 +215,8 @@ __aicore__ inline void prefill_softmax(__ubuf__ float *s, const prefill_sizes &s
 
 /* P of step g from S, to scratch. */
 template <typename T, int D>
-__aicore__ inline void prefill_weigh(const prefill_sizes &sizes, const prefill_places<T> &at,
-                                     const prefill_step &step, int32_t g, int32_t sub) {
+__aicore__ inline void prefill_weigh(const prefill_args &args, const prefill_step &step, int32_t g,
+                                     int32_t sub) {
     using tiling = prefill_tiling<D>;
     const int32_t rows = prefill_own_rows(step, sub), turn = g % 2;
     if (rows > 0) {
@@ -207,9 +225,10 @@ __aicore__ inline void prefill_weigh(const prefill_sizes &sizes, const prefill_p
         __ubuf__ float *s = asc_ub<float>(tiling::ub_s + (uint32_t)turn * tiling::score_bytes / 2);
         __ubuf__ T *p = asc_ub<T>(tiling::ub_p);
         asc_sync_wait(PIPE_MTE2, PIPE_V, prefill_id(prefill_ub_s + turn));
-        /* The first hidden column, of row 0. */
-        prefill_hide(s, rows, width, row + step.shift + 1 - step.step * prefill_keys);
-        prefill_softmax<D>(s, sizes, step, g, rows);
+        const int64_t place = row + step.shift - prefill_key(step); /* of row 0, as a column */
+        prefill_hide(s, rows, width, prefill_column(place - args.kv.before),
+                     prefill_column(place + args.kv.behind + 1));
+        prefill_softmax<D>(s, args, step, g, rows);
 
         asc_sync_wait(PIPE_MTE3, PIPE_V, prefill_id(prefill_ub_p));
         prefill_narrow(p, s, rows, 8, 16);
@@ -219,7 +238,7 @@ __aicore__ inline void prefill_weigh(const prefill_sizes &sizes, const prefill_p
 
         asc_sync_wait(PIPE_V, PIPE_MTE3, prefill_id(prefill_ub_p));
         const int32_t blocks = prefill_up(width, prefill_side) / 16;
-        asc_copy_ub2gm((__gm__ T *)(at.work + tiling::weights + turn * tiling::weight_bytes +
+        asc_copy_ub2gm((__gm__ T *)(args.work + tiling::weights + turn * tiling::weight_bytes +
                                     sub * (tiling::weight_bytes / 2)),
                        p, rows, blocks, prefill_keys / 16 - blocks, prefill_keys / 16 - blocks);
         asc_sync_notify(PIPE_MTE3, PIPE_V, prefill_id(prefill_ub_p));
@@ -232,10 +251,10 @@ __aicore__ inline void prefill_weigh(const prefill_sizes &sizes, const prefill_p
 
 /* Columns [128 part, ...) of O of step g on their way into UB. */
 template <typename T, int D>
-__aicore__ inline void prefill_fetch_part(const prefill_places<T> &at, int32_t g, int32_t sub,
+__aicore__ inline void prefill_fetch_part(const prefill_args &args, int32_t g, int32_t sub,
                                           int32_t rows, int32_t part) {
     using tiling = prefill_tiling<D>;
-    __gm__ float *from = (__gm__ float *)(at.work + tiling::sums + g % 2 * tiling::sum_bytes +
+    __gm__ float *from = (__gm__ float *)(args.work + tiling::sums + g % 2 * tiling::sum_bytes +
                                           sub * (tiling::sum_bytes / 2));
     asc_sync_wait(PIPE_V, PIPE_MTE2, prefill_id(prefill_ub_o));
     asc_copy_gm2ub(asc_ub<float>(tiling::ub_o), from + part * tiling::wide, rows, tiling::wide / 8,
@@ -255,7 +274,7 @@ __aicore__ inline void prefill_scale(__ubuf__ float *sum, __ubuf__ float *spread
 
 /* O of step g into the sum. The first part is on its way already. */
 template <typename T, int D>
-__aicore__ inline void prefill_sum(const prefill_places<T> &at, const prefill_step &step, int32_t g,
+__aicore__ inline void prefill_sum(const prefill_args &args, const prefill_step &step, int32_t g,
                                    int32_t sub, int32_t rows) {
     using tiling = prefill_tiling<D>;
     __ubuf__ float *o = asc_ub<float>(tiling::ub_o);
@@ -267,7 +286,7 @@ __aicore__ inline void prefill_sum(const prefill_places<T> &at, const prefill_st
     }
     for (int32_t part = 0; part < tiling::parts; part++) {
         __ubuf__ float *sum = asc_ub<float>(tiling::ub_sum) + part * tiling::wide;
-        if (part > 0) prefill_fetch_part<T, D>(at, g, sub, rows, part);
+        if (part > 0) prefill_fetch_part<T, D>(args, g, sub, rows, part);
         asc_sync_wait(PIPE_MTE2, PIPE_V, prefill_id(prefill_ub_o));
         if (step.step == 0) {
             asc_copy_ub2ub(sum, o, rows, tiling::wide / 8, 0, (D - tiling::wide) / 8);
@@ -282,10 +301,33 @@ __aicore__ inline void prefill_sum(const prefill_places<T> &at, const prefill_st
     }
 }
 
+/* The sink of an item's head into m and l; what m has become less by, as a factor, into b. */
+template <int D>
+__aicore__ inline void prefill_add_sink(__ubuf__ float *max, __ubuf__ float *total, float sink) {
+    using tiling = prefill_tiling<D>;
+    __ubuf__ float *a = asc_ub<float>(tiling::ub_a), *b = asc_ub<float>(tiling::ub_b);
+    asc_max_scalar(a, max, sink, 1, 1, 1, 8, 8);
+    asc_sync_pipe(PIPE_V);
+    asc_sub(b, max, a, 1, 1, 1, 1, 8, 8, 8);
+    asc_sync_pipe(PIPE_V);
+    asc_exp(b, b, 1, 1, 1, 8, 8);
+    asc_copy_ub2ub(max, a, tiling::row_bytes);
+    asc_sync_pipe(PIPE_V);
+    asc_mul(total, total, b, 1, 1, 1, 1, 8, 8, 8);
+    asc_mul_scalar(a, a, -1.0f, 1, 1, 1, 8, 8);
+    asc_sync_pipe(PIPE_V);
+    asc_add_scalar(a, a, sink, 1, 1, 1, 8, 8);
+    asc_sync_pipe(PIPE_V);
+    asc_exp(a, a, 1, 1, 1, 8, 8);
+    asc_sync_pipe(PIPE_V);
+    asc_add(total, total, a, 1, 1, 1, 1, 8, 8, 8);
+    asc_sync_pipe(PIPE_V);
+}
+
 /* An item's end: out = sum / l, lse = m + log l. */
 template <typename T, int D>
-__aicore__ inline void prefill_finish(const prefill_sizes &sizes, const prefill_places<T> &at,
-                                      const prefill_step &step, int32_t sub, int32_t rows) {
+__aicore__ inline void prefill_finish(const prefill_args &args, const prefill_step &step,
+                                      int32_t sub, int32_t rows) {
     using tiling = prefill_tiling<D>;
     const uint32_t item = (uint32_t)(step.item % 2) * tiling::row_bytes;
     __ubuf__ float *max = asc_ub<float>(tiling::ub_max + item);
@@ -294,11 +336,15 @@ __aicore__ inline void prefill_finish(const prefill_sizes &sizes, const prefill_
     __ubuf__ float *lse = asc_ub<float>(tiling::ub_lse);
     __ubuf__ T *out = asc_ub<T>(tiling::ub_p);
     const int32_t valid = prefill_least(rows, step.rows - sub * prefill_half);
-    const int64_t head = (int64_t)step.b * sizes.q_heads + step.h;
-    const int64_t row = head * sizes.q_len + step.first + sub * prefill_half;
+    const int64_t head = (int64_t)step.b * args.q_heads + step.h;
+    const int64_t row = head * args.q_len + step.first + sub * prefill_half;
 
+    if (args.sinks != nullptr) {
+        prefill_add_sink<D>(max, total, asc_gm_get(args.sinks + step.h));
+    } else {
+        asc_duplicate(b, 1.0f, 1, 1, 8);
+    }
     asc_max_scalar(a, total, 0.5f, 1, 1, 1, 8, 8); /* l is 0, or at least 1 */
-    asc_duplicate(b, 1.0f, 1, 1, 8);
     asc_sync_pipe(PIPE_V);
     asc_div(b, b, a, 1, 1, 1, 1, 8, 8, 8);
     asc_sync_wait(PIPE_MTE3, PIPE_V, prefill_id(prefill_ub_lse));
@@ -307,7 +353,7 @@ __aicore__ inline void prefill_finish(const prefill_sizes &sizes, const prefill_
     asc_add(lse, lse, max, 1, 1, 1, 1, 8, 8, 8);
     asc_sync_notify(PIPE_V, PIPE_MTE3, prefill_id(prefill_ub_lse));
     asc_sync_wait(PIPE_V, PIPE_MTE3, prefill_id(prefill_ub_lse));
-    asc_copy_ub2gm_align(at.lse + row, lse, (uint32_t)valid * 4);
+    asc_copy_ub2gm_align(args.lse + row, lse, (uint32_t)valid * 4);
     asc_sync_notify(PIPE_MTE3, PIPE_V, prefill_id(prefill_ub_lse));
 
     __ubuf__ float *spread = prefill_spread<D>(b);
@@ -320,42 +366,41 @@ __aicore__ inline void prefill_finish(const prefill_sizes &sizes, const prefill_
         }
         asc_sync_notify(PIPE_V, PIPE_MTE3, prefill_id(prefill_ub_p));
         asc_sync_wait(PIPE_V, PIPE_MTE3, prefill_id(prefill_ub_p));
-        asc_copy_ub2gm(at.out + row * D + part * tiling::wide, out, valid, tiling::wide / 16, 0,
-                       (D - tiling::wide) / 16);
+        asc_copy_ub2gm((__gm__ T *)args.out + row * D + part * tiling::wide, out, valid,
+                       tiling::wide / 16, 0, (D - tiling::wide) / 16);
         asc_sync_notify(PIPE_MTE3, PIPE_V, prefill_id(prefill_ub_p));
     }
 }
 
-template <typename T, int D>
-__aicore__ inline void prefill_vector(const prefill_sizes &sizes, const prefill_places<T> &at) {
+template <typename T, int D> __aicore__ inline void prefill_vector(const prefill_args &args) {
     using tiling = prefill_tiling<D>;
     const int32_t sub = (int32_t)asc_sub_block();
-    prefill_walk walk = prefill_begin(sizes, (int32_t)asc_block(), (int32_t)asc_blocks());
+    prefill_walk walk = prefill_begin(args, (int32_t)asc_block(), (int32_t)asc_blocks());
     prefill_step before = {}, now = {}, after = {};
 
-    prefill_blanks<T, D>(sizes, at, sub);
+    prefill_blanks<T, D>(args, sub);
     prefill_vector_open();
     /* Numbers of rows that a tile does not have take part in calls over all 64. */
     asc_duplicate(asc_ub<float>(tiling::ub_max), 0.0f,
                   (int32_t)((tiling::ub_spread - tiling::ub_max) / 256), 1, 8);
     asc_sync_pipe(PIPE_V);
-    bool more = prefill_next(walk, sizes, at, now);
-    if (more) prefill_fetch<T, D>(at, now, 0, sub);
+    bool more = prefill_next(walk, args, now);
+    if (more) prefill_fetch<T, D>(args, now, 0, sub);
     for (int32_t g = 0; more || before.steps > 0; g++) {
         const int32_t rows = prefill_own_rows(before, sub);
         bool follows = false;
         if (more) {
-            prefill_weigh<T, D>(sizes, at, now, g, sub);
-            follows = prefill_next(walk, sizes, at, after);
+            prefill_weigh<T, D>(args, now, g, sub);
+            follows = prefill_next(walk, args, after);
         }
         if (g > 0) {
             asc_core_wait(prefill_added);
-            if (rows > 0) prefill_fetch_part<T, D>(at, g - 1, sub, rows, 0);
+            if (rows > 0) prefill_fetch_part<T, D>(args, g - 1, sub, rows, 0);
         }
-        if (follows) prefill_fetch<T, D>(at, after, g + 1, sub);
+        if (follows) prefill_fetch<T, D>(args, after, g + 1, sub);
         if (g > 0 && rows > 0) {
-            prefill_sum<T, D>(at, before, g - 1, sub, rows);
-            if (prefill_ends(before)) prefill_finish<T, D>(sizes, at, before, sub, rows);
+            prefill_sum<T, D>(args, before, g - 1, sub, rows);
+            if (prefill_ends(before)) prefill_finish<T, D>(args, before, sub, rows);
         }
         before = more ? now : prefill_step{};
         now = after;
