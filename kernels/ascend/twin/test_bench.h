@@ -5,9 +5,11 @@
 
 #include <criterion/criterion.h>
 
+#include <array>
 #include <string>
 #include <vector>
 
+#include "../../attn.h"
 #include "core.h"
 #include "machine_state.h"
 
@@ -56,6 +58,21 @@ struct bench {
         return found ? found : "";
     }
 };
+
+/* A dense tensor of a call of a kernel. */
+inline void call_set(struct attn_call &call, int slot, void *data, int32_t dtype,
+                     std::array<int64_t, 4> sizes, int32_t rank) {
+    struct attn_tensor &tensor = call.tensors[slot];
+    tensor.data = data;
+    tensor.dtype = dtype;
+    tensor.rank = rank;
+    int64_t stride = 1;
+    for (int axis = rank - 1; axis >= 0; axis--) {
+        tensor.shape[axis] = sizes[static_cast<size_t>(axis)];
+        tensor.stride[axis] = stride;
+        stride *= tensor.shape[axis];
+    }
+}
 
 inline bool begins_with(const std::string &text, const std::string &head) {
     return text.compare(0, head.size(), head) == 0;

@@ -1,7 +1,6 @@
 /* What decode_cube_r1 moves is what core/decode.h says, byte for byte, also of windows, which are
  * all that it reads; and each barrier is needed. Emulated; never run on a 910B2. */
 #include <algorithm>
-#include <array>
 #include <cmath>
 
 #include "lanes.h"
@@ -32,20 +31,6 @@ static struct attn_problem problem_of(const shape &s) {
     problem.window_left = s.window;
     problem.scale = 0.125;
     return problem;
-}
-
-static void set(struct attn_call &call, int slot, void *data, int32_t dtype,
-                std::array<int64_t, 4> sizes, int32_t rank) {
-    struct attn_tensor &tensor = call.tensors[slot];
-    tensor.data = data;
-    tensor.dtype = dtype;
-    tensor.rank = rank;
-    int64_t stride = 1;
-    for (int axis = rank - 1; axis >= 0; axis--) {
-        tensor.shape[axis] = sizes[static_cast<size_t>(axis)];
-        tensor.stride[axis] = stride;
-        stride *= tensor.shape[axis];
-    }
 }
 
 /* Keys [first, end) of sequence b. */
@@ -82,14 +67,14 @@ static std::string launch(const shape &s) {
     for (size_t h = 0; h < sinks.size; h++) sinks[h] = std::log(100.0f * static_cast<float>(h + 1));
     struct attn_call call = {};
     call.threads = 2;
-    set(call, ATTN_Q, q.data, ATTN_F16, {s.batch, s.q_heads, 1, s.head_dim}, 4);
-    set(call, ATTN_K, k.data, ATTN_F16, {s.batch, s.kv_heads, s.kv_len, s.head_dim}, 4);
-    set(call, ATTN_V, v.data, ATTN_F16, {s.batch, s.kv_heads, s.kv_len, s.head_dim}, 4);
-    set(call, ATTN_OUT, out.data, ATTN_F16, {s.batch, s.q_heads, 1, s.head_dim}, 4);
-    set(call, ATTN_LSE, lse.data, ATTN_F32, {s.batch, s.q_heads, 1}, 3);
-    if (!s.lens.empty()) set(call, ATTN_SEQ_LENS, lens.data, ATTN_I32, {s.batch}, 1);
-    if (!s.q_lens.empty()) set(call, ATTN_Q_LENS, q_lens.data, ATTN_I32, {s.batch}, 1);
-    if (s.sinks) set(call, ATTN_SINKS, sinks.data, ATTN_F32, {s.q_heads}, 1);
+    call_set(call, ATTN_Q, q.data, ATTN_F16, {s.batch, s.q_heads, 1, s.head_dim}, 4);
+    call_set(call, ATTN_K, k.data, ATTN_F16, {s.batch, s.kv_heads, s.kv_len, s.head_dim}, 4);
+    call_set(call, ATTN_V, v.data, ATTN_F16, {s.batch, s.kv_heads, s.kv_len, s.head_dim}, 4);
+    call_set(call, ATTN_OUT, out.data, ATTN_F16, {s.batch, s.q_heads, 1, s.head_dim}, 4);
+    call_set(call, ATTN_LSE, lse.data, ATTN_F32, {s.batch, s.q_heads, 1}, 3);
+    if (!s.lens.empty()) call_set(call, ATTN_SEQ_LENS, lens.data, ATTN_I32, {s.batch}, 1);
+    if (!s.q_lens.empty()) call_set(call, ATTN_Q_LENS, q_lens.data, ATTN_I32, {s.batch}, 1);
+    if (s.sinks) call_set(call, ATTN_SINKS, sinks.data, ATTN_F32, {s.q_heads}, 1);
     call.scratch = work.data;
     call.scratch_bytes = work.size;
     const char *found = attn_export.launch(&problem, &call);

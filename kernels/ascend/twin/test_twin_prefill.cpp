@@ -1,7 +1,6 @@
 /* What prefill_cube_r1 moves is what core/prefill.h says, byte for byte, and the floor that this
  * implies at 8192 tokens. Its answers are the harness's business. Emulated; never run on a 910B2:
  * estimates, never times. */
-#include <array>
 #include <algorithm>
 #include <cmath>
 #include <utility>
@@ -48,20 +47,6 @@ static struct attn_problem problem_of(const shape &s) {
     return problem;
 }
 
-static void set(struct attn_call &call, int slot, void *data, int32_t dtype,
-                std::array<int64_t, 4> sizes, int32_t rank) {
-    struct attn_tensor &tensor = call.tensors[slot];
-    tensor.data = data;
-    tensor.dtype = dtype;
-    tensor.rank = rank;
-    int64_t stride = 1;
-    for (int axis = rank - 1; axis >= 0; axis--) {
-        tensor.shape[axis] = sizes[static_cast<size_t>(axis)];
-        tensor.stride[axis] = stride;
-        stride *= tensor.shape[axis];
-    }
-}
-
 /* Queries of zeros and values of ones: a row of n keys has out 1 and lse log n, where its head's
  * sink is log n_s n / (n + n_s) and log(n + n_s). Keys that no query sees, and their values, are
  * NaN. What the twin found is returned; where it is nothing, the answers are right. */
@@ -83,12 +68,12 @@ static std::string launch(const shape &s) {
     for (size_t h = 0; h < sinks.size; h++) sinks[h] = std::log(5.0f * static_cast<float>(h + 1));
     struct attn_call call = {};
     call.threads = 2;
-    set(call, ATTN_Q, q.data, ATTN_F16, {1, s.q_heads, s.q_len, s.head_dim}, 4);
-    set(call, ATTN_K, k.data, ATTN_F16, {1, s.q_heads, s.kv_len, s.head_dim}, 4);
-    set(call, ATTN_V, v.data, ATTN_F16, {1, s.q_heads, s.kv_len, s.head_dim}, 4);
-    set(call, ATTN_OUT, out.data, ATTN_F16, {1, s.q_heads, s.q_len, s.head_dim}, 4);
-    set(call, ATTN_LSE, lse.data, ATTN_F32, {1, s.q_heads, s.q_len, 0}, 3);
-    if (s.sinks) set(call, ATTN_SINKS, sinks.data, ATTN_F32, {s.q_heads}, 1);
+    call_set(call, ATTN_Q, q.data, ATTN_F16, {1, s.q_heads, s.q_len, s.head_dim}, 4);
+    call_set(call, ATTN_K, k.data, ATTN_F16, {1, s.q_heads, s.kv_len, s.head_dim}, 4);
+    call_set(call, ATTN_V, v.data, ATTN_F16, {1, s.q_heads, s.kv_len, s.head_dim}, 4);
+    call_set(call, ATTN_OUT, out.data, ATTN_F16, {1, s.q_heads, s.q_len, s.head_dim}, 4);
+    call_set(call, ATTN_LSE, lse.data, ATTN_F32, {1, s.q_heads, s.q_len, 0}, 3);
+    if (s.sinks) call_set(call, ATTN_SINKS, sinks.data, ATTN_F32, {s.q_heads}, 1);
     call.scratch = work.data;
     call.scratch_bytes = work.size;
     const char *found = attn_export.launch(&problem, &call);
