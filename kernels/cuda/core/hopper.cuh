@@ -135,6 +135,15 @@ __device__ __forceinline__ void copy_tile(uint32_t to, const CUtensorMap *map, i
                  : "memory");
 }
 
+/* The same of one panel of a [rows][D] tensor. */
+__device__ __forceinline__ void copy_box(uint32_t to, const CUtensorMap *map, uint32_t row,
+                                         int panel, uint32_t barrier) {
+    asm volatile("cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes"
+                 " [%0], [%1, {%3, %2, %3, %4}], [%5];" ::"r"(to),
+                 "l"(map), "r"(row), "r"(0), "r"(panel), "r"(barrier)
+                 : "memory");
+}
+
 /* The same, to the same place in all blocks of a cluster; the barrier of each counts. */
 template <int CLUSTER>
 __device__ __forceinline__ void copy_tile_to_all(uint32_t to, const CUtensorMap *map, int row,
@@ -263,9 +272,10 @@ __device__ __forceinline__ void store_matrix(uint32_t address, const uint32_t (&
 }
 
 /* The TMA's view of a dense [heads][rows][D] tensor of 16-bit numbers, in tiles of `tile_rows` rows
- * of a head: [panels][tile_rows][PANEL] in shared memory. NULL, or what went wrong. */
+ * of a head: [panels][tile_rows][PANEL] in shared memory, or, for copy_box, with one panel each.
+ * NULL, or what went wrong. */
 inline const char *tensor_map_make(CUtensorMap *map, const void *data, int64_t heads, int64_t rows,
-                                   int dim, int tile_rows) {
+                                   int dim, int tile_rows, bool one_panel = false) {
     static PFN_cuTensorMapEncodeTiled_v12000 encode;
     if (!encode) {
         void *function = NULL;
@@ -280,7 +290,8 @@ inline const char *tensor_map_make(CUtensorMap *map, const void *data, int64_t h
     const cuuint32_t panels = (cuuint32_t)(dim / PANEL);
     const cuuint64_t sizes[] = {PANEL, (cuuint64_t)rows, (cuuint64_t)heads, panels};
     const cuuint64_t strides[] = {row_bytes, (cuuint64_t)rows * row_bytes, PANEL * 2};
-    const cuuint32_t tile[] = {PANEL, (cuuint32_t)tile_rows, 1, panels}, steps[] = {1, 1, 1, 1};
+    const cuuint32_t tile[] = {PANEL, (cuuint32_t)tile_rows, 1, one_panel ? 1 : panels},
+                     steps[] = {1, 1, 1, 1};
     const CUresult result =
         encode(map, CU_TENSOR_MAP_DATA_TYPE_UINT16, 4, const_cast<void *>(data), sizes, strides,
                tile, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,

@@ -14,6 +14,8 @@
  * In a cluster the pieces are as many times larger, each block copies its part of the tiles, and
  * the TMA brings them to all.
  *
+ * With keys in pages (prefill_hopper_paged.cuh) a warp copies, and pieces are made on the device.
+ *
  * With shape::ANY the same for windows and sinks, known at run time: a piece's tiles begin at the
  * first key that its first query sees, wherever that is, and everything but the copies counts keys
  * from there.
@@ -51,17 +53,34 @@ inline void hopper_prefill_finish(const struct attn_problem *problem, struct att
     kernel_state_free(problem, call);
 }
 
+/* How the TMA sees queries and output. */
+template <typename shape>
+const char *hopper_map_rows(const struct attn_problem *p, const struct attn_call *call,
+                            hopper_state *state) {
+    const int64_t heads = p->batch * p->q_heads;
+    const char *fault = tensor_map_make(&state->q, call->tensors[ATTN_Q].data, heads, p->q_len,
+                                        shape::D, shape::ROWS);
+    return fault ? fault
+                 : tensor_map_make(&state->out, call->tensors[ATTN_OUT].data, heads, p->q_len,
+                                   shape::D, shape::ROWS);
+}
+
+/* Kv heads whose keys and values stay in L2 together. */
+inline int hopper_heads_together(const struct attn_problem *p) {
+    constexpr double L2_BYTES = 40e6; /* of 60 MB, what K and V may take */
+    const double head_bytes = 4. * (double)p->kv_len * (double)p->head_dim;
+    return std::max(1, (int)std::min(L2_BYTES / head_bytes, 1e6));
+}
+
 template <typename shape>
 const char *hopper_plan(const struct attn_problem *p, const struct attn_call *call,
                         hopper_state *state) {
-    constexpr double L2_BYTES = 40e6; /* of 60 MB, what K and V may take */
     const struct attn_tensor *tensors = call->tensors;
     const int32_t *seq_lens =
         p->traits & ATTN_RAGGED ? static_cast<const int32_t *>(tensors[ATTN_SEQ_LENS].host) : NULL;
-    const double head_bytes = 4. * (double)p->kv_len * (double)p->head_dim;
     const std::vector<hopper_piece> pieces = hopper_schedule(
         hopper_pieces<shape>(p, seq_lens), state->clusters, hopper_partials<shape>::PIECES_MAX,
-        std::max(1, (int)(L2_BYTES / head_bytes)), shape::PAIRS, &state->end);
+        hopper_heads_together(p), shape::PAIRS, &state->end);
     if (shape::CLUSTER > 1) {
         const hopper_costs cost;
         state->end *= shape::D == 128 ? cost.shared_128 : cost.shared_256;
@@ -70,21 +89,14 @@ const char *hopper_plan(const struct attn_problem *p, const struct attn_call *ca
     state->count = (int)pieces.size();
     if (pieces.empty()) return NULL;
 
-    const int64_t heads = p->batch * p->q_heads, kv_heads = p->batch * p->kv_heads;
-    constexpr int D = shape::D, KEYS = shape::KEYS;
-    const struct {
-        CUtensorMap *map;
-        enum attn_slot slot;
-        int64_t heads, rows;
-        int tile_rows;
-    } maps[] = {{&state->q, ATTN_Q, heads, p->q_len, shape::ROWS},
-                {&state->k, ATTN_K, kv_heads, p->kv_len, KEYS},
-                {&state->v, ATTN_V, kv_heads, p->kv_len, KEYS},
-                {&state->out, ATTN_OUT, heads, p->q_len, shape::ROWS}};
-    const char *fault = NULL;
-    for (const auto &m : maps)
-        if (!fault)
-            fault = tensor_map_make(m.map, tensors[m.slot].data, m.heads, m.rows, D, m.tile_rows);
+    const int64_t kv_heads = p->batch * p->kv_heads;
+    const char *fault = hopper_map_rows<shape>(p, call, state);
+    if (!fault)
+        fault = tensor_map_make(&state->k, tensors[ATTN_K].data, kv_heads, p->kv_len, shape::D,
+                                shape::KEYS);
+    if (!fault)
+        fault = tensor_map_make(&state->v, tensors[ATTN_V].data, kv_heads, p->kv_len, shape::D,
+                                shape::KEYS);
     if (fault) return fault;
     const size_t bytes = pieces.size() * sizeof pieces[0];
     cudaError_t error = cudaMalloc((void **)&state->pieces, bytes);
@@ -156,9 +168,10 @@ template <typename shape> const char *hopper_count_clusters(hopper_state *state)
     return state->clusters > 0 ? NULL : "no cluster of blocks fits on this device";
 }
 
-/* Leaves in call->state what it takes to launch FORM. */
-template <typename FORM>
-const char *hopper_prepare_form(const struct attn_problem *problem, struct attn_call *call) {
+/* Leaves in call->state what it takes to launch FORM; plan(shape{}, call, state) adds to that. */
+template <typename FORM, typename Plan>
+const char *hopper_prepare_form(const struct attn_problem *problem, struct attn_call *call,
+                                Plan &&plan) {
     using most = typename FORM::template shape<64>;
     const int64_t counters = 1 + (most::PAIRS ? 2 : 1) * hopper_partials<most>::PLACES;
     const char *fault = kernel_state_make(problem, call, counters, [](auto type, auto dim) {
@@ -176,7 +189,7 @@ const char *hopper_prepare_form(const struct attn_problem *problem, struct attn_
     call->state = state;
     fault = hopper_shape_for<FORM>(problem, [&](auto shape) {
         const char *reason = hopper_count_clusters<decltype(shape)>(state);
-        return reason ? reason : hopper_plan<decltype(shape)>(problem, call, state);
+        return reason ? reason : plan(shape, call, state);
     });
     if (fault) hopper_prefill_finish(problem, call);
     return fault;
@@ -185,14 +198,17 @@ const char *hopper_prepare_form(const struct attn_problem *problem, struct attn_
 /* Of the forms the one that is done first by its plan. */
 template <typename FORM, typename... OTHERS>
 const char *hopper_prefill_prepare(const struct attn_problem *problem, struct attn_call *call) {
+    const auto plan = [problem](auto shape, const struct attn_call *of, hopper_state *state) {
+        return hopper_plan<decltype(shape)>(problem, of, state);
+    };
     const char *fault = refuse_but_hopper();
-    if (!fault) fault = hopper_prepare_form<FORM>(problem, call);
+    if (!fault) fault = hopper_prepare_form<FORM>(problem, call, plan);
     [[maybe_unused]] const auto compare = [&](auto form) {
         const int cluster = hopper_shape_for<decltype(form)>(
             problem, [](auto shape) { return decltype(shape)::CLUSTER; });
         if (fault || cluster == static_cast<hopper_state *>(call->state)->cluster) return;
         struct attn_call other = *call;
-        fault = hopper_prepare_form<decltype(form)>(problem, &other);
+        fault = hopper_prepare_form<decltype(form)>(problem, &other, plan);
         if (fault) {
             hopper_prefill_finish(problem, call);
             return;
@@ -213,15 +229,13 @@ const char *hopper_prefill_prepare_any(const struct attn_problem *problem, struc
                                   : hopper_prefill_prepare<FORMS...>(problem, call);
 }
 
-inline const char *hopper_prefill_launch(const struct attn_problem *problem,
-                                         const struct attn_call *call) {
-    const char *fault = call_check(problem, call, {ATTN_Q, ATTN_K, ATTN_V});
-    if (fault) return fault;
-    const hopper_state *state = static_cast<const hopper_state *>(call->state);
+/* What a launch is told, of which the plain kernel's arguments are the beginning. */
+inline hopper_any_args hopper_args_of(const struct attn_problem *problem,
+                                      const struct attn_call *call, const hopper_state *state) {
     const struct attn_tensor *tensors = call->tensors;
     const bool causal = problem->traits & ATTN_CAUSAL, ragged = problem->traits & ATTN_RAGGED;
     const bool any = hopper_is_any(problem), window = problem->traits & ATTN_WINDOW;
-    hopper_any_args args; /* of which the plain kernel's are the beginning */
+    hopper_any_args args;
     args.before = window ? hopper_bound(problem->window_left) : NO_BOUND;
     args.behind = causal ? 0 : window ? hopper_bound(problem->window_right) : NO_BOUND;
     args.sinks = static_cast<const float *>(tensors[ATTN_SINKS].data);
@@ -232,7 +246,7 @@ inline const char *hopper_prefill_launch(const struct attn_problem *problem,
         .partials = static_cast<float *>(call->scratch),
         .out = tensors[ATTN_OUT].data,
         .lse = static_cast<float *>(tensors[ATTN_LSE].data),
-        .seq_lens = ragged ? static_cast<const int32_t *>(tensors[ATTN_SEQ_LENS].data) : NULL,
+        .seq_lens = static_cast<const int32_t *>(tensors[ATTN_SEQ_LENS].data),
         .count = state->count,
         .group = (int)(problem->q_heads / problem->kv_heads),
         .q_heads = (int)problem->q_heads,
@@ -244,6 +258,15 @@ inline const char *hopper_prefill_launch(const struct attn_problem *problem,
             ragged || problem->kv_len == 0 || ((causal || any) && problem->q_len > problem->kv_len),
         .scale = softmax_scale_of(problem),
     };
+    return args;
+}
+
+inline const char *hopper_prefill_launch(const struct attn_problem *problem,
+                                         const struct attn_call *call) {
+    const char *fault = call_check(problem, call, {ATTN_Q, ATTN_K, ATTN_V});
+    if (fault) return fault;
+    const hopper_state *state = static_cast<const hopper_state *>(call->state);
+    hopper_any_args args = hopper_args_of(problem, call, state);
     void *parameters[] = {
         const_cast<CUtensorMap *>(&state->q), const_cast<CUtensorMap *>(&state->k),
         const_cast<CUtensorMap *>(&state->v), const_cast<CUtensorMap *>(&state->out), &args};

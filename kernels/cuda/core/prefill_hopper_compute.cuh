@@ -2,6 +2,7 @@
 #ifndef ATTN_CUDA_PREFILL_HOPPER_COMPUTE_CUH
 #define ATTN_CUDA_PREFILL_HOPPER_COMPUTE_CUH
 
+#include "overlap.cuh"
 #include "prefill_hopper_copy.cuh"
 #include "prefill_hopper_parts.cuh"
 
@@ -41,19 +42,34 @@ __device__ __forceinline__ void hopper_compute(const typename shape::args &a,
         named_barrier(1 + warpgroup, WARPGROUP);
         release(place, half);
     };
+    const auto clear_values = [&](const ring_place<shape::STAGES> &values, int first, int end,
+                                  int thread, int threads) {
+        constexpr int CHUNKS = D / 8;
+        for (int i = thread; i < (end - first) * CHUNKS; i += threads) {
+            const int row = first + i / CHUNKS, chunk = i % CHUNKS;
+            clear_shared(at.tile(2 * values.stage + VALUES_HALF) + chunk / 8 * shape::PANEL_BYTES +
+                         row * 128 + chunk % 8 * 16);
+        }
+        fence_for_async();
+    };
     /* Values past the sequence may be NaN, which weights of 0 do not hide. They are those of the
      * piece's first tile. */
     const auto hide_tail = [&](int kv_len) {
         acquire(place, VALUES_HALF);
-        constexpr int CHUNKS = D / 8;
-        const int tail = kv_len % KEYS;
-        for (int i = threadIdx.x; i < (KEYS - tail) * CHUNKS; i += ALL) {
-            const int row = tail + i / CHUNKS, chunk = i % CHUNKS;
-            clear_shared(at.tile(2 * place.stage + VALUES_HALF) + chunk / 8 * shape::PANEL_BYTES +
-                         row * 128 + chunk % 8 * 16);
-        }
-        fence_for_async();
+        clear_values(place, kv_len % KEYS, KEYS, threadIdx.x, ALL);
         named_barrier(1 + shape::CONSUMERS, ALL);
+    };
+    /* Nor do weights of 0 hide values before all that a piece's queries see: in its first tile,
+     * which begins where a page may. Each warpgroup clears them for itself. */
+    const auto hide_head = [&](const ring_place<shape::STAGES> &values, uint32_t posted) {
+        if constexpr (shape::PAGED) {
+            const hopper_piece piece = posted_piece(posted);
+            const int low = piece.query_tile * shape::ROWS + piece.kv_len - piece.q_len - a.before;
+            if (piece.first_tile > 0 || low <= 0) return;
+            acquire(values, VALUES_HALF);
+            clear_values(values, 0, low, threadIdx.x % WARPGROUP, WARPGROUP);
+            named_barrier(1 + warpgroup, WARPGROUP);
+        }
     };
     /* Waits for the n-th piece of this block. */
     const auto find = [&](unsigned n) {
@@ -113,7 +129,8 @@ __device__ __forceinline__ void hopper_compute(const typename shape::args &a,
             acquire(place, KEYS_HALF);
             x.begin_scores(query_operand, operand_at(first_keys, place.stage));
         };
-        if (work.kv_len < a.kv_len && work.kv_len % KEYS > 0 && work.end_tile > work.kv_len / KEYS)
+        if ((shape::PAGED || work.kv_len < a.kv_len) && work.kv_len % KEYS > 0 &&
+            work.end_tile > work.kv_len / KEYS)
             hide_tail(work.kv_len);
         int tile = work.end_tile; /* the last whose keys were taken */
         x.start();
@@ -166,6 +183,7 @@ __device__ __forceinline__ void hopper_compute(const typename shape::args &a,
             }
             hand_back(true);
             const ring_place<shape::STAGES> values = place.before();
+            hide_head(values, at.posted_of(n));
             pin(x.out);
             begin_values(values);
             meet();
@@ -211,6 +229,7 @@ __global__ void __launch_bounds__(shape::THREADS, 1)
         for (int i = 0; i < shape::INDICES; i++) barrier_init(at.indices_full + 8 * i, 1);
         barrier_init_done();
     }
+    if constexpr (shape::PAGED) wait_for_previous(); /* which made the pieces */
     if constexpr (shape::CLUSTER > 1)
         cluster_barrier();
     else
@@ -223,7 +242,7 @@ __global__ void __launch_bounds__(shape::THREADS, 1)
         const int thread = threadIdx.x - shape::CONSUMERS * WARPGROUP;
         if (thread >= WARP) {
             if (a.unseen) hopper_clear<shape>(a, thread - WARP);
-        } else if (thread == 0) {
+        } else if (shape::PAGED || thread == 0) {
             hopper_copy<shape>(a, at, rank, &q, &k, &v);
         }
     }

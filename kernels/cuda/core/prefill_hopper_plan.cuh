@@ -21,53 +21,88 @@ struct hopper_costs {
     double shared_128 = .96, shared_256 = .92, together = 1.2;
 };
 
+/* To add one of so many parts to the others. */
+__host__ __device__ constexpr double hopper_joining(int parts, bool pairs) {
+    constexpr hopper_costs cost;
+    return parts == 1 ? 0 : parts == 2 && pairs ? cost.pair : cost.part;
+}
+
 inline int hopper_bound(int64_t keys) {
     return (int)(keys < NO_BOUND ? keys : NO_BOUND);
+}
+
+/* How the queries of a kv head become pieces. */
+struct hopper_cut {
+    int group;   /* query heads of a kv head */
+    int shares;  /* of a piece */
+    int bounded; /* 0: all keys are seen, else those from `before` before a query's place on */
+    int before, behind; /* the diagonal to `behind` behind it, as hopper_share_of has it */
+    int align;          /* a piece's tiles begin at a multiple of so many keys */
+};
+
+template <typename shape> hopper_cut hopper_cut_of(const struct attn_problem *p) {
+    const bool causal = p->traits & ATTN_CAUSAL, window = p->traits & ATTN_WINDOW;
+    return {.group = (int)(p->q_heads / p->kv_heads),
+            .shares = shape::SHARES,
+            .bounded = shape::ANY || causal,
+            .before = hopper_bound(window ? p->window_left : NO_BOUND),
+            .behind = causal ? 0 : hopper_bound(window ? p->window_right : NO_BOUND),
+            .align = shape::PAGED ? TILE_KEYS : 1};
+}
+
+/* Shares of the queries of a sequence that no key is seen by. */
+__host__ __device__ inline int hopper_shares_unseen(const hopper_cut &cut, int q_len, int kv_len) {
+    return cut.bounded ? ::max(0, q_len - kv_len - cut.behind) / SHARE_ROWS * cut.group : 0;
+}
+
+/* Pieces of a kv head, and the n-th of them, undivided. */
+__host__ __device__ inline int hopper_piece_count(const hopper_cut &cut, int q_len, int kv_len) {
+    if (kv_len <= 0) return 0;
+    const int shares = ceil_div(q_len, SHARE_ROWS) * cut.group;
+    return ceil_div(::max(0, shares - hopper_shares_unseen(cut, q_len, kv_len)), cut.shares);
+}
+
+__host__ __device__ inline hopper_piece hopper_piece_of(const hopper_cut &cut, int kv_head,
+                                                        int q_len, int kv_len, int n) {
+    const int shares = ceil_div(q_len, SHARE_ROWS) * cut.group;
+    const int first = hopper_shares_unseen(cut, q_len, kv_len) + n * cut.shares;
+    const int count = ::min(cut.shares, shares - first);
+    const int queries = ((first + count - 1) / cut.group + 1) * SHARE_ROWS;
+    const int seen = cut.bounded ? ::min(queries + kv_len - q_len + cut.behind, kv_len) : kv_len;
+    const int begin = ::max(0, first / cut.group * SHARE_ROWS + kv_len - q_len - cut.before);
+    const int first_key = begin / cut.align * cut.align;
+    return {.kv_head = kv_head,
+            .first_tile = 0,
+            .end_tile = ceil_div(seen - first_key, TILE_KEYS),
+            .shares = count,
+            .query_tile = first / cut.group,
+            .member = first % cut.group,
+            .q_len = q_len,
+            .kv_len = kv_len - first_key,
+            .part = 0,
+            .parts = 1,
+            .slot = 0,
+            .first_key = first_key};
 }
 
 /* All pieces, undivided, in the order of kv heads. */
 template <typename shape>
 std::vector<hopper_piece> hopper_pieces(const struct attn_problem *p, const int32_t *seq_lens) {
-    const int group = (int)(p->q_heads / p->kv_heads), room = (int)p->q_len;
-    const bool causal = p->traits & ATTN_CAUSAL, window = p->traits & ATTN_WINDOW;
-    /* Keys are seen from which place on, and to which, as hopper_share_of has it. */
-    const bool bounded = shape::ANY || causal;
-    const int before = window ? hopper_bound(p->window_left) : NO_BOUND;
-    const int behind = causal ? 0 : window ? hopper_bound(p->window_right) : NO_BOUND;
+    const hopper_cut cut = hopper_cut_of<shape>(p);
+    const int room = (int)p->q_len;
     std::vector<hopper_piece> pieces;
     for (int kv_head = 0; kv_head < (int)(p->batch * p->kv_heads); kv_head++) {
         const int q_len = seq_lens ? std::min(seq_lens[kv_head / p->kv_heads], room) : room;
         const int kv_len = seq_lens ? std::min(q_len, (int)p->kv_len) : (int)p->kv_len;
-        const int unseen = /* queries that see no key */
-            bounded ? std::max(0, q_len - kv_len - behind) : 0;
-        const int shares = ceil_div(q_len, shape::ROWS) * group;
-        if (kv_len <= 0) continue;
-        for (int first = unseen / shape::ROWS * group; first < shares; first += shape::SHARES) {
-            const int count = std::min(shape::SHARES, shares - first);
-            const int queries = ((first + count - 1) / group + 1) * shape::ROWS;
-            const int seen = bounded ? std::min(queries + kv_len - q_len + behind, kv_len) : kv_len;
-            const int first_key =
-                std::max(0, first / group * shape::ROWS + kv_len - q_len - before);
-            pieces.push_back({.kv_head = kv_head,
-                              .first_tile = 0,
-                              .end_tile = ceil_div(seen - first_key, shape::KEYS),
-                              .shares = count,
-                              .query_tile = first / group,
-                              .member = first % group,
-                              .q_len = q_len,
-                              .kv_len = kv_len - first_key,
-                              .part = 0,
-                              .parts = 1,
-                              .slot = 0,
-                              .first_key = first_key});
-        }
+        for (int n = 0; n < hopper_piece_count(cut, q_len, kv_len); n++)
+            pieces.push_back(hopper_piece_of(cut, kv_head, q_len, kv_len, n));
     }
     return pieces;
 }
 
 /* Into how many parts of `length` tiles a piece is divided, the last of which may be shorter;
  * length 0: it is whole. */
-inline int hopper_parts(int tiles, int length) {
+__host__ __device__ inline int hopper_parts(int tiles, int length) {
     return length > 0 ? ceil_div(tiles, length) : 1;
 }
 
@@ -106,10 +141,8 @@ inline double hopper_makespan(const std::vector<hopper_piece> &pieces, int block
     for (int n = 0; n < blocks; n++) until.push(0);
     double end = 0;
     for (const hopper_piece &piece : pieces) {
-        const double joined = piece.parts == 1            ? 0
-                              : piece.parts == 2 && pairs ? cost.pair
-                                                          : cost.part;
-        const double done = until.top() + (piece.end_tile - piece.first_tile) + cost.piece + joined;
+        const double done = until.top() + (piece.end_tile - piece.first_tile) + cost.piece +
+                            hopper_joining(piece.parts, pairs);
         until.pop();
         until.push(done);
         end = std::max(end, done);

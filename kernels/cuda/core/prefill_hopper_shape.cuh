@@ -4,15 +4,20 @@
 #define ATTN_CUDA_PREFILL_HOPPER_SHAPE_CUH
 
 #include "hopper.cuh"
+#include "keys.cuh"
 #include "online.cuh"
 
 namespace attn {
 
 struct hopper_args;
 struct hopper_any_args;
+struct hopper_paged_args;
+
+constexpr int SHARE_ROWS = 64; /* queries of a warpgroup */
+constexpr int TILE_KEYS = 64;  /* of a step */
 
 template <int D_, int CLUSTER_, bool ANY_ = false, bool PAIRS_ = false> struct hopper_shape {
-    static constexpr bool ANY = ANY_;
+    static constexpr bool ANY = ANY_, PAGED = false;
     using args = std::conditional_t<ANY, hopper_any_args, hopper_args>;
     static constexpr int D = D_;
     /* Of two parts one stays in registers; at D = 256 there are not enough of them. */
@@ -23,7 +28,7 @@ template <int D_, int CLUSTER_, bool ANY_ = false, bool PAIRS_ = false> struct h
     /* What registers of a launch of THREADS are dealt to: 64 Ki in all. */
     static constexpr int REGISTERS = D == 64 ? 112 : D == 128 ? 160 : 240;
     static constexpr int REGISTERS_COPYING = D <= 128 ? 32 : 24;
-    static constexpr int ROWS = 64, KEYS = 64;
+    static constexpr int ROWS = SHARE_ROWS, KEYS = TILE_KEYS;
     static constexpr int PANELS = D / PANEL;
     static constexpr int PANEL_BYTES = 64 * PANEL * 2; /* of 64 rows or keys */
     static constexpr int TILE_BYTES = PANELS * PANEL_BYTES;
@@ -43,6 +48,16 @@ template <int D_, int CLUSTER_, bool ANY_ = false, bool PAIRS_ = false> struct h
     static_assert(SHARED_BYTES <= 227 * 1024);
 };
 
+/* The same for keys in pages, whose kernels all have windows and sinks; sequences may ask fewer
+ * queries than there is room for. */
+template <int D> struct hopper_paged_shape : hopper_shape<D, 1, true, true> {
+    static constexpr bool PAGED = true;
+    using args = hopper_paged_args;
+    /* A warp that looks up pages needs more of them than a thread that does not. */
+    static constexpr int REGISTERS = D == 256 ? 232 : hopper_shape<D, 1>::REGISTERS;
+    static constexpr int REGISTERS_COPYING = D == 256 ? 40 : 32;
+};
+
 /* A piece of work: the keys of some tiles for `shares` shares of a kv head, one a warpgroup. After
  * the last head of the group comes the first, with the next tile of queries. */
 struct __align__(16) hopper_piece {
@@ -53,7 +68,7 @@ struct __align__(16) hopper_piece {
     int q_len, kv_len;      /* of the sequence; keys from first_key on */
     int part, parts;        /* of the shares' keys */
     int slot;               /* of part 0, among partial results */
-    int first_key;          /* where tile 0 begins; plain: 0 */
+    int first_key;          /* where tile 0 begins; plain: 0, paged: a multiple of KEYS */
 };
 
 /* Partial results of a warpgroup, as its threads hold them: [D / 8 + 1][WARPGROUP] float4, the last
@@ -89,6 +104,30 @@ struct hopper_any_args : hopper_args {
     int before, behind;
     const float *sinks; /* [Hq] or NULL */
 };
+
+/* Pieces are made by a kernel before this one. A tile is copied in boxes of `box_rows` keys, which
+ * lie in one page, and of one panel. */
+struct hopper_paged_args : hopper_any_args {
+    paged_keys keys;
+    const int32_t *q_lens; /* [B]; NULL: q_len each */
+    const int *made;       /* how many pieces */
+    int box_rows;          /* 8, 16, 32 or 64 */
+};
+
+/* Valid tokens of a sequence. */
+struct hopper_lengths {
+    int q, kv;
+};
+
+template <typename shape>
+__device__ __forceinline__ hopper_lengths hopper_lengths_of(const typename shape::args &a, int b) {
+    if constexpr (shape::PAGED) {
+        return {a.q_lens ? __ldg(&a.q_lens[b]) : a.q_len, a.keys.tokens(b)};
+    } else {
+        const int q_len = a.seq_lens ? min(__ldg(&a.seq_lens[b]), a.q_len) : a.q_len;
+        return {q_len, a.seq_lens ? min(q_len, a.kv_len) : a.kv_len};
+    }
+}
 
 /* Buffer and parity of the n-th use of something there are `COUNT` of. */
 template <int COUNT> __device__ __forceinline__ int buffer_of(unsigned n) {
