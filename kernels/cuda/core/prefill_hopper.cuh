@@ -16,9 +16,9 @@
  *
  * With keys in pages (prefill_hopper_paged.cuh) a warp copies, and pieces are made on the device.
  *
- * With shape::ANY the same for windows and sinks, known at run time: a piece's tiles begin at the
- * first key that its first query sees, wherever that is, and everything but the copies counts keys
- * from there.
+ * With shape::ANY the same for windows, sinks and lengths of queries, known at run time: a piece's
+ * tiles begin at the first key that its first query sees, wherever that is, and everything but the
+ * copies counts keys from there.
  *
  * A piece of S = 1024, D = 64 takes 5,000 of its 17,300 clocks before and after its loop (H200,
  * clock64 in the first of the warpgroups, medians): 600 to find it, 510 for the first scores, 1,470
@@ -76,11 +76,11 @@ template <typename shape>
 const char *hopper_plan(const struct attn_problem *p, const struct attn_call *call,
                         hopper_state *state) {
     const struct attn_tensor *tensors = call->tensors;
-    const int32_t *seq_lens =
-        p->traits & ATTN_RAGGED ? static_cast<const int32_t *>(tensors[ATTN_SEQ_LENS].host) : NULL;
     const std::vector<hopper_piece> pieces = hopper_schedule(
-        hopper_pieces<shape>(p, seq_lens), state->clusters, hopper_partials<shape>::PIECES_MAX,
-        hopper_heads_together(p), shape::PAIRS, &state->end);
+        hopper_pieces<shape>(p, static_cast<const int32_t *>(tensors[ATTN_SEQ_LENS].host),
+                             static_cast<const int32_t *>(tensors[ATTN_Q_LENS].host)),
+        state->clusters, hopper_partials<shape>::PIECES_MAX, hopper_heads_together(p), shape::PAIRS,
+        &state->end);
     if (shape::CLUSTER > 1) {
         const hopper_costs cost;
         state->end *= shape::D == 128 ? cost.shared_128 : cost.shared_256;
@@ -131,7 +131,7 @@ struct hopper_in_twos_pairs {
 };
 
 inline bool hopper_is_any(const struct attn_problem *p) {
-    return p->traits & (ATTN_WINDOW | ATTN_SINK);
+    return p->traits & (ATTN_WINDOW | ATTN_SINK | ATTN_QLENS);
 }
 
 inline size_t hopper_prefill_scratch(const struct attn_problem *problem) {
@@ -222,7 +222,7 @@ const char *hopper_prefill_prepare(const struct attn_problem *problem, struct at
     return fault;
 }
 
-/* The same of a revision that takes windows and sinks, in single blocks. */
+/* The same of a revision that takes windows, sinks and lengths of queries, in single blocks. */
 template <typename... FORMS>
 const char *hopper_prefill_prepare_any(const struct attn_problem *problem, struct attn_call *call) {
     return hopper_is_any(problem) ? hopper_prefill_prepare<hopper_any>(problem, call)
@@ -239,6 +239,7 @@ inline hopper_any_args hopper_args_of(const struct attn_problem *problem,
     args.before = window ? hopper_bound(problem->window_left) : NO_BOUND;
     args.behind = causal ? 0 : window ? hopper_bound(problem->window_right) : NO_BOUND;
     args.sinks = static_cast<const float *>(tensors[ATTN_SINKS].data);
+    args.q_lens = static_cast<const int32_t *>(tensors[ATTN_Q_LENS].data);
     static_cast<hopper_args &>(args) = {
         .pieces = state->pieces,
         .next = state->kernel->counters,

@@ -339,7 +339,6 @@ inline const char *hopper_paged_launch(const struct attn_problem *problem,
     args.pieces = planning.pieces;
     args.unseen = 1;
     args.keys = planning.keys;
-    args.q_lens = planning.q_lens;
     args.made = planning.made;
     args.box_rows = hopper_box_rows(problem);
     void *parameters[] = {

@@ -85,15 +85,19 @@ __host__ __device__ inline hopper_piece hopper_piece_of(const hopper_cut &cut, i
             .first_key = first_key};
 }
 
-/* All pieces, undivided, in the order of kv heads. */
+/* All pieces, undivided, in the order of kv heads; lengths are NULL where there are none. */
 template <typename shape>
-std::vector<hopper_piece> hopper_pieces(const struct attn_problem *p, const int32_t *seq_lens) {
+std::vector<hopper_piece> hopper_pieces(const struct attn_problem *p, const int32_t *seq_lens,
+                                        const int32_t *q_lens) {
     const hopper_cut cut = hopper_cut_of<shape>(p);
     const int room = (int)p->q_len;
     std::vector<hopper_piece> pieces;
     for (int kv_head = 0; kv_head < (int)(p->batch * p->kv_heads); kv_head++) {
-        const int q_len = seq_lens ? std::min(seq_lens[kv_head / p->kv_heads], room) : room;
-        const int kv_len = seq_lens ? std::min(q_len, (int)p->kv_len) : (int)p->kv_len;
+        const int64_t b = kv_head / p->kv_heads;
+        const int q_len = q_lens ? q_lens[b] : seq_lens ? std::min(seq_lens[b], room) : room;
+        const int kv_len = q_lens     ? seq_lens[b]
+                           : seq_lens ? std::min(q_len, (int)p->kv_len)
+                                      : (int)p->kv_len;
         for (int n = 0; n < hopper_piece_count(cut, q_len, kv_len); n++)
             pieces.push_back(hopper_piece_of(cut, kv_head, q_len, kv_len, n));
     }

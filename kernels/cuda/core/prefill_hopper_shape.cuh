@@ -48,8 +48,7 @@ template <int D_, int CLUSTER_, bool ANY_ = false, bool PAIRS_ = false> struct h
     static_assert(SHARED_BYTES <= 227 * 1024);
 };
 
-/* The same for keys in pages, whose kernels all have windows and sinks; sequences may ask fewer
- * queries than there is room for. */
+/* The same for keys in pages, whose kernels all have windows and sinks. */
 template <int D> struct hopper_paged_shape : hopper_shape<D, 1, true, true> {
     static constexpr bool PAGED = true;
     using args = hopper_paged_args;
@@ -102,16 +101,16 @@ struct hopper_args {
 /* A query sees the keys from `before` before its place on the diagonal to `behind` behind it. */
 struct hopper_any_args : hopper_args {
     int before, behind;
-    const float *sinks; /* [Hq] or NULL */
+    const float *sinks;    /* [Hq] or NULL */
+    const int32_t *q_lens; /* [B]; NULL: q_len each, or as many as keys */
 };
 
 /* Pieces are made by a kernel before this one. A tile is copied in boxes of `box_rows` keys, which
  * lie in one page, and of one panel. */
 struct hopper_paged_args : hopper_any_args {
     paged_keys keys;
-    const int32_t *q_lens; /* [B]; NULL: q_len each */
-    const int *made;       /* how many pieces */
-    int box_rows;          /* 8, 16, 32 or 64 */
+    const int *made; /* how many pieces */
+    int box_rows;    /* 8, 16, 32 or 64 */
 };
 
 /* Valid tokens of a sequence. */
@@ -121,12 +120,11 @@ struct hopper_lengths {
 
 template <typename shape>
 __device__ __forceinline__ hopper_lengths hopper_lengths_of(const typename shape::args &a, int b) {
-    if constexpr (shape::PAGED) {
-        return {a.q_lens ? __ldg(&a.q_lens[b]) : a.q_len, a.keys.tokens(b)};
-    } else {
-        const int q_len = a.seq_lens ? min(__ldg(&a.seq_lens[b]), a.q_len) : a.q_len;
-        return {q_len, a.seq_lens ? min(q_len, a.kv_len) : a.kv_len};
-    }
+    if constexpr (shape::PAGED) return {a.q_lens ? __ldg(&a.q_lens[b]) : a.q_len, a.keys.tokens(b)};
+    if constexpr (shape::ANY)
+        if (a.q_lens) return {__ldg(&a.q_lens[b]), __ldg(&a.seq_lens[b])};
+    const int q_len = a.seq_lens ? min(__ldg(&a.seq_lens[b]), a.q_len) : a.q_len;
+    return {q_len, a.seq_lens ? min(q_len, a.kv_len) : a.kv_len};
 }
 
 /* Buffer and parity of the n-th use of something there are `COUNT` of. */
