@@ -72,15 +72,13 @@ inline int hopper_heads_together(const struct attn_problem *p) {
     return std::max(1, (int)std::min(L2_BYTES / head_bytes, 1e6));
 }
 
+/* Makes the pieces, and keeps them on the device. */
 template <typename shape>
-const char *hopper_plan(const struct attn_problem *p, const struct attn_call *call,
-                        hopper_state *state) {
-    const struct attn_tensor *tensors = call->tensors;
+const char *hopper_keep_pieces(const struct attn_problem *p, const struct attn_call *call,
+                               hopper_state *state) {
     const std::vector<hopper_piece> pieces = hopper_schedule(
-        hopper_pieces<shape>(p, static_cast<const int32_t *>(tensors[ATTN_SEQ_LENS].host),
-                             static_cast<const int32_t *>(tensors[ATTN_Q_LENS].host)),
-        state->clusters, hopper_partials<shape>::PIECES_MAX, hopper_heads_together(p), shape::PAIRS,
-        &state->end);
+        hopper_pieces<shape>(p, call), state->clusters, hopper_partials<shape>::PIECES_MAX,
+        hopper_heads_together(p), shape::PAIRS, &state->end);
     if (shape::CLUSTER > 1) {
         const hopper_costs cost;
         state->end *= shape::D == 128 ? cost.shared_128 : cost.shared_256;
@@ -88,21 +86,26 @@ const char *hopper_plan(const struct attn_problem *p, const struct attn_call *ca
     }
     state->count = (int)pieces.size();
     if (pieces.empty()) return NULL;
-
-    const int64_t kv_heads = p->batch * p->kv_heads;
-    const char *fault = hopper_map_rows<shape>(p, call, state);
-    if (!fault)
-        fault = tensor_map_make(&state->k, tensors[ATTN_K].data, kv_heads, p->kv_len, shape::D,
-                                shape::KEYS);
-    if (!fault)
-        fault = tensor_map_make(&state->v, tensors[ATTN_V].data, kv_heads, p->kv_len, shape::D,
-                                shape::KEYS);
-    if (fault) return fault;
     const size_t bytes = pieces.size() * sizeof pieces[0];
     cudaError_t error = cudaMalloc((void **)&state->pieces, bytes);
     if (error == cudaSuccess)
         error = cudaMemcpy(state->pieces, pieces.data(), bytes, cudaMemcpyHostToDevice);
     return error == cudaSuccess ? NULL : cudaGetErrorString(error);
+}
+
+template <typename shape>
+const char *hopper_plan(const struct attn_problem *p, const struct attn_call *call,
+                        hopper_state *state) {
+    const int64_t kv_heads = p->batch * p->kv_heads;
+    const auto map = [&](CUtensorMap *to, enum attn_slot slot) {
+        return tensor_map_make(to, call->tensors[slot].data, kv_heads, p->kv_len, shape::D,
+                               shape::KEYS);
+    };
+    const char *fault = hopper_keep_pieces<shape>(p, call, state);
+    if (fault || state->count == 0) return fault;
+    fault = hopper_map_rows<shape>(p, call, state);
+    if (!fault) fault = map(&state->k, ATTN_K);
+    return fault ? fault : map(&state->v, ATTN_V);
 }
 
 /* Calls pick(shape{}) with a form's shape for the problem's head dim. */
@@ -262,22 +265,25 @@ inline hopper_any_args hopper_args_of(const struct attn_problem *problem,
     return args;
 }
 
+inline const char *hopper_start(const hopper_state *state, int clusters, void *args, void *stream) {
+    void *parameters[] = {
+        const_cast<CUtensorMap *>(&state->q), const_cast<CUtensorMap *>(&state->k),
+        const_cast<CUtensorMap *>(&state->v), const_cast<CUtensorMap *>(&state->out), args};
+    cudaLaunchAttribute attribute;
+    const cudaLaunchConfig_t config =
+        hopper_config(state->kernel, clusters, state->cluster, stream, &attribute);
+    const cudaError_t error = cudaLaunchKernelExC(&config, state->kernel->function, parameters);
+    return error == cudaSuccess ? NULL : cudaGetErrorString(error);
+}
+
 inline const char *hopper_prefill_launch(const struct attn_problem *problem,
                                          const struct attn_call *call) {
     const char *fault = call_check(problem, call, {ATTN_Q, ATTN_K, ATTN_V});
     if (fault) return fault;
     const hopper_state *state = static_cast<const hopper_state *>(call->state);
     hopper_any_args args = hopper_args_of(problem, call, state);
-    void *parameters[] = {
-        const_cast<CUtensorMap *>(&state->q), const_cast<CUtensorMap *>(&state->k),
-        const_cast<CUtensorMap *>(&state->v), const_cast<CUtensorMap *>(&state->out), &args};
     const int clusters = args.unseen ? state->clusters : std::min(state->count, state->clusters);
-    if (clusters == 0) return NULL;
-    cudaLaunchAttribute attribute;
-    const cudaLaunchConfig_t config =
-        hopper_config(state->kernel, clusters, state->cluster, call->stream, &attribute);
-    const cudaError_t error = cudaLaunchKernelExC(&config, state->kernel->function, parameters);
-    return error == cudaSuccess ? NULL : cudaGetErrorString(error);
+    return clusters > 0 ? hopper_start(state, clusters, &args, call->stream) : NULL;
 }
 
 } // namespace attn

@@ -2,7 +2,6 @@
 #ifndef ATTN_CUDA_PREFILL_HOPPER_COMPUTE_CUH
 #define ATTN_CUDA_PREFILL_HOPPER_COMPUTE_CUH
 
-#include "overlap.cuh"
 #include "prefill_hopper_copy.cuh"
 #include "prefill_hopper_parts.cuh"
 
@@ -229,7 +228,6 @@ __global__ void __launch_bounds__(shape::THREADS, 1)
         for (int i = 0; i < shape::INDICES; i++) barrier_init(at.indices_full + 8 * i, 1);
         barrier_init_done();
     }
-    if constexpr (shape::PAGED) wait_for_previous(); /* which made the pieces */
     if constexpr (shape::CLUSTER > 1)
         cluster_barrier();
     else

@@ -101,21 +101,15 @@ hopper_copy(const typename shape::args &a, const hopper_places<shape> &at, int r
     };
     /* Registers are few: what a piece says is read again where it is needed. */
     const auto words = [&](int piece, int n) {
-        const int4 *from = reinterpret_cast<const int4 *>(a.pieces + piece) + n;
-        return shape::PAGED ? __ldcg(from) : __ldg(from);
+        return __ldg(reinterpret_cast<const int4 *>(a.pieces + piece) + n);
     };
     if (leads) prefetch_map(k), prefetch_map(v), prefetch_map(q);
-    int count;
-    if constexpr (shape::PAGED)
-        count = __ldcg(a.made);
-    else
-        count = a.count;
     int index = (int)blockIdx.x / CLUSTER;
     for (unsigned n = 0;; n++) {
         const int buffer = buffer_of<shape::QUERY_BUFFERS>(n);
         const uint32_t queries_full = at.queries_full + 8 * buffer;
         const uint32_t posted = at.posted_of(n);
-        const bool more = index < count;
+        const bool more = index < a.count;
         int4 about = {-1, 0, 0, 0}; /* kv head, first and end tile, shares */
         if (more) {
             about = words(index, 0);
@@ -157,7 +151,7 @@ hopper_copy(const typename shape::args &a, const hopper_places<shape> &at, int r
 #pragma unroll 1
         for (;; tile--) {
             if (tile == ask && rank == 0 && leads)
-                index = (int)gridDim.x / CLUSTER + (int)atomicInc(a.next, (unsigned)count - 1);
+                index = (int)gridDim.x / CLUSTER + (int)atomicInc(a.next, (unsigned)a.count - 1);
             if (tile == first_tile) break;
             copy_keys(tile - 1, kv_head);
             copy_values(tile, kv_head, false);

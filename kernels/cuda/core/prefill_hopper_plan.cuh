@@ -22,7 +22,7 @@ struct hopper_costs {
 };
 
 /* To add one of so many parts to the others. */
-__host__ __device__ constexpr double hopper_joining(int parts, bool pairs) {
+constexpr double hopper_joining(int parts, bool pairs) {
     constexpr hopper_costs cost;
     return parts == 1 ? 0 : parts == 2 && pairs ? cost.pair : cost.part;
 }
@@ -51,25 +51,25 @@ template <typename shape> hopper_cut hopper_cut_of(const struct attn_problem *p)
 }
 
 /* Shares of the queries of a sequence that no key is seen by. */
-__host__ __device__ inline int hopper_shares_unseen(const hopper_cut &cut, int q_len, int kv_len) {
-    return cut.bounded ? ::max(0, q_len - kv_len - cut.behind) / SHARE_ROWS * cut.group : 0;
+inline int hopper_shares_unseen(const hopper_cut &cut, int q_len, int kv_len) {
+    return cut.bounded ? std::max(0, q_len - kv_len - cut.behind) / SHARE_ROWS * cut.group : 0;
 }
 
 /* Pieces of a kv head, and the n-th of them, undivided. */
-__host__ __device__ inline int hopper_piece_count(const hopper_cut &cut, int q_len, int kv_len) {
+inline int hopper_piece_count(const hopper_cut &cut, int q_len, int kv_len) {
     if (kv_len <= 0) return 0;
     const int shares = ceil_div(q_len, SHARE_ROWS) * cut.group;
-    return ceil_div(::max(0, shares - hopper_shares_unseen(cut, q_len, kv_len)), cut.shares);
+    return ceil_div(std::max(0, shares - hopper_shares_unseen(cut, q_len, kv_len)), cut.shares);
 }
 
-__host__ __device__ inline hopper_piece hopper_piece_of(const hopper_cut &cut, int kv_head,
-                                                        int q_len, int kv_len, int n) {
+inline hopper_piece hopper_piece_of(const hopper_cut &cut, int kv_head, int q_len, int kv_len,
+                                    int n) {
     const int shares = ceil_div(q_len, SHARE_ROWS) * cut.group;
     const int first = hopper_shares_unseen(cut, q_len, kv_len) + n * cut.shares;
-    const int count = ::min(cut.shares, shares - first);
+    const int count = std::min(cut.shares, shares - first);
     const int queries = ((first + count - 1) / cut.group + 1) * SHARE_ROWS;
-    const int seen = cut.bounded ? ::min(queries + kv_len - q_len + cut.behind, kv_len) : kv_len;
-    const int begin = ::max(0, first / cut.group * SHARE_ROWS + kv_len - q_len - cut.before);
+    const int seen = cut.bounded ? std::min(queries + kv_len - q_len + cut.behind, kv_len) : kv_len;
+    const int begin = std::max(0, first / cut.group * SHARE_ROWS + kv_len - q_len - cut.before);
     const int first_key = begin / cut.align * cut.align;
     return {.kv_head = kv_head,
             .first_tile = 0,
@@ -85,28 +85,41 @@ __host__ __device__ inline hopper_piece hopper_piece_of(const hopper_cut &cut, i
             .first_key = first_key};
 }
 
-/* All pieces, undivided, in the order of kv heads; lengths are NULL where there are none. */
+/* Valid tokens of sequence b, by what the host has of lengths. */
+inline hopper_lengths hopper_lengths_of(const struct attn_problem *p, const struct attn_call *call,
+                                        int64_t b) {
+    const auto at = [call](enum attn_slot slot, int64_t i) {
+        return static_cast<const int32_t *>(call->tensors[slot].host)[i];
+    };
+    const int room = (int)p->q_len, q_len = p->traits & ATTN_QLENS ? at(ATTN_Q_LENS, b) : room;
+    if (p->traits & ATTN_PAGE) {
+        const int pages = at(ATTN_KV_PAGE_INDPTR, b + 1) - at(ATTN_KV_PAGE_INDPTR, b);
+        const int before = (pages - 1) * (int)p->page_size;
+        return {q_len, pages > 0 ? before + at(ATTN_KV_LAST_PAGE_LEN, b) : 0};
+    }
+    if (!(p->traits & ATTN_RAGGED)) return {q_len, (int)p->kv_len};
+    const int valid = at(ATTN_SEQ_LENS, b);
+    if (p->traits & ATTN_QLENS) return {q_len, valid};
+    return {std::min(valid, room), std::min({valid, room, (int)p->kv_len})};
+}
+
+/* All pieces, undivided, in the order of kv heads. */
 template <typename shape>
-std::vector<hopper_piece> hopper_pieces(const struct attn_problem *p, const int32_t *seq_lens,
-                                        const int32_t *q_lens) {
+std::vector<hopper_piece> hopper_pieces(const struct attn_problem *p,
+                                        const struct attn_call *call) {
     const hopper_cut cut = hopper_cut_of<shape>(p);
-    const int room = (int)p->q_len;
     std::vector<hopper_piece> pieces;
     for (int kv_head = 0; kv_head < (int)(p->batch * p->kv_heads); kv_head++) {
-        const int64_t b = kv_head / p->kv_heads;
-        const int q_len = q_lens ? q_lens[b] : seq_lens ? std::min(seq_lens[b], room) : room;
-        const int kv_len = q_lens     ? seq_lens[b]
-                           : seq_lens ? std::min(q_len, (int)p->kv_len)
-                                      : (int)p->kv_len;
-        for (int n = 0; n < hopper_piece_count(cut, q_len, kv_len); n++)
-            pieces.push_back(hopper_piece_of(cut, kv_head, q_len, kv_len, n));
+        const hopper_lengths length = hopper_lengths_of(p, call, kv_head / p->kv_heads);
+        for (int n = 0; n < hopper_piece_count(cut, length.q, length.kv); n++)
+            pieces.push_back(hopper_piece_of(cut, kv_head, length.q, length.kv, n));
     }
     return pieces;
 }
 
 /* Into how many parts of `length` tiles a piece is divided, the last of which may be shorter;
  * length 0: it is whole. */
-__host__ __device__ inline int hopper_parts(int tiles, int length) {
+inline int hopper_parts(int tiles, int length) {
     return length > 0 ? ceil_div(tiles, length) : 1;
 }
 

@@ -105,12 +105,10 @@ struct hopper_any_args : hopper_args {
     const int32_t *q_lens; /* [B]; NULL: q_len each, or as many as keys */
 };
 
-/* Pieces are made by a kernel before this one. A tile is copied in boxes of `box_rows` keys, which
- * lie in one page, and of one panel. */
+/* A tile is copied in boxes of `box_rows` keys, which lie in one page, and of one panel. */
 struct hopper_paged_args : hopper_any_args {
     paged_keys keys;
-    const int *made; /* how many pieces */
-    int box_rows;    /* 8, 16, 32 or 64 */
+    int box_rows; /* 8, 16, 32 or 64 */
 };
 
 /* Valid tokens of a sequence. */
