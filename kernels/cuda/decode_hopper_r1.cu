@@ -5,8 +5,8 @@
  * begins while the one before it ends. Where there are more segments than SMs it is decode_mma_r1.
  * What a block, a warp and a thread own is in core/decode_split.cuh.
  *
- * Floor: K and V read once, 4 B Hkv Skv D bytes over the read rate. What is left at small sizes is
- * the launch, one trip for the first keys, and one to the blocks that share.
+ * Floor: K and V read once, 4 B Hkv Skv D bytes over the read rate, of 8 bits half of that. What is
+ * left at small sizes is the launch, one trip for the first keys, and one to the blocks that share.
  *
  * Model: 4.5 TB/s of all memory, 40 KB a us and SM, 1.5 us to share and 2 ns with each block more.
  *
@@ -46,7 +46,7 @@ ATTN_PUBLIC const struct attn_kernel attn_export = {
     .grade = 'A',
     .change =
         "a block an SM, blocks a segment by a model of costs, slices added up by all, overlap",
-    .traits = ATTN_GQA,
+    .traits = ATTN_GQA | attn::BYTE_TRAITS,
     .dtypes = 1u << ATTN_F16 | 1u << ATTN_BF16,
     .p_dtype = ATTN_INPUT,
     .flags = ATTN_WRITES_LSE,

@@ -6,8 +6,8 @@
  * Where there are more segments than SMs it is decode_paged_mma_r1. What a block, a warp and a
  * thread own is in core/decode_split.cuh.
  *
- * Floor: K and V of valid tokens once, 4 B Hkv mean(len) D bytes, over the read rate; for short
- * sequences two trips, keys and result.
+ * Floor: K and V of valid tokens once, 4 B Hkv mean(len) D bytes, of 8 bits half of that, over the
+ * read rate; for short sequences two trips, keys and result.
  *
  * Measured on H200s, us warm / cold (bench_cuda; in the first form blocks that share counted their
  * arrivals, and lengths and table were read behind the wait):
@@ -32,7 +32,7 @@ ATTN_PUBLIC const struct attn_kernel attn_export = {
     .revision = 1,
     .grade = 'A',
     .change = "a segment a block or shares of one, lengths and table read before the wait, slices",
-    .traits = ATTN_GQA | ATTN_RAGGED | ATTN_PAGE,
+    .traits = ATTN_GQA | ATTN_RAGGED | ATTN_PAGE | attn::BYTE_TRAITS,
     .dtypes = 1u << ATTN_F16 | 1u << ATTN_BF16,
     .p_dtype = ATTN_INPUT,
     .flags = ATTN_WRITES_LSE,

@@ -4,8 +4,8 @@
  * looked up by a lane of its own, so pages need not divide tiles. What a block, a warp and a thread
  * own is in core/decode.cuh.
  *
- * Floor: K and V of valid tokens once, 4 B Hkv mean(len) D bytes, over the read rate; plus 4 bytes
- * a page and kv head.
+ * Floor: K and V of valid tokens once, 4 B Hkv mean(len) D bytes, of 8 bits half of that, over the
+ * read rate; plus 4 bytes a page and kv head.
  *
  * Measured on an H200 (read rate 4.40 to 4.60 TB/s by machine):
  * - B64 32/8 D128, mean 8k, pages of 64: 485 to 506 us, 97 % of the read rate; of 16: 497 to 513.
@@ -22,8 +22,8 @@ ATTN_PUBLIC const struct attn_kernel attn_export = {
     .revision = 1,
     .grade = 'A',
     .change = "equal parts of all tiles found on the device, page table read a tile ahead",
-    .traits =
-        ATTN_GQA | ATTN_RAGGED | ATTN_PAGE | ATTN_QLENS | ATTN_WINDOW | ATTN_SOFTCAP | ATTN_SINK,
+    .traits = ATTN_GQA | ATTN_RAGGED | ATTN_PAGE | ATTN_QLENS | ATTN_WINDOW | ATTN_SOFTCAP |
+              ATTN_SINK | ATTN_DV | attn::BYTE_TRAITS,
     .dtypes = 1u << ATTN_F16 | 1u << ATTN_BF16,
     .p_dtype = ATTN_INPUT,
     .flags = ATTN_WRITES_LSE,
@@ -32,5 +32,5 @@ ATTN_PUBLIC const struct attn_kernel attn_export = {
     .scratch_bytes = attn::decode_scratch_bytes,
     .prepare = attn::decode_prepare<attn::paged_keys, true, false>,
     .finish = attn::kernel_state_free,
-    .launch = attn::decode_launch<attn::paged_keys, false>,
+    .launch = attn::decode_launch<attn::paged_keys, true, false>,
 };

@@ -6,134 +6,21 @@
  * memory: it copies, waits and computes without the other three. The ring holds UNITS pieces of 16
  * rows and at most 256 bytes of each row; all but one are under way while one is used, on an H200
  * 128 KiB and more on an SM. A lane first looks up the row of one key (in pages: reads the page
- * table, a tile ahead), and the copies take the rows from the lanes.
+ * table, a tile ahead), and the copies take the rows from the lanes (decode_ring.cuh).
+ *
+ * Keys and values of 8 bits are made 16 on the way from shared memory to a product (bytes.cuh).
  *
  * At the end of a segment the warps merge their sums, in their order, in shared memory.
  *
- * With Keys::ANY the same for lengths, windows, softcaps, sinks and any head dim, all known at run
- * time: a segment begins where the window does. */
+ * With Keys::ANY the same for lengths, windows, softcaps, sinks and any head dims, of keys and of
+ * values, all known at run time: a segment begins where the window does. */
 #ifndef ATTN_CUDA_DECODE_CUH
 #define ATTN_CUDA_DECODE_CUH
 
-#include "keys.cuh"
+#include "decode_ring.cuh"
 #include "overlap.cuh"
-#include "share.cuh"
 
 namespace attn {
-
-template <int DIM, int BLOCK_WARPS, int RING_KIB, int BLOCKS> struct decode_form {
-    static constexpr int D = DIM;
-    static constexpr int WARPS = BLOCK_WARPS;
-    static constexpr int THREADS = WARPS * WARP;
-    static constexpr int BLOCKS_PER_SM = BLOCKS;
-    static constexpr int HEADS = 16;     /* rows of a product */
-    static constexpr int WARP_KEYS = 16; /* of a tile */
-    static constexpr int TILE = WARPS * WARP_KEYS;
-    static constexpr int PARTS = ceil_div(D, 128); /* pieces of a row of K or V */
-    static constexpr int PART = D / PARTS;
-    static constexpr int PITCH = PART * 2;
-    static constexpr int UNIT_BYTES = WARP_KEYS * PITCH;
-    static constexpr int UNITS_PER_TILE = 2 * PARTS;   /* K's, then V's */
-    static constexpr int RING_BYTES = RING_KIB * 1024; /* of a warp */
-    static constexpr int UNITS = RING_BYTES / UNIT_BYTES;
-    static constexpr int SUM_PITCH = D + 8; /* floats; spreads the rows of C over the banks */
-    static constexpr int SHARED_BYTES =
-        WARPS * RING_BYTES + HEADS * SUM_PITCH * 4 + (WARPS + 1) * HEADS * 8 + 16;
-};
-
-/* 97 KiB for D = 256: every sm_8x has 99, and two blocks fit on an SM of sm_90. */
-template <int D> using decode_shape = decode_form<D, 4, 20, 2>;
-
-struct decode_args {
-    const void *q;
-    key_bases bases;
-    void *out;
-    float *lse;
-    partials store;
-    int batch, q_heads, kv_heads, group;
-    int chunks; /* of 16 query heads or fewer, that one kv head has */
-    softmax_scale scale;
-};
-
-/* inner = kv head * chunks + chunk */
-template <typename Shape, typename Keys> struct decode_segments {
-    static constexpr int TILE = Shape::TILE;
-    static constexpr int TILES_MIN = 1;
-    Keys source;
-    int outers, inners;
-
-    __device__ __forceinline__ int keys(int outer) const {
-        return source.tokens(outer);
-    }
-};
-
-/* Fills a warp's ring, UNITS - 1 pieces ahead of their use. */
-template <typename Shape, typename Keys> struct decode_loader {
-    using shape = Shape;
-    static constexpr int D = shape::D;
-    const decode_segments<shape, Keys> &segments;
-    const decode_args &args;
-    uint32_t ring;
-    int slot;
-    place at;           /* of rows_next */
-    int looked, loaded; /* tiles yet to be looked up, to be copied */
-    uint32_t rows, rows_next;
-
-    __device__ __forceinline__ void look_up() {
-        rows_next = NO_ROW;
-        if (looked == 0) return;
-        const int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
-        const int token = at.tile * shape::TILE + warp * shape::WARP_KEYS + lane;
-        const int g = at.inner / args.chunks;
-        const uint32_t beginning = segments.source.begin(at.outer, g);
-        if (lane < shape::WARP_KEYS && token < at.keys)
-            rows_next = segments.source.row(beginning, g, segments.source.first(at.outer) + token);
-        if (--looked > 0) at.advance(segments, 1);
-    }
-
-    /* Copies the next piece; UNIT is its number in its tile. */
-    template <int UNIT> __device__ __forceinline__ void copy() {
-        constexpr int CHUNKS = shape::PART / 8, STEP = WARP / CHUNKS;
-        int lane = threadIdx.x % WARP;
-        forget(lane);
-        if constexpr (UNIT == 0) {
-            rows = rows_next;
-            look_up();
-        }
-        if (loaded > 0) {
-            const int column = UNIT % shape::PARTS * shape::PART + lane % CHUNKS * 8;
-            const uint16_t *base = (UNIT < shape::PARTS ? args.bases.k : args.bases.v) + column;
-            const int dim = dim_of<D>(segments.source);
-            const uint32_t to = ring + slot * shape::UNIT_BYTES;
-#pragma unroll
-            for (int i = 0; i < shape::WARP_KEYS / STEP; i++) {
-                const int key = lane / CHUNKS + i * STEP;
-                const uint32_t row = __shfl_sync(ALL_LANES, rows, key);
-                const bool read = row != NO_ROW && (!Keys::ANY || column < dim);
-                copy_async(chunk_address(to, shape::PITCH, key, 0) ^ (lane % CHUNKS << 4),
-                           base + (read ? (int64_t)row * dim : 0), read);
-            }
-        }
-        copy_commit();
-        if constexpr (UNIT == shape::UNITS_PER_TILE - 1) loaded--;
-        slot = slot == shape::UNITS - 1 ? 0 : slot + 1;
-    }
-
-    template <int UNIT> __device__ __forceinline__ void fill() {
-        if constexpr (UNIT < shape::UNITS - 1) {
-            copy<UNIT % shape::UNITS_PER_TILE>();
-            fill<UNIT + 1>();
-        }
-    }
-
-    /* Finds the first rows; fill<0> then asks for keys. */
-    __device__ __forceinline__ void open(const place &first, int tiles) {
-        at = first;
-        slot = 0;
-        looked = loaded = tiles;
-        look_up();
-    }
-};
 
 template <typename T, typename Shape, typename Keys> struct decode_warp {
     using shape = Shape;
@@ -146,6 +33,11 @@ template <typename T, typename Shape, typename Keys> struct decode_warp {
     float sum[2], max[2];
     uint32_t q[D / 16][4];
 
+    /* A lane has two pairs of every 16 columns. Of 8 bits they are neighbours, since it has four
+     * bytes of a row at once; the columns of a product are as good in one order as in another. */
+    static constexpr int LANE_COLUMNS = shape::BYTES == 1 ? 4 : 2;
+    static constexpr int SECOND_PAIR = shape::BYTES == 1 ? 2 : 8;
+
     /* The rows of the product: `heads` query heads of `dim` elements, the rest zero. */
     __device__ __forceinline__ void start(const T *queries, int heads, int dim = D) {
         const int lane = threadIdx.x % WARP;
@@ -154,7 +46,7 @@ template <typename T, typename Shape, typename Keys> struct decode_warp {
 #pragma unroll
             for (int i = 0; i < 4; i++) {
                 const int row = (lane >> 2) + i % 2 * 8;
-                const int column = step * 16 + i / 2 * 8 + (lane & 3) * 2;
+                const int column = step * 16 + i / 2 * SECOND_PAIR + (lane & 3) * LANE_COLUMNS;
                 q[step][i] =
                     row < heads && (!Keys::ANY || column < dim)
                         ? __ldg(reinterpret_cast<const uint32_t *>(queries + row * dim + column))
@@ -170,6 +62,8 @@ template <typename T, typename Shape, typename Keys> struct decode_warp {
     template <int UNIT> __device__ __forceinline__ uint32_t next() {
         copy_wait<shape::UNITS - 2>();
         __syncwarp();
+        if constexpr (shape::BYTES == 1) /* it is, and so takes no register */
+            loader.slot = slot == 0 ? shape::UNITS - 1 : slot - 1;
         loader.template copy<(UNIT + shape::UNITS - 1) % shape::UNITS_PER_TILE>();
         const uint32_t piece = loader.ring + slot * shape::UNIT_BYTES;
         slot = slot == shape::UNITS - 1 ? 0 : slot + 1;
@@ -188,6 +82,29 @@ template <typename T, typename Shape, typename Keys> struct decode_warp {
             number<T>::multiply_add(s[1], q[PART * K_STEPS + step], b[2], b[3]);
         }
         if constexpr (PART + 1 < shape::PARTS) score<PART + 1>(s);
+    }
+
+    /* The same of 8 bits: a load has 32 columns. Returns where the last piece is. */
+    template <int PART> __device__ __forceinline__ uint32_t score_bytes(float (&s)[2][4]) {
+        const int lane = threadIdx.x % WARP;
+        const uint32_t piece = next<PART>();
+        const uint32_t base =
+            chunk_address(piece, shape::PITCH, (lane & 7) + ((lane >> 4) << 3), (lane >> 3) & 1);
+#pragma unroll
+        for (int step = 0; step < K_STEPS; step += 2) {
+            uint32_t x[4];
+            load_matrix(x, chunk_step(base, step / 2));
+#pragma unroll
+            for (int i = 0; i < 4; i++) {
+                uint32_t b[2];
+                widen<T, Keys::DTYPE>(b, x[i]);
+                number<T>::multiply_add(s[i / 2], q[PART * K_STEPS + step + i % 2], b[0], b[1]);
+            }
+        }
+        if constexpr (PART + 1 < shape::PARTS)
+            return score_bytes<PART + 1>(s);
+        else
+            return piece;
     }
 
     /* `keys` of this warp's 16 are there. */
@@ -250,7 +167,72 @@ template <typename T, typename Shape, typename Keys> struct decode_warp {
         if constexpr (PART + 1 < shape::PARTS) add_values<PART + 1>(p);
     }
 
+    /* A load has two keys' bytes of two columns: pairs of keys come of it, of even columns and of
+     * odd ones. */
+    template <int PART>
+    __device__ __forceinline__ void add_values_bytes(const uint32_t (&p)[4], uint32_t piece) {
+        const int lane = threadIdx.x % WARP;
+        const uint32_t base = chunk_address(piece, shape::PITCH, lane & 15, lane >> 4);
+#pragma unroll
+        for (int n = 0; n < K_STEPS; n++) {
+            uint32_t x[4], low[2], high[2];
+            if (n % 2 == 0) load_matrix_transposed(x, chunk_step(base, n / 2));
+            widen<T, Keys::DTYPE>(low, __byte_perm(x[n % 2 * 2], 0, 0x3120));
+            widen<T, Keys::DTYPE>(high, __byte_perm(x[n % 2 * 2 + 1], 0, 0x3120));
+            number<T>::multiply_add(out[(PART * K_STEPS + n) * 2], p, low[0], high[0]);
+            number<T>::multiply_add(out[(PART * K_STEPS + n) * 2 + 1], p, low[1], high[1]);
+        }
+        if constexpr (PART + 1 < shape::PARTS)
+            add_values_bytes<PART + 1>(p, next<shape::PARTS + PART + 1>());
+    }
+
+    /* Two scales, of the lane's two pairs of keys (loader.put_scales). */
+    static __device__ __forceinline__ void read_scales(float2 (&first)[2], float2 (&second)[2],
+                                                       uint32_t scales) {
+#pragma unroll
+        for (int n = 0; n < 2; n++) {
+            const uint32_t pair = scales + n * 32 + (threadIdx.x & 3) * 8;
+            first[n] = load_shared_pair(pair);
+            second[n] = load_shared_pair(pair + shape::WARP_KEYS * 4);
+        }
+    }
+
+    __device__ __forceinline__ void weigh_bytes(uint32_t (&p)[4], const float (&s)[2][4],
+                                                uint32_t scales, softmax_scale scale) {
+        float2 f[2], inverse[2];
+        read_scales(f, inverse, scales);
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            const float minus = minus_reference(max[i % 2], scale.to_log2);
+            const float low = exp2_fast(s[i / 2][i % 2 * 2] + minus);
+            const float high = exp2_fast(s[i / 2][i % 2 * 2 + 1] + minus);
+            sum[i % 2] = fmaf(low, inverse[i / 2].x, fmaf(high, inverse[i / 2].y, sum[i % 2]));
+            p[i] = number<T>::pack(low * f[i / 2].x, high * f[i / 2].y);
+        }
+    }
+
+    __device__ __forceinline__ void add_tile_bytes(int keys) {
+        const softmax_scale scale = softmax_scale_in<Keys>(loader.args.scale);
+        float s[2][4] = {};
+        const uint32_t keys_piece = score_bytes<0>(s);
+        float2 factor[2], e[2];
+        read_scales(factor, e, keys_piece + shape::ROWS_BYTES);
+#pragma unroll
+        for (int n = 0; n < 2; n++)
+#pragma unroll
+            for (int i = 0; i < 4; i++)
+                s[n][i] = loader.segments.source.apply(s[n][i], i % 2 ? factor[n].y : factor[n].x,
+                                                       i % 2 ? e[n].y : e[n].x, loader.args.scale);
+        if (keys < shape::WARP_KEYS) mask(s, keys);
+        follow(s, scale);
+        const uint32_t values = next<shape::PARTS>();
+        uint32_t p[4];
+        weigh_bytes(p, s, values + shape::ROWS_BYTES, scale);
+        add_values_bytes<0>(p, values);
+    }
+
     __device__ __forceinline__ void add_tile(int keys, softmax_scale scale) {
+        if constexpr (shape::BYTES == 1) return add_tile_bytes(keys);
         float s[2][4] = {};
         uint32_t p[4];
         score<0>(s);
@@ -297,6 +279,13 @@ template <typename T, typename Shape, typename Keys> struct decode_warp {
         }
     }
 
+    /* Columns n / 2 * 16 + n % 2 * SECOND_PAIR and the next, from the lane's first on, of row r. */
+    __device__ __forceinline__ float2 pair(int n, int r) const {
+        if constexpr (shape::BYTES == 1)
+            return make_float2(out[n / 2 * 2][r * 2 + n % 2], out[n / 2 * 2 + 1][r * 2 + n % 2]);
+        return make_float2(out[n][r * 2], out[n][r * 2 + 1]);
+    }
+
     __device__ __forceinline__ void add_to(float *sums, int heads, const float (&factor)[2],
                                            bool first) const {
         const int lane = threadIdx.x % WARP;
@@ -304,13 +293,14 @@ template <typename T, typename Shape, typename Keys> struct decode_warp {
         for (int r = 0; r < 2; r++) {
             const int row = (lane >> 2) + r * 8;
             if (row >= heads) continue;
-            float *to = sums + row * shape::SUM_PITCH + (lane & 3) * 2;
+            float *to = sums + row * shape::SUM_PITCH + (lane & 3) * LANE_COLUMNS;
 #pragma unroll
             for (int n = 0; n < D / 8; n++) {
-                float2 x = first ? make_float2(0.f, 0.f) : *reinterpret_cast<float2 *>(to + n * 8);
-                x.x = fmaf(factor[r], out[n][r * 2], x.x);
-                x.y = fmaf(factor[r], out[n][r * 2 + 1], x.y);
-                *reinterpret_cast<float2 *>(to + n * 8) = x;
+                float2 &at = *reinterpret_cast<float2 *>(to + n / 2 * 16 + n % 2 * SECOND_PAIR);
+                float2 x = first ? make_float2(0.f, 0.f) : at;
+                x.x = fmaf(factor[r], pair(n, r).x, x.x);
+                x.y = fmaf(factor[r], pair(n, r).y, x.y);
+                at = x;
             }
         }
     }
@@ -321,7 +311,7 @@ template <int D, typename Keys>
 __device__ void clear_empty_sequences(const decode_args &a, const Keys &keys) {
     for (int b = blockIdx.x; b < a.batch; b += gridDim.x) {
         if (keys.tokens(b) > 0) continue;
-        const int chunks = dim_of<D>(keys) / 8;
+        const int chunks = value_dim_of<D>(keys) / 8;
         uint4 *out = static_cast<uint4 *>(a.out) + (int64_t)b * a.q_heads * chunks;
         for (int i = threadIdx.x; i < a.q_heads * chunks; i += blockDim.x)
             out[i] = make_uint4(0, 0, 0, 0);
@@ -346,13 +336,13 @@ __device__ __forceinline__ decode_rows decode_rows_of(const decode_args &a, cons
 template <typename T, int D, typename Keys, bool OVERLAP>
 __global__ void __launch_bounds__(decode_shape<D>::THREADS, decode_shape<D>::BLOCKS_PER_SM)
     decode_kernel(const decode_args a, const Keys keys) {
-    using shape = decode_shape<D>;
+    using shape = decode_shape<D, Keys::BYTES>;
     extern __shared__ __align__(1024) unsigned char shared[];
     float *sums = reinterpret_cast<float *>(shared + shape::WARPS * shape::RING_BYTES);
     float2 *stats = reinterpret_cast<float2 *>(sums + shape::HEADS * shape::SUM_PITCH);
     int *flag = reinterpret_cast<int *>(stats + (shape::WARPS + 1) * shape::HEADS);
     const int warp = threadIdx.x / WARP;
-    const int dim = dim_of<D>(keys);
+    const int dim = dim_of<D>(keys), value_dim = value_dim_of<D>(keys);
 
     if constexpr (OVERLAP) let_next_start();
     const decode_segments<shape, Keys> segments{keys, a.batch, a.kv_heads * a.chunks};
@@ -377,14 +367,14 @@ __global__ void __launch_bounds__(decode_shape<D>::THREADS, decode_shape<D>::BLO
             /* With all traits there is no register to keep them in while tiles are added. */
             if constexpr (Keys::ANY) forget(at.inner);
             const decode_rows rows = decode_rows_of(a, at);
-            state.merge(sums, stats, rows.heads, a.scale);
-            settle<16>(segment_sums<T, D, Keys::ANY>{sums, shape::SUM_PITCH, stats, rows.heads,
-                                                     static_cast<T *>(a.out) + rows.first * dim,
-                                                     a.lse + rows.first,
-                                                     at.outer * segments.inners + at.inner,
-                                                     tile - at.tile, at.tiles, dim,
-                                                     sinks_of(keys, rows.head)},
-                       mine, a.store, flag);
+            state.merge(sums, stats, rows.heads, softmax_scale_in<Keys>(a.scale));
+            settle<16>(
+                segment_sums<T, D, Keys::ANY>{sums, shape::SUM_PITCH, stats, rows.heads,
+                                              static_cast<T *>(a.out) + rows.first * value_dim,
+                                              a.lse + rows.first,
+                                              at.outer * segments.inners + at.inner, tile - at.tile,
+                                              at.tiles, value_dim, sinks_of(keys, rows.head)},
+                mine, a.store, flag);
             __syncthreads();
             tile += count;
             if (tile < mine.end) at.advance(segments, count);
@@ -417,6 +407,7 @@ inline int decode_blocks(const struct attn_problem *p, int resident) {
 
 inline const char *decode_refuse_any(const struct attn_problem *p) {
     const char *reason = refuse_any(p);
+    if (!reason) reason = refuse_part_rows(p);
     if (reason) return reason;
     return rows_fit(p) ? NULL : "keys and values have more than 2^32 rows";
 }
@@ -432,22 +423,28 @@ inline size_t decode_scratch_bytes(const struct attn_problem *p) {
 }
 
 template <typename T, int D, typename Keys, bool OVERLAP> kernel_choice decode_choice() {
-    using shape = decode_shape<D>;
+    using shape = decode_shape<D, Keys::BYTES>;
     return {(const void *)decode_kernel<T, D, Keys, OVERLAP>, shape::THREADS, shape::SHARED_BYTES};
 }
 
-/* OTHERS: for problems with traits, too, which a kernel may have refused instead. OVERLAP: launches
- * overlap (overlap.cuh), for sm_90. */
+/* The keys of problems that are not plain. OTHERS: with all traits, which a kernel may have refused
+ * instead. */
+template <typename Keys, bool OTHERS>
+using decode_keys = std::conditional_t<OTHERS, any_keys<Keys>, Keys>;
+
+/* OVERLAP: launches overlap (overlap.cuh), for sm_90. */
 template <typename Keys, bool OTHERS, bool OVERLAP>
 const char *decode_prepare(const struct attn_problem *problem, struct attn_call *call) {
     const int64_t segments = problem->batch * problem->kv_heads * decode_chunks(problem);
-    const bool plain = is_plain(problem);
-    return kernel_state_make(problem, call, segments, [plain](auto type, auto dim) {
+    return kernel_state_make(problem, call, segments, [problem](auto type, auto dim) {
         using T = decltype(type);
         constexpr int D = decltype(dim)::value;
-        if constexpr (OTHERS)
-            if (!plain) return decode_choice<T, D, any_keys<Keys>, OVERLAP>();
-        return decode_choice<T, D, Keys, OVERLAP>();
+        return choose_bytes<decode_keys<Keys, OTHERS>>(problem, [problem](auto keys) {
+            using source = decltype(keys);
+            if constexpr (OTHERS && source::BYTES == 2)
+                if (is_plain(problem)) return decode_choice<T, D, Keys, OVERLAP>();
+            return decode_choice<T, D, source, OVERLAP>();
+        });
     });
 }
 
@@ -470,14 +467,15 @@ inline decode_args decode_args_of(const struct attn_problem *problem, const stru
     };
 }
 
-template <typename Keys, bool OVERLAP>
+template <typename Keys, bool OTHERS, bool OVERLAP>
 const char *decode_launch(const struct attn_problem *problem, const struct attn_call *call) {
     const char *fault = keys_check(problem, call);
     if (fault) return fault;
     const struct kernel_state *state = static_cast<const struct kernel_state *>(call->state);
     decode_args args = decode_args_of(problem, call, state);
-    any_keys<Keys> keys = keys_make(any_keys<Keys>{}, problem, call);
-    void *parameters[] = {&args, &keys}; /* of which the plain kernel's are the beginning */
+    using all = byte_keys<decode_keys<Keys, OTHERS>, ATTN_E4M3>;
+    all keys = keys_make(all{}, problem, call);
+    void *parameters[] = {&args, &keys}; /* of which the others' are the beginning */
     const int resident = state->resident < BLOCKS_MAX ? state->resident : BLOCKS_MAX;
     const int blocks = decode_blocks(problem, resident);
     return launch_either_way<OVERLAP>(state, problem->batch > 0 ? blocks : 0, parameters, call);

@@ -29,7 +29,8 @@ namespace attn {
 
 /* One block an SM, and most of its shared memory for keys under way: as many warps as that needs.
  */
-template <int D> using split_shape = decode_form<D, D == 64 ? 16 : 8, D == 64 ? 12 : 24, 1>;
+template <int D, int BYTES>
+using split_shape = decode_form<D, D == 64 ? 16 : 8, D == 64 ? 12 : 24, 1, BYTES>;
 
 struct split_args {
     part_places places;
@@ -52,10 +53,17 @@ struct split_paged_keys : paged_keys {
         return pages > 0 ? (pages - 1) * page_size + on_last : 0;
     }
     __device__ __forceinline__ uint32_t row(uint32_t beginning, int g, int token) const {
+        return row_among(2, beginning, g, token);
+    }
+    __device__ __forceinline__ uint32_t row_among(uint32_t each, uint32_t beginning, int g,
+                                                  int token) const {
         const uint32_t entry = (uint32_t)token / (uint32_t)page_size;
         const uint32_t page = (uint32_t)table[beginning + entry - skipped];
-        return (page * 2 * (uint32_t)kv_heads + (uint32_t)g) * (uint32_t)page_size +
+        return (page * each * (uint32_t)kv_heads + (uint32_t)g) * (uint32_t)page_size +
                ((uint32_t)token - entry * (uint32_t)page_size);
+    }
+    __device__ __forceinline__ uint32_t scale_row(uint32_t beginning, int g, int token) const {
+        return row_among(1, beginning, g, token);
     }
     /* Entries first to end - 1, if there is room. By all threads, which then wait. */
     __device__ __forceinline__ bool copy_table(int32_t *room, int first, int end) {
@@ -217,7 +225,7 @@ template <typename Shape> struct split_shared {
 };
 
 template <typename T, int DIM, typename Keys> struct split_block {
-    using shape = split_shape<DIM>;
+    using shape = split_shape<DIM, Keys::BYTES>;
     using memory = split_shared<shape>;
     using segment_list = decode_segments<shape, Keys>;
     static constexpr int D = DIM;
@@ -293,15 +301,16 @@ template <typename T> __device__ __forceinline__ void find_here(const T *&pointe
 template <typename T, typename Shape, typename Keys>
 __device__ __forceinline__ void take_queries(decode_warp<T, Shape, Keys> &state, const T *queries,
                                              int heads) {
+    using warp = decode_warp<T, Shape, Keys>;
     constexpr int D = Shape::D;
     const int lane = threadIdx.x % WARP;
-    const T *from = queries + (lane >> 2) * D + (lane & 3) * 2;
+    const T *from = queries + (lane >> 2) * D + (lane & 3) * warp::LANE_COLUMNS;
     find_here(from);
 #pragma unroll
     for (int step = 0; step < D / 16; step++)
 #pragma unroll
         for (int i = 0; i < 4; i++) {
-            const T *pair = from + i % 2 * 8 * D + step * 16 + i / 2 * 8;
+            const T *pair = from + i % 2 * 8 * D + step * 16 + i / 2 * warp::SECOND_PAIR;
             state.q[step][i] = (lane >> 2) + i % 2 * 8 < heads
                                    ? __ldg(reinterpret_cast<const uint32_t *>(pair))
                                    : 0;
@@ -364,10 +373,11 @@ __device__ __forceinline__ void add_in_turns(const decode_warp<T, Shape, Keys> &
                 const int row = (lane >> 2) + r * 8;
                 if (row >= heads) continue;
                 float2 &to = *reinterpret_cast<float2 *>(sums + row * Shape::SUM_PITCH +
-                                                         (lane & 3) * 2 + n * 8);
+                                                         (lane & 3) * state.LANE_COLUMNS +
+                                                         n / 2 * 16 + n % 2 * state.SECOND_PAIR);
                 const float2 x = turn == 0 ? make_float2(0.f, 0.f) : to;
-                to = make_float2(fmaf(factor[r], state.out[n][r * 2], x.x),
-                                 fmaf(factor[r], state.out[n][r * 2 + 1], x.y));
+                const float2 more = state.pair(n, r);
+                to = make_float2(fmaf(factor[r], more.x, x.x), fmaf(factor[r], more.y, x.y));
             }
         }
         __syncthreads();
@@ -375,9 +385,9 @@ __device__ __forceinline__ void add_in_turns(const decode_warp<T, Shape, Keys> &
 }
 
 template <typename T, int D, typename Keys>
-__global__ void __launch_bounds__(split_shape<D>::THREADS, 1)
+__global__ void __launch_bounds__(split_shape<D, Keys::BYTES>::THREADS, 1)
     decode_split_kernel(const decode_args a, const Keys source, const split_args split) {
-    using shape = split_shape<D>;
+    using shape = split_shape<D, Keys::BYTES>;
     using memory = split_shared<shape>;
     static_assert(shape::RING_BYTES >= shape::HEADS * shape::SUM_PITCH * 4, "sums fit in a ring");
     extern __shared__ __align__(1024) unsigned char rings[];
@@ -455,14 +465,15 @@ __global__ void __launch_bounds__(split_shape<D>::THREADS, 1)
             copy_wait<0>();
             __syncwarp();
             hand_over(state, reinterpret_cast<float *>(ring),
-                      &shared.stats[(warp + 1) * shape::HEADS], heads, a.scale);
+                      &shared.stats[(warp + 1) * shape::HEADS], heads,
+                      softmax_scale_in<Keys>(a.scale));
             __syncthreads();
             block.settle(sum_pieces<shape::WARPS>{reinterpret_cast<const float *>(rings),
                                                   shape::RING_BYTES / 4, shape::SUM_PITCH,
                                                   shared.stats + shape::HEADS, shape::HEADS});
             break;
         }
-        add_in_turns(state, shared.sums, shared.stats, heads, a.scale);
+        add_in_turns(state, shared.sums, shared.stats, heads, softmax_scale_in<Keys>(a.scale));
         block.settle(sum_pieces<1>{shared.sums, 0, shape::SUM_PITCH, shared.stats, 0});
         at = shared.at;
         __syncthreads();
@@ -506,7 +517,8 @@ template <typename shape> void split_plan_dense(const struct attn_problem *p, sp
     double best_us = INFINITY;
     for (int64_t parts = 1; parts == 1 || (parts <= tiles && parts * segments <= resident);
          parts++) {
-        const double bytes = shape::TILE * shape::D * 4. * (double)((tiles + parts - 1) / parts);
+        const double bytes =
+            shape::TILE * shape::D * shape::BYTES * 2. * (double)((tiles + parts - 1) / parts);
         const double all_us = bytes * (double)(parts * segments) / SPLIT_DEVICE_RATE;
         const double one_us = bytes / SPLIT_SM_RATE;
         const double merge_us = parts > 1 ? SPLIT_MERGE_US + SPLIT_PART_US * (double)parts : 0;
@@ -524,17 +536,21 @@ template <typename shape> void split_plan_paged(const struct attn_problem *p, sp
     const int64_t tiles_most = inners * (p->page_entries * p->page_size / shape::TILE + p->batch);
     const int64_t resident = state->kernel->resident;
     state->blocks = (int)(tiles_most < resident ? tiles_most : resident);
-    const double tile_us = shape::TILE * shape::D * 4. / SPLIT_SM_RATE;
+    const double tile_us = shape::TILE * shape::D * shape::BYTES * 2. / SPLIT_SM_RATE;
     state->alone = (int)((SPLIT_MERGE_US + SPLIT_LINE_US) / tile_us);
 }
 
 template <typename Keys>
 const char *split_prepare_kernel(const struct attn_problem *problem, struct attn_call *call) {
-    return kernel_state_make(problem, call, 0, [](auto type, auto dim) {
-        constexpr int D = decltype(dim)::value;
-        using shape = split_shape<D>;
-        return kernel_choice{(const void *)decode_split_kernel<decltype(type), D, Keys>,
-                             shape::THREADS, split_shared<shape>::BYTES};
+    return kernel_state_make(problem, call, 0, [problem](auto type, auto dim) {
+        return choose_bytes<Keys>(problem, [](auto keys) {
+            using T = decltype(type);
+            using source = decltype(keys);
+            constexpr int D = decltype(dim)::value;
+            using shape = split_shape<D, source::BYTES>;
+            return kernel_choice{(const void *)decode_split_kernel<T, D, source>, shape::THREADS,
+                                 split_shared<shape>::BYTES};
+        });
     });
 }
 
@@ -556,12 +572,14 @@ const char *split_prepare(const struct attn_problem *problem, struct attn_call *
     call->state = state;
     if (!split || problem->batch == 0) return NULL;
     choose(problem, [&](auto, auto dim) {
-        using shape = split_shape<decltype(dim)::value>;
-        if (problem->traits & ATTN_PAGE)
-            split_plan_paged<shape>(problem, state);
-        else
-            split_plan_dense<shape>(problem, state);
-        return kernel_choice{};
+        return choose_bytes<Keys>(problem, [&](auto keys) {
+            using shape = split_shape<decltype(dim)::value, decltype(keys)::BYTES>;
+            if (problem->traits & ATTN_PAGE)
+                split_plan_paged<shape>(problem, state);
+            else
+                split_plan_dense<shape>(problem, state);
+            return kernel_choice{};
+        });
     });
     const int64_t group = problem->q_heads / problem->kv_heads;
     const int64_t heads = group < decode_shape<64>::HEADS ? group : decode_shape<64>::HEADS;
@@ -578,12 +596,13 @@ const char *split_launch(const struct attn_problem *problem, const struct attn_c
     if (state->blocks == 0) {
         struct attn_call inner = *call;
         inner.state = state->kernel;
-        return decode_launch<Plain, true>(problem, &inner);
+        return decode_launch<Plain, false, true>(problem, &inner);
     }
     decode_args args = decode_args_of(problem, call, state->kernel);
-    Keys keys = keys_make(Keys{}, problem, call);
     split_args split = {state->places, state->parts, state->alone};
-    void *parameters[] = {&args, &keys, &split};
+    using all = byte_keys<Keys, ATTN_E4M3>;
+    all keys = keys_make(all{}, problem, call);
+    void *parameters[] = {&args, &keys, &split}; /* plain keys are the beginning of all of them */
     return overlap_launch(state->kernel, state->blocks, parameters, call->stream);
 }
 

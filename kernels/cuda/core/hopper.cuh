@@ -108,12 +108,6 @@ __device__ __forceinline__ void store_shared(uint32_t to, int4 x) {
                  : "memory");
 }
 
-__device__ __forceinline__ uint32_t load_shared_word(uint32_t from) {
-    uint32_t x;
-    asm volatile("ld.shared.u32 %0, [%1];" : "=r"(x) : "r"(from) : "memory");
-    return x;
-}
-
 /* A word of global memory that one block tells another by, and what that wrote before it, behind a
  * fence, with it. */
 __device__ __forceinline__ unsigned load_acquire(const unsigned *from) {

@@ -32,23 +32,34 @@ constexpr int64_t NO_BOUND = INT64_C(1) << 29;
 
 /* The D of the kernel that is chosen for a problem. */
 inline int dim_at_least(const struct attn_problem *p) {
-    return p->head_dim <= 64 ? 64 : p->head_dim <= 128 ? 128 : 256;
+    const int64_t dim = p->head_dim > p->value_dim ? p->head_dim : p->value_dim;
+    return dim <= 64 ? 64 : dim <= 128 ? 128 : 256;
 }
 
 inline bool dim_is_plain(const struct attn_problem *p) {
-    return p->head_dim == dim_at_least(p);
+    return p->head_dim == dim_at_least(p) && p->value_dim == p->head_dim;
+}
+
+/* Keys and values of 8 bits, and all that their scales may be of. */
+constexpr uint64_t BYTE_TRAITS = ATTN_KV_E4M3 | ATTN_KV_INT8 | ATTN_KV_HEAD | ATTN_KV_TOKEN;
+
+inline bool has_bytes(const struct attn_problem *p) {
+    return p->traits & (ATTN_KV_E4M3 | ATTN_KV_INT8);
 }
 
 /* Whether it is for the kernels without traits at run time. */
 inline bool is_plain(const struct attn_problem *p) {
     const uint64_t lengths = p->variant == ATTN_DECODE ? ATTN_RAGGED : 0;
-    return dim_is_plain(p) &&
+    return dim_is_plain(p) && !has_bytes(p) &&
            !(p->traits & (ATTN_WINDOW | ATTN_SOFTCAP | ATTN_SINK | ATTN_QLENS | lengths));
 }
 
 /* Of kernels for any head dim. */
 inline const char *refuse_any(const struct attn_problem *p) {
     if (p->head_dim % 8) return "head dim is not a multiple of 8";
+    if (p->value_dim % 8) return "head dim of values is not a multiple of 8";
+    if (has_bytes(p) && p->value_dim != p->head_dim)
+        return "keys and values of 8 bits have different head dims";
     if (!(p->scale > 0 && p->scale < 1e30)) return "the softmax scale is not positive and finite";
     if (p->kv_heads < 1 || p->q_heads % p->kv_heads) return "kv heads do not divide query heads";
     if (p->batch * p->q_heads > INT32_MAX / 2) return "more than 2^30 heads";
@@ -88,9 +99,17 @@ inline bool rows_fit(const struct attn_problem *p) {
     return rows < UINT32_MAX;
 }
 
+/* Rows of keys and values are copied 16 bytes at a time. */
+inline const char *refuse_part_rows(const struct attn_problem *p) {
+    return has_bytes(p) && p->head_dim % 16
+               ? "head dim is not a multiple of 16, with keys and values of 8 bits"
+               : NULL;
+}
+
 /* Of tiles of 64 queries and more. */
 inline const char *prefill_refuse_any(const struct attn_problem *problem) {
     const char *reason = refuse_any(problem);
+    if (!reason) reason = refuse_part_rows(problem);
     if (reason) return reason;
     if (!rows_fit(problem) || problem->batch * problem->q_heads * problem->q_len >= UINT32_MAX)
         return "a tensor has more than 2^32 rows";

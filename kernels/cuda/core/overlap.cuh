@@ -2,9 +2,9 @@
  * where it first needs what that wrote. On an H200 0.5 us less for kernels of 1.3 to 2 us, back to
  * back in a graph, when the next is let start first thing.
  *
- * Before the wait a kernel finds out who does what, from its arguments and from lengths, tables and
- * lists: these stay what they were in prepare (attn.h), so no launch before it in flight writes
- * them. It reads nothing else, and writes nothing that others see. */
+ * Before the wait a kernel finds out who does what, from its arguments and from lengths, tables,
+ * lists and scales: these stay what they were in prepare (attn.h), so no launch before it in flight
+ * writes them. It reads nothing else, and writes nothing that others see. */
 #ifndef ATTN_CUDA_OVERLAP_CUH
 #define ATTN_CUDA_OVERLAP_CUH
 

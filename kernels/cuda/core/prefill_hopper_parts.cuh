@@ -97,8 +97,8 @@ __device__ __forceinline__ bool hopper_combine(hopper_rows<T, shape> &x, const h
     __threadfence();
     named_barrier(1 + warpgroup, WARPGROUP);
     if (thread == 0) /* wraps to zero with the last arrival */
-        store_shared(flag, atomicInc(&a.arrivals[place], (unsigned)piece.parts - 1) ==
-                               (unsigned)piece.parts - 1);
+        store_shared(flag, (uint32_t)(atomicInc(&a.arrivals[place], (unsigned)piece.parts - 1) ==
+                                      (unsigned)piece.parts - 1));
     named_barrier(1 + warpgroup, WARPGROUP);
     if (load_shared_word(flag) == 0) return false;
     __threadfence();

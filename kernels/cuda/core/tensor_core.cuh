@@ -92,8 +92,10 @@ __device__ __forceinline__ uint32_t shared_address(const void *pointer) {
 }
 
 /* Where chunk 0 or 1 of a row lies, in a tile of rows of `pitch` bytes that begins at a multiple of
- * 128; and from there the place 2 `step` chunks on, which costs one exclusive-or. */
+ * 128; and from there the place 2 `step` chunks on, which costs one exclusive-or. Rows of 64 bytes
+ * have four chunks, and two of them lie where one of 128 does. */
 __device__ __forceinline__ uint32_t chunk_address(uint32_t tile, int pitch, int row, int chunk) {
+    if (pitch == 64) return tile + row * pitch + ((chunk ^ (row >> 1 & 3)) << 4);
     return tile + row * pitch + ((chunk ^ (row & 7)) << 4);
 }
 
@@ -116,6 +118,32 @@ __device__ __forceinline__ void load_matrix_transposed(uint32_t (&r)[4], uint32_
 
 __device__ __forceinline__ void store_shared(uint32_t to, uint32_t x) {
     asm volatile("st.shared.u32 [%0], %1;" ::"r"(to), "r"(x) : "memory");
+}
+
+__device__ __forceinline__ void store_shared(uint32_t to, float x) {
+    store_shared(to, __float_as_uint(x));
+}
+
+__device__ __forceinline__ void store_shared(uint32_t to, uint4 x) {
+    asm volatile("st.shared.v4.u32 [%0], {%1,%2,%3,%4};" ::"r"(to), "r"(x.x), "r"(x.y), "r"(x.z),
+                 "r"(x.w)
+                 : "memory");
+}
+
+__device__ __forceinline__ uint32_t load_shared_word(uint32_t from) {
+    uint32_t x;
+    asm volatile("ld.shared.u32 %0, [%1];" : "=r"(x) : "r"(from) : "memory");
+    return x;
+}
+
+__device__ __forceinline__ float load_shared_float(uint32_t from) {
+    return __uint_as_float(load_shared_word(from));
+}
+
+__device__ __forceinline__ float2 load_shared_pair(uint32_t from) {
+    float2 x;
+    asm volatile("ld.shared.v2.f32 {%0,%1}, [%2];" : "=f"(x.x), "=f"(x.y) : "r"(from) : "memory");
+    return x;
 }
 
 __device__ __forceinline__ uint4 load_shared(uint32_t from) {
@@ -146,6 +174,13 @@ template <int N> __device__ __forceinline__ void copy_wait() {
 __device__ __forceinline__ float exp2_fast(float x) {
     float y;
     asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+
+/* Within 2^-22 of the result; subnormal x are 0. */
+__device__ __forceinline__ float log2_fast(float x) {
+    float y;
+    asm("lg2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
     return y;
 }
 
