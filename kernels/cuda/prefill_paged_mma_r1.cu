@@ -16,7 +16,7 @@ ATTN_PUBLIC const struct attn_kernel attn_export = {
     .grade = 'A',
     .change = "prefill_mma_r1 with keys looked up in the page table by lanes, a tile ahead",
     .traits = ATTN_GQA | ATTN_CAUSAL | ATTN_RAGGED | ATTN_PAGE | ATTN_QLENS | ATTN_WINDOW |
-              ATTN_SOFTCAP | ATTN_SINK,
+              ATTN_SOFTCAP | ATTN_SINK | ATTN_DV | attn::BYTE_TRAITS,
     .dtypes = 1u << ATTN_F16 | 1u << ATTN_BF16,
     .p_dtype = ATTN_INPUT,
     .flags = ATTN_WRITES_LSE,

@@ -12,14 +12,16 @@
  * fixes its scheduler, and the last slab has the most keys.
  *
  * With Keys::ANY the same for keys in pages, lengths of queries, windows, softcaps, sinks and any
- * head dim, all known at run time: a block begins at the first key that its first row sees, a warp
- * skips and masks on either side, and a lane looks up a tile ahead where a key lies. Columns that D
- * has and the head dim has not are zeros in shared memory, and never read or written outside. */
+ * head dims, of keys and of values, all known at run time: a block begins at the first key that its
+ * first row sees, a warp skips and masks on either side, and a lane looks up a tile ahead where a
+ * key lies. Columns that D has and the head dim has not are zeros in shared memory, and never read
+ * or written outside. Keys and values of 8 bits lie in the ring as they are; a step begins by
+ * making 16 of them in tiles beside it, each thread of what it copied itself (bytes.cuh,
+ * key_copies.cuh). */
 #ifndef ATTN_CUDA_PREFILL_CUH
 #define ATTN_CUDA_PREFILL_CUH
 
-#include "keys.cuh"
-#include "online.cuh"
+#include "key_copies.cuh"
 
 namespace attn {
 
@@ -28,25 +30,38 @@ namespace attn {
  * memory each time, to fit the registers. */
 constexpr int SHORT_KEYS = 2048;
 
-template <int D, bool SHORT, bool ANY = false> struct prefill_shape {
-    static_assert(!SHORT || D == 64);
+template <int DIM, bool SHORT, bool TRAITS = false, int ELEMENT = 2, int VALUE_DIM = DIM>
+struct prefill_shape {
+    static_assert(!SHORT || DIM == 64);
+    static constexpr int D = DIM;
+    static constexpr int DV = VALUE_DIM; /* of values */
+    static constexpr bool ANY = TRAITS;
+    static constexpr int BYTES = ELEMENT; /* of an element of K or V */
     static constexpr int WARPS = 4;
     static constexpr int THREADS = WARPS * WARP;
     static constexpr int BLOCKS_PER_SM = SHORT ? 3 : 2;
-    static constexpr int M_TILES = D <= 128 ? 2 : 1;
+    static constexpr int M_TILES = DV <= 128 ? 2 : 1;
     static constexpr int SLAB = 16 * M_TILES; /* rows of a warp */
     static constexpr int ROWS = WARPS * SLAB;
     static constexpr int KEYS = SHORT      ? 32
                                 : D <= 64  ? 64
-                                : D <= 128 ? 48 /* 64 would spill */
+                                : D <= 128 ? (BYTES == 1 ? 32 : 48) /* more would spill */
                                            : 32;
     /* At most 96 KiB, which every sm_8x has, and BLOCKS_PER_SM on an SM of sm_90. */
     static constexpr int STAGES = SHORT ? 4 : D <= 64 ? 3 : 2;
     static constexpr bool Q_STAYS = D <= 64 && !SHORT; /* in registers */
     static constexpr int PITCH = D * 2;
-    static constexpr int CHUNKS = D / 8;
+    static constexpr int VALUE_PITCH = DV * 2;
+    static constexpr int CHUNKS = DV / 8; /* of a row of the output */
     static constexpr int TILE_BYTES = KEYS * PITCH;
-    static constexpr int SHARED_BYTES = ROWS * PITCH + STAGES * 2 * TILE_BYTES;
+    static constexpr int VALUES_BYTES = KEYS * VALUE_PITCH;
+    /* A stage is a tile of keys and one of values; of 8 bits they are made 16 elsewhere, beside the
+     * scales, of which a key and its value have four. */
+    static constexpr int RAW_BYTES = TILE_BYTES * BYTES / 2;
+    static constexpr int STAGE_BYTES =
+        RAW_BYTES + VALUES_BYTES * BYTES / 2 + (BYTES == 1 ? 8 * KEYS : 0);
+    static constexpr int WIDE_BYTES = BYTES == 1 ? TILE_BYTES + VALUES_BYTES + 16 * KEYS : 0;
+    static constexpr int SHARED_BYTES = ROWS * PITCH + WIDE_BYTES + STAGES * STAGE_BYTES;
 };
 
 struct prefill_args {
@@ -62,64 +77,15 @@ struct prefill_args {
     softmax_scale scale;
 };
 
-/* Rows first .. first + ROWS - 1 of the [.., dim] tensor that begins `from` rows after `base` into
- * shared memory; those from `limit` on become zeros and are not read, as are columns to D. */
-template <int D, int ROWS, int THREADS>
-__device__ __forceinline__ void copy_rows(uint32_t to, const void *base, uint32_t from, int first,
-                                          int limit, int dim = D) {
-    constexpr int CHUNKS = D / 8, STEP = THREADS / CHUNKS;
-    int thread = threadIdx.x;
-    forget(thread);
-    const int chunk = thread % CHUNKS, row0 = thread / CHUNKS;
-    const uint16_t *source = static_cast<const uint16_t *>(base) +
-                             ((int64_t)(from + (uint32_t)(first + row0)) * dim + chunk * 8);
-#pragma unroll
-    for (int i = 0; i < ROWS / STEP; i++) {
-        const int row = row0 + i * STEP;
-        const bool read = first + row < limit && chunk * 8 < dim;
-        copy_async(to + row * (D * 2) + ((chunk ^ (row & 7)) << 4), source + i * STEP * dim, read);
-    }
-}
-
-/* The same of keys and values that are looked up: a lane finds the row of one key of those that its
- * warp copies, and the copies take the rows from the lanes. */
-template <int D, int KEYS, int THREADS> struct key_copies {
-    static constexpr int CHUNKS = D / 8, STEP = THREADS / CHUNKS, EACH = WARP / CHUNKS;
-
-    /* Of the tile from first_key on; none from `limit` on. */
-    template <typename Keys>
-    static __device__ __forceinline__ uint32_t look_up(const Keys &keys, int b, int g,
-                                                       int first_key, int limit) {
-        const int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
-        const int key = lane / EACH * STEP + warp * EACH + lane % EACH;
-        return key < KEYS && first_key + key < limit
-                   ? keys.row(keys.begin(b, g), g, first_key + key)
-                   : NO_ROW;
-    }
-
-    static __device__ __forceinline__ void copy(uint32_t keys_to, uint32_t values_to,
-                                                const key_bases &bases, uint32_t found, int dim) {
-        const int lane = threadIdx.x % WARP, chunk = lane % CHUNKS;
-#pragma unroll
-        for (int i = 0; i < KEYS / STEP; i++) {
-            const uint32_t row = __shfl_sync(ALL_LANES, found, i * EACH + lane / CHUNKS);
-            const bool read = row != NO_ROW && chunk * 8 < dim;
-            const int64_t at = read ? (int64_t)row * dim + chunk * 8 : 0;
-            const uint32_t to =
-                chunk_address(0, D * 2, i * STEP + (int)threadIdx.x / CHUNKS, chunk);
-            copy_async(keys_to + to, bases.k + at, read);
-            copy_async(values_to + to, bases.v + at, read);
-        }
-    }
-};
-
-template <typename T, int D, bool SHORT, bool ANY> struct prefill_warp {
-    using shape = prefill_shape<D, SHORT, ANY>;
+template <typename T, typename Shape> struct prefill_warp {
+    using shape = Shape;
+    static constexpr int D = shape::D, DV = shape::DV, BYTES = shape::BYTES;
+    static constexpr bool ANY = shape::ANY;
     static constexpr int M_TILES = shape::M_TILES;
     static constexpr int K_STEPS = D / 16;
     static constexpr int PITCH = shape::PITCH;
 
-    float out[M_TILES][D / 8][4];
+    float out[M_TILES][DV / 8][4];
     float sum[M_TILES][2], max[M_TILES][2];
     uint32_t q[shape::Q_STAYS ? K_STEPS : 1][M_TILES][4];
 
@@ -131,7 +97,7 @@ template <typename T, int D, bool SHORT, bool ANY> struct prefill_warp {
 #pragma unroll
         for (int m = 0; m < M_TILES; m++) {
 #pragma unroll
-            for (int n = 0; n < D / 8; n++)
+            for (int n = 0; n < DV / 8; n++)
                 out[m][n][0] = out[m][n][1] = out[m][n][2] = out[m][n][3] = 0.f;
             sum[m][0] = sum[m][1] = 0.f;
             max[m][0] = max[m][1] = -INFINITY;
@@ -237,6 +203,28 @@ template <typename T, int D, bool SHORT, bool ANY> struct prefill_warp {
                 for (int e = 0; e < 4; e++) s[m][n][e] = tanh_of(s[m][n][e] * inner);
     }
 
+    /* What is stored for the lane's pair of keys of 8 in `scales`. */
+    static __device__ __forceinline__ float2 scales_at(uint32_t scales, int which, int n) {
+        return load_shared_pair(scales + (which * shape::KEYS + n * 8 + (lane() & 3) * 2) * 4);
+    }
+
+    /* Scores of 8 bits in units of log2 (bytes.cuh). */
+    template <typename Keys>
+    __device__ __forceinline__ void apply_scales(float (&s)[M_TILES][shape::KEYS / 8][4],
+                                                 uint32_t scales, const Keys &source,
+                                                 softmax_scale scale) const {
+#pragma unroll
+        for (int n = 0; n < shape::KEYS / 8; n++) {
+            const float2 factor = scales_at(scales, 0, n), e = scales_at(scales, 1, n);
+#pragma unroll
+            for (int m = 0; m < M_TILES; m++)
+#pragma unroll
+                for (int i = 0; i < 4; i++)
+                    s[m][n][i] = source.apply(s[m][n][i], i % 2 ? factor.y : factor.x,
+                                              i % 2 ? e.y : e.x, scale);
+        }
+    }
+
     /* Moves the references if some row outgrew its own by more than the slack. */
     __device__ __forceinline__ void follow(const float (&s)[M_TILES][shape::KEYS / 8][4],
                                            softmax_scale scale) {
@@ -263,7 +251,7 @@ template <typename T, int D, bool SHORT, bool ANY> struct prefill_warp {
                 max[m][r] = max_new;
                 sum[m][r] *= factor;
 #pragma unroll
-                for (int n = 0; n < D / 8; n++) {
+                for (int n = 0; n < DV / 8; n++) {
                     out[m][n][r * 2] *= factor;
                     out[m][n][r * 2 + 1] *= factor;
                 }
@@ -271,15 +259,16 @@ template <typename T, int D, bool SHORT, bool ANY> struct prefill_warp {
     }
 
     /* out += P V, with the weights of 16 keys made just before they are used, so that the
-     * exponentials of one step overlap the products of the last. */
+     * exponentials of one step overlap the products of the last. `scales`: of 8 bits. */
     __device__ __forceinline__ void add_values(const float (&s)[M_TILES][shape::KEYS / 8][4],
-                                               uint32_t values, softmax_scale scale) {
+                                               uint32_t values, softmax_scale scale,
+                                               uint32_t scales = 0) {
         float minus[M_TILES][2];
 #pragma unroll
         for (int m = 0; m < M_TILES; m++)
 #pragma unroll
             for (int r = 0; r < 2; r++) minus[m][r] = minus_reference(max[m][r], scale.to_log2);
-        const uint32_t base = chunk_address(values, PITCH, lane() & 15, lane() >> 4);
+        const uint32_t base = chunk_address(values, shape::VALUE_PITCH, lane() & 15, lane() >> 4);
 #pragma unroll
         for (int step = 0; step < shape::KEYS / 16; step++) {
             uint32_t p[M_TILES][4];
@@ -290,13 +279,20 @@ template <typename T, int D, bool SHORT, bool ANY> struct prefill_warp {
                     const float *x = &s[m][step * 2 + i / 2][(i % 2) * 2];
                     const float low = exp2_fast(fmaf(x[0], scale.to_log2, minus[m][i % 2]));
                     const float high = exp2_fast(fmaf(x[1], scale.to_log2, minus[m][i % 2]));
-                    sum[m][i % 2] += low + high;
-                    p[m][i] = number<T>::pack(low, high);
+                    if constexpr (BYTES == 1) {
+                        const float2 f = scales_at(scales, 2, step * 2 + i / 2);
+                        const float2 inverse = scales_at(scales, 3, step * 2 + i / 2);
+                        sum[m][i % 2] = fmaf(low, inverse.x, fmaf(high, inverse.y, sum[m][i % 2]));
+                        p[m][i] = number<T>::pack(low * f.x, high * f.y);
+                    } else {
+                        sum[m][i % 2] += low + high;
+                        p[m][i] = number<T>::pack(low, high);
+                    }
                 }
 #pragma unroll
-            for (int n = 0; n < D / 16; n++) {
+            for (int n = 0; n < DV / 16; n++) {
                 uint32_t b[4];
-                load_matrix_transposed(b, chunk_step(base, n) + step * 16 * PITCH);
+                load_matrix_transposed(b, chunk_step(base, n) + step * 16 * shape::VALUE_PITCH);
 #pragma unroll
                 for (int m = 0; m < M_TILES; m++) {
                     number<T>::multiply_add(out[m][2 * n], p[m], b[0], b[1]);
@@ -318,19 +314,22 @@ template <typename T, int D, bool SHORT, bool ANY> struct prefill_warp {
 
     /* The same with all traits, if some row of the slab sees some of the keys. */
     template <typename Keys>
-    __device__ __forceinline__ void add_tile_around(uint32_t q_rows, uint32_t keys, uint32_t values,
-                                                    int first_key, int place, int kv_len,
-                                                    const Keys &source, const prefill_args &a) {
+    __device__ __forceinline__ void
+    add_tile_around(uint32_t q_rows, uint32_t keys, uint32_t values, uint32_t scales, int first_key,
+                    int place, int kv_len, const Keys &source, const prefill_args &a) {
         const int last_place = place + shape::SLAB - 1, end_key = first_key + shape::KEYS;
         if (end_key <= place - source.before || first_key > last_place + source.behind) return;
         float s[M_TILES][shape::KEYS / 8][4] = {};
         score(s, q_rows, keys);
-        if (source.inner > 0.f) cap(s, source.inner);
+        if constexpr (BYTES == 1)
+            apply_scales(s, scales, source, a.scale);
+        else if (source.inner > 0.f)
+            cap(s, source.inner);
         if (first_key < last_place - source.before ||
             end_key > min(place + source.behind + 1, kv_len))
             mask_around(s, first_key, place, kv_len, source);
-        follow(s, a.scale);
-        add_values(s, values, a.scale);
+        follow(s, softmax_scale_in<Keys>(a.scale));
+        add_values(s, values, softmax_scale_in<Keys>(a.scale), scales);
     }
 
     /* Normalises, gathers whole rows in this warp's part of Q's shared memory and writes rows
@@ -351,7 +350,7 @@ template <typename T, int D, bool SHORT, bool ANY> struct prefill_warp {
                     inverse = end.factor;
                 }
 #pragma unroll
-                for (int n = 0; n < D / 8; n++) {
+                for (int n = 0; n < DV / 8; n++) {
                     const uint32_t to =
                         q_rows + row * PITCH + ((n ^ (row & 7)) << 4) + (lane() & 3) * 4;
                     store_shared(to, pack_out<T>(out[m][n][r * 2] * inverse,
@@ -418,26 +417,42 @@ template <int WARPS> __device__ __forceinline__ int slab_of_warp() {
     return blockIdx.x & 1 ? WARPS - 1 - warp : warp;
 }
 
+/* Values narrower than keys, as MLA has them in prefill, beside D = 192: 32 rows fit a warp, and
+ * products are five eighths of those of 256 columns of each. */
+template <typename Keys> struct narrow_values : Keys { static constexpr int DV = 128; };
+
+template <int D, typename Keys> __host__ __device__ constexpr int value_columns() {
+    if constexpr (D == 192)
+        return Keys::DV;
+    else
+        return D;
+}
+
+template <int D, bool SHORT, typename Keys>
+using prefill_form = prefill_shape<D, SHORT, Keys::ANY, Keys::BYTES, value_columns<D, Keys>()>;
+
 template <typename T, int D, bool SHORT, typename Keys>
-__global__ void __launch_bounds__(prefill_shape<D, SHORT, Keys::ANY>::THREADS,
-                                  prefill_shape<D, SHORT, Keys::ANY>::BLOCKS_PER_SM)
+__global__ void __launch_bounds__(prefill_form<D, SHORT, Keys>::THREADS,
+                                  prefill_form<D, SHORT, Keys>::BLOCKS_PER_SM)
     prefill_kernel(const prefill_args a, const Keys source) {
     constexpr bool ANY = Keys::ANY;
-    using shape = prefill_shape<D, SHORT, ANY>;
-    using copies = key_copies<D, shape::KEYS, shape::THREADS>;
+    constexpr int BYTES = Keys::BYTES;
+    using shape = prefill_form<D, SHORT, Keys>;
+    using copies = key_copies<D, shape::KEYS, shape::THREADS, BYTES, shape::DV>;
     extern __shared__ __align__(1024) unsigned char shared[];
     const uint32_t q_tile = shared_address(shared);
-    const uint32_t ring = q_tile + shape::ROWS * shape::PITCH;
+    const uint32_t wide = q_tile + shape::ROWS * shape::PITCH; /* of 8 bits */
+    const uint32_t ring = wide + shape::WIDE_BYTES;
     const auto slab = [] { return slab_of_warp<shape::WARPS>(); };
     const auto q_rows = [&] { return q_tile + slab() * shape::SLAB * shape::PITCH; };
-    const int dim = dim_of<D>(source);
-    prefill_warp<T, D, SHORT, ANY> state;
+    const int dim = dim_of<D>(source), value_dim = value_dim_of<D>(source);
+    prefill_warp<T, shape> state;
 
     prefill_place at = prefill_place_of<shape::ROWS>(a, source);
     if (at.first_row >= at.q_len) {
         const int64_t row = (int64_t)at.head * a.q_len + at.first_row;
-        clear_rows<shape::THREADS>(static_cast<T *>(a.out) + row * dim, a.lse + row,
-                                   min(shape::ROWS, a.q_len - at.first_row), dim);
+        clear_rows<shape::THREADS>(static_cast<T *>(a.out) + row * value_dim, a.lse + row,
+                                   min(shape::ROWS, a.q_len - at.first_row), value_dim);
         return;
     }
     state.start();
@@ -455,7 +470,7 @@ __global__ void __launch_bounds__(prefill_shape<D, SHORT, Keys::ANY>::THREADS,
         seen = a.causal ? max(0, min(rows - 1 + diagonal, kv_len)) : kv_len;
     }
     const uint32_t kv_row = (uint32_t)(at.head / a.group) * (uint32_t)a.kv_len; /* in K and V */
-    uint32_t found = NO_ROW; /* ANY: of the tile to be loaded next */
+    found_key found{NO_ROW, 0.f, 0.f}; /* ANY: of the tile to be loaded next */
     const auto look_up = [&](int first_key) {
         if constexpr (ANY) {
             int head = at.head;
@@ -465,9 +480,10 @@ __global__ void __launch_bounds__(prefill_shape<D, SHORT, Keys::ANY>::THREADS,
         }
     };
     const auto load = [&](int first_key, int stage) {
-        const uint32_t to = ring + stage * 2 * shape::TILE_BYTES;
+        const uint32_t to = ring + stage * shape::STAGE_BYTES;
         if constexpr (ANY) {
-            copies::copy(to, to + shape::TILE_BYTES, a.bases, found, dim);
+            copies::copy(to, to + shape::RAW_BYTES, a.bases, found, dim, value_dim);
+            if constexpr (BYTES == 1) copies::put_scales(to + 2 * shape::RAW_BYTES, found);
             look_up(first_key + shape::KEYS);
         } else {
             copy_rows<D, shape::KEYS, shape::THREADS>(to, a.bases.k, kv_row, first_key, kv_len);
@@ -493,10 +509,20 @@ __global__ void __launch_bounds__(prefill_shape<D, SHORT, Keys::ANY>::THREADS,
         copy_commit();
         if (first_key == begin) state.keep_queries(q_rows());
 
-        const uint32_t keys = ring + stage * 2 * shape::TILE_BYTES;
-        const uint32_t values = keys + shape::TILE_BYTES;
+        uint32_t keys = ring + stage * shape::STAGE_BYTES;
+        uint32_t values = keys + shape::TILE_BYTES, scales = 0;
+        if constexpr (BYTES == 1) {
+            const uint32_t raw = keys;
+            keys = wide;
+            values = wide + shape::TILE_BYTES;
+            scales = values + shape::VALUES_BYTES;
+            copies::template widen_rows<T, Keys::DTYPE>(keys, raw);
+            copies::template widen_rows<T, Keys::DTYPE>(values, raw + shape::RAW_BYTES);
+            copies::prepare_scales(scales, raw + 2 * shape::RAW_BYTES, source, a.scale);
+            __syncthreads();
+        }
         if constexpr (ANY) {
-            state.add_tile_around(q_rows(), keys, values, first_key,
+            state.add_tile_around(q_rows(), keys, values, scales, first_key,
                                   diagonal + slab() * shape::SLAB, kv_len, source, a);
         } else {
             const int slab_diagonal = diagonal + a.causal * slab() * shape::SLAB;
@@ -514,27 +540,37 @@ __global__ void __launch_bounds__(prefill_shape<D, SHORT, Keys::ANY>::THREADS,
     const int slab_row = at.first_row + slab() * shape::SLAB;
     const int64_t row = (int64_t)at.head * a.q_len + slab_row;
     const float sink = sink_of(source, ANY ? at.head % a.q_heads : 0);
-    state.finish(q_rows(), static_cast<T *>(a.out) + row * dim, a.lse + row, at.q_len - slab_row,
-                 a.q_len - slab_row, a.scale, dim, sink);
+    state.finish(q_rows(), static_cast<T *>(a.out) + row * value_dim, a.lse + row,
+                 at.q_len - slab_row, a.q_len - slab_row, softmax_scale_in<Keys>(a.scale),
+                 value_dim, sink);
 }
 
 template <typename T, int D, bool SHORT, typename Keys> kernel_choice prefill_choice() {
-    using shape = prefill_shape<D, SHORT, Keys::ANY>;
+    using shape = prefill_form<D, SHORT, Keys>;
     return {(const void *)prefill_kernel<T, D, SHORT, Keys>, shape::THREADS, shape::SHARED_BYTES};
+}
+
+inline bool values_are_narrow(const struct attn_problem *p) {
+    return !has_bytes(p) && p->head_dim > 128 && p->head_dim <= 192 && p->value_dim <= 128;
 }
 
 template <typename Keys>
 const char *prefill_prepare(const struct attn_problem *problem, struct attn_call *call) {
     const bool plain = !Keys::LENGTHS_ARE_READ && is_plain(problem);
     const bool few = problem->kv_len <= SHORT_KEYS;
-    return kernel_state_make(problem, call, 0, [plain, few](auto type, auto dim) {
+    return kernel_state_make(problem, call, 0, [problem, plain, few](auto type, auto dim) {
         using T = decltype(type);
         constexpr int D = decltype(dim)::value;
         if constexpr (!Keys::LENGTHS_ARE_READ)
             if (plain)
                 return few ? prefill_choice<T, D, D == 64, Keys>()
                            : prefill_choice<T, D, false, Keys>();
-        return prefill_choice<T, D, false, any_keys<Keys>>();
+        using any = any_keys<Keys>;
+        if constexpr (D == 256)
+            if (values_are_narrow(problem))
+                return prefill_choice<T, 192, false, narrow_values<any>>();
+        return choose_bytes<any>(
+            problem, [](auto keys) { return prefill_choice<T, D, false, decltype(keys)>(); });
     });
 }
 
@@ -543,12 +579,15 @@ const char *prefill_launch(const struct attn_problem *problem, const struct attn
     const char *fault = keys_check(problem, call);
     if (fault) return fault;
     const struct kernel_state *state = static_cast<const struct kernel_state *>(call->state);
-    const int rows = problem->head_dim <= 128 ? prefill_shape<128, false>::ROWS
-                                              : prefill_shape<256, false>::ROWS;
+    const int rows = dim_at_least(problem) <= 128 || values_are_narrow(problem)
+                         ? prefill_shape<128, false>::ROWS
+                         : prefill_shape<256, false>::ROWS;
     static_assert(prefill_shape<64, false>::ROWS == prefill_shape<128, false>::ROWS &&
-                  prefill_shape<64, true>::ROWS == prefill_shape<128, false>::ROWS);
+                  prefill_shape<64, true>::ROWS == prefill_shape<128, false>::ROWS &&
+                  prefill_shape<192, false, true, 2, 128>::ROWS == prefill_shape<128, false>::ROWS);
     const int64_t tiles = (problem->q_len + rows - 1) / rows;
-    any_keys<Keys> keys = keys_make(any_keys<Keys>{}, problem, call);
+    using all = byte_keys<any_keys<Keys>, ATTN_E4M3>;
+    all keys = keys_make(all{}, problem, call);
     prefill_args args = {
         .q = call->tensors[ATTN_Q].data,
         .bases = key_bases_of(problem, call),
@@ -566,7 +605,7 @@ const char *prefill_launch(const struct attn_problem *problem, const struct attn
         .causal = problem->traits & ATTN_CAUSAL ? 1 : 0,
         .scale = softmax_scale_of(problem),
     };
-    void *parameters[] = {&args, &keys}; /* of which the plain kernel's are the beginning */
+    void *parameters[] = {&args, &keys}; /* of which the others' are the beginning */
     return kernel_launch(state, tiles * problem->batch * problem->q_heads, parameters, call);
 }
 
