@@ -14,8 +14,8 @@ ATTN_PUBLIC const struct attn_kernel attn_export = {
     .revision = 1,
     .grade = 'A',
     .change = "launches that overlap; lengths, lists and first rows' numbers before the wait",
-    .traits =
-        ATTN_GQA | ATTN_RAGGED | ATTN_PAGE | ATTN_KEEP | ATTN_MAGICPIG | ATTN_SOFTCAP | ATTN_SINK,
+    .traits = ATTN_GQA | ATTN_RAGGED | ATTN_PAGE | ATTN_KEEP | ATTN_MAGICPIG | ATTN_SOFTCAP |
+              ATTN_SINK | ATTN_DV | attn::BYTE_TRAITS,
     .dtypes = 1u << ATTN_F16 | 1u << ATTN_BF16,
     .p_dtype = ATTN_F32,
     .flags = ATTN_WRITES_LSE,

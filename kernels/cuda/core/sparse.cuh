@@ -14,11 +14,12 @@
  * of the next are found out before the wait. Blocks fill the SMs, so that the next launch's come
  * where this one's end.
  *
- * With Keys::ANY the same for softcaps, sinks and any head dim, all known at run time. */
+ * With Keys::ANY the same for softcaps, sinks and any head dims, all known at run time. Of keys and
+ * values of 8 bits a lane has 8 bytes; a key's scale multiplies its score, a value's its weight. */
 #ifndef ATTN_CUDA_SPARSE_CUH
 #define ATTN_CUDA_SPARSE_CUH
 
-#include "keys.cuh"
+#include "bytes.cuh"
 #include "magicpig.cuh"
 #include "overlap.cuh"
 #include "share.cuh"
@@ -69,6 +70,17 @@ __device__ __forceinline__ uint4 load_once(const uint16_t *from) {
     return x;
 }
 
+__device__ __forceinline__ uint2 load_half_once(const uint16_t *from) {
+    uint2 x;
+    asm volatile("ld.global.nc.L1::no_allocate.L2::128B.v2.u32 {%0,%1}, [%2];"
+                 : "=r"(x.x), "=r"(x.y)
+                 : "l"(__cvta_generic_to_global(from)));
+    return x;
+}
+
+/* Eight elements of a key or value. DTYPE: of 8 bits, or 0: of T. */
+template <int DTYPE> using eight = std::conditional_t<DTYPE == 0, uint4, uint2>;
+
 template <typename T> __device__ __forceinline__ void unpack_eight(float (&to)[8], uint4 x) {
     const uint32_t words[4] = {x.x, x.y, x.z, x.w};
 #pragma unroll
@@ -76,6 +88,17 @@ template <typename T> __device__ __forceinline__ void unpack_eight(float (&to)[8
         const float2 two = number<T>::unpack(words[i]);
         to[2 * i] = two.x;
         to[2 * i + 1] = two.y;
+    }
+}
+
+template <typename T, int DTYPE>
+__device__ __forceinline__ void unpack_key(float (&to)[8], eight<DTYPE> x) {
+    if constexpr (DTYPE == 0) {
+        unpack_eight<T>(to, x);
+    } else {
+        uint32_t halves[4];
+        widen_eight<__half, DTYPE>(halves, x.x, x.y);
+        unpack_eight<__half>(to, make_uint4(halves[0], halves[1], halves[2], halves[3]));
     }
 }
 
@@ -116,9 +139,10 @@ template <int D, typename Keys> struct sparse_lookup {
     const sparse_args &args;
     const Keys &keys;
     place at;
-    int left;         /* tiles whose list is yet to be read */
-    int token, outer; /* of the tile after the next; token -1: none */
-    uint32_t row;     /* of the next tile */
+    int left;               /* tiles whose list is yet to be read */
+    int token, outer;       /* of the tile after the next; token -1: none */
+    uint32_t row;           /* of the next tile */
+    float k_scale, v_scale; /* .. of 8 bits */
 
     __device__ __forceinline__ void read_list() {
         token = -1;
@@ -134,6 +158,10 @@ template <int D, typename Keys> struct sparse_lookup {
     __device__ __forceinline__ void find_row() {
         const int b = outer / args.q_heads, g = (outer - b * args.q_heads) / args.group;
         row = token < 0 ? NO_ROW : keys.row(keys.begin(b, g), g, token);
+        if constexpr (Keys::BYTES == 1) {
+            k_scale = token < 0 ? 0.f : keys.scale(keys.k_scale, keys.begin(b, g), g, token);
+            v_scale = token < 0 ? 0.f : keys.scale(keys.v_scale, keys.begin(b, g), g, token);
+        }
     }
 
     __device__ __forceinline__ void start(const place &first, int tiles) {
@@ -150,8 +178,9 @@ template <int D, typename Keys> struct sparse_lookup {
     }
 };
 
-template <typename T, int D, bool MAGICPIG, bool ANY = false> struct sparse_warp {
+template <typename T, int D, bool MAGICPIG, bool ANY = false, int DTYPE = 0> struct sparse_warp {
     using shape = sparse_shape<D>;
+    using piece = eight<DTYPE>;
     static constexpr int DEPTH = shape::DEPTH;
 
     float q[8], out[8]; /* this lane's elements */
@@ -179,19 +208,22 @@ template <typename T, int D, bool MAGICPIG, bool ANY = false> struct sparse_warp
     }
 
     /* q.k of the key whose score this lane has, and what its logit has on top, in units of log2. */
-    __device__ __forceinline__ float score(const uint4 (&k)[DEPTH], float *on_top) const {
+    __device__ __forceinline__ float score(const piece (&k)[DEPTH], float k_scale,
+                                           float *on_top) const {
         float dot[DEPTH], square[DEPTH];
 #pragma unroll
         for (int i = 0; i < DEPTH; i++) {
             float x[8];
-            unpack_eight<T>(x, k[i]);
+            unpack_key<T, DTYPE>(x, k[i]);
             dot[i] = dot_eight(x, q);
             if constexpr (MAGICPIG) square[i] = dot_eight(x, x);
         }
-        const float product = reduce_eight<shape::LANES>(dot);
+        float product = reduce_eight<shape::LANES>(dot);
+        if constexpr (DTYPE != 0) product *= k_scale;
         *on_top = 0.f;
         if constexpr (MAGICPIG) {
-            const float k_norm = sqrtf(reduce_eight<shape::LANES>(square));
+            float k_norm = sqrtf(reduce_eight<shape::LANES>(square));
+            if constexpr (DTYPE != 0) k_norm *= k_scale;
             *on_top = -(float)LOG2_E * magicpig_log_u(product, q_norm, k_norm, lsh_k, lsh_l);
         }
         return product;
@@ -210,22 +242,24 @@ template <typename T, int D, bool MAGICPIG, bool ANY = false> struct sparse_warp
         for (int i = 0; i < 8; i++) out[i] *= factor;
     }
 
-    /* `keys` says whether there is a key in the lane's place. */
-    __device__ __forceinline__ void add_tile(const uint4 (&k)[DEPTH], const uint4 (&v)[DEPTH],
-                                             bool key, softmax_scale scale, float inner = 0.f) {
+    /* `key` says whether there is a key in the lane's place; its scales are for 8 bits. */
+    __device__ __forceinline__ void add_tile(const piece (&k)[DEPTH], const piece (&v)[DEPTH],
+                                             bool key, softmax_scale scale, float inner = 0.f,
+                                             float k_scale = 1.f, float v_scale = 1.f) {
         const int lane = threadIdx.x % WARP;
         float on_top;
-        float product = score(k, &on_top);
+        float product = score(k, k_scale, &on_top);
         if constexpr (ANY)
             if (inner > 0.f) product = tanh_of(product * inner);
         follow(key ? fmaf(product, scale.to_log2, on_top) : -INFINITY);
         const float p = key ? exp2f(fmaf(product, scale.to_log2, on_top - max)) : 0.f;
         sum += p;
+        const float of_value = DTYPE == 0 ? p : p * v_scale;
 #pragma unroll
         for (int i = 0; i < DEPTH; i++) {
-            const float weight = __shfl_sync(ALL_LANES, p, (lane & ~(shape::LANES - 1)) | i);
+            const float weight = __shfl_sync(ALL_LANES, of_value, (lane & ~(shape::LANES - 1)) | i);
             float y[8];
-            unpack_eight<T>(y, v[i]);
+            unpack_key<T, DTYPE>(y, v[i]);
 #pragma unroll
             for (int e = 0; e < 8; e++) out[e] = fmaf(weight, y[e], out[e]);
         }
@@ -275,21 +309,40 @@ template <typename T, int D, bool MAGICPIG, bool ANY = false> struct sparse_warp
     }
 };
 
+/* The lane of a group that has looked up the key whose score this one will have. */
+template <int D> __device__ __forceinline__ int lane_of_key() {
+    using shape = sparse_shape<D>;
+    const int lane = threadIdx.x % WARP;
+    return lane / shape::LANES * shape::DEPTH + lane % shape::DEPTH;
+}
+
 /* The group's rows, each from the lane that found it; absent ones are zero, and columns from `dim`
- * on. Says whether there is a key in the place whose score this lane will have. */
-template <int D, bool ANY = false>
-__device__ __forceinline__ bool load_rows(uint4 (&k)[sparse_shape<D>::DEPTH],
-                                          uint4 (&v)[sparse_shape<D>::DEPTH], uint32_t found,
-                                          const key_bases &bases, int dim = D) {
+ * or, of values, `value_dim` on. Says whether there is a key in the place whose score this lane
+ * will have. */
+template <int D, bool ANY = false, int DTYPE = 0>
+__device__ __forceinline__ bool load_rows(eight<DTYPE> (&k)[sparse_shape<D>::DEPTH],
+                                          eight<DTYPE> (&v)[sparse_shape<D>::DEPTH], uint32_t found,
+                                          const key_bases &bases, int dim = D, int value_dim = D) {
     using shape = sparse_shape<D>;
     int lane = threadIdx.x % WARP;
     forget(lane);
-    const int first = lane / shape::LANES * shape::DEPTH;
+    const int first = lane / shape::LANES * shape::DEPTH, column = lane % shape::LANES * 8;
 #pragma unroll
     for (int i = 0; i < shape::DEPTH; i++) {
         const uint32_t row = __shfl_sync(ALL_LANES, found, first + i);
-        k[i] = v[i] = make_uint4(0, 0, 0, 0);
-        if (row != NO_ROW && (!ANY || lane % shape::LANES * 8 < dim)) {
+        k[i] = v[i] = eight<DTYPE>{};
+        if constexpr (DTYPE != 0) {
+            const int64_t at = ((int64_t)row * dim + column) / 2;
+            if (row != NO_ROW && column < dim) {
+                k[i] = load_half_once(bases.k + at);
+                v[i] = load_half_once(bases.v + at);
+            }
+        } else if constexpr (ANY) {
+            if (row != NO_ROW && column < dim)
+                k[i] = load_once(bases.k + (int64_t)row * dim + column);
+            if (row != NO_ROW && column < value_dim)
+                v[i] = load_once(bases.v + (int64_t)row * value_dim + column);
+        } else if (row != NO_ROW) {
             const int64_t at = (int64_t)row * dim + lane % shape::LANES * 8;
             k[i] = load_once(bases.k + at);
             v[i] = load_once(bases.v + at);
@@ -301,7 +354,7 @@ __device__ __forceinline__ bool load_rows(uint4 (&k)[sparse_shape<D>::DEPTH],
 /* Rows that keep no token belong to no tile. */
 template <int D, typename Keys>
 __device__ void clear_empty_rows(const sparse_args &a, const Keys &keys) {
-    const int chunks = dim_of<D>(keys) / 8;
+    const int chunks = value_dim_of<D>(keys) / 8;
     for (int row = blockIdx.x * blockDim.x + threadIdx.x; row < a.rows;
          row += gridDim.x * blockDim.x) {
         if (a.nnz[row] > 0) continue;
@@ -317,7 +370,8 @@ __global__ void __launch_bounds__(sparse_shape<D>::THREADS, sparse_shape<D>::BLO
     using shape = sparse_shape<D>;
     constexpr int DEPTH = shape::DEPTH;
     constexpr bool ANY = Keys::ANY;
-    const int dim = dim_of<D>(keys);
+    constexpr int DTYPE = dtype_of<Keys>();
+    const int dim = dim_of<D>(keys), value_dim = value_dim_of<D>(keys);
     __shared__ __align__(16) float warp_sums[shape::WARPS][D], sums[D];
     __shared__ float2 warp_stats[shape::WARPS], stats;
     __shared__ int flag;
@@ -330,26 +384,33 @@ __global__ void __launch_bounds__(sparse_shape<D>::THREADS, sparse_shape<D>::BLO
         sparse_lookup<D, Keys> lookup{segments, a, keys};
         lookup.start(at, mine.end - mine.first);
         if constexpr (OVERLAP) wait_for_previous_with(lookup.row);
-        sparse_warp<T, D, MAGICPIG, ANY> state;
+        sparse_warp<T, D, MAGICPIG, ANY, DTYPE> state;
 
         for (int tile = mine.first; tile < mine.end;) {
             const int count = min(at.tiles - at.tile, mine.end - tile);
             state.start(a, at.outer, dim);
             for (int n = 0; n < count; n++) {
-                uint4 k[DEPTH], v[DEPTH];
-                const bool key = load_rows<D, ANY>(k, v, lookup.row, a.bases, dim);
+                eight<DTYPE> k[DEPTH], v[DEPTH];
+                const bool key =
+                    load_rows<D, ANY, DTYPE>(k, v, lookup.row, a.bases, dim, value_dim);
+                float k_scale = 1.f, v_scale = 1.f;
+                if constexpr (DTYPE != 0) {
+                    k_scale = __shfl_sync(ALL_LANES, lookup.k_scale, lane_of_key<D>());
+                    v_scale = __shfl_sync(ALL_LANES, lookup.v_scale, lane_of_key<D>());
+                }
                 lookup.step();
                 if constexpr (ANY)
-                    state.add_tile(k, v, key, a.scale, keys.inner);
+                    state.add_tile(k, v, key, a.scale, keys.inner, k_scale, v_scale);
                 else
                     state.add_tile(k, v, key, a.scale);
             }
             state.merge(sums, &stats, warp_sums, warp_stats);
-            settle<8>(segment_sums<T, D, ANY>{sums, D, &stats, 1,
-                                              static_cast<T *>(a.out) + (int64_t)at.outer * dim,
-                                              a.lse + at.outer, at.outer, tile - at.tile, at.tiles,
-                                              dim, sinks_of(keys, ANY ? at.outer % a.q_heads : 0)},
-                      mine, a.store, &flag);
+            settle<8>(
+                segment_sums<T, D, ANY>{sums, D, &stats, 1,
+                                        static_cast<T *>(a.out) + (int64_t)at.outer * value_dim,
+                                        a.lse + at.outer, at.outer, tile - at.tile, at.tiles,
+                                        value_dim, sinks_of(keys, ANY ? at.outer % a.q_heads : 0)},
+                mine, a.store, &flag);
             __syncthreads();
             tile += count;
             if (tile < mine.end) at.advance(segments, count);
@@ -374,15 +435,19 @@ template <typename Keys, bool MAGICPIG, bool OVERLAP = false>
 const char *sparse_prepare(const struct attn_problem *problem, struct attn_call *call) {
     if (OVERLAP)
         if (const char *fault = refuse_but_hopper()) return fault;
-    const bool plain = is_plain(problem);
     return kernel_state_make(
-        problem, call, problem->batch * problem->q_heads, [plain](auto type, auto dim) {
+        problem, call, problem->batch * problem->q_heads, [problem](auto type, auto dim) {
             using T = decltype(type);
             constexpr int D = decltype(dim)::value;
-            const void *function =
-                plain ? (const void *)sparse_kernel<T, D, Keys, MAGICPIG, OVERLAP>
-                      : (const void *)sparse_kernel<T, D, any_keys<Keys>, MAGICPIG, OVERLAP>;
-            return kernel_choice{function, sparse_shape<D>::THREADS, 0};
+            constexpr int THREADS = sparse_shape<D>::THREADS;
+            if (is_plain(problem))
+                return kernel_choice{(const void *)sparse_kernel<T, D, Keys, MAGICPIG, OVERLAP>,
+                                     THREADS, 0};
+            return choose_bytes<any_keys<Keys>>(problem, [](auto keys) {
+                using source = decltype(keys);
+                return kernel_choice{(const void *)sparse_kernel<T, D, source, MAGICPIG, OVERLAP>,
+                                     THREADS, 0};
+            });
         });
 }
 
@@ -423,8 +488,9 @@ const char *sparse_launch(const struct attn_problem *problem, const struct attn_
     if (fault) return fault;
     const struct kernel_state *state = static_cast<const struct kernel_state *>(call->state);
     sparse_args args = sparse_args_of(problem, call);
-    any_keys<Keys> keys = keys_make(any_keys<Keys>{}, problem, call);
-    void *parameters[] = {&args, &keys}; /* of which the plain kernel's are the beginning */
+    using all = byte_keys<any_keys<Keys>, ATTN_E4M3>;
+    all keys = keys_make(all{}, problem, call);
+    void *parameters[] = {&args, &keys}; /* of which the others' are the beginning */
     const int blocks = state->resident < BLOCKS_MAX ? state->resident : BLOCKS_MAX;
     return launch_either_way<OVERLAP>(state, problem->batch > 0 ? blocks : 0, parameters, call);
 }
