@@ -98,7 +98,18 @@ enum attn_variant {
  *             -expm1((L-1) log1p(-x) + log1p((L-1) x)) because the textbook form cancels.
  *             In f32 that cancels too (an lse 84 times its bound): take double, or
  *             y = (L-1) t(-x) + t((L-1) x) and -expm1(y), with t(z) = log1p(z) - z, which for
- *             |z| < 1/2 is the series of 2 atanh(z / (2 + z)) less its linear term */
+ *             |z| < 1/2 is the series of 2 atanh(z / (2 + z)) less its linear term
+ * And where tensors lie, which changes no number; without these all are dense, row-major:
+ *   nhd       a page is [P, Hkv, D], and keys and values have pages of their own: k and v, also
+ *             where without it there is kv_cache, have the shape [pages, Hkv, P, D] all the same,
+ *             and the strides of [pages, P, Hkv, D]
+ *   thd       no padding: q, out and lse, and without page k and v, hold one sequence's tokens
+ *             behind another's, [tokens, heads, D]. Those of sequence b are in q, out and lse
+ *             cu_seqlens_q[b] .. cu_seqlens_q[b + 1] - 1, in k and v the same of cu_seqlens_kv
+ *   strided   q, k, v, kv_cache, out and lse are parts of larger tensors: all axes but the last
+ *             are in any order (with nhd and thd in theirs), as far apart as strides say, and what
+ *             is between is others', not to be read, nor written. Where rows are multiples of 16
+ *             bytes strides are, too */
 enum attn_trait {
     ATTN_GQA = 1 << 0,
     ATTN_CAUSAL = 1 << 1,
@@ -117,7 +128,10 @@ enum attn_trait {
     ATTN_KV_E4M3 = 1 << 14,
     ATTN_KV_INT8 = 1 << 15,
     ATTN_KV_HEAD = 1 << 16,
-    ATTN_KV_TOKEN = 1 << 17
+    ATTN_KV_TOKEN = 1 << 17,
+    ATTN_NHD = 1 << 20,
+    ATTN_THD = 1 << 21,
+    ATTN_STRIDED = 1 << 22
 };
 
 /* X(symbol, name): the tensors of a call. Absent ones have data == NULL.
@@ -125,8 +139,9 @@ enum attn_trait {
  *   k               [B, Hkv, Skv, D]                       without the trait page
  *   v               [B, Hkv, Skv, Dv]                      the same, without kshared
  *   kv_cache        [pages, 2, Hkv, P, D]                  page; 0 = keys, 1 = values
- *   k               [pages, Hkv, P, D]                     page with dv or kshared, where there is
- *   v               [pages, Hkv, P, Dv]                      no kv_cache; v not with kshared
+ *   k               [pages, Hkv, P, D]                     page with dv, kshared or nhd, where
+ *   v               [pages, Hkv, P, Dv]                      there is no kv_cache; v not with
+ *                                                            kshared
  *                                                            k, v, kv_cache: q's dtype, or 8 bits
  *   kv_page_indptr  [B + 1] i32                            page; sequence b owns entries
  *   kv_page_indices [indptr[B]] i32                          indptr[b] .. indptr[b+1]-1 of these
@@ -147,6 +162,11 @@ enum attn_trait {
  *                                                            they may be NaN
  *   out             [B, Hq, Sq, Dv], dtype of q            written by the kernel
  *   lse             [B, Hq, Sq] f32, natural logarithm     written if the kernel says so
+ *   q, out, lse     [tokens, Hq, D or Dv], [tokens, Hq]    thd, instead of those above; tokens are
+ *   k, v            [tokens, Hkv, D or Dv]                   all that count; k, v without page
+ *   cu_seqlens_q    [B + 1] i32                            thd; 0 and sums of lengths, of queries
+ *   cu_seqlens_kv   [B + 1] i32                            thd without page; of keys. seq_lens and
+ *                                                            q_lens are there as well
  * Token t of sequence b in pages: page kv_page_indices[kv_page_indptr[b] + t / P], row t % P. Keys
  * and values of different widths have pages of their own under one table, as libraries take them;
  * with kshared and one kv head that is the cache of MLA kernels, [pages, P, 1, D], byte for byte.
@@ -172,7 +192,9 @@ enum attn_trait {
     X(SLOPES, slopes)                                                                              \
     X(BIAS, bias)                                                                                  \
     X(K_SCALE, k_scale)                                                                            \
-    X(V_SCALE, v_scale)
+    X(V_SCALE, v_scale)                                                                            \
+    X(CU_SEQLENS_Q, cu_seqlens_q)                                                                  \
+    X(CU_SEQLENS_KV, cu_seqlens_kv)
 
 enum attn_slot {
 #define ATTN_X(symbol, name) ATTN_##symbol,
@@ -203,11 +225,11 @@ struct attn_problem {
     int64_t reserved[10];
 };
 
-/* A view: it never owns `data`. shape and stride count elements, outermost first. `data` is aligned
- * to 16 bytes, on a GPU or NPU to 256. Inputs may be mapped read-only; past the end of one a launch
- * may read up to the next multiple of 16 bytes, where anything may be, and no further. `host` holds
- * the same values in host memory for inputs, so that a kernel on a device may plan; NULL for
- * outputs. */
+/* A view: it never owns `data`. shape and stride count elements, outermost first; the last stride
+ * is 1. `data` is aligned to 16 bytes, on a GPU or NPU, but with strided, to 256. Inputs may be
+ * mapped read-only; past the end of one a launch may read up to the next multiple of 16 bytes,
+ * where anything may be, and no further. `host` holds the same values in host memory for inputs, so
+ * that a kernel on a device may plan; NULL for outputs. */
 struct attn_tensor {
     void *data;
     const void *host;

@@ -127,6 +127,10 @@ struct rule {
     void (*draw)(const struct rule_view *view, const struct rule_draw *draw);
 };
 
+/* The traits that say where a kernel finds tensors. Nothing here, in a file or in an answer depends
+ * on them. */
+enum { RULE_LAYOUTS = ATTN_NHD | ATTN_THD | ATTN_STRIDED };
+
 /* All rules, in the order in which they are consulted; ends with NULL. */
 extern const struct rule *const rules[];
 
@@ -192,7 +196,8 @@ const float *rules_bias(const struct rule_view *view, int64_t b, int64_t h, int6
 
 extern const struct rule rule_gqa, rule_dv, rule_causal, rule_window, rule_ragged, rule_page,
     rule_kshared, rule_qlens, rule_keep, rule_softcap, rule_alibi, rule_bias, rule_magicpig,
-    rule_sinks, rule_kv_e4m3, rule_kv_int8, rule_kv_head, rule_kv_token;
+    rule_sinks, rule_kv_e4m3, rule_kv_int8, rule_kv_head, rule_kv_token, rule_nhd, rule_thd,
+    rule_strided;
 
 /* The place of query i on the diagonal, bottom-right aligned: the last query's is the last token.
  */

@@ -8,11 +8,11 @@
 #include <math.h>
 #include <stddef.h>
 
-const struct rule *const rules[] = {&rule_gqa,      &rule_dv,       &rule_causal,  &rule_window,
-                                    &rule_ragged,   &rule_page,     &rule_kshared, &rule_qlens,
-                                    &rule_keep,     &rule_softcap,  &rule_alibi,   &rule_bias,
-                                    &rule_magicpig, &rule_sinks,    &rule_kv_e4m3, &rule_kv_int8,
-                                    &rule_kv_head,  &rule_kv_token, NULL};
+const struct rule *const rules[] = {
+    &rule_gqa,      &rule_dv,    &rule_causal,  &rule_window,  &rule_ragged,  &rule_page,
+    &rule_kshared,  &rule_qlens, &rule_keep,    &rule_softcap, &rule_alibi,   &rule_bias,
+    &rule_magicpig, &rule_sinks, &rule_kv_e4m3, &rule_kv_int8, &rule_kv_head, &rule_kv_token,
+    &rule_nhd,      &rule_thd,   &rule_strided, NULL};
 
 static const struct rule_tensor plain_tensors[] = {
     {ATTN_Q, ATTN_INPUT, 4, {SIZE_BATCH, SIZE_Q_HEADS, SIZE_Q_LEN, SIZE_HEAD_DIM}},
@@ -154,6 +154,12 @@ static bool check_traits(const struct attn_problem *problem, struct fault *fault
                          "scales of keys and values without kve4m3 or kvint8: expected one");
     if ((traits & ATTN_KV_HEAD) && (traits & ATTN_KV_TOKEN))
         return fault_set(fault, FAULT_INPUT, "kvhead beside kvtoken: expected one of them");
+    if (traits & ATTN_NHD && !(traits & ATTN_PAGE))
+        return fault_set(fault, FAULT_INPUT,
+                         "nhd without pages: expected page, or strided for another order of axes");
+    if (traits & ATTN_THD && !(traits & ATTN_RAGGED))
+        return fault_set(fault, FAULT_INPUT,
+                         "thd packs sequences, whose lengths are not told (lens, ragged)");
     if (stored && traits & (ATTN_DV | ATTN_KSHARED))
         return fault_set(fault, FAULT_INPUT,
                          "keys and values of 8 bits beside dv or kshared: expected values of their "

@@ -139,7 +139,12 @@ static const struct {
     {ATTN_WINDOW | ATTN_KEEP, 4, 4, 1, 16, -1, "a window beside kept lists"},
     {ATTN_SOFTCAP, 4, 4, 1, 16, -1, "a softcap of 0"},
     {ATTN_RAGGED, 4, 4, 8, 16, -1, "need q and kv alike, not 8 and 16"},
-    {1 << 20, 4, 4, 1, 16, -1, "unknown traits 0x100000"},
+    {ATTN_STRIDED, 4, 4, 1, 16, ATTN_DECODE, NULL},
+    {ATTN_RAGGED | ATTN_PAGE | ATTN_NHD | ATTN_THD | ATTN_STRIDED, 4, 4, 2, 16, ATTN_PREFILL_PAGED,
+     NULL},
+    {ATTN_NHD, 4, 4, 1, 16, -1, "nhd without pages"},
+    {ATTN_THD, 4, 4, 1, 16, -1, "whose lengths are not told"},
+    {1 << 30, 4, 4, 1, 16, -1, "unknown traits 0x40000000"},
 };
 
 Test(rules, know_the_variants_and_refuse_the_rest) {

@@ -136,8 +136,8 @@ bool obtain_line(struct fixture *fixture, const char *line, const struct obtain_
                  struct fault *fault) {
     struct obtain_report unread = {.cached = false},
                          *report = options->report ? options->report : &unread;
-    struct problem problem;
-    char canonical[PROBLEM_LINE_BYTES], path[4096];
+    struct problem problem, drawn;
+    char canonical[PROBLEM_LINE_BYTES], room[PROBLEM_LINE_BYTES], path[4096];
     *report = (struct obtain_report){.cached = false};
     *fixture = (struct fixture){.line = ""};
     if (!problem_parse(&problem, line, fault)) return false;
@@ -145,20 +145,27 @@ bool obtain_line(struct fixture *fixture, const char *line, const struct obtain_
         return fault_set(fault, FAULT_INPUT,
                          "'%s' was made elsewhere and cannot be drawn: name its file (-f)", line);
     problem_print(&problem, canonical);
-    if (!check_memory(&problem, canonical, fault)) return false;
+    const char *stored = fixture_line(canonical, room);
+    if (!problem_parse(&drawn, stored, fault) || !check_memory(&problem, canonical, fault))
+        return false;
     fixture_cache_path(canonical, path);
 
     bool obtained;
     if (!options->uncached && !options->again &&
-        load_cached(fixture, canonical, path, options, report)) {
+        load_cached(fixture, stored, path, options, report)) {
         report->cached = answer_fits(fixture, problem.rows);
         obtained = report->cached ||
                    answer_and_store(fixture, path, true, problem.rows, options, report, fault);
     } else {
-        obtained = make(fixture, &problem, path, options, report, fault);
+        obtained = make(fixture, &drawn, path, options, report, fault);
     }
-    if (!obtained) fixture_free(fixture);
-    return obtained;
+    if (!obtained) {
+        fixture_free(fixture);
+        return false;
+    }
+    fixture->problem.attn.traits |= problem.attn.traits & RULE_LAYOUTS;
+    memcpy(fixture->line, canonical, sizeof canonical);
+    return true;
 }
 
 bool obtain_file(struct fixture *fixture, const char *path, const struct obtain_options *options,

@@ -33,25 +33,17 @@ static const struct name dtypes[] = {{"input", ATTN_INPUT}, {"f32", ATTN_F32}, {
 static const struct name dtype_bits[] = {
     {"f32", 1u << ATTN_F32}, {"f16", 1u << ATTN_F16}, {"bf16", 1u << ATTN_BF16}, {NULL, 0}};
 
-static const struct name traits[] = {{"gqa", ATTN_GQA},
-                                     {"causal", ATTN_CAUSAL},
-                                     {"ragged", ATTN_RAGGED},
-                                     {"page", ATTN_PAGE},
-                                     {"keep", ATTN_KEEP},
-                                     {"magicpig", ATTN_MAGICPIG},
-                                     {"window", ATTN_WINDOW},
-                                     {"softcap", ATTN_SOFTCAP},
-                                     {"sinks", ATTN_SINK},
-                                     {"qlens", ATTN_QLENS},
-                                     {"alibi", ATTN_ALIBI},
-                                     {"bias", ATTN_BIASED},
-                                     {"dv", ATTN_DV},
-                                     {"kshared", ATTN_KSHARED},
-                                     {"kve4m3", ATTN_KV_E4M3},
-                                     {"kvint8", ATTN_KV_INT8},
-                                     {"kvhead", ATTN_KV_HEAD},
-                                     {"kvtoken", ATTN_KV_TOKEN},
-                                     {NULL, 0}};
+static const struct name traits[] = {{"gqa", ATTN_GQA},         {"causal", ATTN_CAUSAL},
+                                     {"ragged", ATTN_RAGGED},   {"page", ATTN_PAGE},
+                                     {"keep", ATTN_KEEP},       {"magicpig", ATTN_MAGICPIG},
+                                     {"window", ATTN_WINDOW},   {"softcap", ATTN_SOFTCAP},
+                                     {"sinks", ATTN_SINK},      {"qlens", ATTN_QLENS},
+                                     {"alibi", ATTN_ALIBI},     {"bias", ATTN_BIASED},
+                                     {"dv", ATTN_DV},           {"kshared", ATTN_KSHARED},
+                                     {"kve4m3", ATTN_KV_E4M3},  {"kvint8", ATTN_KV_INT8},
+                                     {"kvhead", ATTN_KV_HEAD},  {"kvtoken", ATTN_KV_TOKEN},
+                                     {"nhd", ATTN_NHD},         {"thd", ATTN_THD},
+                                     {"strided", ATTN_STRIDED}, {NULL, 0}};
 
 static const struct name flags[] = {{"writes_lse", ATTN_WRITES_LSE},
                                     {"nondeterministic", ATTN_NONDETERMINISTIC},
