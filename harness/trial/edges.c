@@ -30,7 +30,7 @@ bool trial_launch_edges(struct trial *trial) {
 }
 
 /* Tells the worker where inputs are. */
-static bool place(struct trial *trial) {
+static bool place(struct trial *trial, bool ends) {
     json_t *reply, *tensors = json_array();
     for (int slot = 0; slot < ATTN_SLOT_COUNT; slot++) {
         if (trial->fixture->tensors[slot].data == NULL) continue;
@@ -39,7 +39,7 @@ static bool place(struct trial *trial) {
                               json_pack("{s:s, s:I}", "slot", slot_name((enum attn_slot)slot),
                                         "offset", (json_int_t)offset));
     }
-    json_t *request = json_pack("{s:s, s:o}", "op", "place", "tensors", tensors);
+    json_t *request = json_pack("{s:s, s:o, s:b}", "op", "place", "tensors", tensors, "ends", ends);
     if (!trial_ask(trial, request, trial->options->watchdog_seconds, &reply)) return false;
     json_decref(reply);
     return true;
@@ -59,13 +59,13 @@ static bool explain(struct trial *trial) {
 bool trial_edges(struct trial *trial, enum poison poison) {
     if (trial->no_edges != NULL) return true;
     if (!trial_finish(trial)) return false;
-    const bool moved = fixture_move_to_ends(trial->fixture, poison);
-    bool well = (!moved || place(trial)) && trial_prepare(trial) && trial_launch_edges(trial) &&
-                trial_finish(trial);
+    const bool moved = fixture_move_to_ends(trial->fixture, poison) || trial_lays_out(trial);
+    bool well = (!moved || place(trial, true)) && trial_prepare(trial) &&
+                trial_launch_edges(trial) && trial_finish(trial);
     if (!well && moved && trial->verdict.status == STATUS_CRASH)
         strncat(trial->verdict.reason, ", with inputs that begin at multiples of 16 bytes",
                 sizeof trial->verdict.reason - strlen(trial->verdict.reason) - 1);
     fixture_move_back(trial->fixture, poison);
-    well = well && (!moved || place(trial));
+    well = well && (!moved || place(trial, false));
     return well && (trial_stands(trial) || explain(trial));
 }

@@ -136,6 +136,15 @@ static void name_tensors(struct leak *leak) {
         }
         poison_rows(leak, slots[n], -1, rows, leak->poison);
     }
+    /* As the kernel has them, which the parent does not. */
+    for (size_t n = 0; n < sizeof slots / sizeof slots[0] && well && trial_lays_out(trial); n++) {
+        const size_t used = strlen(text);
+        trial->nan_around = slots[n];
+        if (differs(leak, &well))
+            snprintf(text + used, room - used, "%swhat lies between rows of %s, or around it",
+                     used > 0 ? "; " : "", slot_name(slots[n]));
+    }
+    trial->nan_around = ATTN_SLOT_COUNT;
 }
 
 /* Where it shows that what must not be read was. */
@@ -170,6 +179,7 @@ void trial_name_leak(struct trial *trial, enum poison poison) {
                         .base = malloc(outputs->out_bytes + outputs->lse_bytes + 1),
                         .deadline = clock_s() + trial->options->repeat_seconds};
     fixture_poison(trial->fixture, poison, trial->threads);
+    trial->gaps = poison;
     if (leak.base != NULL && !trial->nondeterministic && launch(trial)) {
         outputs_copy(outputs, leak.base);
         say_where(&leak);

@@ -127,6 +127,7 @@ static bool phase(struct trial *trial, enum poison poison,
                   bool (*launches)(struct trial *trial, enum poison poison)) {
     const uint64_t digest = trial->inputs = trial_digest_inputs(trial->fixture);
     trial->inputs_known = true;
+    trial->gaps = poison;
     const bool well = trial_prepare(trial) && launches(trial, poison) && trial_finish(trial);
     /* Also of a kernel that died: they are used again. */
     trial_look_at_inputs(trial, poison, digest);
@@ -184,7 +185,8 @@ bool trial_provoke(struct trial *trial) {
     if (!trial->options->poison) return phase(trial, POISON_NONE, launch_first);
     for (int n = 0; n < last && !trial->seen.guard_broken && !trial->seen.input_changed; n++) {
         const int64_t hidden = fixture_poison(trial->fixture, poisons[n], trial->threads);
-        if (n > 0 && !affordable(trial, 1) && !(n == 1 && hidden > 0)) break;
+        const bool hides = hidden > 0 || trial_lays_out(trial);
+        if (n > 0 && !affordable(trial, 1) && !(n == 1 && hides)) break;
         if (!phase(trial, poisons[n], n == 0 ? launch_first : launch_poisoned)) return false;
         if (!trial->suspected) continue;
         fixture_poison(trial->fixture, poisons[0], trial->threads);

@@ -158,17 +158,30 @@ static bool is_twin(const struct trial *trial) {
 }
 
 bool trial_prepare(struct trial *trial) {
-    json_t *reply;
-    if (!trial_ask(trial, trial_request(trial, "prepare"), trial->options->watchdog_seconds,
-                   &reply))
-        return false;
+    static const char *const words[] = {"none", "nan", "inf", "big"};
+    json_t *reply, *request = trial_request(trial, "prepare");
+    if (trial_lays_out(trial))
+        json_object_set_new(request, "gaps", json_string(words[trial->gaps]));
+    if (trial_lays_out(trial) && trial->nan_around != ATTN_SLOT_COUNT)
+        json_object_set_new(request, "nan_around", json_string(slot_name(trial->nan_around)));
+    if (!trial_ask(trial, request, trial->options->watchdog_seconds, &reply)) return false;
     if (!is_twin(trial)) trial->row->prepare_us = json_number_value(json_object_get(reply, "us"));
     json_decref(reply);
     return true;
 }
 
+static void look_around(struct trial *trial, const json_t *reply) {
+    const char *slot = json_string_value(json_object_get(reply, "written_around"));
+    if (slot != NULL) trial_break_guard(trial, "between rows of %s, or around it", slot);
+}
+
 bool trial_finish(struct trial *trial) {
-    return tell(trial, "finish", trial->options->watchdog_seconds);
+    json_t *reply;
+    if (!trial_ask(trial, trial_request(trial, "finish"), trial->options->watchdog_seconds, &reply))
+        return false;
+    look_around(trial, reply);
+    json_decref(reply);
+    return true;
 }
 
 bool trial_call(struct trial *trial) {
@@ -212,6 +225,7 @@ bool trial_launch(struct trial *trial, bool recorded) {
     if (!recorded && !trial->edges)
         keep_time(trial, json_number_value(json_object_get(reply, "us")));
     trial_look_at_scratch(trial, reply);
+    look_around(trial, reply);
     read_estimate(trial->row, reply);
     json_decref(reply);
     const char *where = outputs_guard_broken(&trial->outputs);
@@ -566,6 +580,7 @@ void trial_make(struct trial *trial, struct row *row, const struct plugin *plugi
                  .scale = fixture->problem.attn.scale},
         .verdict = {.grade = '-'},
         .filling = NAN,
+        .nan_around = ATTN_SLOT_COUNT,
         .no_edges = no_edges((enum attn_device)plugin->kernel.device, options),
         .start_s = clock_s(),
     };

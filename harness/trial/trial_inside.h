@@ -32,13 +32,16 @@ struct trial {
     char kept[128]; /* which inputs are not read anew, in words; "": all are */
     bool stateless; /* ... and are read wrongly by a process that has read no others, too */
     int64_t scratch_bytes;
-    double filling;       /* what the next launch finds in every float of its scratch */
-    const char *no_edges; /* why none is with inputs behind protected pages; NULL: some are */
-    bool edges;           /* the next launch is */
-    bool beyond;          /* one went there, and ended its process: `seen` says where */
-    bool suspected;       /* of reading what it must not: no other reason was found */
-    struct verdict later; /* of an output that differs, and may, and is wrong; PASS: none is */
-    uint64_t inputs;      /* digest of the inputs as the kernel was given them last */
+    double filling;            /* what the next launch finds in every float of its scratch */
+    enum poison gaps;          /* what is between elements that a layout keeps apart, from the next
+                                  prepare on; */
+    enum attn_slot nan_around; /* around one tensor NaN; ATTN_SLOT_COUNT: none */
+    const char *no_edges;      /* why none is with inputs behind protected pages; NULL: some are */
+    bool edges;                /* the next launch is */
+    bool beyond;               /* one went there, and ended its process: `seen` says where */
+    bool suspected;            /* of reading what it must not: no other reason was found */
+    struct verdict later;      /* of an output that differs, and may, and is wrong; PASS: none is */
+    uint64_t inputs;           /* digest of the inputs as the kernel was given them last */
     bool inputs_known;
     struct verdict verdict;
     double read_bytes; /* that a launch needs at least */
@@ -86,6 +89,10 @@ void trial_repeat_python(FILE *to);
 __attribute__((format(printf, 2, 0))) void trial_break_guard(struct trial *trial,
                                                              const char *format, const char *where);
 void trial_look_at_scratch(struct trial *trial, const json_t *reply);
+/* Whether the problem's tensors lie in a way of their own, with something between them. */
+static inline bool trial_lays_out(const struct trial *trial) {
+    return trial->view.problem->traits & RULE_LAYOUTS;
+}
 bool trial_same_as_first(const struct trial *trial);
 /* provoke.c: the same bits as the first launch's or, where launches may differ, right where that
  * was. */

@@ -6,6 +6,7 @@
 #define _GNU_SOURCE /* REG_ERR */
 #include "edges.h"
 #include "../../fixtures/problem.h"
+#include "../../kernels/attn_number.h"
 
 #include <signal.h>
 #include <stdatomic.h>
@@ -77,15 +78,21 @@ static const char *const axes[ATTN_SLOT_COUNT][5] = {
     [ATTN_BIAS] = {"b", "h", "i", "j"},
     [ATTN_K_SCALE] = {"block", "g", "row"}, /* or g alone */
     [ATTN_V_SCALE] = {"block", "g", "row"},
+    [ATTN_CU_SEQLENS_Q] = {"b"},
+    [ATTN_CU_SEQLENS_KV] = {"b"},
 };
 
 /* Of keys and values that have pages of their own. */
 static const char *const axes_of_pages[] = {"page", "g", "row", "d"};
+/* Of sequences one behind another. */
+static const char *const axes_of_tokens[] = {"token", "h", "d"};
 
 static const char *const *axes_of(const struct edge *edge) {
     const enum attn_slot slot = edge->slot;
     const bool scale = slot == ATTN_K_SCALE || slot == ATTN_V_SCALE;
     if (scale) return axes[slot] + (edge->tensor->rank == 1);
+    const bool large = slot == ATTN_Q || slot == ATTN_K || slot == ATTN_V;
+    if (large && edge->tensor->rank == 3) return axes_of_tokens;
     if (slot != ATTN_K && slot != ATTN_V) return axes[slot];
     for (size_t n = 0; n < raised.count; n++)
         if (raised.edges[n].slot == ATTN_KV_PAGE_INDPTR) return axes_of_pages;
@@ -94,17 +101,31 @@ static const char *const *axes_of(const struct edge *edge) {
 
 static void add_element(struct line *line, const struct edge *edge, uintptr_t byte) {
     const struct attn_tensor *tensor = edge->tensor;
-    int64_t elements = 1, index;
-    for (int axis = 0; axis < tensor->rank; axis++) elements *= tensor->shape[axis];
-    if (elements == 0) return;
-    index = (int64_t)(byte / (edge->bytes / (size_t)elements));
+    int64_t rest = (int64_t)byte / attn_dtype_bytes(tensor->dtype), index[5] = {0};
+    bool seen[5] = {false}, between = false;
+    if (edge->bytes == 0) return;
+    for (int n = 0; n < tensor->rank; n++) { /* the axes by their strides, the largest first */
+        int axis = 0;
+        while (axis < 4 && seen[axis]) axis++;
+        for (int other = axis + 1; other < tensor->rank; other++) {
+            if (!seen[other] && tensor->stride[other] > tensor->stride[axis]) axis = other;
+        }
+        seen[axis] = true;
+        if (tensor->shape[axis] <= 1) continue;
+        index[axis] = rest / tensor->stride[axis];
+        if (index[axis] >= tensor->shape[axis]) {
+            index[axis] = tensor->shape[axis] - 1;
+            between = true;
+        }
+        rest -= index[axis] * tensor->stride[axis];
+        if (between) rest = 0;
+    }
+    if (between) add(line, " the gap behind");
     for (int axis = 0; axis < tensor->rank; axis++) {
-        elements /= tensor->shape[axis];
         add(line, " ");
         add(line, axes_of(edge)[axis]);
         add(line, "=");
-        add_number(line, (uintptr_t)(index / elements));
-        index %= elements;
+        add_number(line, (uintptr_t)index[axis]);
     }
 }
 

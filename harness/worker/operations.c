@@ -6,7 +6,6 @@
 #include "hide.h"
 #include "protocol.h"
 #include "survey.h"
-#include "../../kernels/attn_number.h"
 #include "../../oracle/clock.h"
 
 #include <dlfcn.h>
@@ -270,133 +269,8 @@ static json_t *do_load(struct worker *worker, const json_t *request) {
     return reply != NULL ? reply : answer();
 }
 
-static int slot_find(const char *name) {
-    static const char *const names[] = {
-#define ATTN_X(symbol, name) #name,
-        ATTN_SLOTS(ATTN_X)
-#undef ATTN_X
-    };
-    for (int slot = 0; name != NULL && slot < ATTN_SLOT_COUNT; slot++) {
-        if (!strcmp(names[slot], name)) return slot;
-    }
-    return -1;
-}
-
-size_t span_bytes(const struct attn_tensor *tensor) {
-    int64_t last = 0;
-    for (int n = 0; n < tensor->rank; n++) {
-        if (tensor->shape[n] == 0) return 0;
-        last += (tensor->shape[n] - 1) * tensor->stride[n];
-    }
-    return (size_t)((last + 1) * attn_dtype_bytes(tensor->dtype));
-}
-
-static json_t *map_files(struct worker *worker, const json_t *list) {
-    size_t n;
-    json_t *item;
-    json_array_foreach(list, n, item) {
-        const size_t bytes = (size_t)json_integer_value(json_object_get(item, "bytes"));
-        void *host = n < worker->inbox->file_count ? mmap(NULL, bytes, PROT_READ | PROT_WRITE,
-                                                          MAP_SHARED, worker->inbox->files[n], 0)
-                                                   : MAP_FAILED;
-        if (host == MAP_FAILED) return refusal_json("oom", "cannot map the tensors");
-        worker->mappings[worker->mapping_count++] = (struct mapping){host, bytes};
-    }
-    return NULL;
-}
-
-/* Where on the device a part of a mapping is, that another tensor may have brought there. */
-static struct memory *place(struct worker *worker, unsigned char *host, size_t bytes) {
-    for (size_t n = 0; n < worker->memory_count; n++) {
-        if (worker->memories[n].host == host) return &worker->memories[n];
-    }
-    struct memory *memory = &worker->memories[worker->memory_count];
-    *memory = (struct memory){.host = host, .bytes = bytes};
-    memory->device = worker->device->place(host, bytes > 0 ? bytes : 1);
-    if (memory->device == NULL) return NULL;
-    worker->memory_count++;
-    return memory;
-}
-
-static json_t *map_tensor(struct worker *worker, const json_t *item, bool apart) {
-    struct attn_tensor tensor;
-    const int slot = slot_find(json_string_value(json_object_get(item, "slot")));
-    const int64_t index = json_integer_value(json_object_get(item, "memory"));
-    const int64_t offset = json_integer_value(json_object_get(item, "offset"));
-    if (slot < 0 || index < 0 || (size_t)index >= worker->mapping_count ||
-        !tensor_from_json(&tensor, item) || offset < 0 ||
-        (size_t)offset + span_bytes(&tensor) > worker->mappings[index].bytes)
-        return refusal_json("error", "map names a tensor that is not in its memory");
-    const struct mapping *mapping = &worker->mappings[index];
-    struct memory *memory = apart ? place(worker, mapping->host + offset, span_bytes(&tensor))
-                                  : place(worker, mapping->host, mapping->bytes);
-    if (memory == NULL) return refusal_json("oom", "no room for the tensors");
-    memory->output = json_is_true(json_object_get(item, "output"));
-    tensor.data = memory->device + (apart ? 0 : offset);
-    tensor.host = memory->output ? NULL : mapping->host + offset;
-    worker->sides[0].call.tensors[slot] = tensor;
-    return NULL;
-}
-
-static json_t *do_map(struct worker *worker, const json_t *request) {
-    size_t n;
-    json_t *item;
-    const json_t *list = json_object_get(request, "memories");
-    const bool apart = json_is_true(json_object_get(request, "apart"));
-    const size_t count = json_array_size(list);
-    if (worker->device == NULL || worker->mapping_count > 0 || count < 1 || count > INBOX_FILES_MAX)
-        return refusal_json("error", "map before load, or twice, or without memories");
-    json_t *refusal = map_files(worker, list);
-    inbox_close_files(worker->inbox); /* before any of the kernel's code runs */
-    json_array_foreach(json_object_get(request, "tensors"), n, item) {
-        if (refusal == NULL) refusal = map_tensor(worker, item, apart);
-    }
-    return refusal != NULL ? refusal : allocate_scratch(worker, &worker->sides[0]);
-}
-
-/* Where the tensor lies in the parent's memory. */
-static struct mapping *mapping_of(struct worker *worker, const struct attn_tensor *tensor) {
-    const unsigned char *host = tensor->host;
-    for (size_t n = 0; n < worker->mapping_count && host != NULL; n++) {
-        struct mapping *mapping = &worker->mappings[n];
-        if (host >= mapping->host && host <= mapping->host + mapping->bytes) return mapping;
-    }
-    return NULL;
-}
-
-static json_t *do_place(struct worker *worker, const json_t *request) {
-    size_t n;
-    json_t *item;
-    if (worker->sides[0].prepared)
-        return refusal_json("error", "place of a kernel that is prepared");
-    json_array_foreach(json_object_get(request, "tensors"), n, item) {
-        const int slot = slot_find(json_string_value(json_object_get(item, "slot")));
-        const int64_t offset = json_integer_value(json_object_get(item, "offset"));
-        struct attn_tensor *tensor = &worker->sides[0].call.tensors[slot < 0 ? ATTN_OUT : slot];
-        const struct mapping *mapping = mapping_of(worker, tensor);
-        if (mapping == NULL || offset < 0 || (size_t)offset + span_bytes(tensor) > mapping->bytes)
-            return refusal_json("error", "place names no input, or not in its memory");
-        const ptrdiff_t way = mapping->host + offset - (const unsigned char *)tensor->host;
-        tensor->data = (unsigned char *)tensor->data + way;
-        tensor->host = mapping->host + offset;
-    }
-    return answer();
-}
-
-void worker_upload(struct worker *worker, bool outputs) {
-    for (size_t n = 0; n < worker->memory_count; n++) {
-        const struct memory *memory = &worker->memories[n];
-        if (memory->output == outputs)
-            worker->device->upload(memory->device, memory->host, memory->bytes);
-    }
-}
-
-void worker_download(struct worker *worker, bool outputs) {
-    for (size_t n = 0; n < worker->memory_count; n++) {
-        const struct memory *memory = &worker->memories[n];
-        if (memory->output == outputs)
-            worker->device->download(memory->host, memory->device, memory->bytes);
-    }
+static void add_written(json_t *reply, const char *around) {
+    if (around != NULL) json_object_set_new(reply, "written_around", json_string(around));
 }
 
 /* The side that a request names, 0 if none; NULL: there is no such, or nothing loaded. */
@@ -415,6 +289,7 @@ struct side *worker_prepared(struct worker *worker, const json_t *request) {
 static json_t *do_prepare(struct worker *worker, const json_t *request) {
     struct side *side = side_of(worker, request);
     if (side == NULL) return refusal_json("error", "prepare before load");
+    worker_choose_gaps(worker, request);
     worker_upload(worker, false);
     side->call.state = NULL;
     give(worker, side);
@@ -476,7 +351,7 @@ static bool raise_edges(struct worker *worker, const struct side *side) {
     if (worker->device->kind != ATTN_CPU) return false;
     for (int slot = 0; slot < ATTN_SLOT_COUNT; slot++) {
         const struct attn_tensor *tensor = &side->call.tensors[slot];
-        const struct mapping *mapping = mapping_of(worker, tensor);
+        const struct mapping *mapping = worker_mapping(worker, tensor);
         if (mapping == NULL) continue;
         const size_t at = (size_t)((const unsigned char *)tensor->host - mapping->host);
         const size_t bytes = span_bytes(tensor);
@@ -509,9 +384,10 @@ static json_t *do_launch(struct worker *worker, const json_t *request) {
     if (edges) edges_lower();
     json_t *refusal = reason != NULL ? failure_json(reason) : worker_look_at_given(worker, side);
     if (refusal != NULL) return refusal;
-    worker_download(worker, true);
+    const char *around = worker_download(worker, true);
     json_t *reply = json_pack("{s:b, s:f, s:s}", "ok", 1, "us", us, "scratch",
                               worker_scratch_state(worker, side->call.scratch_bytes));
+    add_written(reply, around);
     add_estimate(reply, side->estimate);
     return reply;
 }
@@ -529,8 +405,10 @@ static json_t *do_finish(struct worker *worker, const json_t *request) {
     struct side *side = side_of(worker, request);
     const bool prepared = side != NULL && side->prepared;
     if (prepared) end_kernel(worker, side);
-    if (prepared) worker_download(worker, false);
-    return answer();
+    const char *around = prepared ? worker_download(worker, false) : NULL;
+    json_t *reply = answer();
+    add_written(reply, around);
+    return reply;
 }
 
 void worker_release(struct worker *worker) {
@@ -548,6 +426,7 @@ static json_t *do_unload(struct worker *worker, const json_t *request) {
     for (size_t n = 0; n < worker->memory_count; n++) device->unplace(worker->memories[n].device);
     for (size_t n = 0; n < worker->mapping_count; n++)
         munmap(worker->mappings[n].host, worker->mappings[n].bytes);
+    views_free(&worker->views);
     worker_release(worker);
     *worker = (struct worker){.inbox = worker->inbox,
                               .keepers = {worker->keepers[0], worker->keepers[1]},
@@ -568,6 +447,11 @@ static json_t *do_probe(struct worker *worker, const json_t *request) {
     return survey_probe(request);
 }
 
+static json_t *do_map(struct worker *worker, const json_t *request) {
+    json_t *refusal = worker_map(worker, request);
+    return refusal != NULL ? refusal : allocate_scratch(worker, &worker->sides[0]);
+}
+
 static const struct {
     const char *name;
     json_t *(*run)(struct worker *worker, const json_t *request);
@@ -577,7 +461,7 @@ static const struct {
     {"describe", do_describe},
     {"load", do_load},
     {"map", do_map},
-    {"place", do_place},
+    {"place", worker_place},
     {"prepare", do_prepare},
     {"launch", do_launch},
     {"time", worker_time},

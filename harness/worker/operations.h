@@ -1,5 +1,5 @@
-/* What a worker does when it is asked (worker.c has the protocol): operations.c loads kernels, maps
- * memory and launches, operations_time.c times. */
+/* What a worker does when it is asked (worker.c has the protocol): operations.c loads kernels and
+ * launches, operations_memory.c has their memory, operations_time.c times. */
 #ifndef ATTEST_OPERATIONS_H
 #define ATTEST_OPERATIONS_H
 
@@ -7,6 +7,7 @@
 #include "inbox.h"
 #include "race.h"
 #include "sampling.h"
+#include "views.h"
 #include "../../kernels/ascend/estimate.h"
 
 enum { SIDES_MAX = RACERS_MAX };
@@ -36,9 +37,11 @@ struct worker {
     unsigned char *scratch;       /* of all sides, with its guards: where it lies takes time */
     size_t scratch_bytes;         /* as many as the side needs that needs most */
     const struct device *device;
-    struct inbox *inbox;                      /* the files that came with the request at hand */
-    struct mapping mappings[INBOX_FILES_MAX]; /* the parent's memories, here */
+    struct inbox *inbox; /* the files that came with the request at hand */
+    /* The parent's memories, here; behind them those of tensors that lie elsewhere. */
+    struct mapping mappings[INBOX_FILES_MAX + ATTN_SLOT_ROOM];
     size_t mapping_count;
+    struct views views;
     /* And on the device. Placed whole, the guards around their tensors are there too. */
     struct memory memories[ATTN_SLOT_ROOM];
     size_t memory_count;
@@ -63,9 +66,18 @@ struct side *worker_prepared(struct worker *worker, const json_t *request);
 json_t *worker_look_at_given(const struct worker *worker, const struct side *side);
 /* "intact", or which guard of so many bytes of scratch was written to. */
 const char *worker_scratch_state(const struct worker *worker, size_t bytes);
+
+/* operations_memory.c */
+/* A refusal, or NULL. */
+json_t *worker_map(struct worker *worker, const json_t *request);
+json_t *worker_place(struct worker *worker, const json_t *request);
+/* What is between elements of inputs from the next upload on, as "prepare" says. */
+void worker_choose_gaps(struct worker *worker, const json_t *request);
 void worker_upload(struct worker *worker, bool outputs);
-void worker_download(struct worker *worker, bool outputs);
-size_t span_bytes(const struct attn_tensor *tensor);
+/* The name of a laid-out tensor around which something was written (views.h), or NULL. */
+const char *worker_download(struct worker *worker, bool outputs);
+/* In which of the worker's mappings an input lies; NULL: in none. */
+struct mapping *worker_mapping(struct worker *worker, const struct attn_tensor *tensor);
 
 /* operations_time.c */
 json_t *worker_time(struct worker *worker, const json_t *request);

@@ -3,6 +3,7 @@
 #include "operations.h"
 #include "priority.h"
 #include "protocol.h"
+#include "../../kernels/attn_number.h"
 #include "../../oracle/clock.h"
 
 #include <limits.h>
@@ -36,12 +37,17 @@ static bool begin_watch(struct worker *worker, const struct side *side, struct w
     const struct attn_tensor *out = &side->call.tensors[ATTN_OUT];
     const struct attn_tensor *lse = &side->call.tensors[ATTN_LSE];
     const bool with_lse = json_is_true(json_object_get(asked, "lse"));
+    const struct attn_problem *problem = &worker->problem;
+    const size_t rows = (size_t)(problem->batch * problem->q_heads * problem->q_len);
+    const size_t row_bytes = (size_t)problem->value_dim * attn_dtype_bytes(problem->dtype);
     *watch = (struct watch){.device = worker->device,
                             .problem = &worker->problem,
                             .out = out->data,
-                            .out_bytes = span_bytes(out),
+                            .out_bytes = rows * row_bytes,
+                            .out_view = views_find(&worker->views, ATTN_OUT),
                             .lse = with_lse ? lse->data : NULL,
-                            .lse_bytes = with_lse ? span_bytes(lse) : 0,
+                            .lse_bytes = with_lse ? rows * sizeof(float) : 0,
+                            .lse_view = views_find(&worker->views, ATTN_LSE),
                             .q_lens = q_lens,
                             .here = memory->host == memory->device};
     if (turn->turned != NULL || turn_begin(turn, worker->device, &worker->problem, &side->call))
@@ -59,7 +65,10 @@ static void hand_over(struct worker *worker, const struct side *side, const stru
                       enum attn_slot slot, const unsigned char *from, size_t bytes) {
     const struct memory *memory = output_memory(worker, side, slot);
     const unsigned char *data = side->call.tensors[slot].data;
-    if (watch->differed > 0 && memory != NULL && bytes > 0)
+    const struct view *view = views_find(&worker->views, slot);
+    if (watch->differed > 0 && view != NULL && bytes > 0)
+        memcpy(view->dense.data, from, bytes);
+    else if (watch->differed > 0 && memory != NULL && bytes > 0)
         memcpy(memory->host + (data - memory->device), from, bytes);
 }
 

@@ -97,6 +97,7 @@ static const char *plan(struct work *work) {
     const struct spoil *spoil = work->spoil;
     const struct device *device = spoil->subject->device;
     if (spoil->subject->problem->traits & ATTN_KSHARED) return "values are part of keys";
+    if (spoil->watch->out_view != NULL) return "tensors are laid out";
     const size_t output = output_bytes(spoil->watch), blocks = draw_blocks(work);
     const double launches = ceil(replay_us / fmax(spoil->single_us, 1));
     if (work->block_count == 0) return "there is nothing to turn";

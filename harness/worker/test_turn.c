@@ -18,8 +18,11 @@ static const struct attn_problem dense = {.dtype = ATTN_F16,
 static const int32_t lens[] = {3, 1};
 
 static struct attn_tensor tensor_of(void *data, int64_t s0, int64_t s1, int64_t s2, int64_t s3) {
-    return (struct attn_tensor){
-        .data = data, .host = data, .dtype = ATTN_F16, .stride = {s0, s1, s2, s3, 1}};
+    return (struct attn_tensor){.data = data,
+                                .host = data,
+                                .dtype = ATTN_F16,
+                                .rank = s3 == 1 ? 4 : 5,
+                                .stride = {s0, s1, s2, s3, 1}};
 }
 
 static struct attn_call dense_call(uint16_t *v) {

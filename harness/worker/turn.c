@@ -3,9 +3,9 @@
  * unless sequences share pages: then all pages of a head are turned, used or not. */
 #define _GNU_SOURCE
 #include "turn.h"
+#include "views.h"
 #include "../../kernels/attn_number.h"
 #include "../../fixtures/random.h"
-#include "../../oracle/rule.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -17,13 +17,14 @@ static bool is_paged(const struct turn *turn) {
     return turn->problem->traits & ATTN_PAGE;
 }
 
-static const struct attn_tensor *values(const struct turn *turn) {
-    return &turn->tensors[rules_values(turn->problem)];
-}
-
 /* Keys, then values, in each page. */
 static bool in_cache(const struct turn *turn) {
-    return rules_values(turn->problem) == ATTN_KV_CACHE;
+    return turn->tensors[ATTN_KV_CACHE].data != NULL;
+}
+
+static const struct attn_tensor *values(const struct turn *turn) {
+    if (in_cache(turn)) return &turn->tensors[ATTN_KV_CACHE];
+    return &turn->tensors[turn->tensors[ATTN_V].data != NULL ? ATTN_V : ATTN_K];
 }
 
 /* From where a page, or a sequence, begins to the values of kv head g. */
@@ -81,10 +82,15 @@ int64_t turn_draw(struct turn *turn, int64_t count) {
     return random_word(stream, turn->drawn++) % count;
 }
 
-/* Tokens that lie one after the other: all of a dense sequence, those of a page. */
+/* Tokens that lie as far apart as one another: all of a sequence, those of a page. */
 struct piece {
-    int64_t at, tokens; /* at: elements */
+    int64_t at, step, tokens; /* at, step: elements */
 };
+
+static int64_t step_of(const struct turn *turn) {
+    const struct attn_tensor *tensor = values(turn);
+    return tensor->rank == 3 ? tensor->stride[0] : tensor->stride[tensor->rank - 2];
+}
 
 static int64_t pieces_of(const struct turn *turn, int64_t group) {
     if (!is_paged(turn)) return 1;
@@ -95,15 +101,18 @@ static int64_t pieces_of(const struct turn *turn, int64_t group) {
 
 static struct piece piece_at(const struct turn *turn, int64_t group, int64_t g, int64_t n) {
     const int64_t *stride = values(turn)->stride, size = turn->problem->page_size;
+    const int64_t step = step_of(turn);
     if (!is_paged(turn)) {
         const int32_t *lens = table(turn, ATTN_SEQ_LENS);
-        return (struct piece){group * stride[0] + values_from(turn, g),
-                              lens != NULL ? lens[group] : turn->problem->kv_len};
+        const int32_t *first = table(turn, ATTN_CU_SEQLENS_KV); /* of sequences that are packed */
+        return (struct piece){(first != NULL ? first[group] : group) * stride[0] +
+                                  values_from(turn, g),
+                              step, lens != NULL ? lens[group] : turn->problem->kv_len};
     }
     const int32_t first = table(turn, ATTN_KV_PAGE_INDPTR)[group];
     const int64_t page = turn->whole ? n : table(turn, ATTN_KV_PAGE_INDICES)[first + n];
     const bool last = !turn->whole && n == pieces_of(turn, group) - 1;
-    return (struct piece){page * stride[0] + values_from(turn, g),
+    return (struct piece){page * stride[0] + values_from(turn, g), step,
                           last ? table(turn, ATTN_KV_LAST_PAGE_LEN)[group] : size};
 }
 
@@ -125,22 +134,22 @@ void turn_flip(void *at, int64_t count, enum attn_dtype dtype, volatile const ui
 }
 
 bool turn_can_flip(const struct attn_tensor *tensor) {
-    int64_t count = tensor->dtype == ATTN_I8 ? 1 : 0;
-    for (int axis = 0; axis < tensor->rank; axis++) count *= tensor->shape[axis];
-    return count == 0 || memchr(tensor->host, 0x80, (size_t)count) == NULL;
+    const size_t bytes = tensor->dtype == ATTN_I8 ? span_bytes(tensor) : 0;
+    return bytes == 0 || memchr(tensor->host, 0x80, bytes) == NULL;
 }
 
-static double apply_to(const struct turn *turn, const struct attn_tensor *tensor, int64_t step,
+static double apply_to(const struct turn *turn, const struct attn_tensor *tensor,
                        struct piece piece, int64_t d0, int64_t d1, bool really) {
-    const int64_t width = attn_dtype_bytes(tensor->dtype);
+    const int64_t width = attn_dtype_bytes(tensor->dtype), step = piece.step;
+    const int64_t row = tensor->shape[tensor->rank - 1];
     const uint32_t all = really ? ~0u : 0;
     unsigned char *host = (unsigned char *)tensor->host, *placed = tensor->data;
     for (int64_t t = 0; t < piece.tokens; t++)
         turn_flip(host + (piece.at + t * step + d0) * width, d1 - d0,
                   (enum attn_dtype)tensor->dtype, &all);
-    if (placed != host)
+    if (placed != host && piece.tokens > 0)
         turn->device->upload(placed + piece.at * width, host + piece.at * width,
-                             (size_t)(piece.tokens * step * width));
+                             (size_t)(((piece.tokens - 1) * step + row) * width));
     return (double)piece.tokens * (double)((d1 - d0) * width / LINE_BYTES + 2) * LINE_BYTES;
 }
 
@@ -152,15 +161,18 @@ static double apply(const struct turn *turn, int64_t group, int64_t g, int64_t d
     const struct attn_tensor *q = &turn->tensors[ATTN_Q];
     const bool with_q = problem->traits & ATTN_KSHARED;
     const int64_t heads = problem->q_heads / problem->kv_heads;
-    const int64_t step = values(turn)->stride[in_cache(turn) ? 3 : 2];
+    const int32_t *first_q = table(turn, ATTN_CU_SEQLENS_Q);
     double lines = 0;
     for (int64_t n = 0; n < pieces_of(turn, group); n++)
-        lines += apply_to(turn, values(turn), step, piece_at(turn, group, g, n), d0, d1, really);
+        lines += apply_to(turn, values(turn), piece_at(turn, group, g, n), d0, d1, really);
     const int64_t from = turn->whole ? 0 : group, end = turn->whole ? problem->batch : group + 1;
-    for (int64_t b = from; with_q && b < end; b++) {
-        const struct piece rows = {b * q->stride[0] + g * heads * q->stride[1],
-                                   heads * problem->q_len};
-        lines += apply_to(turn, q, q->stride[2], rows, d0, d1, really);
+    for (int64_t n = from * heads; with_q && n < end * heads; n++) {
+        const int64_t b = n / heads, h = g * heads + n % heads;
+        struct piece rows = {b * q->stride[0] + h * q->stride[1], q->stride[2], problem->q_len};
+        if (first_q != NULL)
+            rows = (struct piece){first_q[b] * q->stride[0] + h * q->stride[1], q->stride[0],
+                                  first_q[b + 1] - first_q[b]};
+        lines += apply_to(turn, q, rows, d0, d1, really);
     }
     return lines;
 }

@@ -14,10 +14,24 @@ static size_t width_of(const struct watch *watch) {
     return attn_dtype_bytes(watch->problem->dtype);
 }
 
+static size_t image_bytes(const struct view *view) {
+    return view != NULL ? span_bytes(&view->laid) : 0;
+}
+
+static void fetch_one(const struct watch *watch, unsigned char *to, const unsigned char *from,
+                      size_t bytes, const struct view *view) {
+    if (view == NULL) {
+        watch->device->download(to, from, bytes);
+        return;
+    }
+    watch->device->download(watch->image, from, image_bytes(view));
+    view_gather(view, to, watch->image);
+}
+
 static void fetch(const struct watch *watch, unsigned char *to) {
-    watch->device->download(to, watch->out, watch->out_bytes);
+    fetch_one(watch, to, watch->out, watch->out_bytes, watch->out_view);
     if (watch->lse != NULL)
-        watch->device->download(to + watch->out_bytes, watch->lse, watch->lse_bytes);
+        fetch_one(watch, to + watch->out_bytes, watch->lse, watch->lse_bytes, watch->lse_view);
 }
 
 static void fill(unsigned char *to, size_t bytes, uint32_t word, size_t width) {
@@ -26,12 +40,15 @@ static void fill(unsigned char *to, size_t bytes, uint32_t word, size_t width) {
 
 bool watch_begin(struct watch *watch, uint32_t unwritten, uint32_t unwritten_lse) {
     const size_t bytes = all_bytes(watch) + 1;
-    watch->expected = malloc(bytes);
+    const size_t out_image = image_bytes(watch->out_view), lse_image = image_bytes(watch->lse_view);
+    if (watch->out_view != NULL) watch->here = false;
+    watch->expected = calloc(bytes, 1); /* what is packed away is nowhere */
     watch->blank = malloc(bytes);
     watch->furthest = malloc(bytes);
-    watch->fetched = malloc(watch->here ? 1 : bytes);
+    watch->fetched = calloc(watch->here ? 1 : bytes, 1);
+    watch->image = malloc((out_image > lse_image ? out_image : lse_image) + 1);
     if (watch->expected == NULL || watch->blank == NULL || watch->furthest == NULL ||
-        watch->fetched == NULL)
+        watch->fetched == NULL || watch->image == NULL)
         return false;
     fetch(watch, watch->expected);
     fill(watch->blank, watch->out_bytes, unwritten, width_of(watch));
@@ -43,6 +60,7 @@ void watch_end(struct watch *watch) {
     free(watch->expected);
     free(watch->blank);
     free(watch->furthest);
+    free(watch->image);
     free(watch->fetched);
     *watch = (struct watch){0};
 }
@@ -55,7 +73,13 @@ void watch_aim(struct watch *watch, const struct attn_call *call) {
 /* On the device where it can do that: a large output takes milliseconds to be brought there, in
  * which a GPU cools. */
 static void fill_output(const struct watch *watch, unsigned char *to, const unsigned char *blank,
-                        size_t bytes, size_t width) {
+                        size_t bytes, size_t width, const struct view *view) {
+    if (view != NULL) { /* with what is between rows as it is */
+        watch->device->download(watch->image, to, image_bytes(view));
+        view_scatter(view, watch->image, blank);
+        watch->device->upload(to, watch->image, image_bytes(view));
+        return;
+    }
     struct device_move move = {.to = to, .width = bytes, .rows = 1, .word_bytes = (int)width};
     uint32_t word;
     if (watch->device->move == NULL || bytes == 0) {
@@ -73,10 +97,11 @@ void watch_fill(struct watch *watch, double elapsed_s) {
     watch->due = watch->here || watch->spent_s <= elapsed_s / 2;
     if (!watch->due) return;
     const double start = clock_s();
-    fill_output(watch, watch->out, watch->blank, watch->out_bytes, width_of(watch));
+    fill_output(watch, watch->out, watch->blank, watch->out_bytes, width_of(watch),
+                watch->out_view);
     if (watch->lse != NULL)
         fill_output(watch, watch->lse, watch->blank + watch->out_bytes, watch->lse_bytes,
-                    sizeof(float));
+                    sizeof(float), watch->lse_view);
     watch->spent_s += clock_s() - start;
 }
 

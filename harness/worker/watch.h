@@ -10,21 +10,24 @@
 #define ATTEST_WATCH_H
 
 #include "turn.h"
+#include "views.h"
 
 #include <stddef.h>
 
 struct watch {
     const struct device *device;
     const struct attn_problem *problem;
-    unsigned char *out, *lse; /* on the device; lse NULL: not compared */
-    size_t out_bytes, lse_bytes;
-    const int64_t *q_lens; /* of each sequence: the rows that count */
-    struct turn *turn;     /* NULL: values stay as they are */
-    bool here;             /* the device's memory can be read as it is */
-    bool due;              /* the sample at hand is looked at */
+    unsigned char *out, *lse;               /* on the device; lse NULL: not compared */
+    size_t out_bytes, lse_bytes;            /* dense, [B, Hq, Sq, Dv] and [B, Hq, Sq] */
+    const struct view *out_view, *lse_view; /* how they lie there; NULL: dense */
+    const int64_t *q_lens;                  /* of each sequence: the rows that count */
+    struct turn *turn;                      /* NULL: values stay as they are */
+    bool here;                              /* the device's memory can be read as it is */
+    bool due;                               /* the sample at hand is looked at */
     double spent_s;
-    /* out and then lse, each */
+    /* out and then lse, each, dense */
     unsigned char *expected, *blank, *fetched, *furthest;
+    unsigned char *image; /* of the larger of the two as it lies on the device */
     double
         distance; /* of the furthest: the largest difference of an element; NaN counts infinite */
     int64_t looked, differed, first; /* samples; `first` counts from 1, 0: none differed */

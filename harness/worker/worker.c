@@ -42,11 +42,15 @@
  *       Comes with a file for each memory. "apart": true: on the device each tensor is a memory of
  *       its own, without guards, for tools that know where each begins and ends.
  *       -> "scratch_bytes": N. The worker allocates scratch, with guards of its own around it.
- *   {"op": "prepare"}
- *       Inputs are final. -> "us": T. Repeated with changed inputs after "finish".
- *   {"op": "place", "tensors": [{"slot": "q", "offset": BYTES}, ...]}
- *       Inputs have been moved within their memory, and are there from now on. Not of a kernel that
- *       is prepared.
+ *       Where the problem has a layout (views.h), tensors are copied to where that asks for them
+ *       before each prepare and launch, and back after each launch and finish.
+ *   {"op": "prepare", "gaps": POISON, "nan_around": SLOT}
+ *       Inputs are final. -> "us": T. Repeated with changed inputs after "finish". Of a layout what
+ *       is between elements holds "nan", "inf", "big" or, as told nothing, zeros; around one tensor
+ *       NaN all the same.
+ *   {"op": "place", "tensors": [{"slot": "q", "offset": BYTES}, ...], "ends": BOOL}
+ *       Inputs have been moved within their memory, and are there from now on; with "ends" they end
+ *       where a page does. Not of a kernel that is prepared.
  *   {"op": "launch", "recorded": BOOL, "fill_scratch": X, "edges": BOOL}
  *       Scratch is filled with floats X, null being NaN, or left alone where X is not told; the
  *       kernel launched once and waited for; outputs are in shared memory when the answer comes.
@@ -54,7 +58,8 @@
  *       protected pages meanwhile (edges.h), for which each has a page of its memory to itself
  *       before its first and one behind its last; of a CPU's kernel only.
  *       -> "us": T, "scratch": "intact" | "before" | "after", the guard that was overwritten; of a
- *       library that estimates (kernels/ascend/estimate.h) also "estimate_us": T, "counted": TEXT
+ *       library that estimates (kernels/ascend/estimate.h) also "estimate_us": T, "counted": TEXT;
+ *       of a layout "written_around": the name of an output between whose rows it wrote, if it did
  *   {"op": "time", "cold": BOOL, "touched_bytes", "samples_min", "samples_max", "total_ms_max",
  *    "ci_target", "control": PATH, "quiet_us", "watch": {"q_lens": [...], "lse": BOOL,
  *    "unwritten": WORD, "unwritten_lse": WORD}}
@@ -87,7 +92,7 @@
  *       Of what this side's samples left in the last race, what is furthest from what they should
  *       is in shared memory.
  *   {"op": "finish"}
- *       Inputs are in shared memory as the kernel left them.
+ *       Inputs are in shared memory as the kernel left them. -> "written_around" as above
  *   {"op": "unload"}
  *       Gives back all memory; another "load" may follow. An error says that the device is not well
  *       and this worker of no more use.
