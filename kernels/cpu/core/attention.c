@@ -101,7 +101,7 @@ static void write_row(const struct task *task, const struct isa *isa, int64_t r,
     const struct attn_tensor *sinks = &task->call->tensors[ATTN_SINKS];
     const int64_t value_dim = task->problem->value_dim;
     const struct attn_tensor *lse = &task->call->tensors[ATTN_LSE];
-    void *row = tensor_at(&task->call->tensors[ATTN_OUT], task->b, h, i);
+    void *row = lookup_row(task->call, ATTN_OUT, task->b, h, i);
     float log_sum = 0; /* of rows beyond the sequence */
     if (out) log_sum = sum == 0 ? -INFINITY : (float)((double)task->softmax_scale * max + log(sum));
     if (out && sinks->data)
@@ -111,9 +111,7 @@ static void write_row(const struct task *task, const struct isa *isa, int64_t r,
         isa->narrow(row, out, value_dim, task->problem->dtype);
     else
         memset(row, 0, (size_t)value_dim * attn_dtype_bytes(task->problem->dtype));
-    if (lse->data)
-        ((float *)lse->data)[task->b * lse->stride[0] + h * lse->stride[1] + i * lse->stride[2]] =
-            log_sum;
+    if (lse->data) *(float *)lookup_row(task->call, ATTN_LSE, task->b, h, i) = log_sum;
 }
 
 /* One call, as its threads share it. */
@@ -211,6 +209,7 @@ static void write_block(const struct run *run, const struct task *task) {
                   task->out + r * value_dim);
     int64_t end = task->row + run->division.row_block;
     end = end < run->division.rows ? end : run->division.rows;
+    if (run->problem->traits & ATTN_THD) return; /* what is behind is another sequence's */
     for (int64_t r = task->row + task->rows; r < end; r++)
         write_row(task, run->division.isa, r, 0, 0, NULL);
 }

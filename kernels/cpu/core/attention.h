@@ -131,6 +131,10 @@ float magicpig_logit(const struct magicpig *row, float dot, float key_square, fl
 
 /* Element (x, y, z, 0) of a tensor of rank 4, (x, y, z) of rank 3. */
 void *tensor_at(const struct attn_tensor *tensor, int64_t x, int64_t y, int64_t z);
+/* The row of q, out or lse (which is one number) that is query i of head h, valid or, unless
+ * sequences are packed, padding. */
+void *lookup_row(const struct attn_call *call, enum attn_slot slot, int64_t b, int64_t h,
+                 int64_t i);
 
 enum method { NAIVE, FLASH };
 

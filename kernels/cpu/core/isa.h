@@ -238,7 +238,7 @@ static inline void widen_block(float *wide_keys, float *wide_values, const struc
 /* Query row r of the group, widened, with zeros up to `padded` elements. */
 static inline void widen_query(float *to, const struct task *task, int64_t r, int64_t padded) {
     const int64_t head = task->g * task->group + r % task->group;
-    const void *row = tensor_at(&task->call->tensors[ATTN_Q], task->b, head, r / task->group);
+    const void *row = lookup_row(task->call, ATTN_Q, task->b, head, r / task->group);
     widen_rows(to, &row, 1, task->problem->head_dim, padded, task->problem->dtype);
     for (int64_t d = 0; d < padded; d++) to[d] *= task->query_sign;
 }

@@ -6,6 +6,18 @@ void *tensor_at(const struct attn_tensor *tensor, int64_t x, int64_t y, int64_t 
     return (char *)tensor->data + element * attn_dtype_bytes(tensor->dtype);
 }
 
+/* Where the sequences of a packed tensor begin; NULL: each has an axis' place. */
+static const int32_t *first_of(const struct attn_call *call, bool of_keys) {
+    return call->tensors[of_keys ? ATTN_CU_SEQLENS_KV : ATTN_CU_SEQLENS_Q].data;
+}
+
+void *lookup_row(const struct attn_call *call, enum attn_slot slot, int64_t b, int64_t h,
+                 int64_t i) {
+    const struct attn_tensor *tensor = &call->tensors[slot];
+    const int32_t *first = first_of(call, false);
+    return first ? tensor_at(tensor, first[b] + i, h, 0) : tensor_at(tensor, b, h, i);
+}
+
 static int64_t length(const struct attn_call *call, enum attn_slot slot, int64_t b) {
     return ((const int32_t *)call->tensors[slot].data)[b];
 }
@@ -27,6 +39,8 @@ int64_t lookup_tokens(const struct attn_call *call, int64_t b) {
 
 int64_t lookup_queries(const struct attn_call *call, int64_t b) {
     const int64_t room = call->tensors[ATTN_Q].shape[2];
+    const int32_t *first = first_of(call, false);
+    if (first) return first[b + 1] - first[b];
     if (call->tensors[ATTN_Q_LENS].data) return length(call, ATTN_Q_LENS, b);
     const bool alike = call->tensors[ATTN_SEQ_LENS].data && room == call->tensors[ATTN_K].shape[2];
     return alike ? length(call, ATTN_SEQ_LENS, b) : room;
@@ -40,9 +54,12 @@ static const struct attn_tensor *values_of(const struct attn_call *call) {
 void lookup_dense(const struct attn_call *call, int64_t b, int64_t g, const int32_t *list,
                   int64_t first, int64_t count, const void **keys, const void **values) {
     const struct attn_tensor *k = &call->tensors[ATTN_K], *v = values_of(call);
-    const char *key = tensor_at(k, b, g, 0), *value = tensor_at(v, b, g, 0);
+    const int32_t *begin = first_of(call, true);
+    const char *key = begin ? tensor_at(k, begin[b], g, 0) : tensor_at(k, b, g, 0);
+    const char *value = begin ? tensor_at(v, begin[b], g, 0) : tensor_at(v, b, g, 0);
     const int64_t bytes = attn_dtype_bytes(k->dtype);
-    const int64_t key_step = k->stride[2] * bytes, value_step = v->stride[2] * bytes;
+    const int64_t key_step = k->stride[begin ? 0 : 2] * bytes;
+    const int64_t value_step = v->stride[begin ? 0 : 2] * bytes;
     for (int64_t n = 0; n < count; n++) {
         const int64_t token = list ? list[first + n] : first + n;
         keys[n] = key + token * key_step;
