@@ -182,6 +182,9 @@ static void draw(struct text *text, struct dice *dice) {
     }
     if (one_in(dice, 4))
         add(text, "-%s%s", one_in(dice, 2) ? "kve4m3" : "kvint8", PICK(dice, of_scales));
+    if (traits & ATTN_PAGE && one_in(dice, 4)) add(text, "-nhd");
+    if (has_lens && one_in(dice, 4)) add(text, "-thd");
+    if (one_in(dice, 4)) add(text, "-strided");
     const int data = (int)below(dice, one_in(dice, 2) ? DATA_FILE : DATA_PEAKED);
     add(text, "-%s", data_words[data]);
     if (data < DATA_PEAKED && one_in(dice, 2)) add(text, "%s", PICK(dice, numbers));
@@ -330,6 +333,9 @@ static const struct {
     {NULL, ATTN_KSHARED},
     {NULL, ATTN_KV_HEAD | ATTN_KV_TOKEN},
     {NULL, ATTN_KV_E4M3 | ATTN_KV_INT8 | ATTN_KV_HEAD | ATTN_KV_TOKEN},
+    {NULL, ATTN_NHD},
+    {NULL, ATTN_THD},
+    {NULL, ATTN_STRIDED},
     {plain_seed, 0},
 };
 enum { SIMPLIFICATIONS = sizeof simplifications / sizeof simplifications[0] };
