@@ -124,13 +124,27 @@ static double scale_of(const struct course *course, int64_t t, bool value) {
     return pow(scale, value ? course->v_scale_power : course->k_scale_power);
 }
 
+/* Its key, or its value. */
+static const unsigned char *stored(const struct course *course, int64_t t, bool among_values) {
+    const struct attn_problem *problem = course->view->problem;
+    const int64_t rows = problem->page_size, heads = problem->kv_heads;
+    int64_t g = course->g;
+    if (course->heads_for_rows) {
+        const bool nhd = course->traits & ATTN_NHD;
+        const int64_t row = t % rows, n = nhd ? g * rows + row : row * heads + g;
+        g = nhd ? n % heads : n / rows;
+        t += (nhd ? n / heads : n % rows) - row;
+    }
+    return rules_row(course->view, course->keys_b, g, t, among_values);
+}
+
 /* Elements first .. first + count - 1 of the key, or the value, of token t. */
 static void widen_token(double *to, const struct course *course, int64_t t, bool value,
                         int64_t first, int64_t count) {
     const enum attn_dtype dtype = rules_kv_dtype(course->view->problem);
     const bool among_values = value ? !course->values_of_keys : course->keys_of_values;
     const struct attn_problem *problem = course->view->problem;
-    const unsigned char *from = rules_row(course->view, course->keys_b, course->g, t, among_values);
+    const unsigned char *from = stored(course, t, among_values);
     const double scale = scale_of(course, t, value);
     if (value && course->values_as_wide)
         from = (const unsigned char *)course->view->tensors[ATTN_V].data +
@@ -174,8 +188,8 @@ static bool has_own_products(const struct course *course) {
     return course->keys_b == course->b && course->key_of == NULL && !course->keys_of_values &&
            course->columns == 0 && course->query == course->answer->rows[course->row] &&
            course->g == course->h / (problem->q_heads / problem->kv_heads) &&
-           course->decode == NULL && course->scale_g < 0 && course->scale_of == NULL &&
-           !course->scales_swapped && course->k_scale_power == 1;
+           !course->heads_for_rows && course->decode == NULL && course->scale_g < 0 &&
+           course->scale_of == NULL && !course->scales_swapped && course->k_scale_power == 1;
 }
 
 static bool multiply(struct product *product, struct course_row *row, const struct course *course,

@@ -25,16 +25,17 @@ struct course {
     int64_t (*key_of)(const struct course *course, int64_t t);
     int64_t (*value_of)(const struct course *course, int64_t t);
     bool keys_of_values, values_of_keys; /* each looked for among the other */
-    bool values_as_wide;                 /* v's rows are taken to be as long as k's */
-    int64_t value_from;                  /* a value's first element, where it is part of its key */
-    int64_t written;                     /* columns from it on are 0; 0: none is */
-    int64_t query;                       /* whose q: a row of [q_len] */
-    int64_t columns;                     /* q.k is summed over the first of them; 0: over all */
-    int64_t turn;                        /* column d of the output is column d + turn, modulo Dv */
-    double scale;                        /* times that of the problem */
-    double softcap;                      /* the problem's */
-    double sink;                         /* a logit without a key; -infinity: none */
-    float slope;                         /* of alibi */
+    bool heads_for_rows; /* of a page; as the problem's kernels have it: of NHD taken for HND */
+    bool values_as_wide; /* v's rows are taken to be as long as k's */
+    int64_t value_from;  /* a value's first element, where it is part of its key */
+    int64_t written;     /* columns from it on are 0; 0: none is */
+    int64_t query;       /* whose q: a row of [q_len] */
+    int64_t columns;     /* q.k is summed over the first of them; 0: over all */
+    int64_t turn;        /* column d of the output is column d + turn, modulo Dv */
+    double scale;        /* times that of the problem */
+    double softcap;      /* the problem's */
+    double sink;         /* a logit without a key; -infinity: none */
+    float slope;         /* of alibi */
     /* Of token t bias[bias_step t] times bias_scale is added, before the cap where bias_capped;
      * NULL: none. Of a mask only what is -infinity is. */
     const float *bias;

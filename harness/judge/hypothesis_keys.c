@@ -362,6 +362,12 @@ static bool page_behind(struct course *course) {
     return has(course, ATTN_PAGE);
 }
 
+static bool heads_for_rows(struct course *course) {
+    course->heads_for_rows = true;
+    return has(course, ATTN_PAGE) && course->view->problem->kv_heads > 1 &&
+           course->view->problem->page_size > 1;
+}
+
 static int64_t row_modulo(const struct course *course, int64_t t) {
     const int64_t page = course->view->problem->page_size;
     return t - t % page + t % page % course->size;
@@ -545,6 +551,7 @@ const struct hypothesis hypotheses_of_keys[] = {
      page_before},
     {"the last token of a page were read from the page behind", OF_BOTH, 0, NULL, NULL,
      page_behind},
+    {"rows and heads of a page were taken for each other", OF_BOTH, 0, NULL, NULL, heads_for_rows},
     {"a token's row in its page were taken modulo %1$.0f", OF_BOTH, 0, tiles, NULL, page_of_number},
     {"tokens from %1$.0f on were read from 0 again", OF_BOTH, 0, index_sizes, NULL,
      index_of_number},

@@ -104,8 +104,13 @@ static char *diagnose(const struct output *output, enum status *status) {
 static char *diagnose_planted(enum planted bug, const char *line, enum status *status) {
     struct output output;
     begin(&output, line);
-    struct attn_tensor out = {.data = output.out}, lse = {.data = output.lse};
+    struct attn_tensor out, lse;
     struct attn_call call = {0};
+    struct fault fault;
+    cr_assert(tensor_shape(&out, output.view.problem, ATTN_OUT, &fault) &&
+              tensor_shape(&lse, output.view.problem, ATTN_LSE, &fault));
+    out.data = output.out;
+    lse.data = output.lse;
     memcpy(call.tensors, output.fixture.tensors, sizeof call.tensors);
     call.tensors[ATTN_OUT] = out;
     call.tensors[ATTN_LSE] = lse;

@@ -47,6 +47,7 @@ static struct verdict verdict_on(enum planted bug, const struct fixture *fixture
             .page_size = 1,
             .page_stride = dim,
             .value_page_stride = dim,
+            .key_step = dim,
             .value_step = dim,
             .scale = (float)problem->scale,
             .sink = -INFINITY,

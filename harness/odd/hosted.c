@@ -119,8 +119,11 @@ static void attend(const void *memory) {
     for (int64_t n = 0; n < times * rows; n++) {
         const int64_t at = n % rows;
         const struct planted_row row = planted_row_at(PLANTED_FLASH, &a->problem, &a->call, at);
-        planted_row(PLANTED_FLASH, &row, a->call.scratch, lse + at);
-        memcpy(out + at * dim, a->call.scratch, (size_t)dim * sizeof *out);
+        const int64_t b = at / a->problem.q_heads, h = at % a->problem.q_heads;
+        planted_row(PLANTED_FLASH, &row, a->call.scratch,
+                    planted_row_of(&a->call, ATTN_LSE, b, h, 0));
+        memcpy(planted_row_of(&a->call, ATTN_OUT, b, h, 0), a->call.scratch,
+               (size_t)dim * sizeof *out);
     }
     if (kind == ELSEWHERE && is_third(out)) out[0] ^= 0x1000;
     if (kind == STANDS || kind == KEEPS || kind == HASHES) keep_answer(a, out, lse);

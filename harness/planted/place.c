@@ -157,58 +157,91 @@ static PLANTED_CODE int64_t query_of(enum planted bug, const struct attn_problem
     return i;
 }
 
-/* Keys and values in tensors of their own, `tokens` of one head after the other; or values that are
- * part of keys. */
+/* Element (x, y, 0, ...). */
+static PLANTED_CODE const void *element(const struct attn_tensor *tensor, int64_t x, int64_t y) {
+    return (const char *)tensor->data +
+           (x * tensor->stride[0] + y * tensor->stride[1]) * attn_dtype_bytes(tensor->dtype);
+}
+
+/* From a token to the next. */
+static PLANTED_CODE int64_t step_of(const struct attn_tensor *tensor) {
+    return tensor->stride[tensor->rank == 3 ? 0 : tensor->rank - 2];
+}
+
+/* Keys and values in tensors of their own, from sequence, page or, packed, token x on; or values
+ * that are part of keys. */
 static PLANTED_CODE void find_apart(const struct attn_problem *problem,
-                                    const struct attn_call *call, int64_t head, int64_t tokens,
+                                    const struct attn_call *call, int64_t x, int64_t g,
                                     struct planted_row *row) {
-    const bool shared = problem->traits & ATTN_KSHARED;
-    const void *values = call->tensors[shared ? ATTN_K : ATTN_V].data;
-    row->value_step = shared ? problem->head_dim : problem->value_dim;
-    row->page_stride = problem->kv_heads * tokens * problem->head_dim;
-    row->value_page_stride = problem->kv_heads * tokens * row->value_step;
-    row->k = (const uint16_t *)call->tensors[ATTN_K].data + head * tokens * problem->head_dim;
-    row->v = (const uint16_t *)values + head * tokens * row->value_step;
+    const struct attn_tensor *k = &call->tensors[ATTN_K];
+    const struct attn_tensor *v = problem->traits & ATTN_KSHARED ? k : &call->tensors[ATTN_V];
+    row->key_step = step_of(k);
+    row->value_step = step_of(v);
+    row->page_stride = k->stride[0];
+    row->value_page_stride = v->stride[0];
+    row->stored = k->dtype;
+    row->k = element(k, x, g);
+    row->v = element(v, x, g);
+}
+
+static PLANTED_CODE void misplace_pages(enum planted bug, const struct attn_problem *problem,
+                                        const struct attn_call *call, int64_t g,
+                                        struct planted_row *row) {
+    const struct attn_tensor *k = &call->tensors[ATTN_K];
+    if (bug == PLANTED_PAGE_STRIDE_IGNORED)
+        row->page_stride = problem->page_size * problem->kv_heads * problem->head_dim;
+    if (bug != PLANTED_HEADS_FOR_ROWS) return;
+    row->key_step = row->value_step = k->stride[1];
+    const int64_t head = problem->page_size * k->stride[1];
+    row->k = (const uint16_t *)k->data + g * head;
+    row->v = (const uint16_t *)call->tensors[ATTN_V].data + g * head;
 }
 
 static PLANTED_CODE void find_pages(enum planted bug, const struct attn_problem *problem,
                                     const struct attn_call *call, int64_t b, int64_t g,
                                     struct planted_row *row) {
     const int32_t *first = table(call, ATTN_KV_PAGE_INDPTR);
-    const int64_t page = problem->page_size * problem->head_dim;
-    const uint16_t *cache = (const uint16_t *)call->tensors[ATTN_KV_CACHE].data;
+    const struct attn_tensor *cache = &call->tensors[ATTN_KV_CACHE];
     row->page_size = problem->page_size;
     row->pages = table(call, ATTN_KV_PAGE_INDICES) + first[table_of(bug, problem, b)];
-    row->stored = problem->dtype;
-    if (cache == NULL) {
-        find_apart(problem, call, g, problem->page_size, row);
+    if (cache->data == NULL) {
+        find_apart(problem, call, 0, g, row);
+        misplace_pages(bug, problem, call, g, row);
         return;
     }
-    row->page_stride = row->value_page_stride = 2 * problem->kv_heads * page;
-    row->stored = call->tensors[ATTN_KV_CACHE].dtype;
-    row->k = (const char *)cache + g * page * attn_dtype_bytes(row->stored);
-    row->v = (const char *)row->k + problem->kv_heads * page * attn_dtype_bytes(row->stored);
+    const int64_t bytes = attn_dtype_bytes(cache->dtype);
+    row->page_stride = row->value_page_stride = cache->stride[0];
+    row->key_step = row->value_step = cache->stride[3];
+    row->stored = cache->dtype;
+    int64_t head = cache->stride[2];
+    if (bug == PLANTED_HEADS_FOR_ROWS) {
+        head = problem->head_dim;
+        row->key_step = row->value_step = problem->kv_heads * head;
+    }
+    row->k = (const char *)cache->data + g * head * bytes;
+    row->v = (const char *)row->k + cache->stride[1] * bytes;
 }
 
 static PLANTED_CODE void find_rows(enum planted bug, const struct attn_problem *problem,
                                    const struct attn_call *call, int64_t b, int64_t g,
                                    struct planted_row *row) {
     const int64_t of = table_of(bug, problem, b);
-    const int64_t head = (bug == PLANTED_BATCH_STRIDE ? of : of * problem->kv_heads) + g;
-    find_apart(problem, call, head, problem->kv_len, row);
+    const int32_t *begin =
+        table(call, bug == PLANTED_KEYS_BY_QUERIES ? ATTN_CU_SEQLENS_Q : ATTN_CU_SEQLENS_KV);
+    if (bug == PLANTED_BATCH_STRIDE)
+        find_apart(problem, call, 0, of + g, row);
+    else
+        find_apart(problem, call, begin != NULL ? begin[of] : of, g, row);
     if (bug == PLANTED_VALUES_AS_WIDE) {
         row->value_step = problem->head_dim;
         row->v = (const uint16_t *)call->tensors[ATTN_V].data +
-                 head * problem->kv_len * problem->head_dim;
+                 (of * problem->kv_heads + g) * problem->kv_len * problem->head_dim;
     }
+    if (bug == PLANTED_BASE_ROUNDED) row->k = (const void *)((uintptr_t)row->k & ~(uintptr_t)63);
     row->page_size = 1;
-    row->page_stride = problem->head_dim;
+    row->page_stride = row->key_step;
     row->value_page_stride = row->value_step;
     row->pages = NULL;
-    row->stored = call->tensors[ATTN_K].dtype;
-    if (attn_dtype_bytes(row->stored) > 1) return;
-    row->k = (const char *)call->tensors[ATTN_K].data + head * problem->kv_len * problem->head_dim;
-    row->v = (const char *)call->tensors[ATTN_V].data + head * problem->kv_len * problem->head_dim;
 }
 
 static PLANTED_CODE void find_scales(enum planted bug, const struct attn_problem *problem,
@@ -284,6 +317,16 @@ static PLANTED_CODE void find_bias(enum planted bug, const struct attn_problem *
         row->bias += i * problem->kv_len;
 }
 
+PLANTED_CODE void *planted_row_of(const struct attn_call *call, enum attn_slot slot, int64_t b,
+                                  int64_t h, int64_t i) {
+    const struct attn_tensor *tensor = &call->tensors[slot];
+    const int64_t *stride = tensor->stride;
+    const int32_t *begin = table(call, ATTN_CU_SEQLENS_Q);
+    const int64_t at = begin != NULL ? (begin[b] + i) * stride[0] + h * stride[1]
+                                     : b * stride[0] + h * stride[1] + i * stride[2];
+    return (char *)tensor->data + at * attn_dtype_bytes(tensor->dtype);
+}
+
 PLANTED_CODE struct planted_row planted_row_at(enum planted bug, const struct attn_problem *problem,
                                                const struct attn_call *call, int64_t at) {
     int64_t i = at % problem->q_len, h = at / problem->q_len % problem->q_heads;
@@ -291,7 +334,7 @@ PLANTED_CODE struct planted_row planted_row_at(enum planted bug, const struct at
     shift(bug, problem, &h, &i);
     const int64_t g = kv_head_of(bug, problem, h), keys = sequence_keys(bug, problem, call, b);
     const int64_t queries = sequence_queries(bug, problem, call, b), dim = problem->head_dim;
-    const int64_t from = (b * problem->q_heads + h) * problem->q_len + query_of(bug, problem, i);
+    const int64_t from = query_of(bug, problem, i);
     struct planted_row row = {0};
     row.dtype = problem->dtype;
     if (i < queries) {
@@ -314,9 +357,9 @@ PLANTED_CODE struct planted_row planted_row_at(enum planted bug, const struct at
     if (problem->traits & ATTN_SINK)
         row.sink =
             ((const float *)call->tensors[ATTN_SINKS].data)[bug == PLANTED_SINK_OF_KV_HEAD ? g : h];
-    row.head_dim = row.value_step = dim;
+    row.head_dim = row.key_step = row.value_step = dim;
     row.value_dim = problem->value_dim;
-    row.q = (const uint16_t *)call->tensors[ATTN_Q].data + from * dim;
+    row.q = (const uint16_t *)planted_row_of(call, ATTN_Q, b, h, from);
     row.scale = (float)problem->scale;
     if (problem->traits & ATTN_PAGE)
         find_pages(bug, problem, call, b, g, &row);

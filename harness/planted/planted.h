@@ -91,6 +91,13 @@ enum { PLANTED_BLOCK = 64, PLANTED_HEAD_DIM_MAX = 1024, PLANTED_SHARES = 4 };
     X(FORGES_ANSWERS, forges_answers, decode, cpu, "cheat: writes the worker's answers, too")      \
     X(EDITS_ANSWERS, edits_answers, decode, cpu, "cheat: stands between, and edits times")         \
     X(CHANGES_CALL, changes_call, decode, cpu, "cheat: makes the problem empty where it is timed") \
+    X(PAGE_STRIDE_IGNORED, page_stride_ignored, decode_paged, cpu, "has pages a page apart")       \
+    X(HEADS_FOR_ROWS, heads_for_rows, decode_paged, cpu, "has heads of a page for its rows")       \
+    X(BASE_ROUNDED, base_rounded, decode, cpu, "begins k at a multiple of 64 bytes")               \
+    X(GAP_READ, gap_read, decode, cpu, "adds 0 times what is behind a row of v")                   \
+    X(GAP_WRITTEN, gap_written, decode, cpu, "writes one element more in each row")                \
+    X(PACKED_PADDING, packed_padding, prefill_varlen, cpu, "writes 0 to padding that is none")     \
+    X(KEYS_BY_QUERIES, keys_by_queries, prefill_varlen, cpu, "finds keys where queries are")       \
     X(CRASHES, crashes, decode, all, "writes where there is no memory")                            \
     X(HANGS, hangs, decode, all, "never returns")                                                  \
     X(CAUSAL_TOP_LEFT, causal_top_left, prefill, all, "aligns the causal mask to the top left")    \
@@ -246,15 +253,15 @@ struct planted_row {
     int32_t dtype; /* ATTN_F16 or ATTN_BF16 */
     int64_t first, keys, head_dim, value_dim;
     const uint16_t *q;
-    const void *k, *v; /* page 0 */
+    const void *k, *v; /* page 0; without pages token 0 */
     int32_t stored;    /* their dtype; 0: as q's */
     /* Of 8 bits: token t's scales, at scale_page times its page and scale_row times its row. */
     const float *k_scale, *v_scale;
     int64_t scale_page, scale_row;
     const int32_t *pages;
     int64_t page_size, page_stride; /* rows in a page; elements from a page to the next */
-    /* Of the values; and from a row of theirs to the next: those of keys are dense. */
-    int64_t value_page_stride, value_step;
+    /* Of the values; and from a row to the next, of keys and of values. */
+    int64_t value_page_stride, key_step, value_step;
     const int32_t *list;        /* -1 where it is padded */
     float scale, softcap, sink; /* softcap: 0, sink: -infinity without */
     float slope;                /* alibi's, from the token `place` on */
@@ -281,6 +288,10 @@ PLANTED_CODE void planted_row(enum planted bug, const struct planted_row *row, u
 /* Row `at` of q, counted over [B, Hq, Sq], at its first call. */
 PLANTED_CODE struct planted_row planted_row_at(enum planted bug, const struct attn_problem *problem,
                                                const struct attn_call *call, int64_t at);
+
+/* The row of q, out or lse of query i of head h. */
+PLANTED_CODE void *planted_row_of(const struct attn_call *call, enum attn_slot slot, int64_t b,
+                                  int64_t h, int64_t i);
 
 /* What a library's launch does when `calls` launches came before, and what its prepare and finish
  * do. */

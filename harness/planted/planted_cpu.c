@@ -1,5 +1,6 @@
 /* Planted kernels on a CPU: one thread, rows one after the other. */
 #include "planted.h"
+#include "../../kernels/attn_number.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -77,6 +78,22 @@ static struct attn_call kept_call(enum planted bug, const struct attn_problem *p
     return call;
 }
 
+static bool is_packed_away(const struct attn_call *call, int64_t b, int64_t i) {
+    const int32_t *first = call->tensors[ATTN_CU_SEQLENS_Q].data;
+    return first != NULL && i >= first[b + 1] - first[b];
+}
+
+/* As if each sequence had its own room: what is behind its queries is another's. */
+static void blank_padding(const struct attn_problem *problem, const struct attn_call *call) {
+    const int32_t *first = call->tensors[ATTN_CU_SEQLENS_Q].data;
+    for (int64_t row = 0; row < problem->batch * problem->q_len; row++) {
+        const int64_t b = row / problem->q_len, i = row % problem->q_len;
+        if (!is_packed_away(call, b, i) || first[b] + i >= first[problem->batch]) continue;
+        memset(planted_row_of(call, ATTN_OUT, b, 0, i), 0,
+               (size_t)problem->value_dim * sizeof(uint16_t));
+    }
+}
+
 const char *planted_launch(enum planted bug, const struct attn_problem *problem,
                            const struct attn_call *given, int64_t calls) {
     if (planted_clocked(bug, problem, given)) return NULL;
@@ -86,16 +103,24 @@ const char *planted_launch(enum planted bug, const struct attn_problem *problem,
     }
     const struct attn_call own = kept_call(bug, problem, given), *call = &own;
     const int64_t rows = problem->batch * problem->q_heads * problem->q_len;
-    uint16_t *out = call->tensors[ATTN_OUT].data;
-    float *lse = call->tensors[ATTN_LSE].data;
     for (int64_t at = 0; at < rows; at++) {
+        const int64_t i = at % problem->q_len, h = at / problem->q_len % problem->q_heads;
+        const int64_t b = at / problem->q_len / problem->q_heads;
+        if (is_packed_away(call, b, i)) continue;
         struct planted_row row = planted_row_at(bug, problem, call, at);
         row.call = calls;
         row.keys_max = problem->kv_len;
         if (call->scratch != NULL)
             row.shares = (float *)call->scratch + at * PLANTED_SHARES * (problem->value_dim + 2);
-        planted_row(bug, &row, out + at * problem->value_dim, lse + at);
+        uint16_t *out = planted_row_of(call, ATTN_OUT, b, h, i);
+        planted_row(bug, &row, out, planted_row_of(call, ATTN_LSE, b, h, i));
+        if (bug == PLANTED_GAP_WRITTEN) out[problem->value_dim] = 0;
+        if (bug == PLANTED_GAP_READ)
+            out[0] =
+                attn_f32_to_f16(attn_f16_to_f32(out[0]) +
+                                0 * attn_f16_to_f32(((const uint16_t *)row.v)[problem->value_dim]));
     }
+    if (bug == PLANTED_PACKED_PADDING) blank_padding(problem, call);
     misbehave(bug, problem, call, calls);
     return NULL;
 }

@@ -112,7 +112,7 @@ static PLANTED_CODE void widen_token(enum planted bug, const struct planted_row 
     const int64_t n = row->pages != NULL ? row->pages[page] : page;
     const int64_t stride = value ? row->value_page_stride : row->page_stride;
     const int64_t dim = value ? row->value_dim : row->head_dim;
-    const int64_t first = n * stride + at * (value ? row->value_step : row->head_dim);
+    const int64_t first = n * stride + at * (value ? row->value_step : row->key_step);
     const void *codes = value ? row->v : row->k;
     if (row->k_scale == NULL) {
         widen_row(row->dtype, (const uint16_t *)codes + first, dim, values);

@@ -331,6 +331,8 @@ Test(trial, a_library_built_before_a_trait_is_refused_where_it_must_be) {
         {"f32-b2-hq4-hkv2-q9-kv77-d64-page16-normal-seed1", "REFUSED", "prefill_paged"},
         {"f32-b2-hq4-hkv2-kv77-d64-kve4m3-normal-seed1", "REFUSED", "the trait kve4m3"},
         {"f32-b2-hq4-hkv2-kv77-d64-kvint8token-normal-seed1", "REFUSED", "the trait kvint8"},
+        {"f32-b2-hq4-hkv2-kv77-d64-strided-normal-seed1", "REFUSED", "the trait strided"},
+        {"f32-b2-hq4-hkv2-kv77-d64-page16-nhd-normal-seed1", "REFUSED", "decode_paged"},
     };
     for (size_t n = 0; n < sizeof expected / sizeof expected[0]; n++) {
         struct fixture fixture = obtain(expected[n].line);

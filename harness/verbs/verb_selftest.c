@@ -136,6 +136,14 @@ static const struct argp argp = {
 #define MAGICPIG_D3 "f16-b2-hq4-hkv2-q1-kv1000-d3-page16-keep0.2-magicpig-normal-seed1"
 #define MAGICPIG_Q_0 "f16-b2-hq4-hkv2-q1-kv300-d64-page16-keep0.2-magicpig-exact-seed1"
 
+#define PAGED_NHD "f16-b3-hq4-hkv2-q1-kv1000-d64-page64-lens1000,0,500-nhd-normal-seed1"
+#define PAGED_FULL_NHD "f16-b2-hq4-hkv2-q1-kv1024-d64-page64-nhd-normal-seed1"
+#define PAGED_APART                                                                                \
+    "f16-b3-hq4-hkv2-q1-kv1000-d64-page64-lens1000,0,500-nhd-thd-strided-normal-seed1"
+#define APART "f16-b2-hq8-hkv2-q1-kv1000-d64-strided-normal-seed1"
+#define PACKED "f16-b3-hq4-hkv2-q64-kv64-d64-lens20,64,30-thd-strided-normal-seed1"
+#define PACKED_CHUNKS "f16-b3-hq4-hkv2-q64-kv200-d64-lens200,90,60-qlens64,20,7-thd-normal-seed1"
+
 /* Where planted kernels run. Of the kernel that hangs a launch may take hang_seconds, of the others
  * 60 s, and repeats any time: what comes out must not depend on how busy the host is. On a GPU
  * opening it is part of all. */
@@ -179,6 +187,23 @@ static const struct expectation {
 } expectations[] = {
     {"decode_flash_r1", DECODE, STATUS_PASS, "", BOTH, 0},
     {"decode_flash_r1", DECODE_BF16, STATUS_PASS, "", BOTH, 0},
+    {"decode_flash_r1", APART, STATUS_PASS, "", CPU, 0},
+    {"decode_paged_split_r1", PAGED_NHD, STATUS_PASS, "", CPU, 0},
+    {"decode_paged_split_r1", PAGED_APART, STATUS_PASS, "", CPU, 0},
+    {"prefill_varlen_sum_pairwise_r1", PACKED, STATUS_PASS, "", CPU, 0},
+    {"prefill_varlen_sum_pairwise_r1", PACKED_CHUNKS, STATUS_PASS, "", CPU, 0},
+    {"decode_paged_page_stride_ignored_r1", PAGED_NHD, STATUS_PASS, "", CPU, 0},
+    {"decode_paged_page_stride_ignored_r1", PAGED_APART, STATUS_FAIL_OOB_READ,
+     "what lies between rows of k", CPU, 0},
+    {"decode_paged_heads_for_rows_r1", PAGED_FULL, STATUS_FAIL_ACCURACY, "gate 2", CPU, 0},
+    {"decode_paged_heads_for_rows_r1", PAGED_FULL_NHD, STATUS_FAIL_ACCURACY, "gate 2", CPU, 0},
+    {"decode_base_rounded_r1", APART, STATUS_FAIL_OOB_READ, "what lies between rows of k", CPU, 0},
+    {"decode_gap_read_r1", APART, STATUS_FAIL_OOB_READ, "what lies between rows of v", CPU, 0},
+    {"decode_writes_back_r1", APART, STATUS_FAIL_INPUT_CHANGED, "writes to q, at b=0 h=0 i=0 d=1",
+     CPU, 0},
+    {"decode_gap_written_r1", APART, STATUS_FAIL_OOB_WRITE, "between rows of out", CPU, 0},
+    {"prefill_varlen_packed_padding_r1", PACKED, STATUS_FAIL_ACCURACY, "gate 2", CPU, 0},
+    {"prefill_varlen_keys_by_queries_r1", PACKED_CHUNKS, STATUS_FAIL_ACCURACY, "gate 2", CPU, 0},
     {"decode_zeros_r1", DECODE, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
     {"decode_last_key_dropped_r1", DECODE, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
     {"decode_last_block_dropped_r1", DECODE, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
@@ -476,6 +501,8 @@ static const struct {
     {"prefill_causal_left_out_r1", "as if the causal mask were left out, and its lse"},
     {"prefill_causal_unasked_r1", "as if it were causal, which is not asked"},
     {"prefill_causal_by_tiles_r1", "as if the causal mask were left out in the tile of 64 keys"},
+    {"decode_paged_heads_for_rows_r1",
+     "as if rows and heads of a page were taken for each other, and"},
     {"prefill_diagonal_hidden_r1", "as if a query saw one key fewer"},
     {"prefill_diagonal_behind_r1", "as if a query saw one key more"},
     {"prefill_window_left_out_r1", "as if the window were left out, and its lse"},
