@@ -111,10 +111,12 @@ def test_gpu(folder):
     mine, line = folder / "gpu.py", "f16-b1-hq1-kv4096-d64-normal-seed1"
     (folder / "gpu.py.places").touch()  # beside runs, where a kernel can make no file
     for more, fault, status, reason in (
-            ("", "", "PASS", ""), ("needs=['no-such-package']", "", "REFUSED", "no-such-package is not installed"),
+            ("", "", "PASS", ""), ("traits=['strided']", "", "PASS", ""),
+            ("needs=['no-such-package']", "", "REFUSED", "no-such-package is not installed"),
             ("", "raise KeyError(call.problem.kv_len)", "CRASH", "KeyError: 4096 (gpu.py, line ")):
         mine.write_text(ON_A_GPU.replace("{more}", more).replace("{fault}", fault))
-        row, = rows(mine, line, status=3 if status == "CRASH" else None)
+        row, = rows(mine, line.replace("kv4096-d64", "kv4096-d64-strided" if "strided" in more else "kv4096-d64"),
+                    status=3 if status == "CRASH" else None)
         may_be = (status, "UNSTABLE") if status == "PASS" else (status,)  # as on a busy machine
         check(row["status"] in may_be and reason in row["reason"] and row["kernel"] == "cuda/decode_mine_r1",
               f"{row['status']}: {row['reason']}")
@@ -371,6 +373,28 @@ def test_judge(folder):
         dense = other.kv_page_indptr is None
         raises(ValueError, "'v' is missing" if other.kshared and dense else "attribute 'kshared'", module.judge,
                other.q, other.k, other.v, right, **{**words, "kshared": not other.kshared})
+    for line in ("bf16-b3-hq4-hkv2-q9-kv40-d16-dv24-causal-lens40,0,7-qlens9,3,0-normal-seed1",
+                 "f16-b2-hq4-hkv2-q5-kv70-d16-page16-causal-lens70,9-qlens5,2-normal-seed1"):
+        other = module.problem(line)
+        q_lens, words = other.q_lens, dict(causal=True, scale=other.scale)
+        packed = lambda array, lens: numpy.concatenate([x[:, :n].swapaxes(0, 1) for x, n in zip(array, lens)])
+        right = module._arrays.bf16(other.answer_out) if other.dtype == "bf16" else other.answer_out.astype("f2")
+        words.update(layout="thd", cu_seqlens_q=numpy.cumsum([0, *q_lens]), lse=packed(other.answer_lse.astype("f4"), q_lens))
+        if other.kv_page_indptr is None:
+            k, v = (packed(array, other.seq_lens) for array in (other.k, other.v))
+            words.update(cu_seqlens_kv=numpy.cumsum([0, *other.seq_lens]))
+        else:
+            k = v = None
+            words.update((name, getattr(other, name)) for name in ("kv_cache", "kv_page_indptr", "kv_page_indices",
+                                                                     "kv_last_page_len"))
+        q, out_of = packed(other.q, q_lens), packed(right, q_lens)
+        row = module.judge(q, k, v, out_of, **words)
+        check(row and row.lse_grade == "A" and row.line.split("-file")[0] == line.split("-normal")[0], f"{line}: {row}")
+        row = module.judge(q, k, v, out_of[::-1], **words)
+        check(not row, f"{line}, another order: {row}")
+        raises(ValueError, "expected [B + 1], from 0 to the", module.judge, q, k, v, out_of,
+               **{**words, "cu_seqlens_q": numpy.cumsum([1, *q_lens])})
+        raises(ValueError, "layout is 'thd', and q is", module.judge, other.q, k, v, out_of, **words)
     raises(ValueError, "causal is 'top-left'", module.judge, problem.q, problem.k, problem.v, out,
            causal="top-left")
     raises(TypeError, "unknown array 'key'", module.judge, problem.q, key=problem.k, out=out)

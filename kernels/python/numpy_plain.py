@@ -7,8 +7,9 @@ import attest
 import numpy as np
 
 EVERYTHING = dict(dtypes=["f32", "f16", "bf16"], writes_lse=True, p_dtype="f32", change="by the definition")
-OF_LOGITS = ["gqa", "softcap", "alibi", "sinks", "dv", "kshared", "kve4m3", "kvint8", "kvhead", "kvtoken"]
-OF_DECODE = [*OF_LOGITS, "ragged", "qlens", "window", "bias"]
+OF_LOGITS = ["gqa", "softcap", "alibi", "sinks", "dv", "kshared", "kve4m3", "kvint8", "kvhead", "kvtoken", "strided"]
+OF_PAGES = [*OF_LOGITS, "qlens", "nhd", "thd"]
+OF_DECODE = [*OF_LOGITS, "ragged", "qlens", "window", "bias", "nhd", "thd"]
 OF_PREFILL = [*OF_DECODE, "causal"]
 
 
@@ -29,7 +30,10 @@ def key_rows(call, b, g):
         first, end = call.kv_page_indptr[b], call.kv_page_indptr[b + 1]
         pages = call.kv_page_indices[first:end]
         tokens = max(0, (end - first - 1) * call.problem.page_size + call.kv_last_page_len[b])
-    rows = (x[pages, g].reshape(-1, x.shape[3])[:tokens] for x in (k, v))
+    if call.cu_seqlens_kv is not None:
+        rows = (x[call.cu_seqlens_kv[b]:call.cu_seqlens_kv[b + 1], g] for x in (k, v))
+    else:
+        rows = (x[pages, g].reshape(-1, x.shape[3])[:tokens] for x in (k, v))
     return *rows, *(scales(scale, pages, g, tokens) for scale in (call.k_scale, call.v_scale))
 
 
@@ -46,6 +50,11 @@ def query_count(call, b):
         return call.q_lens[b]
     alike = call.seq_lens is not None and call.problem.q_len == call.problem.kv_len
     return call.seq_lens[b] if alike else call.problem.q_len
+
+
+def row_at(call, b, h, i):
+    """The index of a query's row in q, out and lse."""
+    return (b, h, i) if call.cu_seqlens_q is None else (call.cu_seqlens_q[b] + i, h)
 
 
 def seen(call, b, h, place, tokens):
@@ -72,7 +81,8 @@ def log_u(call, b, h, q, keys):
 
 def attend(call, b, h, i, place, tokens, keys, values):
     """One row, of the keys and values that it sees."""
-    q, cap = f64(call.q[b, h, i]), call.problem.softcap
+    row = row_at(call, b, h, i)
+    q, cap = f64(call.q[row]), call.problem.softcap
     logits = call.scale * (keys @ q)
     if cap:
         logits = cap * np.tanh(logits / cap)
@@ -88,8 +98,8 @@ def attend(call, b, h, i, place, tokens, keys, values):
         p = np.exp(logits - lse)
         total = p.sum() + np.exp(sink - lse)
         out, lse = p @ values / total, lse + np.log(total)
-    attest.store(call.out[b, h, i], out)
-    call.lse[b, h, i] = lse
+    attest.store(call.out[row], out)
+    call.lse[row] = lse
 
 
 def attention(call):
@@ -137,11 +147,11 @@ def sparse_decode_numpy_r1(call):
     attention(call)
 
 
-@attest.kernel(variant="sparse_decode_paged", traits=[*OF_LOGITS, "qlens"], **EVERYTHING)
+@attest.kernel(variant="sparse_decode_paged", traits=OF_PAGES, **EVERYTHING)
 def sparse_decode_paged_numpy_r1(call):
     attention(call)
 
 
-@attest.kernel(variant="magicpig_decode_paged", traits=[*OF_LOGITS, "qlens"], **EVERYTHING)
+@attest.kernel(variant="magicpig_decode_paged", traits=OF_PAGES, **EVERYTHING)
 def magicpig_decode_paged_numpy_r1(call):
     attention(call)

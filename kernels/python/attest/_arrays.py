@@ -9,7 +9,7 @@ import numpy
 # The tensors of a call, in attn.h's order; those that are written, and those that are read.
 SLOTS = ("q", "k", "v", "kv_cache", "kv_page_indptr", "kv_page_indices", "kv_last_page_len",
          "seq_lens", "sparse_ind", "sparse_nnz", "sparse_mask", "lsh_k", "lsh_l", "out", "lse",
-         "sinks", "q_lens", "slopes", "bias", "k_scale", "v_scale")
+         "sinks", "q_lens", "slopes", "bias", "k_scale", "v_scale", "cu_seqlens_q", "cu_seqlens_kv")
 WRITTEN = ("out", "lse")
 INPUTS = tuple(name for name in SLOTS if name not in WRITTEN)
 TYPES = {"F64": "f8", "F32": "f4", "F16": "f2", "BF16": "u2", "I64": "i8", "I32": "i4", "I16": "i2",

@@ -13,7 +13,7 @@ import types
 
 from . import _arrays
 
-INPUTS = _arrays.INPUTS
+INPUTS = tuple(name for name in _arrays.INPUTS if not name.startswith("cu_seqlens"))  # which a call has, no file
 SWAPPED = {"bhsd": None, "bshd": (0, 2, 1, 3)}
 
 
@@ -103,6 +103,46 @@ def in_order(array, layout):
     return _arrays.numpy.ascontiguousarray(values.transpose(axes)), kind
 
 
+def first_of(name, first, tokens):
+    """Where packed sequences begin, and their end."""
+    first = _arrays.as_numpy(first)[0]
+    if (first.ndim != 1 or len(first) < 2 or first.dtype.kind not in "iu" or first[0] != 0 or first[-1] != tokens
+            or (_arrays.numpy.diff(first) < 0).any()):
+        raise ValueError(f"{name} is {first.tolist()}, expected [B + 1], from 0 to the {tokens} tokens there are, "
+                         "none below the one before")
+    return first
+
+
+def in_rows(name, array, first):
+    """[B, H, the longest, ...] of packed [tokens, H, ...], 0 where there is no token."""
+    lengths = _arrays.numpy.diff(first)
+    rows = _arrays.numpy.zeros((len(lengths), max(1, lengths.max()), *array.shape[1:]), array.dtype)
+    for b, length in enumerate(lengths):
+        rows[b, :length] = array[first[b]:first[b + 1]]
+    return _arrays.numpy.ascontiguousarray(rows.swapaxes(1, 2))
+
+
+def unpacked(arrays, cu_seqlens_q, cu_seqlens_kv):
+    """q, k, v, out and lse of layout "thd" as [B, H, S, ...]; and the lengths. Of pages only q, out and lse."""
+    found = {name: _arrays.as_numpy(array) for name, array in arrays.items() if array is not None}
+    paged = cu_seqlens_kv is None
+    for name, (array, _) in found.items():
+        rank = 4 if paged and name in ("k", "v") else 2 if name == "lse" else 3
+        if array.ndim != rank:
+            raise ValueError(f"layout is 'thd', and {name} is {list(array.shape)}, expected "
+                             + {2: "[tokens, Hq]", 3: "[tokens, H, D]", 4: "pages, or cu_seqlens_kv beside it"}[rank])
+    first = {name: first_of("cu_seqlens_q", cu_seqlens_q, len(found[name][0]))
+             for name in ("q", "out", "lse") if name in found}
+    first.update((name, first_of("cu_seqlens_kv", cu_seqlens_kv, len(found[name][0])))
+                 for name in ("k", "v") if name in found and not paged)
+    made = {name: in_rows(name, array, first[name]) if name in first else array
+            for name, (array, _) in found.items()}
+    lengths = {"q_lens": _arrays.numpy.diff(first["q"]).astype("i4")}
+    if not paged:
+        lengths["seq_lens"] = _arrays.numpy.diff(first["k"]).astype("i4")
+    return made, lengths, "e4m3" if found.get("k", (0, ""))[1] == "F8_E4M3" else None
+
+
 def scale_of(name, array, kind):
     """Of keys or values of 8 bits: a number or an array, which become f32."""
     if kind not in ("F64", "F32", "F16", "BF16", "U16"):
@@ -114,7 +154,7 @@ def scale_of(name, array, kind):
 def fixture_of(given, causal, scale, layout, window=None, softcap=None, kshared=None, kv_dtype=None):
     """Arrays by the names of a fixture's datasets, and its attributes."""
     if layout not in SWAPPED:
-        raise ValueError(f"layout is {layout!r}, expected 'bhsd' or 'bshd'")
+        raise ValueError(f"layout is {layout!r}, expected 'bhsd', 'bshd' or, of judge, 'thd'")
     unknown = sorted(set(given) - set(INPUTS))
     if unknown:
         raise TypeError(f"unknown array {unknown[0]!r}, expected {', '.join(INPUTS)}")
@@ -143,12 +183,15 @@ def fixture_of(given, causal, scale, layout, window=None, softcap=None, kshared=
 
 def judge(q, k=None, v=None, out=None, *, lse=None, causal=False, scale=None, window=None, softcap=None,
           sinks=None, bias=None, kshared=False, layout="bhsd", grade="A", lse_grade="A", lse_base_2=False,
-          p_dtype="input", kv_dtype=None, name="output", threads=None, **others) -> Row:
+          p_dtype="input", kv_dtype=None, name="output", threads=None, cu_seqlens_q=None, cu_seqlens_kv=None,
+          **others) -> Row:
     """How far `out` is from exact attention of these arrays -- of numpy, torch, JAX, CuPy -- and
     whether that is honest rounding: a Row, true where it is right.
 
     q [B, Hq, Sq, D], k [B, Hkv, Skv, D] and v [B, Hkv, Skv, Dv], out [B, Hq, Sq, Dv]; layout="bshd":
-    [B, Sq, Hq, D] and so on, as FlashAttention has them, pages of k and v [pages, P, Hkv, D], too.
+    [B, Sq, Hq, D] and so on, as FlashAttention has them, pages of k and v [pages, P, Hkv, D], too; layout="thd":
+    q, out [tokens, Hq, D], lse [tokens, Hq] and k, v [tokens, Hkv, D], sequences one behind another, those of
+    sequence b from cu_seqlens_q[b] and cu_seqlens_kv[b] on; without cu_seqlens_kv keys are in pages, as without thd.
     kshared: there is no v, values are the first Dv elements of k, Dv as out has it. lse [B, Hq, Sq], f32, natural unless lse_base_2. Or, by name, kv_cache and its tables,
     seq_lens, sparse_ind and sparse_nnz, ... as `attest.Call` has them. causal: True is "bottom-right",
     query i of Sq sees keys up to i + Skv - Sq; "top-left" where that is no other. scale: default
@@ -168,6 +211,14 @@ def judge(q, k=None, v=None, out=None, *, lse=None, causal=False, scale=None, wi
     ValueError with the program's words where arrays are not of one problem."""
     if out is None:
         raise TypeError("out is missing")
+    if layout == "thd":
+        if cu_seqlens_q is None:
+            raise TypeError("cu_seqlens_q is missing")
+        made, lengths, of_bytes = unpacked({"q": q, "k": k, "v": v, "out": out, "lse": lse}, cu_seqlens_q, cu_seqlens_kv)
+        q, k, v, out, lse = (made.get(one) for one in ("q", "k", "v", "out", "lse"))
+        layout, others, kv_dtype = "bhsd", {**others, **lengths}, kv_dtype or of_bytes
+    elif cu_seqlens_q is not None or cu_seqlens_kv is not None:
+        raise TypeError(f"cu_seqlens beside layout={layout!r}, expected 'thd'")
     result = {"out": in_order(_arrays.as_numpy(out), layout)}
     arrays, metadata = fixture_of({"q": q, "k": k, "v": v, "sinks": sinks, "bias": bias, **others}, causal, scale, layout,
                                   window, softcap, result["out"][0].shape[-1] if kshared else None, kv_dtype)
