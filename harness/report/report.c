@@ -382,6 +382,9 @@ static void print_shapes(FILE *to, const struct row *row) {
         fprintf(to, ", v its first %lld columns", wide);
     else if (apart)
         fprintf(to, ", v [..., %lld]", wide);
+    if (traits & (ATTN_NHD | ATTN_THD | ATTN_STRIDED))
+        fprintf(to, " · which kernels find laid out:%s%s%s", traits & ATTN_NHD ? " nhd" : "",
+                traits & ATTN_THD ? " thd" : "", traits & ATTN_STRIDED ? " strided" : "");
 }
 
 static void print_problem(FILE *to, const struct shown *shown, int64_t count) {
