@@ -356,6 +356,22 @@ def test_judge(folder):
         raises(ValueError, "out is [", module.judge, problem.q, problem.k, problem.v, out[:, :1], **given)
         raises(ValueError, "expected", module.judge, problem.q, problem.k, problem.v,
                out.astype("f8"), **given)
+    # lists of kv heads, and of each of several queries
+    for line in ("f16-b2-hq4-hkv2-q1-kv60-d32-keep9-keepgroup-normal-seed1",
+                 "f16-b2-hq4-hkv2-q3-kv60-d32-page16-causal-lens60,9-keep9-keepgroup-normal-seed1",
+                 "f16-b2-hq2-hkv2-q3-kv60-d32-page16-lens60,19-keep9-normal-seed1"):
+        other = module.problem(line)
+        words = {name: getattr(other, name) for name in ("k", "v", "kv_cache", "kv_page_indptr", "kv_page_indices",
+                                                         "kv_last_page_len", "sparse_ind", "sparse_nnz")}
+        words.update(causal=other.causal, scale=other.scale)
+        right = other.answer_out.astype("f2")
+        row = module.judge(other.q, out=right, **words)
+        check(row and row.line.split("-file")[0] == line.split("-normal")[0], f"{line}: {row}")
+    row = module.judge(other.q, out=right, **{**words, "sparse_ind": other.sparse_ind[:, :, ::-1]})
+    check(row.status == "FAIL_ACCURACY", f"lists of other queries: {row}")
+    raises(ValueError, "sparse_ind[0,0,0,0] is 59: expected a token that its query may see, of 0..57", module.judge,
+           other.q, out=right, **{**words, "causal": True, "sparse_ind": numpy.full((2, 2, 3, 9), 59),
+                                  "sparse_nnz": numpy.ones((2, 2, 3), "i4")})
     for line in ("f16-b2-hq4-hkv2-q5-kv9-d16-dv24-causal-normal-seed1",
                  "bf16-b1-hq4-hkv1-q1-kv70-d24-dv16-kshared-scale0.3-normal-seed1",
                  "f16-b2-hq4-hkv2-q1-kv70-d16-dv24-page16-lens70,9-normal-seed1",

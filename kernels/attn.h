@@ -75,7 +75,9 @@ enum attn_variant {
  *             where Sq = Skv and there is no qlens, else of kv
  *   qlens     and a number of queries of its own, at most Sq
  *   page      keys and values live in pages of P tokens, found through a table
- *   keep      a row sees only the tokens on its list
+ *   keep      a row sees only the tokens on its list. Of several queries each has lists of its own,
+ *             with causal of tokens up to its own place
+ *   keepgroup those lists are one for each kv head: all query heads that read it share them
  *   window    query i sees key j iff i' - window_left <= j <= i' + window_right, where
  *             i' = i + Skv - Sq is its place on the diagonal, lengths taken per sequence
  *   sinks     one more logit for each query head, sinks[h], in softmax's denominator and in lse,
@@ -129,6 +131,7 @@ enum attn_trait {
     ATTN_KV_INT8 = 1 << 15,
     ATTN_KV_HEAD = 1 << 16,
     ATTN_KV_TOKEN = 1 << 17,
+    ATTN_KEEP_GROUP = 1 << 18, /* keepgroup */
     ATTN_NHD = 1 << 20,
     ATTN_THD = 1 << 21,
     ATTN_STRIDED = 1 << 22
@@ -151,6 +154,9 @@ enum attn_trait {
  *   sparse_ind      [B, Hq, Lmax] i32, padded with -1      keep; distinct tokens, in any order
  *   sparse_nnz      [B, Hq] i32                            keep; how many of them
  *   sparse_mask     [B, Hq, Skv] u8                        keep; the same choice as 0 and 1
+ *                   [B, Hkv, ...], all three               keepgroup
+ *                   [B, Hq or Hkv, Sq, ...], all three     keep where Sq > 1: lists for each query;
+ *                                                            of those beyond q_lens nnz is 0
  *   lsh_k, lsh_l    [B, Hq] f32                            magicpig
  *   sinks           [Hq] f32                               sinks; finite
  *   slopes          [Hq] f32                               alibi; finite

@@ -33,7 +33,7 @@ struct answer {
                           where  some  e is below 2^-14: addends that vanish beside the sum. Not
                           counted  where  NaN or infinity is about */
 
-    double kept_ratio; /* kept tokens / valid tokens; 1 for dense problems */
+    double kept_ratio; /* kept tokens / tokens that rows may see; 1 for dense problems */
     double kept_mass;  /* mean share of the dense softmax mass that lies on kept tokens, from plain
                           logits; 1 for dense problems, NaN where it was not computed (too much
                           work, or tokens that are not kept hold NaN) */

@@ -2,7 +2,8 @@
  * that what a thread holds does not grow with the lengths.
  *
  * Four sums a row: p, p v beside p |v| (one product with [v, |v|]), and p^2 v^2; and the maximum of
- * |q||k|, a product of its own. A row with a list is a block by itself and gathers what it lists.
+ * |q||k|, a product of its own. A row with a list is a block by itself, or one with those that
+ * share it, and gathers what it lists.
  *
  * Logits are taken relative to that of the first key, as scale q.(k - k_first), for a softmax does
  * not mind and differences are exact where keys are alike: logits near -2e5 would otherwise be off
@@ -560,8 +561,8 @@ void block_finish(struct job *job, struct space *space, const struct block *bloc
 
 /* ---- The share of the softmax that a list keeps ---- */
 
-/* lse[0..rows) of uncorrected logits over the listed keys, or over the first `count`, of the
- * block's rows from r_first on: one query of that many heads. */
+/* lse[0..rows) of uncorrected logits over `keys`, of the block's rows from r_first on: one query of
+ * that many heads. */
 static void plain_lse(const struct job *job, struct space *space, const struct block *block,
                       int64_t r_first, int64_t rows, struct rule_keys keys, double *lse) {
     const double *q = space->q + r_first * job->D;
@@ -569,6 +570,7 @@ static void plain_lse(const struct job *job, struct space *space, const struct b
     const struct attn_problem plain = rules_uncorrected(job->view->problem);
     const struct rule_view view = {&plain, job->view->tensors};
     const bool ruled = rules_change_logits(&plain);
+    const int64_t i = place_of(job, block, r_first).i;
     for (int64_t r = 0; r < rows; r++) {
         sums.max[r] = -INFINITY;
         sums.p[r] = 0;
@@ -578,8 +580,8 @@ static void plain_lse(const struct job *job, struct space *space, const struct b
         gather_k(job, space, block, &keys, first, count);
         multiply(space, space->score, plain.scale, q, space->k, rows, count, job->D);
         for (int64_t n = 0; ruled && n < rows * count; n++) {
-            struct rule_logit logit = {.value = space->score[n],
-                                       .t = rule_token(&keys, first + n % count)};
+            struct rule_logit logit = {
+                .value = space->score[n], .i = i, .t = rule_token(&keys, first + n % count)};
             rules_logit(&view, block->b, block->g * job->group + r_first + n / count, &logit);
             space->score[n] = logit.value;
         }
@@ -595,9 +597,9 @@ static void plain_lse(const struct job *job, struct space *space, const struct b
 }
 
 void block_mass(const struct job *job, struct space *space, const struct block *block,
-                int64_t tokens, double *mass) {
+                struct rule_keys all, double *mass) {
     gather_q(job, space, block);
-    plain_lse(job, space, block, 0, block->rows, (struct rule_keys){.count = tokens}, mass);
+    plain_lse(job, space, block, 0, block->rows, all, mass);
     for (int64_t r = 0; r < block->rows; r++) {
         double kept;
         plain_lse(job, space, block, r, 1, block_keys(job, block, r), &kept);

@@ -62,9 +62,9 @@ void block_sum(const struct job *job, struct space *space, struct block *block, 
 /* Writes the block's rows of the answer, all ranges being summed. */
 void block_finish(struct job *job, struct space *space, const struct block *block);
 
-/* For each row of a block of one query: the share of the plain softmax over all `tokens` (> 0) of
- * the sequence that lies on the tokens on the row's list. */
+/* For each row of a block of one query: the share of the plain softmax over all that it would see
+ * without lists (at least one token) that lies on the tokens on the row's list. */
 void block_mass(const struct job *job, struct space *space, const struct block *block,
-                int64_t tokens, double *mass);
+                struct rule_keys all, double *mass);
 
 #endif

@@ -15,7 +15,7 @@
 struct worker {
     const struct rule_view *view;
     struct answer *answer;
-    double *mass;           /* [B, Hq] */
+    double *mass;           /* [B, Hq, rows]; -1 of a row that could see no token */
     atomic_llong *row_next; /* (b, h) not yet taken */
     atomic_bool *subnormal; /* some weight is below 2^-14 */
     long double *memory;    /* [2 D + 4 Dv + kv_len] */
@@ -50,6 +50,15 @@ static bool sees(const struct attn_problem *problem, int64_t place, int64_t j) {
     return place - problem->window_left <= j && j <= place + problem->window_right;
 }
 
+/* Where the list of query i of head h is: sparse_nnz is [B, Hq], with keepgroup [B, Hkv], and of
+ * several queries [.., Sq]. */
+static int64_t list_at(const struct attn_problem *problem, int64_t b, int64_t h, int64_t i) {
+    int64_t at = b * problem->q_heads + h;
+    if (problem->traits & ATTN_KEEP_GROUP)
+        at = b * problem->kv_heads + h / (problem->q_heads / problem->kv_heads);
+    return problem->q_len > 1 ? at * problem->q_len + i : at;
+}
+
 /* Into `tokens` those that query i of head h sees; returns how many. */
 static int64_t tokens_seen(const struct rule_view *view, int64_t b, int64_t h, int64_t i,
                            int64_t *tokens) {
@@ -58,7 +67,7 @@ static int64_t tokens_seen(const struct rule_view *view, int64_t b, int64_t h, i
     int64_t count = 0;
     if (i >= queries) return 0;
     if (problem->traits & ATTN_KEEP) {
-        const int64_t row = b * problem->q_heads + h;
+        const int64_t row = list_at(problem, b, h, i);
         const int32_t *list = view->tensors[ATTN_SPARSE_IND].data;
         count = ((const int32_t *)view->tensors[ATTN_SPARSE_NNZ].data)[row];
         for (int64_t n = 0; n < count; n++) tokens[n] = list[row * problem->kept_max + n];
@@ -259,20 +268,30 @@ static void define_row(struct worker *worker, int64_t b, int64_t h, int64_t n) {
     }
 }
 
-/* The share of the plain softmax over all valid tokens that lies on those that row 0 sees. */
-static double mass_of(struct worker *worker, int64_t b, int64_t h) {
+/* How many tokens, from the first on, query i could have on its list. */
+static int64_t tokens_there(const struct rule_view *view, int64_t b, int64_t i) {
+    const int64_t queries = query_tokens(view, b), keys = key_tokens(view, b);
+    int64_t count = 0;
+    if (i >= queries) return 0;
+    while (count < keys && sees(view->problem, i + keys - queries, count)) count++;
+    return count;
+}
+
+/* The share of the plain softmax over all that query i could see that lies on those on its list. */
+static double mass_of(struct worker *worker, int64_t b, int64_t h, int64_t i) {
     const struct attn_problem *problem = worker->view->problem;
     struct attn_problem plain = *problem;
     plain.traits &= ~(uint64_t)ATTN_MAGICPIG;
     const struct rule_view view = {.problem = &plain, .tensors = worker->view->tensors};
-    const int64_t D = problem->head_dim, tokens = key_tokens(&view, b);
-    const int64_t count = tokens_seen(&view, b, h, 0, worker->tokens);
+    const int64_t D = problem->head_dim, tokens = tokens_there(&view, b, i);
+    const int64_t count = tokens_seen(&view, b, h, i, worker->tokens);
+    if (tokens == 0) return -1;
     long double *q = worker->memory, *k = q + D, *logit = k + D, size;
     const struct row row = {
-        .b = b, .h = h, .g = h / (problem->q_heads / problem->kv_heads), .q = q};
+        .b = b, .h = h, .i = i, .g = h / (problem->q_heads / problem->kv_heads), .q = q};
+    const int64_t q_row = (b * problem->q_heads + h) * problem->q_len + i;
     const int64_t row_bytes = D * attn_dtype_bytes(problem->dtype);
-    read_row(q, (const char *)view.tensors[ATTN_Q].data + (b * problem->q_heads + h) * row_bytes,
-             problem->dtype, D);
+    read_row(q, (const char *)view.tensors[ATTN_Q].data + q_row * row_bytes, problem->dtype, D);
 
     long double max = -INFINITY, all = 0, kept = 0;
     for (int64_t t = 0; t < tokens; t++) {
@@ -290,10 +309,10 @@ static void *work(void *argument) {
     const int64_t heads = problem->batch * problem->q_heads;
     for (long long at; (at = atomic_fetch_add(worker->row_next, 1)) < heads;) {
         const int64_t b = at / problem->q_heads, h = at % problem->q_heads;
-        for (int64_t n = 0; n < worker->answer->row_count; n++) define_row(worker, b, h, n);
-        if (problem->traits & ATTN_KEEP && key_tokens(worker->view, b) > 0 &&
-            query_tokens(worker->view, b) > 0)
-            worker->mass[at] = mass_of(worker, b, h);
+        const struct answer *answer = worker->answer;
+        for (int64_t n = 0; n < answer->row_count; n++) define_row(worker, b, h, n);
+        for (int64_t n = 0; problem->traits & ATTN_KEEP && n < answer->row_count; n++)
+            worker->mass[at * answer->row_count + n] = mass_of(worker, b, h, answer->rows[n]);
     }
     return NULL;
 }
@@ -302,13 +321,15 @@ static void summarise(const struct rule_view *view, struct answer *answer, const
     const struct attn_problem *problem = view->problem;
     long double kept = 0, valid = 0, mass_sum = 0;
     int64_t rows = 0;
-    for (int64_t row = 0; row < problem->batch * problem->q_heads; row++) {
-        const int64_t b = row / problem->q_heads, tokens = key_tokens(view, b);
-        if (query_tokens(view, b) == 0) continue;
-        kept += ((const int32_t *)view->tensors[ATTN_SPARSE_NNZ].data)[row];
-        valid += (long double)tokens;
+    for (int64_t row = 0; row < problem->batch * problem->q_heads * answer->row_count; row++) {
+        const int64_t head = row / answer->row_count, i = answer->rows[row % answer->row_count];
+        const int64_t b = head / problem->q_heads, h = head % problem->q_heads;
+        const int64_t at = list_at(problem, b, h, i);
+        if (mass[row] == -1) continue;
+        kept += ((const int32_t *)view->tensors[ATTN_SPARSE_NNZ].data)[at];
+        valid += (long double)tokens_there(view, b, i);
         mass_sum += mass[row];
-        rows += tokens > 0;
+        rows++;
     }
     answer->kept_ratio = valid > 0 ? (double)(kept / valid) : 1;
     answer->kept_mass = rows ? (double)(mass_sum / (long double)rows) : 1;
@@ -324,7 +345,8 @@ bool definition_answer(struct answer *answer, const struct rule_view *view, int6
     if (threads < 1) threads = 1; /* it could not tell */
     const size_t memory =
         (size_t)(2 * problem->head_dim + 4 * problem->value_dim + problem->kv_len);
-    double *mass = calloc((size_t)(problem->batch * problem->q_heads), sizeof *mass);
+    const int64_t all_rows = problem->batch * problem->q_heads * answer->row_count;
+    double *mass = calloc((size_t)all_rows, sizeof *mass);
     struct worker *workers = calloc((size_t)threads, sizeof *workers);
     atomic_llong row_next;
     atomic_bool subnormal;

@@ -31,15 +31,16 @@ struct unit {
 
 struct work {
     struct job job;
-    bool listed;                    /* rows have lists: blocks of one row */
+    int64_t listed; /* rows of a query that share a list, and then blocks; 0: there are no lists */
     int64_t block_rows, space_rows; /* the most rows of a block; of anything done in a space */
     int64_t block_count, unit_count;
     struct block *blocks;
     struct unit *units;
     double *range_memory;
     int64_t range_doubles; /* in range_memory */
-    double *mass;          /* [B, Hq] share of the softmax on listed tokens; NULL: not asked */
-    atomic_llong units_left, heads_left;
+    double *mass; /* [B, Hkv, rows, heads of a group] share of the softmax on listed tokens; NULL:
+                     not asked */
+    atomic_llong units_left, masses_left;
 };
 
 struct worker {
@@ -54,14 +55,16 @@ static void do_unit(struct job *job, struct space *space, const struct unit *uni
     if (atomic_fetch_sub(&block->ranges_left, 1) == 1) block_finish(job, space, block);
 }
 
-/* The rows of one (sequence, kv head): q_len is 1 wherever there are lists. */
-static void do_mass(const struct work *work, struct space *space, int64_t head) {
+/* One query's rows of one (sequence, kv head), of what it would see without lists. */
+static void do_mass(const struct work *work, struct space *space, int64_t at) {
     const struct job *job = &work->job;
-    const int64_t kv_heads = job->view->problem->kv_heads;
-    const struct block block = {.b = head / kv_heads, .g = head % kv_heads, .rows = job->group};
-    const int64_t tokens = rules_kv_len(job->view, block.b);
-    if (tokens > 0 && rules_q_len(job->view, block.b) > 0)
-        block_mass(job, space, &block, tokens, work->mass + head * job->group);
+    const int64_t kv_heads = job->view->problem->kv_heads, rows = job->answer->row_count;
+    const struct block block = {.b = at / rows / kv_heads,
+                                .g = at / rows % kv_heads,
+                                .first = at % rows * job->group,
+                                .rows = job->group};
+    const struct rule_keys all = rules_span(job->view, block.b, job->answer->rows[at % rows]);
+    if (all.count > 0) block_mass(job, space, &block, all, work->mass + at * job->group);
 }
 
 static void *run_worker(void *argument) {
@@ -69,7 +72,7 @@ static void *run_worker(void *argument) {
     struct work *work = worker->work;
     for (long long n; (n = atomic_fetch_sub(&work->units_left, 1)) > 0;)
         do_unit(&work->job, &worker->space, &work->units[n - 1]);
-    for (long long n; (n = atomic_fetch_sub(&work->heads_left, 1)) > 0;)
+    for (long long n; (n = atomic_fetch_sub(&work->masses_left, 1)) > 0;)
         do_mass(work, &worker->space, n - 1);
     return NULL;
 }
@@ -84,11 +87,12 @@ static void add_blocks(struct work *work, int64_t b, int64_t g) {
     int64_t rows = 0;
     while (rows < job->answer->row_count && job->answer->rows[rows] < q_len) rows++;
     rows *= job->group;
-    for (int64_t first = 0; first < rows; first += work->block_rows) {
+    for (int64_t first = 0, next; first < rows; first = next) {
         struct block *block = &work->blocks[work->block_count++];
-        const int64_t left = rows - first;
+        const int64_t left = work->listed ? work->listed - first % work->listed : rows - first;
         *block = (struct block){.b = b, .g = g, .first = first};
         block->rows = left < work->block_rows ? left : work->block_rows;
+        next = first + block->rows;
         int64_t key = INT64_MAX, end = 0;
         for (int64_t r = 0; r < block->rows; r++) {
             const struct rule_keys keys = block_keys(job, block, r);
@@ -132,8 +136,9 @@ static void list_units(struct work *work) {
 static bool plan(struct work *work, bool with_mass) {
     const struct attn_problem *problem = work->job.view->problem;
     const int64_t heads = problem->batch * problem->kv_heads;
-    const int64_t head_rows = work->job.answer->row_count * work->job.group;
-    const int64_t blocks_max = heads * quotient_up(head_rows, work->block_rows);
+    const int64_t queries = work->job.answer->row_count, head_rows = queries * work->job.group;
+    const int64_t alike = work->listed ? work->listed : head_rows;
+    const int64_t blocks_max = heads * (head_rows / alike) * quotient_up(alike, work->block_rows);
     work->blocks = calloc((size_t)blocks_max, sizeof *work->blocks);
     if (!work->blocks) return false;
     for (int64_t head = 0; head < heads; head++)
@@ -148,11 +153,11 @@ static bool plan(struct work *work, bool with_mass) {
     }
     work->units = calloc((size_t)work->unit_count + 1, sizeof *work->units);
     work->range_memory = aligned_alloc(64, (size_t)(work->range_doubles + 8) * sizeof(double));
-    if (with_mass) work->mass = calloc((size_t)(heads * work->job.group), sizeof *work->mass);
+    if (with_mass) work->mass = calloc((size_t)(heads * head_rows), sizeof *work->mass);
     if (!work->units || !work->range_memory || (with_mass && !work->mass)) return false;
     list_units(work);
     atomic_init(&work->units_left, work->unit_count);
-    atomic_init(&work->heads_left, with_mass ? heads : 0);
+    atomic_init(&work->masses_left, with_mass ? heads * queries : 0);
     return true;
 }
 
@@ -184,17 +189,21 @@ static bool run(struct work *work, int threads, struct oracle_cost *cost) {
     return ready;
 }
 
-/* Tokens on lists over valid tokens, both per query head, and the mean of `mass`. */
+/* Tokens on lists over those that could be, both per row of the answer, and the mean of `mass`. */
 static void summarise_lists(const struct work *work) {
     const struct rule_view *view = work->job.view;
+    const struct answer *answer = work->job.answer;
+    const int64_t q_heads = view->problem->q_heads, group = work->job.group;
     double kept = 0, valid = 0, mass = 0, rows = 0;
-    for (int64_t row = 0; row < view->problem->batch * view->problem->q_heads; row++) {
-        const int64_t b = row / view->problem->q_heads, h = row % view->problem->q_heads;
-        const int64_t tokens = rules_kv_len(view, b);
-        if (tokens == 0 || rules_q_len(view, b) == 0) continue;
-        kept += (double)rules_keys(view, b, h, 0).count;
+    for (int64_t row = 0; row < view->problem->batch * q_heads * answer->row_count; row++) {
+        const int64_t b = row / answer->row_count / q_heads, h = row / answer->row_count % q_heads;
+        const int64_t n = row % answer->row_count, i = answer->rows[n];
+        const int64_t tokens = rules_span(view, b, i).count;
+        const int64_t at = ((b * (q_heads / group) + h / group) * answer->row_count + n) * group;
+        if (tokens == 0) continue;
+        kept += (double)rules_keys(view, b, h, i).count;
         valid += (double)tokens;
-        mass += work->mass ? work->mass[row] : NAN;
+        mass += work->mass ? work->mass[at + h % group] : NAN;
         rows++;
     }
     if (rows == 0) return;
@@ -207,7 +216,7 @@ static int cores(void) {
     return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
 }
 
-/* Whether some row has a list; then all have, for one rule gives them. */
+/* Whether some row has a list; then all that see a token have, for one rule gives them. */
 static bool has_lists(const struct rule_view *view) {
     for (int64_t b = 0; b < view->problem->batch; b++)
         if (rules_keys(view, b, 0, 0).list) return true;
@@ -250,13 +259,15 @@ bool oracle_answer(struct answer *answer, const struct rule_view *view, int64_t 
                 .group = problem->q_heads / problem->kv_heads,
                 .ruled = rules_change_logits(problem),
                 .norms = rules_need_norms(problem)},
-        .listed = has_lists(view),
+        .listed = has_lists(view) ? rule_lists(problem).group : 0,
     };
     const int64_t head_rows = answer->row_count * work.job.group;
-    work.block_rows = work.listed ? 1 : head_rows < BLOCK_ROWS ? head_rows : BLOCK_ROWS;
+    const int64_t alike = work.listed ? work.listed : head_rows;
+    work.block_rows = alike < BLOCK_ROWS ? alike : BLOCK_ROWS;
     work.space_rows = work.listed ? work.job.group : work.block_rows;
     blas_use_one_thread();
-    const bool done = plan(&work, work.listed && dense_flops(view) <= mass_flops_max) &&
+    const double dense = dense_flops(view) * (double)answer->row_count;
+    const bool done = plan(&work, work.listed && dense <= mass_flops_max) &&
                       run(&work, threads > 0 ? threads : cores(), cost);
     if (done && work.listed) summarise_lists(&work);
     if (!atomic_load(&work.job.subnormal)) answer_drop_lost(answer);

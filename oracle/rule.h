@@ -59,7 +59,7 @@ struct rule_draw {
     struct rule_random random;
     int64_t *lens, *q_lens;
     bool lens_given, q_lens_given;
-    double keep_probability; /* each token of a sequence, per query head; 0: use keep_count */
+    double keep_probability; /* each token that a query may see, per list; 0: use keep_count */
     int64_t keep_count;      /* exactly this many tokens (or all, if there are fewer) */
     bool keep_top; /* the probability is a part, and the lists are left for the caller to fill: only
                       their lengths are drawn */
@@ -111,7 +111,8 @@ struct rule {
     int64_t (*kv_len)(const struct rule_view *view, int64_t b); /* valid key tokens */
     /* Narrows the tokens *first .. *end - 1 to those that query i sees. */
     void (*span)(const struct rule_view *view, int64_t b, int64_t i, int64_t *first, int64_t *end);
-    void (*keys)(const struct rule_view *view, int64_t b, int64_t h, struct rule_keys *keys);
+    void (*keys)(const struct rule_view *view, int64_t b, int64_t h, int64_t i,
+                 struct rule_keys *keys);
     /* rules_row_index, for a trait that stores tokens its own way. */
     int64_t (*row_index)(const struct rule_view *view, int64_t b, int64_t g, int64_t t, bool value);
     /* Which of k_scale, or v_scale, belongs to what is stored in a row (rules_row_index). */
@@ -154,6 +155,8 @@ bool rules_variant(struct attn_problem *problem, struct fault *fault);
 int64_t rules_q_len(const struct rule_view *view, int64_t b);
 int64_t rules_kv_len(const struct rule_view *view, int64_t b);
 struct rule_keys rules_keys(const struct rule_view *view, int64_t b, int64_t h, int64_t i);
+/* What query i sees but for lists: of these tokens its lists are made. */
+struct rule_keys rules_span(const struct rule_view *view, int64_t b, int64_t i);
 bool rules_check(const struct rule_view *view, struct fault *fault);
 
 /* Which tensor holds the values. */
@@ -192,12 +195,27 @@ double rules_sink(const struct rule_view *view, int64_t b, int64_t h);
 /* What a bias adds to the logits of query i, by token. */
 const float *rules_bias(const struct rule_view *view, int64_t b, int64_t h, int64_t i);
 
+/* How kept lists lie, [B, heads, queries]: one for each `group` query heads, and for each query
+ * where there are several. */
+struct rule_lists {
+    int64_t heads, group, queries;
+};
+struct rule_lists rule_lists(const struct attn_problem *problem);
+int64_t rule_lists_count(const struct attn_problem *problem);
+/* The number of the list that query i of head h reads. */
+int64_t rule_list_of(const struct attn_problem *problem, int64_t b, int64_t h, int64_t i);
+/* A list's sequence, the first query head that reads it, and its query: 0 where there is one. */
+struct rule_list {
+    int64_t b, h, i;
+};
+struct rule_list rule_list_at(const struct attn_problem *problem, int64_t list);
+
 /* For the files in rules/. */
 
 extern const struct rule rule_gqa, rule_dv, rule_causal, rule_window, rule_ragged, rule_page,
-    rule_kshared, rule_qlens, rule_keep, rule_softcap, rule_alibi, rule_bias, rule_magicpig,
-    rule_sinks, rule_kv_e4m3, rule_kv_int8, rule_kv_head, rule_kv_token, rule_nhd, rule_thd,
-    rule_strided;
+    rule_kshared, rule_qlens, rule_keep, rule_keep_group, rule_softcap, rule_alibi, rule_bias,
+    rule_magicpig, rule_sinks, rule_kv_e4m3, rule_kv_int8, rule_kv_head, rule_kv_token, rule_nhd,
+    rule_thd, rule_strided;
 
 /* The place of query i on the diagonal, bottom-right aligned: the last query's is the last token.
  */
@@ -205,6 +223,10 @@ int64_t rule_place(const struct rule_view *view, int64_t b, int64_t i);
 
 /* The valid tokens of sequence b while tables are being drawn. */
 int64_t rule_draw_len(const struct attn_problem *problem, const struct rule_draw *draw, int64_t b);
+/* Of these the first so many are what query i may see: none beyond the queries of the sequence, but
+ * of one query, which has a list whether it is asked or not. */
+int64_t rule_draw_seen(const struct attn_problem *problem, const struct rule_draw *draw, int64_t b,
+                       int64_t i);
 /* Uniform in 0..range-1 (range below 2^32): the top of a 32 x 32 bit product, integers only. */
 int64_t rule_below(const struct rule_random *random, enum attn_slot tensor, uint64_t index,
                    int64_t range);

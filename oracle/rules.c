@@ -9,10 +9,10 @@
 #include <stddef.h>
 
 const struct rule *const rules[] = {
-    &rule_gqa,      &rule_dv,    &rule_causal,  &rule_window,  &rule_ragged,  &rule_page,
-    &rule_kshared,  &rule_qlens, &rule_keep,    &rule_softcap, &rule_alibi,   &rule_bias,
-    &rule_magicpig, &rule_sinks, &rule_kv_e4m3, &rule_kv_int8, &rule_kv_head, &rule_kv_token,
-    &rule_nhd,      &rule_thd,   &rule_strided, NULL};
+    &rule_gqa,      &rule_dv,       &rule_causal, &rule_window,     &rule_ragged,  &rule_page,
+    &rule_kshared,  &rule_qlens,    &rule_keep,   &rule_keep_group, &rule_softcap, &rule_alibi,
+    &rule_bias,     &rule_magicpig, &rule_sinks,  &rule_kv_e4m3,    &rule_kv_int8, &rule_kv_head,
+    &rule_kv_token, &rule_nhd,      &rule_thd,    &rule_strided,    NULL};
 
 static const struct rule_tensor plain_tensors[] = {
     {ATTN_Q, ATTN_INPUT, 4, {SIZE_BATCH, SIZE_Q_HEADS, SIZE_Q_LEN, SIZE_HEAD_DIM}},
@@ -91,7 +91,7 @@ static enum attn_variant variant_of(const struct attn_problem *problem) {
     const uint64_t traits = problem->traits;
     const bool one = problem->q_len == 1, alike = problem->q_len == problem->kv_len;
     if (traits & ATTN_MAGICPIG) return ATTN_MAGICPIG_DECODE_PAGED;
-    if (traits & ATTN_KEEP)
+    if (traits & ATTN_KEEP && one)
         return traits & ATTN_PAGE ? ATTN_SPARSE_DECODE_PAGED : ATTN_SPARSE_DECODE;
     if (traits & ATTN_PAGE) return one ? ATTN_DECODE_PAGED : ATTN_PREFILL_PAGED;
     if (traits & ATTN_RAGGED && (alike || !one)) return ATTN_PREFILL_VARLEN;
@@ -115,8 +115,19 @@ static bool check_traits(const struct attn_problem *problem, struct fault *fault
         return fault_set(fault, FAULT_INPUT, "magicpig needs page and keep");
     if (traits & ATTN_KEEP && traits & ATTN_RAGGED && !(traits & ATTN_PAGE))
         return fault_set(fault, FAULT_INPUT, "keep with lengths needs page");
-    if (traits & ATTN_KEEP && problem->q_len > 1)
-        return fault_set(fault, FAULT_INPUT, "keep is for one query token (q1)");
+    if (traits & ATTN_KEEP_GROUP && !(traits & ATTN_KEEP))
+        return fault_set(fault, FAULT_INPUT,
+                         "keepgroup without keep: expected the lists that heads share");
+    if (traits & ATTN_KEEP_GROUP && traits & ATTN_MAGICPIG)
+        return fault_set(fault, FAULT_INPUT,
+                         "keepgroup beside magicpig: expected lists of each query head, whose "
+                         "samples they are");
+    if (traits & ATTN_MAGICPIG && problem->q_len > 1)
+        return fault_set(fault, FAULT_INPUT, "magicpig is for one query token (q1)");
+    if (traits & ATTN_KEEP && problem->q_len > 1 && !(traits & ATTN_PAGE))
+        return fault_set(fault, FAULT_INPUT,
+                         "keep without page is for one query token (q1): expected page for lists "
+                         "of several");
     if (traits & ATTN_RAGGED && !(traits & (ATTN_PAGE | ATTN_QLENS)) && problem->q_len > 1 &&
         problem->q_len != problem->kv_len)
         return fault_set(fault, FAULT_INPUT,
@@ -186,6 +197,7 @@ bool rules_variant(struct attn_problem *problem, struct fault *fault) {
     if (problem->q_len == 1) problem->traits &= ~(uint64_t)ATTN_CAUSAL;
     if (problem->kv_heads < problem->q_heads) problem->traits |= ATTN_GQA;
     if (problem->kv_heads == 1) problem->traits &= ~(uint64_t)ATTN_KV_HEAD;
+    if (problem->kv_heads == problem->q_heads) problem->traits &= ~(uint64_t)ATTN_KEEP_GROUP;
     return true;
 }
 
@@ -204,7 +216,7 @@ int64_t rules_kv_len(const struct rule_view *view, int64_t b) {
     return length;
 }
 
-struct rule_keys rules_keys(const struct rule_view *view, int64_t b, int64_t h, int64_t i) {
+struct rule_keys rules_span(const struct rule_view *view, int64_t b, int64_t i) {
     struct rule_keys keys = {.count = 0, .list = NULL};
     if (i >= rules_q_len(view, b)) return keys;
     int64_t end = rules_kv_len(view, b);
@@ -215,8 +227,15 @@ struct rule_keys rules_keys(const struct rule_view *view, int64_t b, int64_t h, 
         keys.count = end - keys.first;
     else
         keys.first = 0;
+    return keys;
+}
+
+struct rule_keys rules_keys(const struct rule_view *view, int64_t b, int64_t h, int64_t i) {
+    struct rule_keys keys = rules_span(view, b, i);
+    if (i >= rules_q_len(view, b)) return keys;
     for (int r = 0; rules[r]; r++)
-        if (rules[r]->keys && applies(rules[r], view->problem)) rules[r]->keys(view, b, h, &keys);
+        if (rules[r]->keys && applies(rules[r], view->problem))
+            rules[r]->keys(view, b, h, i, &keys);
     return keys;
 }
 
@@ -263,7 +282,11 @@ void rules_seen(const struct rule_view *view, int64_t g,
          * for all heads: tokens before it were seen, as far as rows that are left see them. */
         int64_t done = 0;
         for (int64_t row = 0; row < group * q_len; row++) {
-            const struct rule_keys keys = rules_keys(view, b, g * group + row / q_len, row % q_len);
+            const int64_t i = row % q_len;
+            const struct rule_keys keys = rules_keys(view, b, g * group + row / q_len, i);
+            /* Heads may share a list. */
+            if (row >= q_len && keys.list && keys.list == rules_keys(view, b, g * group, i).list)
+                continue;
             for (int64_t n = 0; keys.list && n < keys.count; n++) see(context, b, g, keys.list[n]);
             const int64_t end = keys.list ? 0 : keys.first + keys.count;
             for (int64_t t = keys.first > done ? keys.first : done; t < end; t++)
@@ -366,6 +389,16 @@ double rules_sink(const struct rule_view *view, int64_t b, int64_t h) {
 
 int64_t rule_draw_len(const struct attn_problem *problem, const struct rule_draw *draw, int64_t b) {
     return problem->traits & ATTN_RAGGED ? draw->lens[b] : problem->kv_len;
+}
+
+int64_t rule_draw_seen(const struct attn_problem *problem, const struct rule_draw *draw, int64_t b,
+                       int64_t i) {
+    const int64_t tokens = rule_draw_len(problem, draw, b);
+    const int64_t queries = problem->traits & ATTN_QLENS ? draw->q_lens[b] : problem->q_len;
+    if (problem->q_len == 1) return tokens;
+    if (i >= queries) return 0;
+    const int64_t seen = problem->traits & ATTN_CAUSAL ? i + tokens - queries + 1 : tokens;
+    return seen < 0 ? 0 : seen;
 }
 
 int64_t rule_below(const struct rule_random *random, enum attn_slot tensor, uint64_t index,

@@ -144,6 +144,37 @@ Test(oracle, sees_no_difference_between_all_tokens_kept_and_dense) {
     done(&kept, &y);
 }
 
+Test(oracle, sees_no_difference_between_lists_of_all_a_chunk_may_see_and_dense) {
+    static const char *const lines[][2] = {
+        {"f32-b3-hq4-hkv2-q30-d8-page16-causal-lens70,33,9-qlens30,11,20",
+         "f32-b3-hq4-hkv2-q30-d8-page16-causal-lens70,33,9-qlens30,11,20-keep70-keepgroup"},
+        {"f32-b2-hq4-hkv2-q5-d8-page16-lens70,33",
+         "f32-b2-hq4-hkv2-q5-d8-page16-lens70,33-keep1.0"},
+    };
+    for (int n = 0; n < 2; n++) {
+        struct fixture dense = test_drawn(lines[n][0], 1), kept = test_drawn(lines[n][1], 1);
+        struct answer x = answered(&dense, 0, 1), y = answered(&kept, 0, 1);
+        cr_expect(same(&x, &y), "%s", lines[n][1]);
+        cr_expect(y.kept_ratio == 1 && fabs(y.kept_mass - 1) < 1e-12);
+        done(&dense, &x);
+        done(&kept, &y);
+    }
+}
+
+Test(oracle, sees_no_difference_between_a_list_that_heads_share_and_each_its_copy) {
+    struct fixture shared =
+        test_drawn("f32-b2-hq6-hkv2-q4-d8-page16-causal-lens70,33-keep20-keepgroup", 1);
+    struct fixture copies = test_drawn("f32-b2-hq6-hkv2-q4-d8-page16-causal-lens70,33-keep20", 1);
+    const int32_t *from = shared.tensors[ATTN_SPARSE_IND].data;
+    int32_t *to = copies.tensors[ATTN_SPARSE_IND].data;
+    for (int64_t row = 0; row < 2 * 6; row++)
+        memcpy(to + row * 4 * 20, from + row / 3 * 4 * 20, 4 * 20 * sizeof *to);
+    struct answer x = answered(&shared, 0, 1), y = answered(&copies, 0, 1);
+    cr_expect(same(&x, &y) && fabs(x.kept_mass - y.kept_mass) < 1e-12);
+    done(&shared, &x);
+    done(&copies, &y);
+}
+
 Test(oracle, decodes_as_the_last_row_of_a_causal_prefill) {
     struct fixture prefill = test_drawn("f32-b1-hq4-hkv2-q300-kv300-d8-causal", 1);
     struct fixture decode = test_drawn("f32-b1-hq4-hkv2-kv300-d8", 1);
@@ -183,6 +214,7 @@ static const char *const every_variant[] = {
     "f16-b1-hq4-hkv2-kv3000-d16-keep0.3",
     "f16-b3-hq4-hkv2-d16-page16-lens900,0,77-keep50",
     "bf16-b3-hq4-hkv2-d16-page16-lens900,0,77-keep0.1-magicpig",
+    "f16-b3-hq6-hkv2-q5-d16-page16-causal-lens900,0,77-qlens5,2,3-keep0.1-keepgroup",
 };
 enum { VARIANTS = sizeof every_variant / sizeof *every_variant };
 
@@ -294,6 +326,12 @@ Test(oracle, says_what_share_a_list_keeps) {
     struct fixture fixture = test_drawn("f16-b2-hq4-hkv2-kv640-d16-keep64", 1);
     struct answer answer = answered(&fixture, 0, 1);
     cr_expect(fabs(answer.kept_ratio - 0.1) < 1e-15);
+    cr_expect(answer.kept_mass > 0.05 && answer.kept_mass < 0.2);
+    done(&fixture, &answer);
+    /* 10 of the 91 to 100 that queries may see. */
+    fixture = test_drawn("f16-b1-hq4-hkv2-q10-kv100-d16-page16-causal-keep10-keepgroup", 1);
+    answer = answered(&fixture, 0, 1);
+    cr_expect(fabs(answer.kept_ratio - 10 / 95.5) < 1e-15);
     cr_expect(answer.kept_mass > 0.05 && answer.kept_mass < 0.2);
     done(&fixture, &answer);
     fixture = test_drawn("f16-b2-hq4-hkv2-d16-page16-lens0,0-keep64", 1);

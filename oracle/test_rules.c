@@ -11,6 +11,8 @@ static const int32_t *table(const struct fixture *fixture, enum attn_slot slot) 
     return fixture->tensors[slot].data;
 }
 
+static const char chunks[] =
+    "f16-b2-hq4-hkv2-q3-d8-page16-causal-lens40,33-qlens3,2-keep10-keepgroup";
 static const char paged[] = "f16-b3-hq4-hkv2-d8-page16-lens40,0,33-keep10-magicpig";
 static const char varlen[] = "f16-b3-hq2-hkv2-q20-kv20-d8-lens20,0,7";
 
@@ -43,6 +45,13 @@ static const struct refusal {
     {paged, ATTN_SPARSE_IND, 3, -1, "sparse_ind[0,0,3] is -1: expected a token of 0..39"},
     {paged, ATTN_SPARSE_IND, 119, 33, "sparse_ind[2,3,9] is 33: expected a token of 0..32"},
     {paged, ATTN_SPARSE_IND, 40, 0, "sparse_ind[1,0,0] is 0: expected -1 beyond sparse_nnz"},
+    {chunks, ATTN_SPARSE_NNZ, 0, 11, "sparse_nnz[0,0,0] is 11: expected 0..10"},
+    {chunks, ATTN_SPARSE_NNZ, 8, 1, "sparse_nnz[1,0,2] is 1: expected 0 beyond the queries of a"},
+    {chunks, ATTN_SPARSE_IND, 34, 38,
+     "sparse_ind[0,1,0,4] is 38: expected a token that its query may see, of 0..37"},
+    {chunks, ATTN_SPARSE_IND, 34, 40, "sparse_ind[0,1,0,4] is 40: expected a token of 0..37"},
+    {chunks, ATTN_SPARSE_IND, 44, -1, "sparse_ind[0,1,1,4] is -1: expected a token of 0..38"},
+    {chunks, ATTN_SPARSE_IND, 80, 5, "sparse_ind[1,0,2,0] is 5: expected -1 beyond sparse_nnz"},
     {paged, ATTN_LSH_K, 5, 0.5, "lsh_k[1,1] is 0.5: expected a number from 1 up"},
     {paged, ATTN_LSH_L, 11, NAN, "lsh_l[2,3] is nan: expected a number from 1 up"},
     {paged, ATTN_LSH_L, 0, INFINITY, "lsh_l[0,0] is inf: expected a number from 1 up"},
@@ -128,7 +137,21 @@ static const struct {
     {ATTN_PAGE, 4, 4, 1, 16, -1, "length of each sequence"},
     {ATTN_MAGICPIG, 4, 4, 1, 16, -1, "magicpig needs page and keep"},
     {ATTN_RAGGED | ATTN_KEEP, 4, 4, 16, 16, -1, "needs page"},
-    {ATTN_KEEP, 4, 4, 2, 16, -1, "one query token"},
+    {ATTN_KEEP, 4, 4, 2, 16, -1, "keep without page is for one query token"},
+    {ATTN_RAGGED | ATTN_PAGE | ATTN_KEEP, 4, 4, 2, 16, ATTN_PREFILL_PAGED, NULL},
+    {ATTN_RAGGED | ATTN_PAGE | ATTN_KEEP | ATTN_KEEP_GROUP, 4, 2, 2, 16, ATTN_PREFILL_PAGED, NULL},
+    {ATTN_RAGGED | ATTN_PAGE | ATTN_KEEP | ATTN_KEEP_GROUP | ATTN_CAUSAL | ATTN_QLENS, 4, 1, 2, 16,
+     ATTN_PREFILL_PAGED, NULL},
+    {ATTN_KEEP | ATTN_KEEP_GROUP, 4, 2, 1, 16, ATTN_SPARSE_DECODE, NULL},
+    {ATTN_RAGGED | ATTN_PAGE | ATTN_KEEP | ATTN_KEEP_GROUP, 4, 2, 1, 16, ATTN_SPARSE_DECODE_PAGED,
+     NULL},
+    {ATTN_KEEP_GROUP, 4, 2, 1, 16, -1, "keepgroup without keep"},
+    {ATTN_RAGGED | ATTN_PAGE | ATTN_KEEP | ATTN_KEEP_GROUP | ATTN_MAGICPIG, 4, 2, 1, 16, -1,
+     "lists of each query head"},
+    {ATTN_RAGGED | ATTN_PAGE | ATTN_KEEP | ATTN_MAGICPIG, 4, 4, 2, 16, -1,
+     "magicpig is for one query token"},
+    {ATTN_RAGGED | ATTN_PAGE | ATTN_KEEP | ATTN_WINDOW, 4, 4, 2, 16, -1, "a window beside kept"},
+    {ATTN_RAGGED | ATTN_PAGE | ATTN_KEEP | ATTN_BIASED, 4, 4, 2, 16, -1, "a bias beside kept"},
     {ATTN_RAGGED | ATTN_PAGE | ATTN_CAUSAL, 4, 4, 1, 16, ATTN_DECODE_PAGED, NULL},
     {ATTN_RAGGED | ATTN_PAGE | ATTN_CAUSAL, 4, 4, 2, 16, ATTN_PREFILL_PAGED, NULL},
     {ATTN_RAGGED | ATTN_PAGE | ATTN_QLENS, 4, 4, 2, 16, ATTN_PREFILL_PAGED, NULL},
@@ -510,6 +533,55 @@ Test(keep, by_count_keeps_exactly_so_many_or_all_in_any_order) {
         }
     cr_expect(descents > 100); /* half of 408 */
     cr_expect(rules_check(&view, &fault), "%s", fault.text);
+    fixture_free(&fixture);
+}
+
+Test(keep, query_heads_of_a_group_read_one_list_and_each_query_its_own) {
+    struct fixture fixture =
+        test_drawn("f16-b2-hq6-hkv2-q5-d8-page16-causal-lens40,3-qlens5,4-keep6-keepgroup", 1);
+    const struct rule_view view = fixture_view(&fixture);
+    const struct attn_problem *problem = view.problem;
+    struct fault fault = {0};
+    cr_expect(rules_check(&view, &fault), "%s", fault.text);
+    cr_expect(fixture.tensors[ATTN_SPARSE_IND].rank == 4 && rule_lists_count(problem) == 20);
+    for (int64_t b = 0; b < 2; b++)
+        for (int64_t h = 0; h < 6; h++)
+            for (int64_t i = 0; i < rules_q_len(&view, b); i++) {
+                const struct rule_keys keys = rules_keys(&view, b, h, i);
+                const struct rule_list at = rule_list_at(problem, rule_list_of(problem, b, h, i));
+                const int64_t may =
+                    b == 0 ? 36 + i : i; /* the place of query i is 35 + i, -1 + i */
+                cr_expect(at.b == b && at.h == h / 3 * 3 && at.i == i);
+                cr_expect(keys.count == (may < 6 ? may : 6), "%lld", (long long)keys.count);
+                cr_expect(rules_span(&view, b, i).count == may);
+                cr_expect(keys.list == rules_keys(&view, b, h / 3 * 3, i).list);
+                cr_expect(i == 0 || keys.list != rules_keys(&view, b, h, i - 1).list);
+                cr_expect(keys.list != rules_keys(&view, b, (h + 3) % 6, i).list);
+            }
+    cr_expect(rules_keys(&view, 1, 0, 4).count == 0);
+    fixture_free(&fixture);
+}
+
+Test(keep, lists_of_a_group_are_those_of_heads_where_each_has_its_own_kv_head) {
+    struct fixture fixture = test_drawn("f16-hq4-hkv4-d8-kv40-keep6-keepgroup", 1);
+    cr_expect(!(fixture.problem.attn.traits & ATTN_KEEP_GROUP));
+    cr_expect(strstr(fixture.line, "keepgroup") == NULL, "%s", fixture.line);
+    fixture_free(&fixture);
+}
+
+static void count_seen(void *context, int64_t b, int64_t g, int64_t t) {
+    int64_t *counts = context;
+    (void)b, (void)g;
+    counts[t]++;
+}
+
+Test(keep, a_list_that_heads_share_is_seen_once) {
+    struct fixture fixture = test_drawn("f16-hq8-hkv1-q2-d8-page16-lens40-keep6-keepgroup", 1);
+    const struct rule_view view = fixture_view(&fixture);
+    int64_t counts[40] = {0}, all = 0;
+    rules_seen(&view, 0, count_seen, counts);
+    for (int t = 0; t < 40; t++) all += counts[t];
+    cr_expect(all == 12, "%lld", (long long)all);
     fixture_free(&fixture);
 }
 

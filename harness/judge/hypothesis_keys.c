@@ -17,6 +17,11 @@ static int64_t query_of(const struct course *course) {
     return course->answer->rows[course->row];
 }
 
+/* A list is of what its query may see: it alone decides, and places on the diagonal say nothing. */
+static bool is_placed(const struct course *course, uint64_t trait) {
+    return has(course, trait) && course->list == NULL;
+}
+
 /* It sees what the rules of its traits let a query see whose place on the diagonal is `place`, of a
  * sequence of so many tokens. */
 static void see_from(struct course *course, int64_t place, int64_t tokens) {
@@ -103,12 +108,12 @@ static bool first_tile_only(struct course *course) {
 
 static bool top_left(struct course *course) {
     see_from(course, query_of(course), rules_kv_len(course->view, course->b));
-    return has(course, ATTN_CAUSAL);
+    return is_placed(course, ATTN_CAUSAL);
 }
 
 static bool not_causal(struct course *course) {
     course->end = rules_kv_len(course->view, course->b);
-    return has(course, ATTN_CAUSAL);
+    return is_placed(course, ATTN_CAUSAL);
 }
 
 /* The window. */
@@ -169,12 +174,12 @@ static bool window_top_left(struct course *course) {
 static bool qlens_ignored(struct course *course) {
     const int64_t tokens = rules_kv_len(course->view, course->b);
     see_from(course, query_of(course) + tokens - course->view->problem->q_len, tokens);
-    return has(course, ATTN_QLENS) && has(course, ATTN_CAUSAL | ATTN_WINDOW);
+    return has(course, ATTN_QLENS) && is_placed(course, ATTN_CAUSAL | ATTN_WINDOW);
 }
 
 static bool next_chunk(struct course *course) {
     course->end += rules_q_len(course->view, course->b);
-    return has(course, ATTN_PAGE) && has(course, ATTN_CAUSAL);
+    return has(course, ATTN_PAGE) && is_placed(course, ATTN_CAUSAL);
 }
 
 static bool causal_by_tiles(struct course *course) {
@@ -182,18 +187,19 @@ static bool causal_by_tiles(struct course *course) {
     const int64_t end = (course->end + tile - 1) / tile * tile;
     course->said[0] = (double)tile;
     course->end = end < all ? end : all;
-    return has(course, ATTN_CAUSAL);
+    return is_placed(course, ATTN_CAUSAL);
 }
 
 static bool causal_unasked(struct course *course) {
     const int64_t seen = place_of(course) + 1;
     if (seen < course->end) course->end = seen;
-    return !has(course, ATTN_CAUSAL) && course->view->problem->q_len > 1 && course->end > 0;
+    return !has(course, ATTN_CAUSAL | ATTN_KEEP) && course->view->problem->q_len > 1 &&
+           course->end > 0;
 }
 
 static bool causal_unasked_top_left(struct course *course) {
     if (query_of(course) + 1 < course->end) course->end = query_of(course) + 1;
-    return !has(course, ATTN_CAUSAL) && course->view->problem->q_len > 1;
+    return !has(course, ATTN_CAUSAL | ATTN_KEEP) && course->view->problem->q_len > 1;
 }
 
 static bool lengths_ignored(struct course *course) {
@@ -233,8 +239,15 @@ static bool last_page_full(struct course *course) {
 
 static bool list_ignored(struct course *course) {
     course->list = NULL;
-    course->end = rules_kv_len(course->view, course->b);
+    course->end = rules_span(course->view, course->b, query_of(course)).count;
     return has(course, ATTN_KEEP);
+}
+
+static bool list_of(struct course *course, int64_t h, int64_t i) {
+    const struct rule_keys keys = rules_keys(course->view, course->b, h, i);
+    course->list = keys.list;
+    course->end = keys.count;
+    return has(course, ATTN_KEEP) && keys.list != NULL;
 }
 
 static int64_t q_heads(const struct rule_view *view) {
@@ -245,13 +258,63 @@ static int64_t other_q_heads(const struct rule_view *view) {
     return at_most(view->problem->q_heads - 1);
 }
 
+static int64_t kv_heads(const struct rule_view *view) {
+    return at_most(view->problem->kv_heads);
+}
+
+static int64_t other_kv_heads(const struct rule_view *view) {
+    return at_most(view->problem->kv_heads - 1);
+}
+
 static bool list_of_another(struct course *course) {
-    const struct rule_keys keys =
-        rules_keys(course->view, course->b, (int64_t)course->number, query_of(course));
     course->said[0] = course->number;
-    course->list = keys.list;
-    course->end = keys.count;
-    return has(course, ATTN_KEEP);
+    return !has(course, ATTN_KEEP_GROUP) &&
+           list_of(course, (int64_t)course->number, query_of(course));
+}
+
+/* Of lists that heads share. */
+
+static int64_t group_of(const struct course *course) {
+    return course->view->problem->q_heads / course->view->problem->kv_heads;
+}
+
+static bool list_of_kv_head(struct course *course) {
+    course->said[0] = course->number;
+    return has(course, ATTN_KEEP_GROUP) &&
+           list_of(course, (int64_t)course->number * group_of(course), query_of(course));
+}
+
+static bool list_of_further(struct course *course) {
+    const int64_t step = (int64_t)course->number + 1, kv_heads = course->view->problem->kv_heads;
+    course->said[0] = (double)step;
+    return has(course, ATTN_KEEP_GROUP) &&
+           list_of(course, (course->g + step) % kv_heads * group_of(course), query_of(course));
+}
+
+static bool list_modulo(struct course *course) {
+    const int64_t kv_heads = course->view->problem->kv_heads;
+    return has(course, ATTN_KEEP_GROUP) &&
+           list_of(course, course->h % kv_heads * group_of(course), query_of(course));
+}
+
+/* And of several queries. */
+
+static bool list_of_query(struct course *course, int64_t i) {
+    const int64_t queries = rules_q_len(course->view, course->b);
+    return queries > 1 && i < queries && list_of(course, course->h, i);
+}
+
+static bool list_of_query_before(struct course *course) {
+    return list_of_query(course, query_of(course) > 0 ? query_of(course) - 1 : 0);
+}
+
+static bool list_of_query_behind(struct course *course) {
+    const int64_t last = rules_q_len(course->view, course->b) - 1;
+    return list_of_query(course, query_of(course) < last ? query_of(course) + 1 : last);
+}
+
+static bool list_of_first_query(struct course *course) {
+    return list_of_query(course, 0);
 }
 
 static bool list_ascending(struct course *course) {
@@ -266,10 +329,6 @@ static bool list_ascending(struct course *course) {
 static bool kv_head_modulo(struct course *course) {
     course->g = course->h % course->view->problem->kv_heads;
     return has(course, ATTN_GQA);
-}
-
-static int64_t kv_heads(const struct rule_view *view) {
-    return at_most(view->problem->kv_heads);
 }
 
 static bool kv_head_of_number(struct course *course) {
@@ -535,6 +594,14 @@ const struct hypothesis hypotheses_of_keys[] = {
     {"the kept list were ignored and all keys seen", OF_BOTH, 0, NULL, NULL, list_ignored},
     {"a kept list ended where it does not ascend", OF_BOTH, 0, NULL, NULL, list_ascending},
     {"it used the kept list of query head %1$.0f", OF_BOTH, 0, q_heads, NULL, list_of_another},
+    {"query head h used the kept list of kv head h %% Hkv, not h / (Hq / Hkv)", OF_BOTH, 0, NULL,
+     NULL, list_modulo},
+    {"it used the kept list of the kv head %1$.0f further", OF_BOTH, 0, other_kv_heads, NULL,
+     list_of_further},
+    {"it used the kept list of kv head %1$.0f", OF_BOTH, 0, kv_heads, NULL, list_of_kv_head},
+    {"it used the kept list of the query before", OF_BOTH, 0, NULL, NULL, list_of_query_before},
+    {"it used the kept list of the query behind", OF_BOTH, 0, NULL, NULL, list_of_query_behind},
+    {"it used the kept list of the first query", OF_BOTH, 0, NULL, NULL, list_of_first_query},
     {"query head h read kv head h %% Hkv, not h / (Hq / Hkv)", OF_BOTH, 0, NULL, NULL,
      kv_head_modulo},
     {"it read kv head %1$.0f", OF_BOTH, 0, kv_heads, NULL, kv_head_of_number},

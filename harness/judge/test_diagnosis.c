@@ -34,6 +34,7 @@
 #define E4M3_HEADS "f16-b2-hq6-hkv3-q4-kv300-d64-kve4m3head-normal-seed1"
 #define E4M3_PAGES "f16-b2-hq4-hkv2-q1-kv300-d64-page16-lens300,200-kve4m3token-normal-seed1"
 #define INT8_TOKENS "f16-b2-hq4-hkv2-q1-kv300-d64-kvint8token-normal-seed1"
+#define LISTS "f16-b1-hq6-hkv3-q5-kv200-d64-page16-causal-keep40-keepgroup-normal-seed1"
 #define WIDE "f16-b2-hq4-hkv2-q1-kv300-d64-dv80-normal-seed1"
 #define LATENT "f16-b2-hq8-hkv1-q1-kv300-d192-dv128-kshared-scale0.125-normal-seed1"
 #define OF_TODAY "f16-b1-hq4-hkv2-q64-kv200-d64-causal-window40-softcap2-sinks-alibi-normal-seed1"
@@ -332,7 +333,7 @@ Test(diagnosis, every_hypothesis_is_told_from_the_others) {
     static const char *const lines[] = {SHORT,      PREFILL,    CAUSAL,      VARLEN, PAGED, SPARSE,
                                         MAGICPIG,   CAUSAL_D80, ANY_ORDER,   HEADS,  MODEL, LARGE,
                                         WINDOW,     OF_TODAY,   CHUNKS,      BIASED, WIDE,  LATENT,
-                                        E4M3_HEADS, E4M3_PAGES, INT8_TOKENS, SHORT};
+                                        E4M3_HEADS, E4M3_PAGES, INT8_TOKENS, LISTS,  SHORT};
     enum { HYPOTHESES_MAX = 160, LINES = sizeof lines / sizeof lines[0] };
     bool told[HYPOTHESES_MAX] = {false};
     const struct hypothesis *one;

@@ -25,6 +25,7 @@ static void count_head(struct counter *counter, int64_t b, int64_t h) {
     const struct attn_problem *problem = counter->view->problem;
     const int64_t g = h / (problem->q_heads / problem->kv_heads);
     const int64_t queries = rules_q_len(counter->view, b);
+    const bool shared = h % rule_lists(problem).group != 0; /* its list is that of another head */
     int64_t done = 0; /* tokens before it are counted, as far as rows that are left see them */
     for (int64_t i = 0; i < queries; i++) {
         const struct rule_keys keys = rules_keys(counter->view, b, h, i);
@@ -36,6 +37,7 @@ static void count_head(struct counter *counter, int64_t b, int64_t h) {
             done = end > done ? end : done;
             continue;
         }
+        if (shared) continue;
         counter->listed += keys.count;
         for (int64_t n = 0; n < keys.count; n++) see(counter, b, g, keys.list[n]);
     }

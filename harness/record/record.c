@@ -144,7 +144,7 @@ const struct row_field row_fields[] = {
     REAL(nan_ratio, "1", "share of judged elements that are NaN"),
     REAL(inf_ratio, "1", "share that is infinite"),
     REAL(unwritten_ratio, "1", "share that the kernel never wrote"),
-    REAL(kept_ratio, "1", "kept tokens / valid tokens; 1 for dense problems"),
+    REAL(kept_ratio, "1", "kept tokens / tokens that rows may see; 1 for dense problems"),
     REAL(kept_mass, "1", "share of the dense softmax mass on kept tokens; null: not computed"),
     COUNTED(nan_count, "judged elements that are NaN"),
     COUNTED(inf_count, "judged elements that are infinite"),

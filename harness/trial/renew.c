@@ -93,7 +93,8 @@ static void move_list(const struct rule_view *view, int64_t b, struct moved move
     const int32_t *nnz = view->tensors[ATTN_SPARSE_NNZ].data;
     int32_t *lists = view->tensors[ATTN_SPARSE_IND].data;
     unsigned char *masks = view->tensors[ATTN_SPARSE_MASK].data;
-    for (int64_t row = b * problem->q_heads; row < (b + 1) * problem->q_heads; row++) {
+    const int64_t per = rule_lists_count(problem) / problem->batch;
+    for (int64_t row = b * per; row < (b + 1) * per; row++) {
         int32_t *list = lists + row * problem->kept_max;
         for (int32_t n = 0; n < nnz[row]; n++) list[n] = (int32_t)moved_to(moved, list[n]);
         reverse((unsigned char *)list, nnz[row], sizeof *list);
@@ -370,13 +371,15 @@ static bool head_is_right(const struct trial *trial, int64_t b, int64_t h) {
     enum { ROWS = 4 };
     const struct attn_problem *whole = trial->view.problem;
     const int64_t g = h / (whole->q_heads / whole->kv_heads), at = b * whole->q_heads + h;
+    const int64_t list = rule_list_of(whole, b, h, 0); /* those of its queries follow */
     const int64_t width = (int64_t)width_of(&trial->view.tensors[ATTN_Q]);
     const int64_t row_bytes = whole->value_dim * width;
     struct attn_problem problem = *whole;
     problem.batch = problem.q_heads = problem.kv_heads = 1;
     problem.q_len = rules_q_len(&trial->view, b);
     problem.kv_len = rules_kv_len(&trial->view, b);
-    problem.traits &= ~(uint64_t)(ATTN_PAGE | ATTN_RAGGED | ATTN_QLENS | ATTN_KSHARED);
+    problem.traits &=
+        ~(uint64_t)(ATTN_PAGE | ATTN_RAGGED | ATTN_QLENS | ATTN_KSHARED | ATTN_KEEP_GROUP);
     struct attn_tensor own[ATTN_SLOT_ROOM] = {0};
     own[ATTN_Q] = trial->view.tensors[ATTN_Q];
     own[ATTN_Q].data = (char *)own[ATTN_Q].data + at * whole->q_len * whole->head_dim * width;
@@ -397,8 +400,9 @@ static bool head_is_right(const struct trial *trial, int64_t b, int64_t h) {
     const struct {
         enum attn_slot slot;
         int64_t from; /* its numbers of that head */
-    } tables[] = {{ATTN_SINKS, h},  {ATTN_SLOPES, h},      {ATTN_LSH_K, at},
-                  {ATTN_LSH_L, at}, {ATTN_SPARSE_NNZ, at}, {ATTN_SPARSE_IND, at * whole->kept_max}};
+    } tables[] = {{ATTN_SINKS, h},         {ATTN_SLOPES, h},
+                  {ATTN_LSH_K, at},        {ATTN_LSH_L, at},
+                  {ATTN_SPARSE_NNZ, list}, {ATTN_SPARSE_IND, list * whole->kept_max}};
     for (size_t n = 0; n < sizeof tables / sizeof tables[0]; n++) {
         struct attn_tensor *table = &own[tables[n].slot];
         *table = trial->view.tensors[tables[n].slot];

@@ -99,10 +99,10 @@ static void add_qlens(struct text *text, struct dice *dice, int64_t batch, int64
 static void add_keep(struct text *text, struct dice *dice, int64_t kv_len) {
     static const char *const probabilities[] = {"0.01", "0.1", "0.5", "0.9", "1.0"};
     if (one_in(dice, 2)) {
-        add(text, "-keep%s", PICK(dice, probabilities));
+        add(text, "%s%s", one_in(dice, 4) ? "-keeptop" : "-keep", PICK(dice, probabilities));
     } else {
         const int64_t counts[] = {0, 1, kv_len, pick_length(dice, kv_len)};
-        add(text, "-keep%lld", (long long)PICK(dice, counts));
+        add(text, "%s%lld", one_in(dice, 4) ? "-keeptop" : "-keep", (long long)PICK(dice, counts));
     }
 }
 
@@ -137,6 +137,7 @@ static void draw(struct text *text, struct dice *dice) {
     const int64_t batch = 1 + below(dice, 4), kv_heads = 1 + below(dice, 3);
     const int64_t q_heads = kv_heads * PICK(dice, groups);
     const int64_t head_dim = one_in(dice, 4) ? pick_width(dice) : PICK(dice, head_dims);
+    const bool has_lists = traits & ATTN_KEEP || (variant == ATTN_PREFILL_PAGED && one_in(dice, 4));
     const bool is_shared = one_in(dice, 8), has_dv = one_in(dice, is_shared ? 2 : 6);
     const int64_t value_dim = !has_dv           ? head_dim
                               : is_shared       ? 1 + below(dice, head_dim)
@@ -165,16 +166,17 @@ static void draw(struct text *text, struct dice *dice) {
         if (one_in(dice, 4)) add(text, one_in(dice, 2) ? "-pagesordered" : "-pagesshared");
     }
     if (is_prefill && one_in(dice, 2)) add(text, "-causal");
-    if (!(traits & ATTN_KEEP) && one_in(dice, 4)) add_window(text, dice, kv_len);
+    if (!has_lists && one_in(dice, 4)) add_window(text, dice, kv_len);
     if (has_lens) add_lens(text, dice, batch, kv_len, page_size);
     if (has_qlens) add_qlens(text, dice, batch, q_len);
-    if (traits & ATTN_KEEP) add_keep(text, dice, kv_len);
+    if (has_lists) add_keep(text, dice, kv_len);
+    if (has_lists && !(traits & ATTN_MAGICPIG) && one_in(dice, 2)) add(text, "-keepgroup");
     if (traits & ATTN_MAGICPIG) add(text, "-magicpig");
     if (one_in(dice, 8)) add(text, "-scale%s", PICK(dice, scales));
     if (one_in(dice, 8)) add(text, "-softcap%s", PICK(dice, softcaps));
     if (one_in(dice, 4)) add(text, "-sinks");
     if (one_in(dice, 8)) add(text, "-alibi");
-    if (!(traits & ATTN_KEEP) && one_in(dice, 8)) {
+    if (!has_lists && one_in(dice, 8)) {
         add(text, "-bias");
         if (one_in(dice, 2))
             add(text, "%lld,%lld", (long long)(one_in(dice, 2) ? 1 : batch),
@@ -271,6 +273,10 @@ static void shrink_q_len(struct problem *problem, bool by_one) {
 static void shrink_keep(struct problem *problem, bool by_one) {
     problem->keep_count = smaller(problem->keep_count, by_one);
 }
+static void plain_lists(struct problem *problem, bool by_one) {
+    (void)by_one;
+    problem->keep_top = false;
+}
 static void plain_data(struct problem *problem, bool by_one) {
     (void)by_one;
     problem->data = DATA_NORMAL;
@@ -321,6 +327,8 @@ static const struct {
     {plain_poison, 0},
     {plain_pages, 0},
     {NULL, ATTN_CAUSAL},
+    {NULL, ATTN_KEEP_GROUP},
+    {plain_lists, 0},
     {NULL, ATTN_WINDOW},
     {plain_rows, 0},
     {NULL, ATTN_SOFTCAP},

@@ -164,6 +164,9 @@ static json_t *assumed_of(const struct fixture *fixture) {
     if (attn->traits & ATTN_PAGE)
         say(assumed, "there are %lld key tokens, as the longest sequence has",
             (long long)attn->kv_len);
+    if (attn->traits & ATTN_KEEP_GROUP)
+        say(assumed, "%lld query heads share a list: there are lists of %lld heads, as of keys",
+            (long long)rule_lists(attn).group, (long long)attn->kv_heads);
     if (has(fixture, ATTN_SPARSE_MASK) && has(fixture, ATTN_SPARSE_IND))
         say(assumed, "sparse_ind and sparse_mask choose the same tokens: kernels are given both");
     else if (has(fixture, ATTN_SPARSE_MASK))

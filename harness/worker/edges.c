@@ -87,12 +87,19 @@ static const char *const axes_of_pages[] = {"page", "g", "row", "d"};
 /* Of sequences one behind another. */
 static const char *const axes_of_tokens[] = {"token", "h", "d"};
 
+/* Of lists for each query; those that query heads share are a kv head's, and say h all the same. */
+static const char *const axes_of_lists[] = {"b", "h", "i", "n"};
+static const char *const axes_of_masks[] = {"b", "h", "i", "j"};
+
 static const char *const *axes_of(const struct edge *edge) {
     const enum attn_slot slot = edge->slot;
     const bool scale = slot == ATTN_K_SCALE || slot == ATTN_V_SCALE;
     if (scale) return axes[slot] + (edge->tensor->rank == 1);
     const bool large = slot == ATTN_Q || slot == ATTN_K || slot == ATTN_V;
     if (large && edge->tensor->rank == 3) return axes_of_tokens;
+    if (slot == ATTN_SPARSE_IND && edge->tensor->rank == 4) return axes_of_lists;
+    if (slot == ATTN_SPARSE_NNZ && edge->tensor->rank == 3) return axes_of_lists;
+    if (slot == ATTN_SPARSE_MASK && edge->tensor->rank == 4) return axes_of_masks;
     if (slot != ATTN_K && slot != ATTN_V) return axes[slot];
     for (size_t n = 0; n < raised.count; n++)
         if (raised.edges[n].slot == ATTN_KV_PAGE_INDPTR) return axes_of_pages;

@@ -24,8 +24,8 @@ ATTN_PUBLIC const struct attn_kernel attn_export = {
     .grade = 'A',
     .change = "the textbook: 2.9 GB/s of kept rows a core at f16 S32000 D128, 2 % kept (Zen "
               "5)",
-    .traits = ATTN_GQA | ATTN_KEEP | ATTN_SOFTCAP | ATTN_DV | ATTN_KSHARED | ATTN_SINK |
-              ATTN_ALIBI | ATTN_KV_E4M3 | ATTN_KV_INT8 | ATTN_KV_HEAD | ATTN_KV_TOKEN |
+    .traits = ATTN_GQA | ATTN_KEEP | ATTN_KEEP_GROUP | ATTN_SOFTCAP | ATTN_DV | ATTN_KSHARED |
+              ATTN_SINK | ATTN_ALIBI | ATTN_KV_E4M3 | ATTN_KV_INT8 | ATTN_KV_HEAD | ATTN_KV_TOKEN |
               ATTN_STRIDED,
     .dtypes = 1u << ATTN_F32 | 1u << ATTN_F16 | 1u << ATTN_BF16,
     .p_dtype = ATTN_F32,

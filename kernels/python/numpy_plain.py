@@ -11,6 +11,7 @@ OF_LOGITS = ["gqa", "softcap", "alibi", "sinks", "dv", "kshared", "kve4m3", "kvi
 OF_PAGES = [*OF_LOGITS, "qlens", "nhd", "thd"]
 OF_DECODE = [*OF_LOGITS, "ragged", "qlens", "window", "bias", "nhd", "thd"]
 OF_PREFILL = [*OF_DECODE, "causal"]
+OF_LISTS = [*OF_LOGITS, "keepgroup"]
 
 
 def f64(array):
@@ -57,10 +58,12 @@ def row_at(call, b, h, i):
     return (b, h, i) if call.cu_seqlens_q is None else (call.cu_seqlens_q[b] + i, h)
 
 
-def seen(call, b, h, place, tokens):
-    """The tokens that a query sees which stands at `place` of its sequence."""
+def seen(call, b, h, i, place, tokens):
+    """The tokens that query i sees, which stands at `place` of its sequence."""
     if call.sparse_ind is not None:
-        return call.sparse_ind[b, h, :call.sparse_nnz[b, h]]
+        at = (b, h * call.sparse_ind.shape[1] // call.problem.q_heads)  # a query head's list, or a kv head's
+        at += (i,) if call.problem.q_len > 1 else ()
+        return call.sparse_ind[at][:call.sparse_nnz[at]]
     first, end = 0, tokens
     if "causal" in call.problem.traits:
         end = min(end, place + 1)
@@ -112,7 +115,7 @@ def attention(call):
             queries = query_count(call, b)
             for i in range(queries):
                 place = i + len(keys) - queries
-                tokens = seen(call, b, h, place, len(keys))
+                tokens = seen(call, b, h, i, place, len(keys))
                 attend(call, b, h, i, place, tokens, f64(keys[tokens]) * k_scale[tokens],
                        f64(values[tokens]) * v_scale[tokens])
 
@@ -127,7 +130,7 @@ def prefill_varlen_numpy_r1(call):
     attention(call)
 
 
-@attest.kernel(variant="prefill_paged", traits=OF_PREFILL, **EVERYTHING)
+@attest.kernel(variant="prefill_paged", traits=[*OF_PREFILL, "keep", "keepgroup"], **EVERYTHING)
 def prefill_paged_numpy_r1(call):
     attention(call)
 
@@ -142,12 +145,12 @@ def decode_paged_numpy_r1(call):
     attention(call)
 
 
-@attest.kernel(variant="sparse_decode", traits=OF_LOGITS, **EVERYTHING)
+@attest.kernel(variant="sparse_decode", traits=OF_LISTS, **EVERYTHING)
 def sparse_decode_numpy_r1(call):
     attention(call)
 
 
-@attest.kernel(variant="sparse_decode_paged", traits=OF_PAGES, **EVERYTHING)
+@attest.kernel(variant="sparse_decode_paged", traits=[*OF_PAGES, "keepgroup"], **EVERYTHING)
 def sparse_decode_paged_numpy_r1(call):
     attention(call)
 

@@ -20,7 +20,9 @@ enum {
 struct division {
     const struct isa *isa;
     void (*method)(const struct task *task);
+    bool lists;          /* rows see lists */
     int64_t group, rows; /* query heads and rows of a kv head */
+    int64_t alike; /* rows that may be in one block: with lists those that share one, else all */
     int64_t row_block, row_blocks, splits;
     int64_t keys;   /* the most that a row can see */
     int64_t blocks; /* of rows, over all heads; a task is one of these and one split */
@@ -41,7 +43,9 @@ static struct division divide(const struct attn_problem *problem, const struct l
     struct division d = {.isa = choose_isa(), .splits = 1};
     d.group = problem->q_heads / problem->kv_heads;
     d.rows = d.group * problem->q_len;
-    d.keys = lookup->sees == SEES_LIST ? problem->kept_max : problem->kv_len;
+    d.lists = lookup->sees != SEES_MASK && problem->traits & ATTN_KEEP;
+    d.alike = !d.lists ? d.rows : problem->traits & ATTN_KEEP_GROUP ? d.group : 1;
+    d.keys = d.lists ? problem->kept_max : problem->kv_len;
     if (problem->traits & ATTN_WINDOW) {
         const int64_t wide = problem->window_left + problem->window_right + problem->q_len;
         d.keys = wide < d.keys ? wide : d.keys;
@@ -51,16 +55,17 @@ static struct division divide(const struct attn_problem *problem, const struct l
         d.method = d.isa->naive;
         d.row_block = 1;
         workspace = sizeof(float) * (size_t)d.keys;
-    } else if (lookup->sees != SEES_ALL || d.rows <= FLAT_ROWS) {
+    } else if (lookup->sees == SEES_MASK || d.alike <= FLAT_ROWS ||
+               (d.lists && problem->traits & ATTN_ALIBI)) { /* tall takes positions for tokens */
         d.method = d.isa->flat;
-        d.row_block = lookup->sees == SEES_LIST ? 1 : FLAT_ROWS;
+        d.row_block = d.alike < FLAT_ROWS && d.lists ? d.alike : FLAT_ROWS;
         workspace = d.isa->flat_workspace(problem->head_dim, problem->value_dim);
     } else {
         d.method = d.isa->tall;
         d.row_block = d.isa->tall_rows;
         workspace = d.isa->tall_workspace(problem->head_dim, problem->value_dim);
     }
-    d.row_blocks = ceil_div(d.rows, d.row_block);
+    d.row_blocks = d.rows / d.alike * ceil_div(d.alike, d.row_block);
     d.blocks = problem->batch * problem->kv_heads * d.row_blocks;
     if (method == FLASH && d.blocks > 0 && d.blocks < TASKS_WANTED) {
         const int64_t worth = d.keys / KEYS_WORTH, wanted = ceil_div(TASKS_WANTED, d.blocks);
@@ -123,6 +128,30 @@ struct run {
     char *scratch;
 };
 
+/* Where the list of query i of head h is, of those that heads may share and queries have each. */
+static int64_t list_at(const struct attn_problem *problem, const struct attn_tensor *tensor,
+                       int64_t b, int64_t h, int64_t i) {
+    const int64_t group = problem->q_heads / problem->kv_heads;
+    const int64_t head = problem->traits & ATTN_KEEP_GROUP ? h / group : h;
+    const int64_t query = problem->q_len > 1 ? i * tensor->stride[2] : 0;
+    return b * tensor->stride[0] + head * tensor->stride[1] + query;
+}
+
+/* Its tokens; returns how many. */
+static int64_t find_list(const struct run *run, int64_t b, int64_t h, int64_t i,
+                         const int32_t **tokens) {
+    const struct attn_tensor *list = &run->call->tensors[ATTN_SPARSE_IND];
+    const struct attn_tensor *nnz = &run->call->tensors[ATTN_SPARSE_NNZ];
+    *tokens = (const int32_t *)list->data + list_at(run->problem, list, b, h, i);
+    return ((const int32_t *)nnz->data)[list_at(run->problem, nnz, b, h, i)];
+}
+
+/* The row behind the last of a block that begins with `row`, valid or not. */
+static int64_t block_end(const struct division *d, int64_t row) {
+    const int64_t end = row - row % d->alike + d->alike;
+    return row + d->row_block < end ? row + d->row_block : end;
+}
+
 /* Block n: its rows that are in the sequence, and the keys that any of them sees. Blocks of a head
  * follow one another, those with most keys first. */
 static struct task task_of(const struct run *run, int64_t n) {
@@ -137,8 +166,9 @@ static struct task task_of(const struct run *run, int64_t n) {
     task.b = head / kv_heads;
     task.g = head % kv_heads;
     task.group = d->group;
-    task.row = block * d->row_block;
-    task.rows = d->rows - task.row < d->row_block ? d->rows - task.row : d->row_block;
+    const int64_t apart = ceil_div(d->alike, d->row_block);
+    task.row = block / apart * d->alike + block % apart * d->row_block;
+    task.rows = block_end(d, task.row) - task.row;
 
     const int64_t queries = lookup_queries(run->call, task.b);
     const int64_t valid = queries * d->group - task.row;
@@ -170,12 +200,10 @@ static struct task task_of(const struct run *run, int64_t n) {
     task.softmax_scale = scaled ? 1.0f : fabsf((float)problem->scale);
     task.query_sign = !scaled && problem->scale < 0 ? -1.0f : 1.0f;
 
-    const int64_t h = task.g * d->group + task.row % d->group;
-    if (run->lookup->sees == SEES_LIST) {
-        const struct attn_tensor *list = &tensors[ATTN_SPARSE_IND],
-                                 *nnz = &tensors[ATTN_SPARSE_NNZ];
-        task.list = (const int32_t *)list->data + task.b * list->stride[0] + h * list->stride[1];
-        task.key_end = ((const int32_t *)nnz->data)[task.b * nnz->stride[0] + h * nnz->stride[1]];
+    if (d->lists) { /* which are of what rows see, and whose places are no tokens */
+        task.before = task.behind = INT32_MAX;
+        task.key_end = find_list(run, task.b, task.g * d->group + task.row % d->group,
+                                 task.row / d->group, &task.list);
     } else if (run->lookup->sees == SEES_MASK) {
         task.mask_stride = problem->kv_len;
         task.mask = (const uint8_t *)run->scratch +
@@ -207,9 +235,8 @@ static void write_block(const struct run *run, const struct task *task) {
     for (int64_t r = 0; r < task->rows; r++)
         write_row(task, run->division.isa, task->row + r, task->max[r], task->sum[r],
                   task->out + r * value_dim);
-    int64_t end = task->row + run->division.row_block;
-    end = end < run->division.rows ? end : run->division.rows;
     if (run->problem->traits & ATTN_THD) return; /* what is behind is another sequence's */
+    const int64_t end = block_end(&run->division, task->row);
     for (int64_t r = task->row + task->rows; r < end; r++)
         write_row(task, run->division.isa, r, 0, 0, NULL);
 }
@@ -262,11 +289,9 @@ static void combine(const struct run *run, int64_t n) {
 
 /* The lists as a mask [B][Hq][kv_len]: 1 where a token is on it. */
 static void make_mask(const struct run *run, int64_t row) {
-    const struct attn_tensor *list = &run->call->tensors[ATTN_SPARSE_IND];
-    const struct attn_tensor *nnz = &run->call->tensors[ATTN_SPARSE_NNZ];
     const int64_t b = row / run->problem->q_heads, h = row % run->problem->q_heads;
-    const int32_t *tokens = (const int32_t *)list->data + b * list->stride[0] + h * list->stride[1];
-    const int64_t count = ((const int32_t *)nnz->data)[b * nnz->stride[0] + h * nnz->stride[1]];
+    const int32_t *tokens;
+    const int64_t count = find_list(run, b, h, 0, &tokens);
     char *mask = run->scratch + row * run->problem->kv_len;
     memset(mask, 0, (size_t)run->problem->kv_len);
     for (int64_t n = 0; n < count; n++) mask[tokens[n]] = 1;

@@ -24,7 +24,7 @@ enum {
 typedef void place_fn(const struct attn_call *call, int64_t b, int64_t g, const int32_t *list,
                       int64_t first, int64_t count, const void **keys, const void **values);
 
-/* How a variant finds what a row sees. */
+/* How a variant finds what a row sees. SEES_ALL: all tokens, or, of a problem with lists, those. */
 struct lookup {
     place_fn *place;
     enum { SEES_ALL, SEES_LIST, SEES_MASK } sees;
@@ -49,7 +49,7 @@ struct task {
     int64_t b, g, group;
     int64_t row, rows;    /* first row, how many */
     int64_t key, key_end; /* positions: on the list if there is one, else tokens */
-    const int32_t *list;  /* the tokens of the row, which is then the only one; NULL: all tokens */
+    const int32_t *list;  /* the tokens that its rows see, all of one query; NULL: all tokens */
     const uint8_t *mask;  /* [head of the group][mask_stride], 1 where a token is seen; or NULL */
     int64_t mask_stride;
     int32_t stored; /* the dtype of keys and values */

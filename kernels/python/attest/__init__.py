@@ -33,7 +33,7 @@ VARIANTS = ("prefill", "prefill_varlen", "decode", "decode_paged", "sparse_decod
             "sparse_decode_paged", "magicpig_decode_paged", "prefill_paged")
 DTYPES = ("input", "f32", "f16", "bf16", "i32", "u8", "e4m3", "int8")
 TRAITS = ("gqa", "causal", "ragged", "page", "keep", "magicpig", "window", "softcap", "sinks",
-          "qlens", "alibi", "bias", "dv", "kshared", "kve4m3", "kvint8", "kvhead", "kvtoken", None,
+          "qlens", "alibi", "bias", "dv", "kshared", "kve4m3", "kvint8", "kvhead", "kvtoken", "keepgroup",
           None, "nhd", "thd", "strided")  # by their bits, of which some are nobody's
 DEVICES = {"cpu": 1, "cuda": 2}
 # What tensors are, by the modules that a kernel's file has imported; the last where it has none of them.
@@ -83,13 +83,14 @@ class Call:
     q [B, Hq, Sq, D]; k, v [B, Hkv, Skv, D and Dv], or kv_cache [pages, 2, Hkv, P, D], or where Dv is not
     D k, v [pages, Hkv, P, D and Dv], with kv_page_indptr [B + 1], kv_page_indices and kv_last_page_len
     [B]; with kshared there is no v, values are k[..., :Dv]; seq_lens, q_lens [B]; sparse_ind [B, Hq, Lmax]
-    padded with -1, sparse_nnz [B, Hq], sparse_mask [B, Hq, Skv]; lsh_k, lsh_l [B, Hq]; sinks [Hq], one
+    padded with -1, sparse_nnz [B, Hq], sparse_mask [B, Hq, Skv], with the trait keepgroup of Hkv heads, and
+    where Sq > 1 of each query, [B, heads, Sq, ...]; lsh_k, lsh_l [B, Hq]; sinks [Hq], one
     more logit each, without a value; slopes [Hq], alibi's; bias [1 or B, 1 or Hq, Sq, Skv], added to logits,
     a number or -infinity; k_scale, v_scale where keys and values are of 8 bits, to be multiplied with: [1], with the
     trait kvhead [Hkv], with kvtoken [B, Hkv, Skv] or, of pages, [pages, Hkv, P] -- to be read. With the trait nhd there are
     k and v [pages, Hkv, P, D and Dv] instead of kv_cache, and k.swapaxes(1, 2) is contiguous; with thd q, out and lse and,
     without pages, k and v are [tokens, heads, D or Dv] and [tokens, Hq], and those of sequence b begin at
-    cu_seqlens_q[b], or cu_seqlens_kv[b], both [B + 1]; with strided all of these have any strides but the last, 1. Then out out [B, Hq, Sq, Dv] and
+    cu_seqlens_q[b], or cu_seqlens_kv[b], both [B + 1]; with strided all of these have any strides but the last, 1. Then out [B, Hq, Sq, Dv] and
     lse [B, Hq, Sq] (f32, natural logarithm) -- to be written. bf16 is uint16 in numpy and CuPy, which have
     no such type: `attest.f32` reads it and `attest.store` writes it, in numpy; torch.bfloat16 in torch,
     and JAX's own in JAX. E4M3 likewise: uint8, read by `attest.f32`; torch.float8_e4m3fn; float8_e4m3fn in JAX.
