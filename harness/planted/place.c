@@ -263,13 +263,30 @@ static PLANTED_CODE void find_scales(enum planted bug, const struct attn_problem
     row->scale_row = 1;
 }
 
+/* Which list of its sequence query i of head h reads. */
+static PLANTED_CODE int64_t list_of(enum planted bug, const struct attn_problem *problem, int64_t h,
+                                    int64_t i) {
+    const int64_t kv_heads = problem->kv_heads;
+    int64_t head = bug == PLANTED_LIST_OF_FIRST_HEAD ? 0 : h;
+    if (problem->traits & ATTN_KEEP_GROUP) {
+        head /= problem->q_heads / kv_heads;
+        if (bug == PLANTED_LIST_MODULO) head = h % kv_heads;
+        if (bug == PLANTED_LIST_OF_NEXT) head = (head + 1) % kv_heads;
+    }
+    if (bug == PLANTED_LIST_BEFORE && i > 0) i--;
+    if (bug == PLANTED_LIST_FOR_ALL) i = 0;
+    return head * problem->q_len + i;
+}
+
 /* The kept list, and how many of it are taken. */
 static PLANTED_CODE void find_list(enum planted bug, const struct attn_problem *problem,
-                                   const struct attn_call *call, int64_t b, int64_t h,
+                                   const struct attn_call *call, int64_t b, int64_t h, int64_t i,
                                    struct planted_row *row) {
-    const int64_t room = problem->kept_max,
-                  at = b * problem->q_heads + (bug == PLANTED_LIST_OF_FIRST_HEAD ? 0 : h);
+    const int64_t heads = problem->traits & ATTN_KEEP_GROUP ? problem->kv_heads : problem->q_heads,
+                  at = b * heads * problem->q_len + list_of(bug, problem, h, i),
+                  room = problem->kept_max;
     if (!(problem->traits & ATTN_KEEP) || bug == PLANTED_LIST_IGNORED) return;
+    row->first = 0;
     row->list = table(call, ATTN_SPARSE_IND) + at * room;
     row->keys = table(call, ATTN_SPARSE_NNZ)[at];
     switch (bug) {
@@ -366,7 +383,7 @@ PLANTED_CODE struct planted_row planted_row_at(enum planted bug, const struct at
     else
         find_rows(bug, problem, call, b, g, &row);
     find_scales(bug, problem, call, b, h, g, &row);
-    find_list(bug, problem, call, b, h, &row);
+    find_list(bug, problem, call, b, h, i, &row);
     find_hashes(bug, problem, call, b, h, &row);
     const void *k = row.k;
     if (bug == PLANTED_KEYS_FOR_VALUES) row.k = row.v;

@@ -171,6 +171,10 @@ enum { PLANTED_BLOCK = 64, PLANTED_HEAD_DIM_MAX = 1024, PLANTED_SHARES = 4 };
     X(LIST_ASCENDING, list_ascending, sparse_decode, all, "ends a list where it does not ascend")  \
     X(LIST_PADDING, list_padding, sparse_decode_paged, all, "takes padding for token 0")           \
     X(LIST_IGNORED, list_ignored, sparse_decode, all, "sees all tokens")                           \
+    X(LIST_MODULO, list_modulo, sparse_decode, all, "shares the list of kv head h % Hkv")          \
+    X(LIST_OF_NEXT, list_of_next, sparse_decode_paged, all, "reads the next kv head's list")       \
+    X(LIST_BEFORE, list_before, prefill_paged, all, "reads the list of the query before")          \
+    X(LIST_FOR_ALL, list_for_all, prefill_paged, all, "reads the first query's list for all")      \
     X(CORRECTION_LEFT_OUT, correction_left_out, magicpig_decode_paged, all, "forgets log u")       \
     X(CORRECTION_ADDED, correction_added, magicpig_decode_paged, all, "adds log u")                \
     X(LSH_K_IGNORED, lsh_k_ignored, magicpig_decode_paged, all, "takes K for 1")                   \

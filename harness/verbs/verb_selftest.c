@@ -132,6 +132,15 @@ static const struct argp argp = {
 #define SPARSE "f16-b1-hq8-hkv1-q1-kv1000-d64-keep100-normal-seed1"
 #define SPARSE_HEADS "f16-b2-hq8-hkv2-q1-kv1000-d64-keep0.1-normal-seed1"
 #define SPARSE_PAGED "f16-b3-hq4-hkv2-q1-kv1000-d64-page64-lens1000,190,500-keep0.2-normal-seed1"
+#define SHARED "f16-b2-hq8-hkv2-q1-kv1000-d64-keep100-keepgroup-normal-seed1"
+#define SHARED_PAGED                                                                               \
+    "f16-b3-hq4-hkv2-q1-kv1000-d64-page64-lens1000,190,500-keep0.2-keepgroup-normal-seed1"
+#define SHARED_CHUNKS                                                                              \
+    "f16-b3-hq4-hkv2-q64-kv1000-d64-page16-causal-lens1000,90,500-qlens64,20,7-keep50-keepgroup"   \
+    "-normal-seed1"
+#define SHARED_LATENT                                                                              \
+    "f16-b2-hq8-hkv1-q8-kv500-d192-dv128-kshared-page64-causal-lens500,90-keeptop64-keepgroup"     \
+    "-normal-seed1"
 #define MAGICPIG "f16-b2-hq4-hkv2-q1-kv1000-d64-page16-lens1000,700-keep0.2-magicpig-normal-seed1"
 #define MAGICPIG_D3 "f16-b2-hq4-hkv2-q1-kv1000-d3-page16-keep0.2-magicpig-normal-seed1"
 #define MAGICPIG_Q_0 "f16-b2-hq4-hkv2-q1-kv300-d64-page16-keep0.2-magicpig-exact-seed1"
@@ -417,6 +426,15 @@ static const struct expectation {
      UNPOISONED},
     {"sparse_decode_list_ignored_r1", SPARSE_HEADS, STATUS_FAIL_OOB_READ, "must not be read", BOTH,
      0},
+    {"sparse_decode_list_modulo_r1", SHARED, STATUS_FAIL_ACCURACY, "gate 2", BOTH, UNPOISONED},
+    {"sparse_decode_list_modulo_r1", SHARED, STATUS_FAIL_OOB_READ, "must not be read", BOTH, 0},
+    {"sparse_decode_paged_list_of_next_r1", SHARED_PAGED, STATUS_FAIL_ACCURACY, "gate 2", BOTH,
+     UNPOISONED},
+    {"sparse_decode_paged_list_of_next_r1", SHARED_PAGED, STATUS_FAIL_OOB_READ, "must not be read",
+     BOTH, 0},
+    {"prefill_paged_list_before_r1", SHARED_CHUNKS, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
+    {"prefill_paged_list_before_r1", SHARED_LATENT, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
+    {"prefill_paged_list_for_all_r1", SHARED_CHUNKS, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
     {"magicpig_decode_paged_correction_left_out_r1", MAGICPIG, STATUS_FAIL_ACCURACY, "gate 2", BOTH,
      0},
     {"magicpig_decode_paged_correction_added_r1", MAGICPIG, STATUS_FAIL_ACCURACY, "gate 2", BOTH,
@@ -575,6 +593,10 @@ static const struct {
      "as if the last entry of the kept list were left out"},
     {"sparse_decode_list_ascending_r1", "as if a kept list ended where it does not ascend"},
     {"sparse_decode_list_ignored_r1", "as if the kept list were ignored"},
+    {"sparse_decode_list_modulo_r1", "as if query head h used the kept list of kv head h % Hkv"},
+    {"sparse_decode_paged_list_of_next_r1", "as if it used the kept list of the kv head 1 further"},
+    {"prefill_paged_list_before_r1", "as if it used the kept list of the query before"},
+    {"prefill_paged_list_for_all_r1", "as if it used the kept list of the first query"},
     {"magicpig_decode_paged_correction_left_out_r1", "as if MagicPIG's correction were left out"},
     {"magicpig_decode_paged_correction_added_r1", "as if MagicPIG's correction were added"},
     {"magicpig_decode_paged_lsh_k_ignored_r1", "as if MagicPIG's K were 1"},
