@@ -254,9 +254,35 @@ def test_latent(folder):
     _arrays.save(folder / "latent_answer.safetensors", {"out": (out.astype("f2"), "F16")})
     check('"PASS"' in _judge.call("judge", folder / "latent.h5", folder / "latent_answer.safetensors", "--json",
                                   "--out", folder / "judged_latent"), "the answer is another")
+    decoding, of_decoding = inputs, axes
+    # DeepSeek's sparse attention: lists of tokens of all pages, in any order, -1 anywhere
+    inputs = {**{name: (shape and shape.replace("batch_size", "num_tokens"), dtype) for name, (shape, dtype) in inputs.items()
+                 if not name.startswith("kv_")}, "sparse_indices": ("num_tokens topk", "int32")}
+    axes = {"num_tokens": 2, "num_pages": 6, "topk": 5}
+    chosen = {"few": np.array([[23, -1, 4, 0, 9], [-1] * 5], "i4"), "far": np.array([[0] * 5, [1, 24, 2, 3, 4]], "i4"),
+              "twice": np.array([[7, 7, 1, 2, 3], [-1] * 5], "i4")}
+    lists = {name: {**sources, **blob(folder, f"{name}.safetensors", sparse_indices=array)} for name, array in chosen.items()}
+    one = {**lists["few"], **blob(folder, "one.safetensors", sparse_indices=chosen["few"][:1],
+                                  **{name: parts[name][:1] for name in ("q_nope", "q_pe")})}
+    path = put(folder, definition("dsa_sparse_attention", inputs, sizes),
+               [("few", axes, lists["few"]), ("one", {**axes, "num_tokens": 1}, one), ("far", axes, lists["far"]),
+                ("twice", axes, lists["twice"])], kind="dsa_paged")
+    expect([path, folder / "dsa"], 1,
+           f"{folder}/dsa/few.h5: f16-b1-hq4-hkv1-q2-kv24-d32-dv24-kshared-page4-lens24-keep0.0833-keepgroup-scale0.3-",
+           f"{folder}/dsa/one.h5: f16-b1-hq4-hkv1-q1-kv24-d32-dv24-kshared-page4-lens24-keep4-keepgroup-scale0.3-",
+           "far: 'sparse_indices' has 24 at [1, 1], expected -1 or a token of 0..23",
+           "sparse_ind[0,0,0,1] is 7: expected no token twice")
+    flat = {name: parts[name].reshape(24, -1)[[23, 4, 0, 9]].astype("f8") for name in ("ckv_cache", "kpe_cache")}
+    s = 0.3 * (parts["q_nope"][0].astype("f8") @ flat["ckv_cache"].T + parts["q_pe"][0].astype("f8") @ flat["kpe_cache"].T)
+    p = np.exp(s - s.max(1, keepdims=True))
+    out = np.zeros((1, 4, 2, 24))
+    out[0, :, 0] = p / p.sum(1, keepdims=True) @ flat["ckv_cache"]
+    _arrays.save(folder / "dsa_answer.safetensors", {"out": (out.astype("f2"), "F16")})
+    check('"PASS"' in _judge.call("judge", folder / "dsa/few.h5", folder / "dsa_answer.safetensors", "--json",
+                                  "--out", folder / "judged_dsa"), "the answer of lists is another")
     narrow = {**sources, **blob(folder, "narrow.safetensors", q_pe=parts["q_pe"][..., :6].copy())}
-    path = put(folder, definition("mla_paged_decode", {**inputs, "q_pe": ("batch_size num_qo_heads narrow", "float16")},
-                                  sizes), [("latent", axes, narrow)])
+    path = put(folder, definition("mla_paged_decode", {**decoding, "q_pe": ("batch_size num_qo_heads narrow", "float16")},
+                                  sizes), [("latent", of_decoding, narrow)])
     expect([path, folder / "narrow.h5"], 1, "latent: 'q_pe' has 6 elements, expected 8 as 'kpe' has")
 
 

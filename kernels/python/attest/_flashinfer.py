@@ -32,6 +32,7 @@ ROLES = {
     "window_left": ("window_left", ), "window_right": ("window_right", ),
     "softcap": ("logits_soft_cap", "softcap"), "sinks": ("sinks", "sink", "attention_sinks"),
     **{name: (name, ) for name in LATENT[:2]}, "ckv": ("ckv", "ckv_cache"), "kpe": ("kpe", "kpe_cache"),
+    "sparse_indices": ("sparse_indices", ),
 }
 ROLE_OF = {name: role for role, names in ROLES.items() for name in names}
 # What may be said without a change of the problem: any value, or one of these.
@@ -87,7 +88,12 @@ def problem_of(given, layout, causal):
     if q.shape[-1] != k.shape[-1]:
         raise ValueError(
             f"{names[1]!r} has {k.shape[-1]} elements a head, expected {q.shape[-1]} as 'q' has")
-    if pages:
+    if "sparse_indices" in given:
+        expect_roles(given, names, ("kv_cache", "sparse_indices"))
+        if not pages:
+            raise ValueError("'sparse_indices' are tokens of pages, and there are none")
+        arrays, causal = listed(q, k, v, given["sparse_indices"][0], "HND" if latent else layout), False
+    elif pages:
         blocks = "block_tables" in given and "kv_indptr" not in given
         expect_roles(given, names, ("kv_cache", "qo_indptr", *(("block_tables", "seq_lens") if blocks else (
             "kv_indptr", "kv_indices", "kv_last_page_len"))))
@@ -193,11 +199,36 @@ def ragged(q, k, v, given, layout, causal):
                                  _foreign.pieces("v", v, keys), causal)
 
 
-def paged(q, k, v, given, layout):
+def in_heads(q, k, v, layout):
+    """q [B, H, D], and pages [pages, H, P, D] of either layout."""
     _foreign.expect_rank("k_cache", k, "pages, P, H, D" if layout == "NHD" else "pages, H, P, D")
     _foreign.expect_rank("q", q, "B, H, D")
-    if layout == "NHD":
-        k, v = k.swapaxes(1, 2), v.swapaxes(1, 2)  # never without v
+    return (k.swapaxes(1, 2), v.swapaxes(1, 2)) if layout == "NHD" else (k, v)  # NHD never without v
+
+
+def listed(q, k, v, chosen, layout):
+    """Of each of several queries, [T, most], the tokens that it sees of all pages, page P + row, which all heads
+    share; -1 is none. To a fixture that is one sequence, which has all pages, and lists."""
+    k, v = in_heads(q, k, v, layout)
+    pages, kv_heads, page_size = k.shape[:3]
+    if chosen.dtype.kind not in "iu" or chosen.ndim != 2 or len(chosen) != len(q):
+        raise ValueError(f"'sparse_indices' is {chosen.dtype} {list(chosen.shape)}, expected integers [{len(q)}, most]")
+    wrong = numpy.argwhere((chosen < -1) | (chosen >= pages * page_size))
+    if len(wrong):
+        at = tuple(int(n) for n in wrong[0])
+        raise ValueError(f"'sparse_indices' has {chosen[at]} at {list(at)}, expected -1 or a token of "
+                         f"0..{pages * page_size - 1}")
+    order = numpy.argsort(chosen == -1, axis=1, kind="stable")  # none behind the last
+    lists = {"sparse_ind": numpy.take_along_axis(chosen, order, 1), "sparse_nnz": (chosen != -1).sum(1)}
+    for name, array in lists.items():
+        each = numpy.broadcast_to(array, (1, kv_heads, *array.shape))
+        lists[name] = numpy.ascontiguousarray(each[:, :, 0] if len(q) == 1 else each).astype("i4")
+    tables = _foreign.tables(numpy.array([0, pages]), numpy.arange(pages), numpy.array([page_size]))
+    return {"q": numpy.ascontiguousarray(q.swapaxes(0, 1)[None]), **_foreign.in_pages(k, v), **tables, **lists}
+
+
+def paged(q, k, v, given, layout):
+    k, v = in_heads(q, k, v, layout)
     batch, pages, page_size = len(q), k.shape[0], k.shape[2]
     if "qo_indptr" in given:
         counts = numpy.diff(_foreign.offsets("qo_indptr", given["qo_indptr"][0]))
@@ -405,6 +436,8 @@ def answer_as(problem, array, begins, of_one):
     """[total, H, ...], or of one query [H, ...], as [B, H, Sq, ...]."""
     if of_one:
         array = array[None]
+    if "sparse_ind" in problem.arrays:
+        return array.swapaxes(0, 1)[None]
     if "kv_page_indptr" in problem.arrays and begins is None:
         return array[:, :, None]
     begins = numpy.array([0, len(array)]) if begins is None else begins
