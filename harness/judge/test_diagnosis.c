@@ -334,7 +334,7 @@ Test(diagnosis, every_hypothesis_is_told_from_the_others) {
                                         MAGICPIG,   CAUSAL_D80, ANY_ORDER,   HEADS,  MODEL, LARGE,
                                         WINDOW,     OF_TODAY,   CHUNKS,      BIASED, WIDE,  LATENT,
                                         E4M3_HEADS, E4M3_PAGES, INT8_TOKENS, LISTS,  SHORT};
-    enum { HYPOTHESES_MAX = 160, LINES = sizeof lines / sizeof lines[0] };
+    enum { HYPOTHESES_MAX = 200, LINES = sizeof lines / sizeof lines[0] };
     bool told[HYPOTHESES_MAX] = {false};
     const struct hypothesis *one;
     for (size_t line = 0; line < LINES; line++) {
