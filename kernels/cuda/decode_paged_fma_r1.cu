@@ -2,7 +2,8 @@
  * in the page table by a lane, a tile ahead. What a block, a warp and a thread own is in
  * core/fma_decode.cuh.
  *
- * Floor: as of decode_fma_r1, of valid tokens; and 4 bytes a page and kv head. Not yet measured. */
+ * Floor: as of decode_fma_r1, of valid tokens; and 4 bytes a page and kv head. Right on an H200,
+ * not yet timed. */
 #include "core/fma_decode.cuh"
 
 ATTN_PUBLIC const struct attn_kernel attn_export = {

@@ -7,11 +7,12 @@
  *
  * Floor: as of prefill_hopper_r1, and 4 bytes a page, kv head and piece.
  *
- * Measured on an H200, us burst / sustained, bench_cuda, 512 of 8192 tokens, 32/8 heads, D 128,
- * bf16, with the list of pieces made by a block of its own before the kernel, from lengths on the
- * device: 119 / 125 with pages of 64, 143 / 143 of 16 (prefill_paged_mma_r1 283 / 281 and 299 /
- * 297; without pages prefill_hopper_r4 92 / 101). Predicted had been 4 us for that list and the
- * same else. It is prepare that makes it now, as of the kernels without pages. */
+ * Measured on H200s, us burst / sustained, 512 of 8192 tokens, 32/8 heads, D 128, bf16: 101 / 115
+ * with pages of 64, 126 / 133 of 16 (prefill_paged_mma_r1 284 and 297; without pages
+ * prefill_hopper_r4 92 / 101 to 104). With the list of pieces made by a block of its own before the
+ * kernel, from lengths on the device: 119 / 125 and 143 / 143, where 4 us had been predicted for
+ * it.
+ */
 #include "core/prefill_hopper_paged.cuh"
 
 ATTN_PUBLIC const struct attn_kernel attn_export = {
