@@ -128,10 +128,12 @@ static bool widen_v(const struct job *job, int64_t b, int64_t g, int64_t t, doub
     return bulk_widen_kv(v, v + job->Dv, v_square, job->view, b, g, t, true, job->Dv);
 }
 
+/* In long double: squares of equal numbers round to the same side, in a double's sum of 987 by 120
+ * units in all, and MagicPIG multiplies that by S. */
 static double norm(const double *x, int64_t D) {
-    double sum = 0;
-    for (int64_t d = 0; d < D; d++) sum += x[d] * x[d];
-    return sqrt(sum);
+    long double sum = 0;
+    for (int64_t d = 0; d < D; d++) sum += (long double)x[d] * x[d];
+    return (double)sqrtl(sum);
 }
 
 static bool gather_q(const struct job *job, struct space *space, const struct block *block) {

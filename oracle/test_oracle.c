@@ -136,6 +136,7 @@ Test(oracle, agrees_with_the_definition_where_work_is_cut) {
         "f16-b1-hq2-hkv1-kv2600-d1-dv1024-peaked",
         "bf16-b2-hq4-hkv1-kv9000-d40-dv24-kshared-page64-lens9000,4097-sinks-peaked",
         "f16-b2-hq2-hkv1-kv7000-d32-dv9-kshared-page64-lens7000,5-keep0.7-magicpig",
+        "bf16-b4-hq12-hkv3-kv5-d987-page256-lens5,2,3,3-keep3-magicpig-kvint8-ascending",
         "f16-b1-hq2-hkv1-kv9000-d32-peaked",
         "f16-b1-hq4-hkv1-q130-kv2600-d16-causal-peaked",
         "f16-b1-hq2-hkv1-kv9000-d32-keep5000-peaked",
