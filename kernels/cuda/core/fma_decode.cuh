@@ -449,14 +449,7 @@ __device__ __forceinline__ void fma_settle(const fma_args &a, const fma_heads &h
         reinterpret_cast<float4 *>(to)[i] = reinterpret_cast<const float4 *>(sums)[i];
     for (int i = threadIdx.x; i < heads.count; i += blockDim.x)
         reinterpret_cast<float2 *>(to + stats_at)[i] = stats[i];
-    __threadfence();
-    __syncthreads();
-    if (threadIdx.x == 0) /* wraps to zero with the last arrival */
-        *flag = atomicInc(&a.store.counters[number], (unsigned)(last - first)) ==
-                (unsigned)(last - first);
-    __syncthreads();
-    if (!*flag) return;
-    __threadfence();
+    if (!arrives_last(&a.store.counters[number], last - first, flag)) return;
     constexpr int DEPTH = 8;
     for (int i = threadIdx.x; i < columns; i += blockDim.x) {
         float2 all = make_float2(-INFINITY, 0.f);

@@ -235,6 +235,19 @@ __device__ void combine(const segment_sums<T, D, ANY> &s, const partials &store,
     }
 }
 
+/* By all threads of a block, which have written their part of a segment that `others` more blocks
+ * have parts of: whether it is the last to come, who then sees all of them. `flag` is shared. */
+__device__ __forceinline__ bool arrives_last(unsigned *counter, int others, int *flag) {
+    __threadfence();
+    __syncthreads();
+    if (threadIdx.x == 0) /* wraps to zero with the last arrival */
+        *flag = atomicInc(counter, (unsigned)others) == (unsigned)others;
+    __syncthreads();
+    if (!*flag) return false;
+    __threadfence();
+    return true;
+}
+
 /* By all threads of a block once the segment's sums are in shared memory; they may be overwritten
  * after the next barrier. `flag` is shared. */
 template <int DEPTH, typename T, int D, bool ANY>
@@ -247,14 +260,7 @@ __device__ void settle(const segment_sums<T, D, ANY> &s, const part &p, const pa
     }
     const int index = 2 * (int)blockIdx.x + ((int)blockIdx.x == first ? 1 : 0);
     write_partial(s, partial_at<D>(store, index));
-    __threadfence();
-    __syncthreads();
-    if (threadIdx.x == 0) /* wraps to zero with the last arrival */
-        *flag = atomicInc(&store.counters[s.number], (unsigned)(last - first)) ==
-                (unsigned)(last - first);
-    __syncthreads();
-    if (!*flag) return;
-    __threadfence();
+    if (!arrives_last(&store.counters[s.number], last - first, flag)) return;
     combine<DEPTH>(s, store, first, last);
 }
 
