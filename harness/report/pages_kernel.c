@@ -141,6 +141,52 @@ static void write_chapter_failures(FILE *to, const struct book *book,
     }
 }
 
+static const struct html_column versus_columns[] = {
+    {"problem", NULL, true},     {"beside", "launched in turn with", true},
+    {"", "caches", true},        {"ratio", "its time over that one's; below 1 is faster", false},
+    {"interval", "99 %", false}, {"control", "a copy over its original, in the same rounds", false},
+    {"rounds", NULL, false},     {"a verdict takes", "rounds, at this ratio", false},
+};
+enum { VERSUS_COLUMNS = sizeof versus_columns / sizeof versus_columns[0] };
+
+static void write_versus(FILE *to, const struct row *row, const struct versus *versus,
+                         const char *caches) {
+    if (versus->pairs == 0) return;
+    print_html(to,
+               "<tr><td><code>%s</code></td><td class=\"t\">%s</td><td class=\"t\">%s</td>"
+               "<td>%s</td><td>",
+               row->line, row->versus, caches, number_plain(versus->ratio).text);
+    if (isfinite(versus->low) && isfinite(versus->high))
+        fprintf(to, "%s – %s", number_plain(versus->low).text, number_plain(versus->high).text);
+    fprintf(to, "</td><td>%s</td><td>%lld</td><td>", number_plain(versus->control).text,
+            (long long)versus->pairs);
+    if (versus->needed > 0)
+        fputs(number_plain(versus->needed).text, to);
+    else
+        fputs(isnan(versus->needed) ? "–" : "no number is enough", to);
+    fputs("</td></tr>\n", to);
+}
+
+/* What `attest compare --live` found of it beside another. */
+static void write_chapter_versus(FILE *to, const struct chapter *chapter) {
+    int64_t others = 0;
+    for (int64_t n = 0; n < chapter->count; n++) others += chapter->shown[n].row->versus[0] != '\0';
+    if (others == 0) return;
+    fputs("<h2 id=\"beside\">Beside another kernel</h2>\n", to);
+    html_table(to, versus_columns, VERSUS_COLUMNS);
+    for (int64_t n = 0; n < chapter->count; n++) {
+        const struct row *row = chapter->shown[n].row;
+        if (text_given(row->versus_why))
+            print_html(to,
+                       "<tr><td><code>%s</code></td><td class=\"t\">%s</td>"
+                       "<td class=\"t\" colspan=\"6\">%s</td></tr>\n",
+                       row->line, row->versus, row->versus_why);
+        write_versus(to, row, &row->versus_warm, "warm");
+        write_versus(to, row, &row->versus_cold, "cold");
+    }
+    html_table_end(to);
+}
+
 bool write_chapter(const struct html_folder *folder, const struct book *book,
                    const struct chapter *chapter, struct fault *fault) {
     FILE *to = html_page(folder, chapter->page, chapter->kernel, "index.html", fault);
@@ -167,6 +213,7 @@ bool write_chapter(const struct html_folder *folder, const struct book *book,
     for (int64_t n = 0; n < chapter->count; n++)
         if (row_is_taken(&chapter->shown[n])) write_row(to, &chapter->shown[n]);
     html_table_end(to);
+    write_chapter_versus(to, chapter);
     write_refusals(to, chapter);
     return html_page_end(to, folder, fault);
 }

@@ -164,6 +164,25 @@ Test(pages, nothing_that_others_wrote_reaches_gnuplot) {
     free(text);
 }
 
+Test(pages, what_was_found_beside_another_is_on_the_kernels_page) {
+    struct row rows[] = {row_of("decode_flash_r1@old", "f16-kv512", 100),
+                         row_of("decode_flash_r1", "f16-kv512", 110),
+                         row_of("decode_flash_r1", "f16-kv1024", 110)};
+    for (int n = 1; n < 3; n++) strcpy(rows[n].versus, rows[0].kernel);
+    rows[1].versus_warm = (struct versus){
+        .pairs = 391, .ratio = 1.098, .low = 1.095, .high = 1.107, .control = 0.999, .needed = NAN};
+    strcpy(rows[2].versus_why, "the old one is wrong");
+    write_run("report", rows, 3);
+    char *text = page_of("report", "kernel-1-cpu-decode_flash_r1.html");
+    CONTAINS(text, "<h2 id=\"beside\">");
+    CONTAINS(text, "warm</td><td>1.1</td><td>1.09 – 1.11</td><td>0.999</td><td>391</td>");
+    CONTAINS(text, "the old one is wrong");
+    free(text);
+    text = page_of("report", "kernel-2-cpu-decode_flash_r1-old.html");
+    LACKS(text, "id=\"beside\"");
+    free(text);
+}
+
 /* No run of ours has it. */
 Test(pages, a_kernel_that_is_an_anchor_too_has_a_page_without_those_rows) {
     struct row rows[] = {row_of("decode_flash_r1", "f16-kv512", 100),
