@@ -286,6 +286,29 @@ def test_latent(folder):
     expect([path, folder / "narrow.h5"], 1, "latent: 'q_pe' has 6 elements, expected 8 as 'kpe' has")
 
 
+def test_latent_bytes(folder):
+    """Latents as FlashMLA and vLLM keep them, [pages, P, 1, D] of E4M3 and one scale."""
+    codes = random.integers(0, 126, (5, 4, 1, 32)).astype("u1") | random.choice(np.array([0, 128], "u1"), (5, 4, 1, 32))
+    q = bf16(random.standard_normal((2, 3, 4, 32)).astype("f4"))
+    tables = {"kv_page_indptr": [0, 2, 3], "kv_page_indices": [4, 0, 2], "kv_last_page_len": [3, 4]}
+    given = {"query": (q, "BF16"), "cache": (codes, "F8_E4M3"), "k_scale": (np.array([2 ** -6], "f4"), "F32"),
+             **{name: (np.array(table, "i4"), "I32") for name, table in tables.items()}}
+    _arrays.save(folder / "served.safetensors", given)
+    words = ["--name", "q=query", "--name", "k=cache", "--layout", "bshd", "--causal", "bottom-right", "--scale", "0.3"]
+    expect([folder / "served.safetensors", folder / "served.h5", *words, "--kshared", "24"], 0,
+           "bf16-b2-hq4-hkv1-q3-kv7-d32-dv24-kshared-page4-causal-lens7,4-scale0.3-kve4m3-")
+    rows = [np.concatenate([_arrays.E4M3[codes[page, :, 0]] for page in pages])[:tokens].astype("f8") * 2 ** -6
+            for pages, tokens in (((4, 0), 7), ((2, ), 4))]
+    out = np.stack([attention(f32(q)[b].swapaxes(0, 1).astype("f8"), k[None], k[None, :, :24],
+                              np.arange(len(k)) <= np.arange(len(k) - 3, len(k))[:, None], 0.3)[0] for b, k in enumerate(rows)])
+    _arrays.save(folder / "answer.safetensors", {"out": (bf16(out.astype("f4")), "BF16")})
+    check('"PASS"' in _judge.call("judge", folder / "served.h5", folder / "answer.safetensors", "--json",
+                                  "--out", folder / "judged"), "the answer is another")
+    _arrays.save(folder / "two.safetensors", {**given, "v_scale": given["k_scale"]})
+    expect([folder / "two.safetensors", folder / "two.h5", *words, "--kshared", "24"], 1,
+           "dataset 'v_scale' cannot go with attribute 'kshared': values have the scale of their keys")
+
+
 def test_ragged(folder):
     inputs = {
         "q": ("total_q num_qo_heads head_dim", "float16"),
@@ -852,7 +875,7 @@ def test_arrays(folder):
 
 
 with tempfile.TemporaryDirectory(prefix="attest-convert-") as name:
-    for test in (test_paged, test_latent, test_ragged, test_sol, test_top_left, test_axes, test_options, test_refused,
+    for test in (test_paged, test_latent, test_latent_bytes, test_ragged, test_sol, test_top_left, test_axes, test_options, test_refused,
                  test_damaged, test_dumps, test_said, test_arrays):
         (pathlib.Path(name) / test.__name__).mkdir()
         test(pathlib.Path(name) / test.__name__)

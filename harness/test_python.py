@@ -375,9 +375,15 @@ def test_judge(folder):
     for line in ("f16-b2-hq4-hkv2-q5-kv9-d16-dv24-causal-normal-seed1",
                  "bf16-b1-hq4-hkv1-q1-kv70-d24-dv16-kshared-scale0.3-normal-seed1",
                  "f16-b2-hq4-hkv2-q1-kv70-d16-dv24-page16-lens70,9-normal-seed1",
-                 "f16-b2-hq4-hkv1-q1-kv70-d24-dv16-kshared-page16-lens70,9-normal-seed1"):
+                 "f16-b2-hq4-hkv1-q1-kv70-d24-dv16-kshared-page16-lens70,9-normal-seed1",
+                 "f16-b2-hq4-hkv2-q5-kv9-d16-dv24-causal-kvint8head-normal-seed1",
+                 "bf16-b2-hq4-hkv1-q1-kv70-d24-dv16-kshared-scale0.3-kve4m3-normal-seed1",
+                 "f16-b2-hq4-hkv1-q3-kv70-d24-dv16-kshared-page16-causal-lens70,9-kve4m3token-normal-seed1"):
         other = module.problem(line)
-        words = {name: getattr(other, name) for name in ("kv_page_indptr", "kv_page_indices", "kv_last_page_len")}
+        words = {name: getattr(other, name) for name in ("kv_page_indptr", "kv_page_indices", "kv_last_page_len",
+                                                         "k_scale", "v_scale", "kv_dtype")}
+        check([other.k_scale is None, other.v_scale is None] == [other.kv_dtype is None, other.kv_dtype is None
+                                                                 or other.kshared], f"{line}: whose scales there are")
         words.update(causal=other.causal, scale=other.scale, kshared=other.kshared)
         right = module._arrays.bf16(other.answer_out) if other.dtype == "bf16" else other.answer_out.astype("f2")
         row = module.judge(other.q, other.k, other.v, right, **words)

@@ -87,7 +87,7 @@ enum attn_variant {
  *             Where it is -infinity the key has weight 0, and is seen all the same: no NaN is
  *             put in its place. A row of nothing else is as one with no visible key
  *   kve4m3    k, v and kv_cache are E4M3, and what is stored times a scale is meant: that of
- *             k_scale for keys, of v_scale for values, one each
+ *             k_scale for keys, of v_scale for values, one each; with kshared k_scale alone
  *   kvint8    the same of I8
  *   kvhead    those scales are one for each kv head
  *   kvtoken   those scales are one for each token of each kv head, and lie as tokens do
@@ -166,6 +166,8 @@ enum attn_trait {
  *                   [Hkv]                                  kvhead
  *                   [B, Hkv, Skv], [pages, Hkv, P]         kvtoken; of a token that no query sees
  *                                                            they may be NaN
+ *                                                            v_scale not with kshared: a value has
+ *                                                            its key's scale
  *   out             [B, Hq, Sq, Dv], dtype of q            written by the kernel
  *   lse             [B, Hq, Sq] f32, natural logarithm     written if the kernel says so
  *   q, out, lse     [tokens, Hq, D or Dv], [tokens, Hq]    thd, instead of those above; tokens are

@@ -104,7 +104,8 @@ static long double of_e4m3(uint8_t code) {
 static void read_kv(long double *row, const struct rule_view *view, int64_t b, int64_t g, int64_t t,
                     bool value) {
     const struct attn_problem *problem = view->problem;
-    const float *scales = view->tensors[value ? ATTN_V_SCALE : ATTN_K_SCALE].data;
+    const bool of_key = !value || problem->traits & ATTN_KSHARED; /* its first Dv elements */
+    const float *scales = view->tensors[of_key ? ATTN_K_SCALE : ATTN_V_SCALE].data;
     const int32_t *first = view->tensors[ATTN_KV_PAGE_INDPTR].data;
     const int32_t *pages = view->tensors[ATTN_KV_PAGE_INDICES].data;
     const int64_t P = problem->page_size;

@@ -171,10 +171,6 @@ static bool check_traits(const struct attn_problem *problem, struct fault *fault
     if (traits & ATTN_THD && !(traits & ATTN_RAGGED))
         return fault_set(fault, FAULT_INPUT,
                          "thd packs sequences, whose lengths are not told (lens, ragged)");
-    if (stored && traits & (ATTN_DV | ATTN_KSHARED))
-        return fault_set(fault, FAULT_INPUT,
-                         "keys and values of 8 bits beside dv or kshared: expected values of their "
-                         "own, as wide as keys");
     return !(traits & ATTN_SOFTCAP) || problem->softcap > 0 ||
            fault_set(fault, FAULT_INPUT, "a softcap of %g: expected a number above 0",
                      problem->softcap);
@@ -306,7 +302,9 @@ int64_t rules_scale_index(const struct attn_problem *problem, int64_t row) {
 
 double rules_scale(const struct rule_view *view, int64_t row, bool value) {
     const int64_t index = rules_scale_index(view->problem, row);
-    const float *scales = view->tensors[value ? ATTN_V_SCALE : ATTN_K_SCALE].data;
+    const bool of_key =
+        !value || view->problem->traits & ATTN_KSHARED; /* a part of it has its scale */
+    const float *scales = view->tensors[of_key ? ATTN_K_SCALE : ATTN_V_SCALE].data;
     return index < 0 ? 1 : (double)scales[index];
 }
 

@@ -381,8 +381,33 @@ Test(rules, find_the_scale_of_what_is_stored_in_a_row) {
     problem.page_size = 4;
     for (int64_t row = 0; row < 2 * 2 * 3 * 4; row++) /* page, key or value, kv head, token */
         cr_expect(rules_scale_index(&problem, row) == (row / 24 * 3 + row / 4 % 3) * 4 + row % 4);
+    problem.traits |= ATTN_DV; /* pages of keys, and pages of values */
+    for (int64_t row = 0; row < 2 * 3 * 4; row++)
+        cr_expect(rules_scale_index(&problem, row) == row);
+    cr_expect(rules_tensor(&problem, ATTN_V_SCALE).rank == 3);
+    problem.traits |= ATTN_KSHARED;
+    cr_expect(rules_tensor(&problem, ATTN_K_SCALE).rank == 3);
+    cr_expect(rules_tensor(&problem, ATTN_V_SCALE).rank == 0);
     problem.traits = 0;
     cr_expect(rules_kv_dtype(&problem) == ATTN_F16 && rules_scale_index(&problem, 7) == -1);
+}
+
+Test(rules, a_value_that_is_part_of_a_key_has_its_scale) {
+    struct fixture fixture =
+        test_drawn("f16-b2-hq4-hkv2-d24-dv16-kshared-page8-lens20,9-kvint8token", 1);
+    const struct rule_view view = fixture_view(&fixture);
+    const float *scales = fixture.tensors[ATTN_K_SCALE].data;
+    struct fault fault = {0};
+    cr_expect(rules_check(&view, &fault), "%s", fault.text);
+    cr_expect(fixture.tensors[ATTN_V_SCALE].data == NULL && fixture.tensors[ATTN_V].data == NULL);
+    for (int64_t t = 0; t < 20; t++) {
+        const int64_t row = rules_row_index(&view, 0, 1, t, false);
+        cr_expect(rules_row_index(&view, 0, 1, t, true) == row);
+        cr_expect(rules_row(&view, 0, 1, t, true) == rules_row(&view, 0, 1, t, false));
+        cr_expect(rules_scale(&view, row, true) == (double)scales[row]);
+        cr_expect(rules_scale(&view, row, false) == (double)scales[row]);
+    }
+    fixture_free(&fixture);
 }
 
 /* A scale is checked where a query sees its token. */

@@ -38,7 +38,7 @@ static bool v_divided(struct course *course) {
 
 static bool swapped(struct course *course) {
     course->scales_swapped = true;
-    return has(course, ATTN_KV_E4M3 | ATTN_KV_INT8);
+    return has(course, ATTN_KV_E4M3 | ATTN_KV_INT8) && !has(course, ATTN_KSHARED);
 }
 
 static int64_t kv_heads(const struct rule_view *view) {

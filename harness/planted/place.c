@@ -192,9 +192,9 @@ static PLANTED_CODE void misplace_pages(enum planted bug, const struct attn_prob
         row->page_stride = problem->page_size * problem->kv_heads * problem->head_dim;
     if (bug != PLANTED_HEADS_FOR_ROWS) return;
     row->key_step = row->value_step = k->stride[1];
-    const int64_t head = problem->page_size * k->stride[1];
-    row->k = (const uint16_t *)k->data + g * head;
-    row->v = (const uint16_t *)call->tensors[ATTN_V].data + g * head;
+    const int64_t head = problem->page_size * k->stride[1], bytes = attn_dtype_bytes(k->dtype);
+    row->k = (const char *)k->data + g * head * bytes;
+    row->v = (const char *)call->tensors[ATTN_V].data + g * head * bytes;
 }
 
 static PLANTED_CODE void find_pages(enum planted bug, const struct attn_problem *problem,
@@ -234,8 +234,9 @@ static PLANTED_CODE void find_rows(enum planted bug, const struct attn_problem *
         find_apart(problem, call, begin != NULL ? begin[of] : of, g, row);
     if (bug == PLANTED_VALUES_AS_WIDE) {
         row->value_step = problem->head_dim;
-        row->v = (const uint16_t *)call->tensors[ATTN_V].data +
-                 (of * problem->kv_heads + g) * problem->kv_len * problem->head_dim;
+        row->v = (const char *)call->tensors[ATTN_V].data +
+                 (of * problem->kv_heads + g) * problem->kv_len * problem->head_dim *
+                     attn_dtype_bytes(row->stored);
     }
     if (bug == PLANTED_BASE_ROUNDED) row->k = (const void *)((uintptr_t)row->k & ~(uintptr_t)63);
     row->page_size = 1;
@@ -248,7 +249,8 @@ static PLANTED_CODE void find_scales(enum planted bug, const struct attn_problem
                                      const struct attn_call *call, int64_t b, int64_t h, int64_t g,
                                      struct planted_row *row) {
     const float *k = (const float *)call->tensors[ATTN_K_SCALE].data;
-    const float *v = (const float *)call->tensors[ATTN_V_SCALE].data;
+    const bool shared = problem->traits & ATTN_KSHARED; /* a value has its key's */
+    const float *v = (const float *)call->tensors[shared ? ATTN_K_SCALE : ATTN_V_SCALE].data;
     const bool of_page = problem->traits & ATTN_PAGE, of_token = problem->traits & ATTN_KV_TOKEN;
     const int64_t tokens = of_page ? problem->page_size : problem->kv_len;
     if (!(problem->traits & (ATTN_KV_E4M3 | ATTN_KV_INT8))) return;
@@ -388,6 +390,7 @@ PLANTED_CODE struct planted_row planted_row_at(enum planted bug, const struct at
     const void *k = row.k;
     if (bug == PLANTED_KEYS_FOR_VALUES) row.k = row.v;
     if (bug == PLANTED_KEYS_FOR_VALUES || bug == PLANTED_KEYS_TWICE) row.v = k;
-    if (bug == PLANTED_KEY_TAILS) row.v = (const uint16_t *)row.v + dim - problem->value_dim;
+    if (bug == PLANTED_KEY_TAILS)
+        row.v = (const char *)row.v + (dim - problem->value_dim) * attn_dtype_bytes(row.stored);
     return row;
 }

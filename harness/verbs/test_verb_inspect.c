@@ -144,6 +144,21 @@ Test(inspect, what_a_file_says_is_not_assumed) {
     says_not("there is no attribute");
 }
 
+/* Pages of latents, whose bytes are in k. */
+Test(inspect, bytes_are_assumed_to_be_what_an_attribute_says) {
+    static const uint8_t k[2 * 4 * 16];
+    write_stranger(&(struct stranger){.q = {1, 4, 1, 16}, .kv_cache = {2, 2, 1, 4, 16}});
+    const hid_t file = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT);
+    H5Ldelete(file, "kv_cache", H5P_DEFAULT);
+    put(file, "k", H5T_STD_U8LE, 4, (hsize_t[]){2, 1, 4, 16}, H5P_DEFAULT, k);
+    put(file, "k_scale", H5T_IEEE_F32LE, 1, (hsize_t[]){1}, H5P_DEFAULT, (float[]){1});
+    put_number(file, "kshared", 1);
+    put_text(file, "kv_dtype", "e4m3");
+    H5Fclose(file);
+    says("assumed   8-bit unsigned integers of k are bits of e4m3: the attribute 'kv_dtype' says "
+         "so");
+}
+
 /* The commonest mistake that nothing refuses: S divides S, and so Hkv divides Hq. */
 Test(inspect, heads_that_are_tokens_are_hinted_at) {
     write_stranger(&(struct stranger){.q = {1, 32, 4, 16}, .k = {1, 32, 4, 16}});

@@ -147,7 +147,7 @@ static json_t *assumed_of(const struct fixture *fixture) {
     else if (strstr(source->datasets[ATTN_Q].type, "float") == NULL)
         say(assumed, "%s are bits of %s: the attribute 'dtype' says so",
             source->datasets[ATTN_Q].type, dtype_name((enum attn_dtype)attn->dtype));
-    const enum attn_slot stored = attn->traits & ATTN_PAGE ? ATTN_KV_CACHE : ATTN_K;
+    const enum attn_slot stored = has(fixture, ATTN_KV_CACHE) ? ATTN_KV_CACHE : ATTN_K;
     if (attn->traits & ATTN_KV_E4M3)
         say(assumed, "%s of %s are bits of e4m3: the attribute 'kv_dtype' says so",
             source->datasets[stored].type, slot_name(stored));

@@ -120,6 +120,10 @@ static const struct argp argp = {
     "f16-b2-hq6-hkv3-q8-kv208-d64-page16-causal-lens208,40-qlens8,5-kve4m3head-normal-seed1"
 #define KV_CHUNKS_OF_ALL                                                                           \
     "f16-b2-hq6-hkv3-q8-kv208-d64-page16-causal-lens208,40-qlens8,5-kve4m3-normal-seed1"
+#define KV_LATENT "f16-b2-hq8-hkv1-q1-kv300-d192-dv128-kshared-kvint8token-normal-seed1"
+#define KV_LATENT_FULL "f16-b2-hq8-hkv1-q16-kv300-d96-dv64-kshared-kve4m3token-normal-seed1"
+#define KV_LATENT_PAGED                                                                            \
+    "f16-b2-hq8-hkv1-q1-kv300-d192-dv128-kshared-page64-lens300,90-kve4m3-normal-seed1"
 #define WIDE "f16-b2-hq4-hkv2-q1-kv300-d64-dv80-normal-seed1"
 #define WIDE_FULL "f16-b1-hq4-hkv2-q64-kv64-d64-dv80-normal-seed1"
 #define LATENT "f16-b2-hq8-hkv1-q1-kv300-d192-dv128-kshared-scale0.125-normal-seed1"
@@ -380,6 +384,9 @@ static const struct expectation {
     {"decode_scale_of_first_head_r1", KV_HEADS, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
     {"decode_scales_swapped_r1", KV_HEADS, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
     {"prefill_v_scale_left_out_r1", KV_FULL, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
+    {"prefill_v_scale_left_out_r1", KV_LATENT_FULL, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
+    {"decode_flash_r1", KV_LATENT, STATUS_PASS, "", BOTH, 0},
+    {"decode_paged_key_tails_r1", KV_LATENT_PAGED, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
     {"decode_paged_scale_page_before_r1", KV_PAGED, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
     {"prefill_paged_scale_of_query_head_r1", KV_CHUNKS, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
     {"prefill_paged_e5m2_r1", KV_CHUNKS_OF_ALL, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},

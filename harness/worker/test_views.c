@@ -72,6 +72,8 @@ static const char *const lines[] = {
     "f16-b3-hq4-hkv2-q5-kv5-d8-lens5,0,3-thd",
     "bf16-b3-hq4-hkv2-q3-kv5-d8-kshared-lens5,0,3-qlens2,3,0-thd-strided",
     "f16-b3-hq4-hkv2-q1-kv9-d8-kve4m3-page4-nhd-strided",
+    "f16-b3-hq4-hkv2-q3-kv9-d8-dv5-kshared-kve4m3token-page4-qlens2,3,0-lens5,9,3-nhd-thd-strided",
+    "f16-b3-hq4-hkv2-q3-kv5-d8-dv12-kvint8token-lens5,0,3-qlens2,3,0-thd-strided",
 };
 enum { LINES = sizeof lines / sizeof lines[0] };
 

@@ -35,7 +35,8 @@ def key_rows(call, b, g):
         rows = (x[call.cu_seqlens_kv[b]:call.cu_seqlens_kv[b + 1], g] for x in (k, v))
     else:
         rows = (x[pages, g].reshape(-1, x.shape[3])[:tokens] for x in (k, v))
-    return *rows, *(scales(scale, pages, g, tokens) for scale in (call.k_scale, call.v_scale))
+    of_values = call.k_scale if "kshared" in call.problem.traits else call.v_scale
+    return *rows, *(scales(scale, pages, g, tokens) for scale in (call.k_scale, of_values))
 
 
 def scales(scale, pages, g, tokens):

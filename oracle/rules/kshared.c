@@ -6,7 +6,7 @@
 
 static void reshape(const struct attn_problem *problem, struct rule_tensor *tensor) {
     (void)problem;
-    if (tensor->slot == ATTN_V) tensor->rank = 0;
+    if (tensor->slot == ATTN_V || tensor->slot == ATTN_V_SCALE) tensor->rank = 0;
 }
 
 const struct rule rule_kshared = {

@@ -4,7 +4,8 @@
  * values) have one, each kv head, or each token of each kv head.
  *
  * A token's scale lies where the token lies, so that it moves with it; and where the token may not
- * be read neither may its scale, which may be NaN there. */
+ * be read neither may its scale, which may be NaN there. Values that are part of keys (kshared)
+ * have the scale of the key, and there is no v_scale. */
 #include "../rule.h"
 
 #include <inttypes.h>
@@ -36,10 +37,12 @@ static int64_t scale_of_head(const struct attn_problem *problem, int64_t row) {
     return row / stretch(problem) % problem->kv_heads;
 }
 
-/* In a cache keys and values of a page lie behind one another, their scales in two tensors. */
+/* In a cache keys and values of a page lie behind one another, their scales in two tensors; values
+ * that have pages of their own, or none, do not. */
 static int64_t scale_of_token(const struct attn_problem *problem, int64_t row) {
     const int64_t page = problem->kv_heads * stretch(problem);
-    return problem->traits & ATTN_PAGE ? row / page / 2 * page + row % page : row;
+    const bool apart = problem->traits & (ATTN_DV | ATTN_KSHARED);
+    return problem->traits & ATTN_PAGE && !apart ? row / page / 2 * page + row % page : row;
 }
 
 static bool refuse(float scale, const char *where, struct fault *fault) {
@@ -55,7 +58,7 @@ static bool check_few(const struct rule_view *view, int64_t count, struct fault 
     char where[64];
     for (int n = 0; n < 2; n++) {
         const float *scale = view->tensors[scales[n]].data;
-        for (int64_t g = 0; g < count; g++) {
+        for (int64_t g = 0; scale != NULL && g < count; g++) {
             snprintf(where, sizeof where, "%c_scale[%" PRId64 "]", "kv"[n], g);
             if (!is_scale(scale[g])) return refuse(scale[g], where, fault);
         }
@@ -84,7 +87,8 @@ static void check_token(void *context, int64_t b, int64_t g, int64_t t) {
     const int64_t size = stretch(view->problem), heads = view->problem->kv_heads;
     for (int n = 0; n < 2 && checker->good; n++) {
         const int64_t at = scale_of_token(view->problem, rules_row_index(view, b, g, t, n == 1));
-        const float scale = ((const float *)view->tensors[scales[n]].data)[at];
+        const float *all = view->tensors[scales[n]].data;
+        const float scale = all != NULL ? all[at] : 1;
         char where[128];
         if (is_scale(scale)) continue;
         snprintf(where, sizeof where,
@@ -108,7 +112,7 @@ static bool check_tokens(const struct rule_view *view, struct fault *fault) {
 static void draw_scales(const struct rule_view *view, const struct rule_draw *draw) {
     for (int n = 0; n < 2; n++) {
         const struct attn_tensor *tensor = &view->tensors[scales[n]];
-        int64_t count = 1;
+        int64_t count = tensor->data != NULL;
         for (int axis = 0; axis < tensor->rank; axis++) count *= tensor->shape[axis];
         for (int64_t at = 0; at < count; at++)
             ((float *)tensor->data)[at] =

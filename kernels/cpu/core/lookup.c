@@ -125,6 +125,7 @@ void lookup_scales(const struct attn_call *call, int64_t b, int64_t g, const int
     for (int64_t n = 0; n < count; n++) {
         const int64_t token = list ? list[first + n] : first + n;
         k_scale[n] = scale_at(call, ATTN_K_SCALE, b, g, token);
-        v_scale[n] = scale_at(call, ATTN_V_SCALE, b, g, token);
+        v_scale[n] = call->tensors[ATTN_V_SCALE].data ? scale_at(call, ATTN_V_SCALE, b, g, token)
+                                                      : k_scale[n]; /* a part of its key */
     }
 }

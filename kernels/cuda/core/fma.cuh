@@ -228,7 +228,7 @@ inline fma_args fma_args_of(const struct attn_problem *p, const struct attn_call
     a.slopes = floats(ATTN_SLOPES);
     a.bias = floats(ATTN_BIAS);
     a.k_scale = floats(ATTN_K_SCALE);
-    a.v_scale = floats(ATTN_V_SCALE);
+    a.v_scale = floats(shared ? ATTN_K_SCALE : ATTN_V_SCALE); /* a part of its key has its scale */
     a.lsh_k = floats(ATTN_LSH_K);
     a.lsh_l = floats(ATTN_LSH_L);
     a.kept_max = p->kept_max;

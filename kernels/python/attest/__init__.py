@@ -86,8 +86,8 @@ class Call:
     padded with -1, sparse_nnz [B, Hq], sparse_mask [B, Hq, Skv], with the trait keepgroup of Hkv heads, and
     where Sq > 1 of each query, [B, heads, Sq, ...]; lsh_k, lsh_l [B, Hq]; sinks [Hq], one
     more logit each, without a value; slopes [Hq], alibi's; bias [1 or B, 1 or Hq, Sq, Skv], added to logits,
-    a number or -infinity; k_scale, v_scale where keys and values are of 8 bits, to be multiplied with: [1], with the
-    trait kvhead [Hkv], with kvtoken [B, Hkv, Skv] or, of pages, [pages, Hkv, P] -- to be read. With the trait nhd there are
+    a number or -infinity; k_scale and, but for kshared, v_scale where keys and values are of 8 bits, to be multiplied
+    with: [1], with the trait kvhead [Hkv], with kvtoken [B, Hkv, Skv] or, of pages, [pages, Hkv, P] -- to be read. With the trait nhd there are
     k and v [pages, Hkv, P, D and Dv] instead of kv_cache, and k.swapaxes(1, 2) is contiguous; with thd q, out and lse and,
     without pages, k and v are [tokens, heads, D or Dv] and [tokens, Hq], and those of sequence b begin at
     cu_seqlens_q[b], or cu_seqlens_kv[b], both [B + 1]; with strided all of these have any strides but the last, 1. Then out [B, Hq, Sq, Dv] and

@@ -203,7 +203,7 @@ def judge(q, k=None, v=None, out=None, *, lse=None, causal=False, scale=None, wi
     floats added to logits after a softcap, or booleans, true where a key is seen; where it is -infinity a
     key has weight 0. k and v, or kv_cache, of 8 bits: float8_e4m3fn, int8, or, with kv_dtype="e4m3", uint8;
     with k_scale and v_scale, which they are to be multiplied with, any floats, which become f32: one number, [Hkv],
-    or one for each token, [B, Hkv, Skv] or [pages, Hkv, P].
+    or one for each token, [B, Hkv, Skv] or [pages, Hkv, P]; with kshared k_scale alone.
 
     grade, lse_grade, p_dtype: what is asked, as in `attest.kernel`. threads: of the oracle, default
     all.
