@@ -15,6 +15,9 @@
  *   could wait for one another in a circle.
  * - Launches that overlap (overlap.cuh): eight heads of one kv head, S2048, 21.6 instead of 22.3,
  * 512 of 8192 33.6 instead of 33.3; 32/8 the same.
+ * - At D = 64, where exponentials take half of the time by their number, an eighth, a quarter or
+ *   three of them as polynomials on the units that multiply: predicted 140 in a burst, got 178 /
+ * 194, 184 / 202 and 193 / 210 (151 / 172). A warp has no time to issue more between products.
  */
 #include "core/prefill_hopper.cuh"
 
