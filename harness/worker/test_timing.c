@@ -206,3 +206,21 @@ Test(timing, of_several_processes_the_fastest_stands_and_the_next_is_known) {
     cr_assert(timing_gap(&old) == 0 && !timing_join(&old, &(struct timing){.n = 30, .q1_us = 102}));
     cr_assert(old.processes == 2 && old.next_us == 102);
 }
+
+/* The kernel's time is the least of several, so is what the machine is measured by. */
+Test(timing, of_several_processes_the_control_is_that_of_the_one_where_it_was_fastest) {
+    const double q1_us[] = {105, 100, 103}, control_us[] = {13, 14, 13.5};
+    struct timing all = {.n = 0, .next_us = NAN, .control_us = {NAN, NAN, NAN}};
+    for (int n = 0; n < 3; n++) {
+        struct timing one = {.n = 30, .q1_us = q1_us[n], .processes = 1, .next_us = NAN};
+        for (int third = 0; third < 3; third++) one.control_us[third] = control_us[n] + third;
+        timing_join(&all, &one);
+        cr_assert(all.control_us[0] == 13 && all.control_us[1] == 14 && all.control_us[2] == 15);
+    }
+    cr_assert(all.q1_us == 100);
+    /* one that is not known is none */
+    struct timing unknown = {.n = 30, .q1_us = 90, .control_us = {NAN, NAN, NAN}, .next_us = NAN};
+    cr_assert(timing_join(&all, &unknown) && all.q1_us == 90 && all.control_us[0] == 13);
+    unknown = (struct timing){.n = 30, .q1_us = 110, .control_us = {NAN, 1, 1}, .next_us = NAN};
+    cr_assert(!timing_join(&all, &unknown) && all.control_us[0] == 13);
+}

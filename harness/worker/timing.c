@@ -56,12 +56,18 @@ void timing_summarise(struct timing *timing, double *samples_us, int64_t n) {
     timing->ci_high_us = samples_us[n - rank];
 }
 
+static double control_sum(const struct timing *timing) {
+    return timing->control_us[0] + timing->control_us[1] + timing->control_us[2];
+}
+
 bool timing_join(struct timing *timing, const struct timing *other) {
     if (other->n == 0) return false;
     const bool stands = timing->n == 0 || other->q1_us < timing->q1_us;
     const struct timing slower = stands ? *timing : *other;
     const int64_t of_slower = slower.n == 0 ? 0 : slower.processes > 0 ? slower.processes : 1;
     if (stands) *timing = *other;
+    if (of_slower > 0 && !(control_sum(timing) <= control_sum(&slower)) && control_sum(&slower) > 0)
+        memcpy(timing->control_us, slower.control_us, sizeof timing->control_us);
     if (timing->processes == 0) timing->processes = 1;
     timing->processes += of_slower;
     if (of_slower > 0) timing->next_us = fmin(timing->next_us, slower.q1_us); /* NaN is not less */

@@ -22,7 +22,8 @@ struct timing {
                           0: caches were emptied before each launch, or the timing is warm */
     int64_t set_aside; /* samples that do not count: the GPU's clock was low, or the CPU busy */
     /* A fixed piece of work (control.h) beside the samples that count: lower quartiles of that at
-     * their beginning, in the middle and at the end; NaN: there is none. */
+     * their beginning, in the middle and at the end; NaN: there is none. Of several processes those
+     * of the one where it was fastest, as the kernel's are of that where the kernel was. */
     double control_us[3];
     int64_t interrupted; /* samples during which others got the processor */
     double clock_mhz;    /* median during the samples that count; NaN: not known */
