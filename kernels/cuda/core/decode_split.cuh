@@ -13,8 +13,9 @@
  * - a launch begins while the one before it ends (overlap.cuh): a block has an SM to itself, so
  * that the next launch's come where this one's end, and not two on one SM.
  *
- * Where there are more segments than SMs, it is the kernel of decode.cuh, with launches that
- * overlap.
+ * Where there are more segments than SMs, or of unequal length more than a third as many, it is the
+ * kernel of decode.cuh, with launches that overlap: of two blocks on an SM one reads while the
+ * other is between two segments.
  */
 #ifndef ATTN_CUDA_DECODE_SPLIT_CUH
 #define ATTN_CUDA_DECODE_SPLIT_CUH
@@ -492,6 +493,10 @@ constexpr double SPLIT_MERGE_US = 1.5;      /* to share a segment */
 constexpr double SPLIT_PART_US = 0.002;     /* .. and with each block more */
 constexpr double SPLIT_LINE_US = 1.5;       /* not to have one segment alone */
 
+/* Blocks for a segment, at least, where lengths differ. On an H200 32 segments are faster so, 10.7
+ * us and not 17.1, and 64 slower, 47.0 and not 39.5 (decode_paged_hopper_r1). */
+constexpr int SPLIT_BLOCKS_UNEQUAL = 3;
+
 struct split_state {
     struct kernel_state *kernel;
     part_places places;
@@ -509,6 +514,15 @@ inline void split_finish(const struct attn_problem *problem, struct attn_call *c
 
 inline int64_t split_segments(const struct attn_problem *p) {
     return p->batch * p->kv_heads * decode_chunks(p);
+}
+
+/* Whether a block has a segment or a share of one, rather than a part of the line in the kernel of
+ * decode.cuh. Lengths are equal where the table has as many pages as with the longest of all. */
+inline bool split_takes(const struct attn_problem *p) {
+    const int most = std::min(processor_count(), BLOCKS_MAX);
+    const int64_t pages =
+        p->traits & ATTN_PAGE ? p->batch * ((p->kv_len + p->page_size - 1) / p->page_size) : 0;
+    return split_segments(p) <= (p->page_entries < pages ? most / SPLIT_BLOCKS_UNEQUAL : most);
 }
 
 template <typename shape> void split_plan_dense(const struct attn_problem *p, split_state *state) {
@@ -559,7 +573,7 @@ template <typename Keys, typename Plain>
 const char *split_prepare(const struct attn_problem *problem, struct attn_call *call) {
     const char *fault = refuse_but_hopper();
     if (fault) return fault;
-    const bool split = split_segments(problem) <= std::min(processor_count(), BLOCKS_MAX);
+    const bool split = split_takes(problem);
     fault = split ? split_prepare_kernel<Keys>(problem, call)
                   : decode_prepare<Plain, false, true>(problem, call);
     if (fault) return fault;
