@@ -86,12 +86,47 @@ static struct row printed_row(FILE *out, int *count) {
     return row;
 }
 
+/* again.h's rule, of a row that was right and took less than 10 ms. */
+static bool wants_again(const struct timing *warm) {
+    return warm->processes < 3 || (warm->processes < 5 && log(warm->next_us / warm->q1_us) > 0.01);
+}
+
+/* Of `now`, what stood before it and another process's. */
+static void assert_joined(const struct timing *before, const struct timing *now) {
+    cr_assert(now->processes == before->processes + 1);
+    cr_assert(now->q1_us <= before->q1_us && now->next_us >= now->q1_us);
+    cr_assert(isnan(before->next_us) || now->next_us <= before->next_us);
+    cr_assert(now->q1_us == before->q1_us || now->next_us == before->q1_us);
+}
+
+/* A busy machine makes a process UNSTABLE, and then the warm timing of another stands alone; what
+ * is cold is never set aside. */
+static void assert_each_was_joined(const struct run *run) {
+    for (int64_t n = 0; n < run->count; n++) {
+        const struct timing *warm = &run->rows[n].warm, *cold = &run->rows[n].cold;
+        cr_assert((n == run->count - 1) == (n == 4 || !wants_again(warm)));
+        if (n == 0) {
+            cr_assert(warm->processes == 1 && isnan(warm->next_us));
+            cr_assert(cold->processes == 1 && isnan(cold->next_us));
+            continue;
+        }
+        const struct row *before = &run->rows[n - 1];
+        assert_joined(&before->cold, cold);
+        if (warm->processes > before->warm.processes)
+            assert_joined(&before->warm, warm);
+        else if (status_of(before) == STATUS_PASS)
+            cr_assert(warm->processes == before->warm.processes &&
+                      warm->q1_us == before->warm.q1_us);
+        else
+            cr_assert(warm->processes == 1 && status_of(&run->rows[n]) == STATUS_PASS);
+    }
+}
+
 Test(run, a_row_of_the_cpu_is_timed_in_several_processes_and_the_fastest_stands) {
     char folder[64];
     int count;
     FILE *out = tmpfile();
     cr_assert(out != NULL);
-    test_folder_make(folder);
     const char *words[] = {"attest",
                            "run",
                            "--no-probe",
@@ -105,42 +140,36 @@ Test(run, a_row_of_the_cpu_is_timed_in_several_processes_and_the_fastest_stands)
                            "cpu/decode_naive_r1",
                            "f16-b1-hq2-hkv2-q1-kv64-d64-normal-seed1",
                            NULL};
-    cr_assert(test_finish(test_start(words, fileno(out))) == 0);
-    const struct row shown = printed_row(out, &count);
-    struct run run = read_run(folder);
-    cr_assert(count == 1 && run.count >= 3 && run.count <= 5, "%d, %lld", count,
-              (long long)run.count);
-    double least = INFINITY, next = INFINITY;
-    bool steady = true; /* where one was disturbed another's timing stands, and it does not count */
-    for (int64_t n = 0; n < run.count; n++) {
-        const struct timing *warm = &run.rows[n].warm;
-        steady = steady && status_of(&run.rows[n]) == STATUS_PASS;
-        cr_assert(warm->processes >= 1 && warm->processes <= n + 1);
-        cr_assert(run.rows[n].cold.processes == n + 1);
-        if (!steady) continue;
-        cr_assert(warm->processes == n + 1);
-        cr_assert(warm->q1_us <= least && (n == 0 ? isnan(warm->next_us) : warm->next_us <= next));
-        least = warm->q1_us;
-        if (n > 0) next = warm->next_us;
+    /* Until three processes were left in peace: never, where they are not joined. */
+    for (int64_t tries = 0, counted = 0; counted < 3; tries++) {
+        cr_assert(tries < 20, "%lld processes count", (long long)counted);
+        test_folder_make(folder);
+        words[8] = "--out";
+        cr_assert(ftruncate(fileno(out), 0) == 0);
+        rewind(out);
+        cr_assert(test_finish(test_start(words, fileno(out))) == 0);
+        const struct row shown = printed_row(out, &count);
+        struct run run = read_run(folder);
+        cr_assert(count == 1 && run.count >= 3 && run.count <= 5, "%d, %lld", count,
+                  (long long)run.count);
+        assert_each_was_joined(&run);
+        const struct timing last = run.rows[run.count - 1].warm;
+        cr_assert(shown.warm.q1_us == last.q1_us && shown.warm.processes == last.processes);
+        counted = last.processes;
+        /* and nothing is left to do, which one process would have done */
+        words[8] = "--resume";
+        cr_assert(test_finish(test_start(words, fileno(out))) == 0);
+        struct run resumed = read_run(folder);
+        cr_assert(wants_again(&last) || resumed.count == run.count);
+        run_free(&resumed);
+        run_free(&run);
+        test_folder_remove(folder);
     }
-    cr_assert(shown.warm.q1_us == run.rows[run.count - 1].warm.q1_us);
-    if (steady) {
-        cr_assert(least <= next && shown.warm.processes == run.count);
-        cr_assert(run.count == 5 || log(next / least) <= 0.01);
-    }
-    /* and nothing is left to do, which one process would have done */
-    words[8] = "--resume";
-    cr_assert(test_finish(test_start(words, fileno(out))) == 0);
-    struct run resumed = read_run(folder);
-    cr_assert(!steady || resumed.count == run.count);
-    run_free(&resumed);
-    run_free(&run);
-    test_folder_remove(folder);
     test_folder_make(folder);
     words[3] = "--processes=1";
     words[8] = "--out";
     cr_assert(test_finish(test_start(words, fileno(out))) == 0);
-    run = read_run(folder);
+    struct run run = read_run(folder);
     cr_assert(run.count == 1 && run.rows[0].warm.processes == 1);
     run_free(&run);
     fclose(out);
