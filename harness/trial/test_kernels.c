@@ -47,17 +47,18 @@ static void obtain(struct fixture *fixture, const char *line) {
 }
 
 static void judge_kernels(const char *line) {
-    static const char *const cpu[] = {"cpu/*"};
     struct plugin_list kernels = {0};
     struct fixture fixture = {0};
     struct fault fault = {0};
     struct trial_options options = trial_defaults;
     options.program = verb_program();
     options.time = false;
-    cr_assert(plugin_scan(&kernels, verb_program(), verb_kernels(), cpu, 1, &fault), "%s",
-              fault.text);
     obtain(&fixture, line);
-
+    char glob[64];
+    const char *const globs[] = {glob};
+    snprintf(glob, sizeof glob, "cpu/%s_*", variant_name(fixture.problem.attn.variant));
+    cr_assert(plugin_scan(&kernels, verb_program(), verb_kernels(), globs, 1, &fault), "%s",
+              fault.text);
     int64_t right = 0;
     for (int64_t n = 0; n < kernels.count; n++) {
         const struct plugin *kernel = &kernels.plugins[n];
