@@ -233,6 +233,11 @@ void html_table_end(FILE *to) {
     fputs("</tbody></table></div>\n", to);
 }
 
+void html_interval(FILE *to, double low, double high) {
+    if (isfinite(low) && isfinite(high))
+        fprintf(to, "%s – %s", number_plain(low).text, number_plain(high).text);
+}
+
 void html_status(FILE *to, const char *status) {
     int known = 0;
     while (known < STATUS_COUNT && strcmp(status_name(known), status) != 0) known++;

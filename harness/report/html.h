@@ -39,6 +39,8 @@ struct html_column {
 void html_table(FILE *to, const struct html_column *columns, int count);
 void html_table_end(FILE *to);
 
+/* "LOW – HIGH", or nothing where an end is not known. */
+void html_interval(FILE *to, double low, double high);
 /* Sets a status, as PASS, in its colour. */
 void html_status(FILE *to, const char *status);
 /* A picture with its title, a sentence, and its numbers, the first `html_rows_most` of them. */

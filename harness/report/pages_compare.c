@@ -62,8 +62,7 @@ static void write_pair(FILE *to, const struct compare_pair *pair, bool cold) {
     write_change(to, a->kernel, b->kernel);
     write_verdict(to, pair);
     fprintf(to, "<td>%s</td><td>", number_plain(pair->ratio).text);
-    if (isfinite(pair->low) && isfinite(pair->high))
-        fprintf(to, "%s – %s", number_plain(pair->low).text, number_plain(pair->high).text);
+    html_interval(to, pair->low, pair->high);
     fprintf(to, "</td><td>%s</td><td>%s</td><td>%s</td><td>%lld, %lld</td><td>%s</td>",
             number_plain(pair->q).text, time_number(a, cold).text, time_number(b, cold).text,
             (long long)pair->n_before, (long long)pair->n_after, number_plain(pair->control).text);

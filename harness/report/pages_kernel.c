@@ -156,8 +156,7 @@ static void write_versus(FILE *to, const struct row *row, const struct versus *v
                "<tr><td><code>%s</code></td><td class=\"t\">%s</td><td class=\"t\">%s</td>"
                "<td>%s</td><td>",
                row->line, row->versus, caches, number_plain(versus->ratio).text);
-    if (isfinite(versus->low) && isfinite(versus->high))
-        fprintf(to, "%s – %s", number_plain(versus->low).text, number_plain(versus->high).text);
+    html_interval(to, versus->low, versus->high);
     fprintf(to, "</td><td>%s</td><td>%lld</td><td>", number_plain(versus->control).text,
             (long long)versus->pairs);
     if (versus->needed > 0)
