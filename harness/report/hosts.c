@@ -26,12 +26,6 @@ const char *host_kind(const struct machine *machine, const struct row *row) {
     return text_kept(text);
 }
 
-double host_control_us(const struct row *row) {
-    double sum = 0;
-    for (int third = 0; third < 3; third++) sum += row->warm.control_us[third];
-    return row->warm.n > 0 && sum > 0 ? sum / 3 : NAN;
-}
-
 static void *grown(void *memory, int64_t count, int64_t *room, size_t bytes) {
     if (count < *room) return memory;
     *room = 2 * *room + 64;
@@ -74,7 +68,7 @@ int64_t hosts_add(struct hosts *hosts, const struct machine *machine, const stru
     const int64_t host =
         place_of(hosts, name, host_kind(machine, row), device != NULL ? device->uuid : "");
     const bool cpu = strcmp(row->device, "cpu") == 0;
-    add_value(hosts, host, CONTROL, host_control_us(row));
+    add_value(hosts, host, CONTROL, timing_control_us(&row->warm));
     if (strcmp(device != NULL ? device->ceilings : machine->ceilings, "kept") == 0) return host;
     if (device == NULL && !cpu) return host;
     add_value(hosts, host, READ, device != NULL ? device->read_bytes_s : machine->read_bytes_s);

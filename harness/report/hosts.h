@@ -8,8 +8,6 @@
 /* What a row ran on, as all of its kind are called: the name of the accelerator or, of a CPU, its
  * model and cores. text_kept. */
 const char *host_kind(const struct machine *machine, const struct row *row);
-/* The mean of what the control took beside a row, warm; NaN: not known. */
-double host_control_us(const struct row *row);
 
 struct host {                /* or one of its accelerators */
     const char *name, *kind; /* text_kept; "node3", "node3 cuda:1" */

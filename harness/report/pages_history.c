@@ -75,7 +75,7 @@ static void add_trace(struct chronicle *chronicle, const struct row_place *place
         .host = hosts_add(&chronicle->hosts, machine, row),
         .us = !failed && !refused && row->warm.n > 0 ? row->warm.median_us : NAN,
         .rho = row->deviation.elements > 0 ? row->deviation.rho_block : NAN,
-        .control_us = host_control_us(row),
+        .control_us = timing_control_us(&row->warm),
         .failed = failed,
         .refused = refused,
     };

@@ -56,8 +56,10 @@ void timing_summarise(struct timing *timing, double *samples_us, int64_t n) {
     timing->ci_high_us = samples_us[n - rank];
 }
 
-static double control_sum(const struct timing *timing) {
-    return timing->control_us[0] + timing->control_us[1] + timing->control_us[2];
+double timing_control_us(const struct timing *timing) {
+    double sum = 0;
+    for (int third = 0; third < 3; third++) sum += timing->control_us[third];
+    return timing->n > 0 && sum > 0 ? sum / 3 : NAN;
 }
 
 bool timing_join(struct timing *timing, const struct timing *other) {
@@ -66,7 +68,8 @@ bool timing_join(struct timing *timing, const struct timing *other) {
     const struct timing slower = stands ? *timing : *other;
     const int64_t of_slower = slower.n == 0 ? 0 : slower.processes > 0 ? slower.processes : 1;
     if (stands) *timing = *other;
-    if (of_slower > 0 && !(control_sum(timing) <= control_sum(&slower)) && control_sum(&slower) > 0)
+    const double other_control = timing_control_us(&slower);
+    if (other_control > 0 && !(timing_control_us(timing) <= other_control))
         memcpy(timing->control_us, slower.control_us, sizeof timing->control_us);
     if (timing->processes == 0) timing->processes = 1;
     timing->processes += of_slower;

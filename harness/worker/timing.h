@@ -59,6 +59,8 @@ int64_t timing_keep_quiet(double *samples_us, double *control_us, int64_t n, int
 bool timing_is_quiet(double control_us, double quiet_us);
 /* Sets n, the quantiles and the interval. Sorts `samples_us` in place. */
 void timing_summarise(struct timing *timing, double *samples_us, int64_t n);
+/* The mean of what the control took beside the samples; NaN: not known. */
+double timing_control_us(const struct timing *timing);
 /* `timing` becomes what stands of itself and `other`, taken in other processes. Whether that is
  * `other`. One without samples does not count. */
 bool timing_join(struct timing *timing, const struct timing *other);
