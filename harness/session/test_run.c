@@ -167,10 +167,13 @@ Test(run, a_row_of_the_cpu_is_timed_in_several_processes_and_the_fastest_stands)
     }
     test_folder_make(folder);
     words[3] = "--processes=1";
+    words[4] = "--warm";
+    words[5] = "--time-ms=5";
     words[8] = "--out";
     cr_assert(test_finish(test_start(words, fileno(out))) == 0);
     struct run run = read_run(folder);
     cr_assert(run.count == 1 && run.rows[0].warm.processes == 1);
+    cr_assert(run.rows[0].cold.n == 0 && isnan(run.rows[0].cold.median_us));
     run_free(&run);
     fclose(out);
     test_folder_remove(folder);

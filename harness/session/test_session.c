@@ -72,6 +72,7 @@ Test(session, what_is_not_understood_or_selects_nothing_begins_nothing) {
         {{"--out", "a", "--out", "b"}, FAULT_INPUT, "--out is 'a' already, not 'b' too"},
         {{"--out", "a", "--resume", "b"}, FAULT_INPUT, "so there is no --out 'a'"},
         {{"--no-such-option"}, FAULT_INPUT, "unrecognized option"},
+        {{"--warm", "--no-time"}, FAULT_INPUT, "--no-time that nothing is"},
         {{"--device", "gpu"}, FAULT_INPUT, "'gpu' is no device"},
         {{"--device", "cuda:1"}, FAULT_INPUT, "there is no device cuda:1"},
         {{"--device", "cuda:all"}, FAULT_NOTHING, "there is no device cuda:all"},

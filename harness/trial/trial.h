@@ -35,7 +35,8 @@ struct trial_options {
                                 default 60 */
     double repeat_seconds;   /* budget for poison and repeat launches of one row; default 2 */
     bool time;
-    bool burst; /* GPU rows are timed in bursts (worker/regime.h); default false: sustained */
+    bool only_warm; /* nothing is timed cold */
+    bool burst;     /* GPU rows are timed in bursts (worker/regime.h); default false: sustained */
     struct timing_plan plan;
     const struct timing_lock *timing_lock; /* held while it is timed; NULL: none is */
     struct sanitizer *sanitizer;   /* under which workers run, GPU kernels only; NULL: none. Each

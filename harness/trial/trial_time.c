@@ -314,7 +314,7 @@ bool trial_time(struct trial *trial) {
         return true;
     }
     const uint64_t digest = trial_digest_inputs(trial->fixture);
-    if (!trial_prepare(trial) || !sample(trial, true) ||
+    if (!trial_prepare(trial) || (!trial->options->only_warm && !sample(trial, true)) ||
         (trial->row->cold.copies > 0 && !repeat(trial)) || !sample(trial, false) ||
         !trial_clock_outside(trial) || !repeat(trial) || !trial_finish(trial))
         return false;

@@ -11,6 +11,7 @@ enum {
     KEY_SHARD,
     KEY_BY,
     KEY_NO_TIME,
+    KEY_WARM,
     KEY_TIME_MS,
     KEY_PROCESSES,
     KEY_NO_PROBE,
@@ -41,6 +42,10 @@ static const struct argp_option options[] = {
     {"threads", 't', "N", 0,
      "Threads for kernels, oracle and judge; default: all cores, which several GPUs divide", 0},
     {"no-time", KEY_NO_TIME, NULL, 0, "Check only", 0},
+    {"warm", KEY_WARM, NULL, 0,
+     "Time nothing cold. On a CPU with a large last cache, which is emptied before each cold "
+     "launch, a row then takes a fraction",
+     0},
     {"time-ms", KEY_TIME_MS, "MS", 0,
      "Cap on timing, for cold and for warm each; default 300. On a CPU, where rows are timed in "
      "three processes or more, for each of them, a third of it where there are many rows",
@@ -89,6 +94,9 @@ static error_t parse(int key, char *text, struct argp_state *state) {
     case KEY_NO_TIME:
         trial->time = false;
         return 0;
+    case KEY_WARM:
+        trial->only_warm = true;
+        return 0;
     case KEY_TIME_MS:
         trial->plan.total_ms_max = verb_number(text, 1, 1e6, "time-ms", state);
         return 0;
@@ -117,6 +125,8 @@ static error_t parse(int key, char *text, struct argp_state *state) {
         if (asked->out != NULL && asked->resume != NULL)
             argp_error(state, "--resume adds to '%s', so there is no --out '%s'", asked->resume,
                        asked->out);
+        if (trial->only_warm && !trial->time)
+            argp_error(state, "--warm says what is timed, and --no-time that nothing is");
         if (asked->costs != NULL && asked->shards == 0)
             argp_error(state, "--by '%s' deals rows to parts, so there is --shard I/N",
                        asked->costs);
