@@ -51,9 +51,8 @@ static const struct argp_option options[] = {
      "three processes or more, for each of them, a third of it where there are many rows",
      0},
     {"processes", KEY_PROCESSES, "N", 0,
-     "Time rows of the CPU in N processes at least, one after the other; default 3, and up to 5 "
-     "where "
-     "two do not agree. 1: once, of which little is known of another run's",
+     "Time rows of the CPU in N processes at least, one after the other; default 3, and up to 8 "
+     "where two do not agree. 1: once, of which little is known of another run's",
      0},
     {"anchors", KEY_ANCHORS, NULL, 0,
      "Add rows for two kernels that are computed here: ideal, the answer rounded once, and std16, "
