@@ -18,7 +18,7 @@ struct worker {
     double *mass;           /* [B, Hq, rows]; -1 of a row that could see no token */
     atomic_llong *row_next; /* (b, h) not yet taken */
     atomic_bool *subnormal; /* some weight is below 2^-14 */
-    long double *memory;    /* [2 D + 4 Dv + kv_len] */
+    long double *memory;    /* [2 D + 6 Dv + kv_len] */
     int64_t *tokens;        /* [kv_len] those that a row sees */
     pthread_t thread;
 };
@@ -93,11 +93,16 @@ static void read_row(long double *row, const void *source, int32_t dtype, int64_
 
 /* OCP's table (8-bit Floating Point Specification, 1.0, section 5): s eeee mmm, bias 7, subnormals,
  * s 1111 111 is NaN. */
-static long double of_e4m3(uint8_t code) {
-    const int exponent = code >> 3 & 15, mantissa = code & 7;
-    long double size = exponent == 0 ? ldexpl(mantissa, -9) : ldexpl(8 + mantissa, exponent - 10);
-    if (exponent == 15 && mantissa == 7) size = NAN;
-    return code & 0x80 ? -size : size;
+static long double e4m3[256];
+
+static void fill_e4m3(void) {
+    for (int code = 0; code < 256; code++) {
+        const int exponent = code >> 3 & 15, mantissa = code & 7;
+        long double size =
+            exponent == 0 ? ldexpl(mantissa, -9) : ldexpl(8 + mantissa, exponent - 10);
+        if (exponent == 15 && mantissa == 7) size = NAN;
+        e4m3[code] = code & 0x80 ? -size : size;
+    }
 }
 
 /* The key, or the value, of token t. */
@@ -123,7 +128,7 @@ static void read_kv(long double *row, const struct rule_view *view, int64_t b, i
     for (int64_t d = 0; d < D; d++)
         row[d] = (long double)scales[at] * (problem->traits & ATTN_KV_INT8
                                                 ? (long double)((const int8_t *)source)[d]
-                                                : of_e4m3(((const uint8_t *)source)[d]));
+                                                : e4m3[((const uint8_t *)source)[d]]);
 }
 
 static long double dot(const long double *x, const long double *y, int64_t D) {
@@ -205,7 +210,7 @@ static void define_row(struct worker *worker, int64_t b, int64_t h, int64_t n) {
     const int64_t at = (b * problem->q_heads + h) * answer->row_count + n;
     long double *q = worker->memory, *k = q + D, *v = k + D;
     long double *out = v + Dv, *absolute = out + Dv, *square = absolute + Dv;
-    long double *logit = square + Dv;
+    long double *lost = square + Dv, *lost_square = lost + Dv, *logit = lost_square + Dv;
     const float *sinks = view->tensors[ATTN_SINKS].data;
     const long double sink = problem->traits & ATTN_SINK ? (long double)sinks[h] : -INFINITY;
     if (i < query_tokens(view, b)) answer->lse[at] = (double)sink;
@@ -227,8 +232,8 @@ static void define_row(struct worker *worker, int64_t b, int64_t h, int64_t n) {
     if (max == -INFINITY) return;
     sum = expl(sink - max);
     for (int64_t j = 0; j < count; j++) sum += expl(logit[j] - max);
-    for (int64_t d = 0; d < Dv; d++) out[d] = absolute[d] = square[d] = 0;
-    double *lost_abs_v = answer->lost_abs_v + at * Dv, *lost_rms_v = answer->lost_rms_v + at * Dv;
+    for (int64_t d = 0; d < Dv; d++)
+        out[d] = absolute[d] = square[d] = lost[d] = lost_square[d] = 0;
     for (int64_t j = 0; j < count; j++) {
         const long double p = expl(logit[j] - max) / sum;
         read_kv(v, view, b, row.g, tokens[j], true);
@@ -242,14 +247,17 @@ static void define_row(struct worker *worker, int64_t b, int64_t h, int64_t n) {
         atomic_store(worker->subnormal, true);
         const long double error = e < 0x1p-25L ? e : 0x1p-25L / sqrtl(3);
         for (int64_t d = 0; d < Dv; d++) {
-            if (e < 0x1p-25L) lost_abs_v[d] += (double)(e * fabsl(v[d]) / sum);
-            lost_rms_v[d] = hypot(lost_rms_v[d], (double)(error * fabsl(v[d]) / sum));
+            const long double of_value = fabsl(v[d]) / sum;
+            if (e < 0x1p-25L) lost[d] += e * of_value;
+            lost_square[d] += error * of_value * error * of_value;
         }
     }
     for (int64_t d = 0; d < Dv; d++) {
         answer->out[at * Dv + d] = (double)out[d];
         answer->p_abs_v[at * Dv + d] = (double)absolute[d];
         answer->p_rms_v[at * Dv + d] = (double)sqrtl(square[d]);
+        answer->lost_abs_v[at * Dv + d] = (double)lost[d];
+        answer->lost_rms_v[at * Dv + d] = (double)sqrtl(lost_square[d]);
     }
     answer->lse[at] = (double)(max + logl(sum));
     answer->logit_abs[at] = (double)size_max;
@@ -338,14 +346,16 @@ static void summarise(const struct rule_view *view, struct answer *answer, const
 
 bool definition_answer(struct answer *answer, const struct rule_view *view, int64_t rows,
                        int threads, struct fault *fault) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
     const struct attn_problem *problem = view->problem;
+    pthread_once(&once, fill_e4m3);
     if (!answer_alloc(answer, problem, rows, fault)) return false;
     snprintf(answer->oracle, sizeof answer->oracle, "definition 1");
 
     if (threads < 1) threads = (int)sysconf(_SC_NPROCESSORS_ONLN);
     if (threads < 1) threads = 1; /* it could not tell */
     const size_t memory =
-        (size_t)(2 * problem->head_dim + 4 * problem->value_dim + problem->kv_len);
+        (size_t)(2 * problem->head_dim + 6 * problem->value_dim + problem->kv_len);
     const int64_t all_rows = problem->batch * problem->q_heads * answer->row_count;
     double *mass = calloc((size_t)all_rows, sizeof *mass);
     struct worker *workers = calloc((size_t)threads, sizeof *workers);
