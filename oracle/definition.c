@@ -238,9 +238,10 @@ static void define_row(struct worker *worker, int64_t b, int64_t h, int64_t n) {
         const long double p = expl(logit[j] - max) / sum;
         read_kv(v, view, b, row.g, tokens[j], true);
         for (int64_t d = 0; d < Dv; d++) {
-            out[d] += p * v[d];
-            absolute[d] += p * fabsl(v[d]);
-            square[d] += p * v[d] * p * v[d];
+            const long double part = p * v[d];
+            out[d] += part;
+            absolute[d] += fabsl(part);
+            square[d] += part * part;
         }
         const long double e = expl(logit[j] - max);
         if (!(e < 0x1p-14L) || logit[j] == -INFINITY) continue;
