@@ -62,6 +62,10 @@ static bool is_same_kernel(const char *a, const char *b) {
            (names[0] == NULL || names[1] == NULL || !strcmp(names[0], names[1]));
 }
 
+bool plugin_is_for(const struct plugin *plugin, int variant) {
+    return plugin->kernel.variant == variant || plugin->kernel.variant == PLUGIN_VARIANT_UNKNOWN;
+}
+
 bool plugin_matches(const struct plugin *plugin, const char *glob) {
     char folder[PATH_MAX], stem[80];
     if (is_path(glob)) return is_same_kernel(glob, plugin->path);

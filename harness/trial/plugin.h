@@ -50,6 +50,8 @@ struct plugin_list {
  * asked a second time, in a process that has seen no other library. */
 bool plugin_scan(struct plugin_list *list, const char *program, const char *directory,
                  const char *const *globs, int64_t glob_count, struct fault *fault);
+/* One that cannot be loaded may be for any, if its file's name does not tell. */
+bool plugin_is_for(const struct plugin *plugin, int variant);
 /* Whether a glob or path, as plugin_scan takes them, is for this kernel. */
 bool plugin_matches(const struct plugin *plugin, const char *glob);
 /* Once more on stderr, after all that was printed since: which libraries were left out. */
