@@ -162,6 +162,27 @@ ATTN_NUMBER uint8_t attn_f32_to_e4m3(float value) {
     return (uint8_t)(sign | (magnitude > 0x43e80000u ? 0x7fu : code)); /* 464, a tie, is 448 */
 }
 
+/* As outputs are stored, and CUDA's cvt.rn.satfinite converts: what is beyond 448 is 448 of its
+ * sign, NaN is 0x7f. */
+ATTN_NUMBER uint8_t attn_f32_to_e4m3_sat(float value) {
+    if (value != value) return 0x7f;
+    return attn_f32_to_e4m3(value > 448 ? 448 : value < -448 ? -448 : value);
+}
+
+ATTN_NUMBER uint8_t attn_f64_to_e4m3_sat(double value) {
+    const uint64_t bits = attn_f64_bits(value);
+    const uint64_t sign = bits >> 56 & 0x80u;
+    const uint64_t magnitude = bits & 0x7fffffffffffffffu;
+    /* As above; the last place of 2^43 is 2^-9. */
+    const uint64_t small =
+        attn_f64_bits(attn_f64_from_bits(magnitude) + 8796093022208.0) - 0x42a0000000000000u;
+    const uint64_t normal =
+        (magnitude - ((uint64_t)1016 << 52) + 0xffffffffffffu + (magnitude >> 49 & 1u)) >> 49;
+    uint64_t code = magnitude < 0x3f90000000000000u ? small : normal;
+    code = sign | (magnitude < 0x407c000000000000u ? code : 0x7eu);
+    return (uint8_t)(magnitude > 0x7ff0000000000000u ? 0x7fu : code);
+}
+
 #undef ATTN_NUMBER
 
 #endif

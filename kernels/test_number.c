@@ -74,6 +74,40 @@ Test(number, e4m3_is_ocps_and_rounds_to_nearest_even) {
     cr_assert((attn_f32_to_e4m3(NAN) & 0x7f) == 0x7f && attn_f32_to_e4m3(1e-30f) == 0);
 }
 
+/* From float and from double, which is not rounded to float before. */
+Test(number, outputs_in_e4m3_saturate_and_have_one_nan) {
+    for (int code = 0; code < 0x7f; code++) {
+        const double value = of_e4m3(code), next = code == 0x7e ? 480 : of_e4m3(code + 1);
+        const double middle = (value + next) / 2;
+        const int above = code == 0x7e ? code : code + 1,
+                  even = code == 0x7e ? code : code + code % 2;
+        for (int sign = 0; sign < 2; sign++) {
+            const double side = sign ? -1 : 1;
+            const int bit = sign << 7;
+            cr_assert(attn_f32_to_e4m3_sat((float)(side * value)) == (code | bit));
+            cr_assert(attn_f32_to_e4m3_sat((float)(side * middle)) == (even | bit));
+            cr_assert(attn_f32_to_e4m3_sat(nextafterf((float)(side * middle), 0)) == (code | bit));
+            cr_assert(attn_f64_to_e4m3_sat(side * value) == (code | bit), "%02x", code);
+            cr_assert(attn_f64_to_e4m3_sat(side * middle) == (even | bit), "%02x", code);
+            cr_assert(attn_f64_to_e4m3_sat(side * nextafter(middle, 0)) == (code | bit), "%02x",
+                      code);
+            cr_assert(attn_f64_to_e4m3_sat(side * nextafter(middle, 1e9)) == (above | bit), "%02x",
+                      code);
+        }
+    }
+    const double beyond[] = {448.1, 465, 1e30, 1e300, INFINITY};
+    for (int n = 0; n < 5; n++) {
+        cr_assert(attn_f32_to_e4m3_sat((float)beyond[n]) == 0x7e);
+        cr_assert(attn_f64_to_e4m3_sat(beyond[n]) == 0x7e);
+        cr_assert(attn_f32_to_e4m3_sat(-(float)beyond[n]) == 0xfe);
+        cr_assert(attn_f64_to_e4m3_sat(-beyond[n]) == 0xfe);
+    }
+    cr_assert(attn_f32_to_e4m3_sat(NAN) == 0x7f && attn_f32_to_e4m3_sat(-NAN) == 0x7f);
+    cr_assert(attn_f64_to_e4m3_sat((double)NAN) == 0x7f &&
+              attn_f64_to_e4m3_sat(-(double)NAN) == 0x7f);
+    cr_assert(attn_f64_to_e4m3_sat(1e-300) == 0 && attn_f64_to_e4m3_sat(-0.0) == 0x80);
+}
+
 Test(number, every_code_comes_back_and_nan_comes_back_quiet) {
     for (int f = 0; f < FORMATS; f++) {
         const struct format *format = &formats[f];
