@@ -208,6 +208,9 @@ static double answer_tolerance(double s) {
     return 1e-12 + 2 * (8 * s + 8) * 0x1p-53;
 }
 
+/* What weights below f64's least normal may lose, each up to 2^-1075, of values up to 2^17. */
+static const double lost_most = 0x1p-1030;
+
 /* The largest |difference| of out and lse in units of what is tolerated. */
 static double disagreement(const struct answer *a, const struct answer *b) {
     double worst = 0;
@@ -219,7 +222,7 @@ static double disagreement(const struct answer *a, const struct answer *b) {
         worst = fmax(worst, fabs(a->lse[row] - b->lse[row]) / tolerance / (1 + fabs(b->lse[row])));
         for (int64_t n = row * a->value_dim; n < (row + 1) * a->value_dim; n++) {
             const double difference = fabs(a->out[n] - b->out[n]);
-            if (difference > 0) worst = fmax(worst, difference / tolerance / b->p_abs_v[n]);
+            if (difference > lost_most) worst = fmax(worst, difference / tolerance / b->p_abs_v[n]);
         }
     }
     return worst;
