@@ -91,6 +91,9 @@ enum attn_variant {
  *   kvint8    the same of I8
  *   kvhead    those scales are one for each kv head
  *   kvtoken   those scales are one for each token of each kv head, and lie as tokens do
+ *   oute4m3   out is E4M3, and what is stored times out_scale is meant: a kernel divides by it and
+ *             rounds once, to nearest even. What is beyond 448, or infinite, is stored as 448 of
+ *             its sign, NaN as 0x7f, as cvt.rn.satfinite does
  *   softcap   logit = softcap * tanh(scale * q.k / softcap), before any mask or correction
  *   dv        values, and so out, have Dv elements, not D; the scale knows nothing of Dv
  *   kshared   there is no v: value j is the first Dv elements of key j (Dv <= D), the same memory
@@ -132,6 +135,7 @@ enum attn_trait {
     ATTN_KV_HEAD = 1 << 16,
     ATTN_KV_TOKEN = 1 << 17,
     ATTN_KEEP_GROUP = 1 << 18, /* keepgroup */
+    ATTN_OUT_E4M3 = 1 << 19,   /* oute4m3 */
     ATTN_NHD = 1 << 20,
     ATTN_THD = 1 << 21,
     ATTN_STRIDED = 1 << 22
@@ -168,7 +172,8 @@ enum attn_trait {
  *                                                            they may be NaN
  *                                                            v_scale not with kshared: a value has
  *                                                            its key's scale
- *   out             [B, Hq, Sq, Dv], dtype of q            written by the kernel
+ *   out_scale       [1] f32, above 0 and finite            oute4m3
+ *   out             [B, Hq, Sq, Dv], dtype of q, or E4M3   written by the kernel
  *   lse             [B, Hq, Sq] f32, natural logarithm     written if the kernel says so
  *   q, out, lse     [tokens, Hq, D or Dv], [tokens, Hq]    thd, instead of those above; tokens are
  *   k, v            [tokens, Hkv, D or Dv]                   all that count; k, v without page
@@ -202,7 +207,8 @@ enum attn_trait {
     X(K_SCALE, k_scale)                                                                            \
     X(V_SCALE, v_scale)                                                                            \
     X(CU_SEQLENS_Q, cu_seqlens_q)                                                                  \
-    X(CU_SEQLENS_KV, cu_seqlens_kv)
+    X(CU_SEQLENS_KV, cu_seqlens_kv)                                                                \
+    X(OUT_SCALE, out_scale)
 
 enum attn_slot {
 #define ATTN_X(symbol, name) ATTN_##symbol,
@@ -216,7 +222,7 @@ enum attn_slot {
 struct attn_problem {
     uint32_t abi;
     int32_t variant; /* enum attn_variant */
-    int32_t dtype;   /* enum attn_dtype of q, out, and k, v but where they are of 8 bits */
+    int32_t dtype;   /* enum attn_dtype of q, and of k, v and out but where they are of 8 bits */
     int32_t reserved0;
     uint64_t traits; /* enum attn_trait, or-ed */
     int64_t batch, q_heads, kv_heads, q_len, kv_len, head_dim;

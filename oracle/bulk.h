@@ -24,6 +24,9 @@ bool bulk_widen(double *value, double *magnitude, double *square, const void *so
 bool bulk_widen_kv(double *value, double *magnitude, double *square, const struct rule_view *view,
                    int64_t b, int64_t g, int64_t t, bool of_value, int64_t n);
 
+/* The same of n elements of an output: of what is stored, times its scale where there is one. */
+bool bulk_widen_out(double *value, const struct rule_view *view, const void *source, int64_t n);
+
 /* x *= factor */
 void bulk_scale(double *x, double factor, int64_t n);
 

@@ -42,7 +42,8 @@ enum rule_size {
 
 struct rule_tensor {
     enum attn_slot slot;
-    enum attn_dtype dtype; /* ATTN_INPUT: the problem's, of k, v and kv_cache rules_kv_dtype */
+    enum attn_dtype dtype; /* ATTN_INPUT: the problem's, of k, v and kv_cache rules_kv_dtype, of out
+                              rules_out_dtype */
     int rank;
     enum rule_size shape[5];
 };
@@ -104,7 +105,8 @@ struct rule {
     bool corrects; /* its change of logits makes up for keys left out: a softmax over all has it not
                     */
     bool by_place; /* what a row sees, or how it weighs it, depends on where tokens stand */
-    enum attn_dtype kv_dtype; /* what k, v and kv_cache are stored as; ATTN_INPUT: as q is */
+    enum attn_dtype kv_dtype;  /* what k, v and kv_cache are stored as; ATTN_INPUT: as q is */
+    enum attn_dtype out_dtype; /* the same of out */
     /* Each NULL where the trait has nothing to say. Of several traits that give a length, or a
      * place, the last decides. */
     int64_t (*q_len)(const struct rule_view *view, int64_t b);  /* valid query tokens */
@@ -173,6 +175,9 @@ int64_t rules_row_index(const struct rule_view *view, int64_t b, int64_t g, int6
 void rules_seen(const struct rule_view *view, int64_t g,
                 void (*see)(void *context, int64_t b, int64_t g, int64_t t), void *context);
 
+/* What out is stored as, and times which number it is meant: of E4M3 out_scale, else 1. */
+enum attn_dtype rules_out_dtype(const struct attn_problem *problem);
+double rules_out_scale(const struct rule_view *view);
 /* What k, v and kv_cache are stored as. */
 enum attn_dtype rules_kv_dtype(const struct attn_problem *problem);
 /* Which scale of k_scale, or v_scale, is that of what is stored in a row (rules_row_index): -1
@@ -214,8 +219,8 @@ struct rule_list rule_list_at(const struct attn_problem *problem, int64_t list);
 
 extern const struct rule rule_gqa, rule_dv, rule_causal, rule_window, rule_ragged, rule_page,
     rule_kshared, rule_qlens, rule_keep, rule_keep_group, rule_softcap, rule_alibi, rule_bias,
-    rule_magicpig, rule_sinks, rule_kv_e4m3, rule_kv_int8, rule_kv_head, rule_kv_token, rule_nhd,
-    rule_thd, rule_strided;
+    rule_magicpig, rule_sinks, rule_kv_e4m3, rule_kv_int8, rule_kv_head, rule_kv_token,
+    rule_out_e4m3, rule_nhd, rule_thd, rule_strided;
 
 /* The place of query i on the diagonal, bottom-right aligned: the last query's is the last token.
  */

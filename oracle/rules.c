@@ -12,7 +12,7 @@ const struct rule *const rules[] = {
     &rule_gqa,      &rule_dv,       &rule_causal, &rule_window,     &rule_ragged,  &rule_page,
     &rule_kshared,  &rule_qlens,    &rule_keep,   &rule_keep_group, &rule_softcap, &rule_alibi,
     &rule_bias,     &rule_magicpig, &rule_sinks,  &rule_kv_e4m3,    &rule_kv_int8, &rule_kv_head,
-    &rule_kv_token, &rule_nhd,      &rule_thd,    &rule_strided,    NULL};
+    &rule_kv_token, &rule_out_e4m3, &rule_nhd,    &rule_thd,        &rule_strided, NULL};
 
 static const struct rule_tensor plain_tensors[] = {
     {ATTN_Q, ATTN_INPUT, 4, {SIZE_BATCH, SIZE_Q_HEADS, SIZE_Q_LEN, SIZE_HEAD_DIM}},
@@ -76,7 +76,9 @@ struct rule_tensor rules_tensor(const struct attn_problem *problem, enum attn_sl
         if (rules[r]->reshape && applies(rules[r], problem)) rules[r]->reshape(problem, &tensor);
     const bool stored = slot == ATTN_K || slot == ATTN_V || slot == ATTN_KV_CACHE;
     if (tensor.rank > 0 && tensor.dtype == ATTN_INPUT)
-        tensor.dtype = stored ? rules_kv_dtype(problem) : (enum attn_dtype)problem->dtype;
+        tensor.dtype = stored             ? rules_kv_dtype(problem)
+                       : slot == ATTN_OUT ? rules_out_dtype(problem)
+                                          : (enum attn_dtype)problem->dtype;
     return tensor;
 }
 
@@ -84,6 +86,17 @@ enum attn_dtype rules_kv_dtype(const struct attn_problem *problem) {
     for (int r = 0; rules[r]; r++)
         if (rules[r]->kv_dtype && applies(rules[r], problem)) return rules[r]->kv_dtype;
     return (enum attn_dtype)problem->dtype;
+}
+
+enum attn_dtype rules_out_dtype(const struct attn_problem *problem) {
+    for (int r = 0; rules[r]; r++)
+        if (rules[r]->out_dtype && applies(rules[r], problem)) return rules[r]->out_dtype;
+    return (enum attn_dtype)problem->dtype;
+}
+
+double rules_out_scale(const struct rule_view *view) {
+    const float *scale = view->tensors[ATTN_OUT_SCALE].data;
+    return scale != NULL ? (double)*scale : 1;
 }
 
 /* Which variant the traits and sizes are of, where they are of one. */

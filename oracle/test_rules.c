@@ -392,6 +392,30 @@ Test(rules, find_the_scale_of_what_is_stored_in_a_row) {
     cr_expect(rules_kv_dtype(&problem) == ATTN_F16 && rules_scale_index(&problem, 7) == -1);
 }
 
+Test(rules, an_output_of_8_bits_has_a_scale) {
+    struct fixture fixture = test_drawn("bf16-b2-hq4-hkv2-d24-kv9-kvint8-oute4m3", 1);
+    const struct rule_view view = fixture_view(&fixture);
+    struct attn_problem plain = fixture.problem.attn;
+    float *scale = fixture.tensors[ATTN_OUT_SCALE].data;
+    struct fault fault = {0};
+    plain.traits = 0;
+    cr_expect(rules_out_dtype(&plain) == ATTN_BF16);
+    cr_expect(rules_tensor(&plain, ATTN_OUT).dtype == ATTN_BF16);
+    cr_expect(rules_tensor(&plain, ATTN_OUT_SCALE).rank == 0);
+    cr_expect(rules_out_dtype(view.problem) == ATTN_E4M3);
+    cr_expect(rules_tensor(view.problem, ATTN_OUT).dtype == ATTN_E4M3);
+    cr_expect(rules_kv_dtype(view.problem) == ATTN_I8);
+    cr_expect(rules_out_scale(&view) == (double)*scale && *scale > 0);
+    cr_expect(rules_check(&view, &fault), "%s", fault.text);
+    const float wrong[] = {0, -1, INFINITY, NAN};
+    for (int n = 0; n < 4; n++) {
+        *scale = wrong[n];
+        cr_expect(!rules_check(&view, &fault), "%g", (double)wrong[n]);
+        cr_expect(strstr(fault.text, "out_scale[0] is ") != NULL, "%s", fault.text);
+    }
+    fixture_free(&fixture);
+}
+
 Test(rules, a_value_that_is_part_of_a_key_has_its_scale) {
     struct fixture fixture =
         test_drawn("f16-b2-hq4-hkv2-d24-dv16-kshared-page8-lens20,9-kvint8token", 1);

@@ -97,6 +97,13 @@ bool bulk_widen_kv(double *value, double *magnitude, double *square, const struc
     return look_at(value, magnitude, square, n);
 }
 
+bool bulk_widen_out(double *value, const struct rule_view *view, const void *source, int64_t n) {
+    const enum attn_dtype dtype = rules_out_dtype(view->problem);
+    widen(value, source, dtype, n);
+    if (dtype == ATTN_E4M3) scale(value, rules_out_scale(view), n);
+    return all_finite(value, n);
+}
+
 BULK static void subtract(double *restrict x, const double *restrict y, int64_t n) {
     for (int64_t d = 0; d < n; d++) x[d] -= y[d];
 }

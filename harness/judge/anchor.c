@@ -20,6 +20,8 @@ struct job {
     const struct answer *answer;
     void *out;
     float *lse;
+    enum attn_dtype dtype; /* of out */
+    double unit;           /* what is stored times that is meant */
     atomic_bool out_of_memory;
 };
 
@@ -38,11 +40,19 @@ static double round_to(enum attn_dtype dtype, double x) {
                                 : (double)(float)x;
 }
 
-static void store(void *out, int64_t at, enum attn_dtype dtype, double x) {
-    if (dtype == ATTN_F32) {
-        ((float *)out)[at] = (float)x;
-    } else {
-        ((uint16_t *)out)[at] = dtype == ATTN_F16 ? attn_f64_to_f16(x) : attn_f64_to_bf16(x);
+static void store(const struct job *job, int64_t at, double x) {
+    switch (job->dtype) {
+    case ATTN_F32:
+        ((float *)job->out)[at] = (float)x;
+        return;
+    case ATTN_E4M3:
+        ((uint8_t *)job->out)[at] = attn_f64_to_e4m3_sat(x / job->unit);
+        return;
+    case ATTN_F16:
+        ((uint16_t *)job->out)[at] = attn_f64_to_f16(x);
+        return;
+    default:
+        ((uint16_t *)job->out)[at] = attn_f64_to_bf16(x);
     }
 }
 
@@ -123,7 +133,7 @@ static void std16_row(const struct job *job, int64_t b, int64_t h, int64_t i, fl
         widen_kv(job, b, g, j, true, 1, v);
         for (int64_t d = 0; d < dim; d++) o[d] += p * v[d];
     }
-    for (int64_t d = 0; d < dim; d++) store(job->out, at * dim + d, dtype, (double)o[d]);
+    for (int64_t d = 0; d < dim; d++) store(job, at * dim + d, (double)o[d]);
     job->lse[at] = keys.count > 0 ? m + logf(l) : sink;
 }
 
@@ -132,9 +142,7 @@ static void ideal_row(const struct job *job, int64_t b, int64_t h, int64_t row) 
     const int64_t head = b * problem->q_heads + h, dim = problem->value_dim;
     const int64_t from = head * job->answer->row_count + row;
     const int64_t at = head * problem->q_len + job->answer->rows[row];
-    for (int64_t d = 0; d < dim; d++)
-        store(job->out, at * dim + d, (enum attn_dtype)problem->dtype,
-              job->answer->out[from * dim + d]);
+    for (int64_t d = 0; d < dim; d++) store(job, at * dim + d, job->answer->out[from * dim + d]);
     job->lse[at] = (float)job->answer->lse[from];
 }
 
@@ -164,8 +172,9 @@ bool anchor_out(enum anchor anchor, const struct rule_view *view, const struct a
                 void *out, float *lse, int threads, struct fault *fault) {
     const struct attn_problem *problem = view->problem;
     const int64_t heads = problem->batch * problem->q_heads, rows = heads * problem->q_len;
-    struct job job = {anchor, view, answer, out, lse, false};
-    memset(out, 0, (size_t)(rows * problem->value_dim) * attn_dtype_bytes(problem->dtype));
+    const enum attn_dtype dtype = rules_out_dtype(problem);
+    struct job job = {anchor, view, answer, out, lse, dtype, rules_out_scale(view), false};
+    memset(out, 0, (size_t)(rows * problem->value_dim) * attn_dtype_bytes(dtype));
     memset(lse, 0, (size_t)rows * sizeof *lse);
     spread(threads, heads, fill_head, &job);
     return !job.out_of_memory || fault_set(fault, FAULT_OURS, "out of memory for a row of scores");
@@ -240,7 +249,9 @@ bool anchor_measure(struct deviation *deviation, enum anchor anchor, const struc
     int64_t count = (int64_t)((double)answer->row_count * part);
     if (count < 1) count = 1; /* every answer has a row */
     struct answer few = {0};
-    void *out = malloc(rows * (size_t)problem->value_dim * attn_dtype_bytes(problem->dtype) + 1);
+    const size_t row_bytes =
+        (size_t)problem->value_dim * attn_dtype_bytes(rules_out_dtype(problem));
+    void *out = malloc(rows * row_bytes + 1);
     float *lse = malloc(rows * sizeof *lse + 1);
     bool well = out != NULL && lse != NULL && thin_answer(&few, answer, count);
     if (!well)

@@ -15,8 +15,8 @@ const char *anchor_name(enum anchor anchor);
 /* Whether there is such a row for the problem. */
 bool anchor_exists(enum anchor anchor, const struct attn_problem *problem);
 
-/* Fills out [batch, q_heads, q_len, value_dim] in the dtype of q and lse [batch, q_heads, q_len]
- * where the answer has rows, with 0 elsewhere. False only without memory. */
+/* Fills out [batch, q_heads, q_len, value_dim] as the problem has it and lse [batch, q_heads,
+ * q_len] where the answer has rows, with 0 elsewhere. False only without memory. */
 bool anchor_out(enum anchor anchor, const struct rule_view *view, const struct answer *answer,
                 void *out, float *lse, int threads, struct fault *fault);
 

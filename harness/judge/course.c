@@ -320,6 +320,14 @@ static void widen_value(struct course_row *row, const struct course *course, int
                     columns - straight);
 }
 
+/* What values of E4M3 that are cut off are half an ulp around: they are up to a whole one nearer to
+ * 0, but on this side of a power of two. */
+static double cut_off(double o, double unit) {
+    const double stored = fabs(o) / unit, power = stored < 0x1p-6 ? 0 : ldexp(1, ilogb(stored));
+    const double ulp = fmax(power / 8, 0x1p-9);
+    return copysign(unit * fmax(stored - ulp / 2, power), o);
+}
+
 bool course_compute(struct course_row *row, const struct course *course, int64_t from,
                     int64_t columns) {
     const struct attn_problem *problem = course->view->problem;
@@ -381,6 +389,7 @@ bool course_compute(struct course_row *row, const struct course *course, int64_t
         row->lost_rms[d] = sqrt(row->lost_rms[d]);
         if (course->written > 0 && d >= course->written) row->out[d] = 0;
         if (!isfinite(row->out[d])) return false;
+        if (course->cut_off) row->out[d] = cut_off(row->out[d], rules_out_scale(course->view));
     }
     return isfinite(row->lse);
 }
@@ -413,11 +422,11 @@ void course_compare(struct course_fit *fit, const struct course_row *row,
     const struct row_bounds bounds = row_bounds_of(rounding, &size, 1, 1);
     const bool lossy = row->lossy && rounding->p_subnormal;
     for (int64_t d = from; d < from + columns; d++) {
-        const double o = row->out[d], a = row->a[d], r = row->r[d];
+        const double o = rounding_target(rounding, row->out[d]), a = row->a[d], r = row->r[d];
         const double error = isfinite(got[d]) ? fabs(got[d] - o) : INFINITY;
         const double lost = lossy ? tolerance_lost(row->lost_abs[d], row->lost_rms[d]) : 0;
-        const double t = error / (tolerance_tau(&bounds, o, a, r) + lost);
-        const double rounded = rounding->roundoff * o, least = rounding->ulp_least;
+        const double t = error / tolerance_tau(&bounds, o, a, r, lost);
+        const double rounded = rounding->roundoff * o, least = rounding->ulp_least * rounding->unit;
         fit->t_max = fmax(fit->t_max, t);
         fit->beyond += t > 1;
         fit->surprise += t > 2 ? log(t / 2) : 0;

@@ -62,6 +62,7 @@ struct course {
     void (*weigh)(const struct course *course, const double *s, double *e, int64_t count,
                   double *l);
     double out_scale;               /* times the output */
+    bool cut_off;                   /* of 8 bits: it is not rounded */
     double lse_scale, lse_m, lse_l; /* lse = lse_scale (lse_m m + lse_l log l), m the largest s */
     bool lse_base_2;                /* the kernel says so: then it was multiplied with ln 2 */
     /* It has the answer of row `row` of (of_b, of_h), whatever is above; of_b < 0: it has not. */

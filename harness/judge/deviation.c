@@ -64,7 +64,7 @@ struct job {
     const float *lse;
     struct rounding rounding;
     char lse_grade;
-    uint32_t unwritten;         /* what an element holds that no kernel wrote */
+    uint32_t unwritten;         /* deviation_unwritten */
     int64_t blocks;             /* units of one head */
     int64_t *block_start;       /* [blocks + 1] into answer->rows */
     struct unit *units;         /* [batch * q_heads * blocks] */
@@ -136,6 +136,13 @@ FOR_EVERY_MACHINE static bool answer_is_finite(const double *x, int64_t n) {
     return sum_of(lane, LANES) == 0;
 }
 
+uint32_t deviation_unwritten(enum attn_dtype dtype) {
+    return dtype == ATTN_F16    ? UNWRITTEN_16
+           : dtype == ATTN_BF16 ? UNWRITTEN_BF16
+           : dtype == ATTN_E4M3 ? UNWRITTEN_E4M3
+                                : UNWRITTEN_32;
+}
+
 /* Fills the arrays of `work` from o, a, r and work->got, element by element; where weights are lost
  * (tolerance.h), from these too. */
 IN_CLONES void compare_all(struct measurer *restrict work, const double *restrict o,
@@ -145,16 +152,19 @@ IN_CLONES void compare_all(struct measurer *restrict work, const double *restric
                            const struct rounding *rounding) {
     const struct row_bounds bounds = *row_bounds;
     const double spacing = 2 * rounding->roundoff, least = rounding->ulp_least;
+    const double unit = rounding->unit, inverse = 1 / unit;
     for (int64_t i = 0; i < n; i++) {
         const double got = work->got[i], error = got - o[i], size = fabs(o[i]);
-        /* The distance of the type's values around o: from the exponent of o alone. */
-        const uint64_t exponent = attn_f64_bits(o[i]) & 0x7ff0000000000000u;
-        const double ulp = max_of(attn_f64_from_bits(exponent) * spacing, least);
+        /* The distance of the type's values around o: from its exponent alone, as it is stored. */
+        const double stored = o[i] * inverse;
+        const uint64_t exponent = attn_f64_bits(stored) & 0x7ff0000000000000u;
+        const double step = max_of(attn_f64_from_bits(exponent) * spacing, least);
         /* At 1.5 * 2^52 ulp doubles lie one ulp apart: adding that rounds o to the type. */
-        const double rounded = (o[i] + 0x1.8p52 * ulp) - 0x1.8p52 * ulp;
+        const double rounded = ((stored + 0x1.8p52 * step) - 0x1.8p52 * step) * unit;
+        const double ulp = step * unit;
         const double lost = lossy ? tolerance_lost(lost_abs[i], lost_rms[i]) : 0;
         const double lost2 = lossy ? lost_rms[i] * lost_rms[i] : 0;
-        const double tau = tolerance_tau(&bounds, o[i], a[i], r[i]) + lost;
+        const double tau = tolerance_tau(&bounds, o[i], a[i], r[i], lost);
         work->error[i] = fabs(error);
         work->toward[i] = o[i] > 0 ? error : o[i] < 0 ? -error : 0;
         work->relative[i] = fabs(error) / (size + 1e-7);
@@ -254,9 +264,8 @@ static bool same_structure(double got, double expected) {
 }
 
 static bool is_unwritten(const struct job *job, int64_t at) {
-    const void *code = element(job, at);
-    return (job->rounding.dtype == ATTN_F32 ? *(const uint32_t *)code : *(const uint16_t *)code) ==
-           job->unwritten;
+    return memcmp(element(job, at), &job->unwritten,
+                  (size_t)attn_dtype_bytes(job->rounding.dtype)) == 0; /* little-endian */
 }
 
 /* Counts what is not finite among the n elements in `work` and sets it to 0 on both sides, where it
@@ -267,9 +276,9 @@ static void set_aside(struct unit *unit, struct measurer *work, const struct row
     for (int64_t i = 0; i < n; i++) {
         const double got = work->got[i], o = work->o[i];
         if (isfinite(got) && isfinite(o)) continue;
-        const double tau = isfinite(o) ? tolerance_tau(bounds, o, work->a[i], work->r[i]) +
-                                             tolerance_lost(work->lost_abs[i], work->lost_rms[i])
-                                       : 0;
+        const double lost = tolerance_lost(work->lost_abs[i], work->lost_rms[i]);
+        const double tau = isfinite(o) ? tolerance_tau(bounds, o, work->a[i], work->r[i], lost) : 0;
+        const double target = rounding_target(&job->rounding, o);
         int kind = BY_TOLERANCE;
         if (is_unwritten(job, at + i)) {
             unit->unwritten_count++;
@@ -279,7 +288,7 @@ static void set_aside(struct unit *unit, struct measurer *work, const struct row
             unit->inf_count += isinf(got) ? 1 : 0;
             const bool rounds_to_inf = isinf(got) && isfinite(o) && (got > 0) == (o > 0) &&
                                        fabs(o) + tau >= job->rounding.overflow;
-            if (!same_structure(got, o) && !rounds_to_inf) {
+            if (!same_structure(got, target) && !rounds_to_inf) {
                 unit->structure_count++;
                 kind = BY_STRUCTURE;
             }
@@ -289,7 +298,7 @@ static void set_aside(struct unit *unit, struct measurer *work, const struct row
             unit->t_max = INFINITY;
             unit->worst = (struct deviation_place){
                 place.b, place.h, place.i, place.d + i, isnan(got) ? (double)NAN : got,
-                o,       tau}; /* a NaN without its sign, for print */
+                target,  tau}; /* a NaN without its sign, for print */
         }
         work->got[i] = work->o[i] = work->a[i] = work->r[i] = 0;
         work->lost_abs[i] = work->lost_rms[i] = 0;
@@ -334,14 +343,16 @@ static void add_chunk(struct unit *unit, struct measurer *work, const struct row
     const double *lost_rms = lossy ? job->answer->lost_rms_v + from : NULL;
     unit->elements += n;
     unit->compared += n;
-    const bool finite = bulk_widen(work->got, NULL, NULL, element(job, at), job->rounding.dtype, n);
-    if (!finite || !answer_is_finite(o, n)) {
+    const bool finite = bulk_widen_out(work->got, job->view, element(job, at), n);
+    const double most = job->rounding.most;
+    if (!finite || !answer_is_finite(o, n) || (most < INFINITY && largest_of(o, n) > most)) {
         memcpy(work->o, o, (size_t)n * sizeof *o);
         memcpy(work->a, a, (size_t)n * sizeof *a);
         memcpy(work->r, r, (size_t)n * sizeof *r);
         copy_or_clear(work->lost_abs, lost_abs, n);
         copy_or_clear(work->lost_rms, lost_rms, n);
         set_aside(unit, work, bounds, place, at, n);
+        for (int64_t i = 0; i < n; i++) work->o[i] = rounding_target(&job->rounding, work->o[i]);
         o = work->o, a = work->a, r = work->r;
         if (lossy) lost_abs = work->lost_abs, lost_rms = work->lost_rms;
     }
@@ -564,17 +575,14 @@ void deviation_measure(struct deviation *deviation, const struct rule_view *view
     const struct attn_problem *problem = view->problem;
     assert(answer->batch == problem->batch && answer->q_heads == problem->q_heads &&
            answer->value_dim == problem->value_dim);
-    const enum attn_dtype dtype = (enum attn_dtype)problem->dtype;
     struct job job = {
         .view = view,
         .answer = answer,
         .out = out,
         .lse = lse,
-        .rounding = rounding_of(dtype, promise),
+        .rounding = rounding_of(view, promise),
         .lse_grade = promise->lse_grade,
-        .unwritten = dtype == ATTN_F16    ? UNWRITTEN_16
-                     : dtype == ATTN_BF16 ? UNWRITTEN_BF16
-                                          : UNWRITTEN_32,
+        .unwritten = deviation_unwritten(rules_out_dtype(problem)),
     };
     cut_blocks(&job);
     const int64_t units = problem->batch * problem->q_heads * job.blocks;

@@ -15,9 +15,12 @@
 
 #include "tolerance.h"
 
-/* What an output holds before a launch: a NaN no arithmetic produces. */
-enum { UNWRITTEN_16 = 0x7dab /* f16 */, UNWRITTEN_BF16 = 0x7fab };
+/* What an output holds before a launch: a NaN no arithmetic produces. E4M3 has two NaN, of which
+ * this is the one that GPUs' conversions do not make. */
+enum { UNWRITTEN_16 = 0x7dab /* f16 */, UNWRITTEN_BF16 = 0x7fab, UNWRITTEN_E4M3 = 0xff };
 #define UNWRITTEN_32 0x7fabcdefu
+/* Of an element's width. */
+uint32_t deviation_unwritten(enum attn_dtype dtype);
 
 /* rho up to which a kernel is as good as a flash kernel can be; see judge.c for the other grades.
  */
@@ -79,7 +82,7 @@ struct deviation {
     int64_t pad_rows, pad_left, pad_zeroed, pad_overwritten; /* rows beyond a sequence's length */
 };
 
-/* out and lse in host memory, laid out as the contract says, dtype of q; lse NULL if not written.
+/* out and lse in host memory, laid out as the contract says; lse NULL if not written.
  * An lse to base 2, by its promise, is made natural first. threads 0: one a core; the numbers do
  * not depend on it, to the bit. */
 void deviation_measure(struct deviation *deviation, const struct rule_view *view,

@@ -61,13 +61,13 @@ static const void *row_of(const struct scan *scan, const struct place *place) {
 }
 
 static void widen(const struct scan *scan, const struct place *place, double *got) {
-    bulk_widen(got, NULL, NULL, row_of(scan, place), scan->rounding.dtype, scan->dim);
+    bulk_widen_out(got, scan->output->view, row_of(scan, place), scan->dim);
 }
 
 static bool is_unwritten(const struct scan *scan, const void *row, int64_t d) {
-    if (scan->rounding.dtype == ATTN_F32) return ((const uint32_t *)row)[d] == UNWRITTEN_32;
-    return ((const uint16_t *)row)[d] ==
-           (scan->rounding.dtype == ATTN_F16 ? UNWRITTEN_16 : UNWRITTEN_BF16);
+    const uint32_t word = deviation_unwritten(scan->rounding.dtype);
+    const size_t width = attn_dtype_bytes(scan->rounding.dtype);
+    return memcmp((const char *)row + (size_t)d * width, &word, width) == 0; /* little-endian */
 }
 
 static bool wrong_lse(const struct scan *scan, const struct place *place) {
@@ -92,11 +92,12 @@ static bool wrong_out(struct scan *scan, const struct place *place) {
     bool wrong = false;
     widen(scan, place, scan->got);
     for (int64_t d = 0; d < scan->dim; d++) {
-        const double o = answer->out[from + d], got = scan->got[d];
+        const double o = rounding_target(&scan->rounding, answer->out[from + d]);
+        const double got = scan->got[d];
+        const double lost =
+            lossy ? tolerance_lost(answer->lost_abs_v[from + d], answer->lost_rms_v[from + d]) : 0;
         const double tau =
-            tolerance_tau(&bounds, o, answer->p_abs_v[from + d], answer->p_rms_v[from + d]) +
-            (lossy ? tolerance_lost(answer->lost_abs_v[from + d], answer->lost_rms_v[from + d])
-                   : 0);
+            tolerance_tau(&bounds, o, answer->p_abs_v[from + d], answer->p_rms_v[from + d], lost);
         if (fabs(got - o) <= tau || got == o || (isnan(o) && isnan(got))) continue;
         if (fabs(got - o) <=
             tau + tolerance_flushed(scan->output->view, answer, place->b, place->h, place->row, d))
@@ -497,7 +498,7 @@ char *diagnosis_make(enum status status, const struct deviation *deviation,
     const struct answer *answer = output->answer;
     struct scan scan = {
         .output = output,
-        .rounding = rounding_of((enum attn_dtype)output->view->problem->dtype, &output->promise),
+        .rounding = rounding_of(output->view, &output->promise),
         .of_lse = of_lse,
         .dim = answer->value_dim,
         .rows_of_head = answer->row_count,

@@ -27,8 +27,7 @@ static bool factor(struct course *course) {
     }
     course->out_scale = course->said[0] = product / square;
     return dim >= 8 && isfinite(course->out_scale) && course->out_scale != 0 &&
-           fabs(course->out_scale - 1) >
-               4 * unit_roundoff((enum attn_dtype)course->view->problem->dtype);
+           fabs(course->out_scale - 1) > 4 * roundoff_of_out(course->view->problem);
 }
 
 /* Keys of a tile */

@@ -528,10 +528,12 @@ static bool normalised(struct course *course) {
     return course->view->problem->dtype == ATTN_F16;
 }
 
-/* By u / mantissa in the mean, which is 0.72 u. */
+/* By u / mantissa in the mean, which is 0.72 u. Of 8 bits it is the output, and shows in each. */
 static bool cut_off(struct course *course) {
-    course->out_scale = 1 - 0.72 * unit_roundoff((enum attn_dtype)course->view->problem->dtype);
-    return course->view->problem->dtype != ATTN_F32;
+    const enum attn_dtype dtype = rules_out_dtype(course->view->problem);
+    course->cut_off = dtype == ATTN_E4M3;
+    if (!course->cut_off) course->out_scale = 1 - 0.72 * unit_roundoff(dtype);
+    return dtype != ATTN_F32;
 }
 
 /* lse alone */

@@ -43,6 +43,10 @@ static const struct {
     {"f16-b2-hq4-hkv2-q1-kv900-d64-page64-lens900,700-keep0.2-magicpig-normal-seed1", 5},
 };
 enum { LINES = sizeof lines / sizeof lines[0] };
+/* Beside whose rounding nothing else shows. */
+static const char *const bytes[] = {
+    "f16-b2-hq4-hkv2-q40-kv300-d64-causal-oute4m3-normal-seed1",
+    "f32-b2-hq4-hkv2-q1-kv190-d64-page16-lens190,0-kve4m3token-oute4m3-model-seed1"};
 
 Test(anchor, ideal_is_half_an_ulp_off_and_grade_a) {
     for (int n = 0; n < LINES; n++) {
@@ -52,6 +56,22 @@ Test(anchor, ideal_is_half_an_ulp_off_and_grade_a) {
         cr_assert(deviation.ulp_max <= 0.5 && deviation.rho <= 1, "%s", lines[n].line);
         cr_assert(verdict_of(&deviation).status == STATUS_PASS, "%s", lines[n].line);
         cr_assert(deviation.elements > 0 && deviation.lse_max < 1);
+        fixture_free(&fixture);
+    }
+}
+
+Test(anchor, of_8_bits_both_are_half_an_ulp_off) {
+    for (int n = 0; n < 2; n++) {
+        struct fixture fixture = {0};
+        draw(&fixture, bytes[n]);
+        const struct deviation ideal = measure(&fixture, ANCHOR_IDEAL, 1, 2);
+        cr_assert(ideal.ulp_max <= 0.5 && ideal.ulp_max > 0.4 && ideal.t_max < 1);
+        cr_assert(ideal.rho <= 1 && ideal.rho > 0.99 && verdict_of(&ideal).grade == 'A');
+        cr_assert(anchor_exists(ANCHOR_STD16, &fixture.problem.attn) == (n == 0));
+        if (n == 0) {
+            const struct deviation std16 = measure(&fixture, ANCHOR_STD16, 1e12, 2);
+            cr_assert(std16.t_max < 1 && std16.ulp_max > 0.5 && std16.rho < 1.1, "%g", std16.rho);
+        }
         fixture_free(&fixture);
     }
 }

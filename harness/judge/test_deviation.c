@@ -29,7 +29,9 @@ static double uniform(int64_t n) {
 }
 
 static void put(struct stage *stage, int64_t at, double x) {
-    if (stage->problem.dtype == ATTN_F32) {
+    if (stage->problem.traits & ATTN_OUT_E4M3) { /* over a scale of 1 */
+        ((uint8_t *)stage->out)[at] = attn_f64_to_e4m3_sat(x);
+    } else if (stage->problem.dtype == ATTN_F32) {
         ((float *)stage->out)[at] = (float)x;
     } else {
         ((uint16_t *)stage->out)[at] =
@@ -38,7 +40,9 @@ static void put(struct stage *stage, int64_t at, double x) {
 }
 
 static void put_code(struct stage *stage, int64_t at, uint32_t code) {
-    if (stage->problem.dtype == ATTN_F32) {
+    if (stage->problem.traits & ATTN_OUT_E4M3) {
+        ((uint8_t *)stage->out)[at] = (uint8_t)code;
+    } else if (stage->problem.dtype == ATTN_F32) {
         ((uint32_t *)stage->out)[at] = code;
     } else {
         ((uint16_t *)stage->out)[at] = (uint16_t)code;
@@ -313,9 +317,15 @@ Test(deviation, unwritten_elements_are_that_and_nothing_else) {
     static const struct {
         enum attn_dtype dtype;
         uint32_t code;
-    } table[] = {{ATTN_F16, UNWRITTEN_16}, {ATTN_BF16, UNWRITTEN_BF16}, {ATTN_F32, UNWRITTEN_32}};
+        uint64_t traits;
+    } table[] = {{ATTN_F16, UNWRITTEN_16, 0},
+                 {ATTN_BF16, UNWRITTEN_BF16, 0},
+                 {ATTN_F32, UNWRITTEN_32, 0},
+                 {ATTN_F16, UNWRITTEN_E4M3, ATTN_OUT_E4M3}};
     for (size_t n = 0; n < sizeof table / sizeof table[0]; n++) {
-        struct stage stage_ = stage(decode_problem(table[n].dtype, 4, 10));
+        struct attn_problem problem = decode_problem(table[n].dtype, 4, 10);
+        problem.traits |= table[n].traits;
+        struct stage stage_ = stage(problem);
         for (int64_t d = 0; d < 10; d++) put(&stage_, d, 1);
         put(&stage_, 2, 5);
         put_code(&stage_, 4, table[n].code);
@@ -327,6 +337,49 @@ Test(deviation, unwritten_elements_are_that_and_nothing_else) {
         cr_assert(deviation.worst.d == 4 && isinf(deviation.t_max));
         strike(&stage_);
     }
+}
+
+/* What it means is what counts; ulps are those of what is stored. */
+Test(deviation, an_output_of_8_bits_is_times_its_scale) {
+    struct attn_problem problem = decode_problem(ATTN_F16, 4, 8);
+    problem.traits |= ATTN_OUT_E4M3;
+    struct stage stage_ = stage(problem);
+    float scale = 0.75f;
+    stage_.tensors[ATTN_OUT_SCALE].data = &scale;
+    /* 1 / 0.75 = 1.333 lies between 1.25 and 1.375, a third of an ulp below the latter. */
+    for (int64_t d = 0; d < 8; d++) put(&stage_, d, 1.375);
+    struct deviation deviation = measure(&stage_, ATTN_INPUT, 1);
+    cr_assert(fabs(deviation.ulp_max - 1.0 / 3) < 1e-12, "%g", deviation.ulp_max);
+    cr_assert(fabs(deviation.max_abs - 0.03125) < 1e-12 && deviation.max_out == 1.03125);
+    cr_assert(deviation.t_max < 1 && fabs(deviation.rho - 1) < 1e-3, "%g", deviation.rho);
+    /* Its neighbour is two thirds off, and no tie is near. */
+    put(&stage_, 3, 1.25);
+    deviation = measure(&stage_, ATTN_INPUT, 1);
+    cr_assert(deviation.t_max > 1 && deviation.worst.d == 3 && deviation.worst.got == 0.9375);
+    cr_assert(deviation.worst.tolerance > 0.75 * 0x1p-4 &&
+              deviation.worst.tolerance < 0.75 * 0x1p-3);
+    strike(&stage_);
+}
+
+/* 448 is the largest there is: of its sign, and of infinity, too. NaN is not. */
+Test(deviation, what_8_bits_cannot_say_is_their_largest) {
+    struct attn_problem problem = decode_problem(ATTN_F16, 4, 6);
+    problem.traits |= ATTN_OUT_E4M3;
+    struct stage stage_ = stage(problem);
+    const double o[] = {500, -1e5, INFINITY, -INFINITY, (double)NAN, 448};
+    for (int64_t d = 0; d < 6; d++) {
+        put(&stage_, d, o[d]);
+        stage_.answer.out[d] = o[d];
+    }
+    struct deviation deviation = measure(&stage_, ATTN_INPUT, 1);
+    cr_assert(deviation.structure_count == 0 && deviation.nan_count == 1 && deviation.t_max == 0);
+    cr_assert(deviation.max_ref == 448 && deviation.rho == 0);
+    put(&stage_, 0, 416);
+    put(&stage_, 2, (double)NAN);
+    deviation = measure(&stage_, ATTN_INPUT, 1);
+    cr_assert(deviation.structure_count == 1 && deviation.nan_count == 2 && deviation.worst.d == 2);
+    cr_assert(deviation.worst.expected == 448 && deviation.max_abs == 32);
+    strike(&stage_);
 }
 
 Test(deviation, nan_and_inf_belong_where_the_answer_has_them) {

@@ -47,15 +47,23 @@ double unit_roundoff(enum attn_dtype dtype) {
     }
 }
 
-struct rounding rounding_of(enum attn_dtype dtype, const struct promise *promise) {
+double roundoff_of_out(const struct attn_problem *problem) {
+    return rules_out_dtype(problem) == ATTN_E4M3 ? 0x1p-4
+                                                 : unit_roundoff((enum attn_dtype)problem->dtype);
+}
+
+struct rounding rounding_of(const struct rule_view *view, const struct promise *promise) {
+    const enum attn_dtype dtype = (enum attn_dtype)view->problem->dtype;
     const enum attn_dtype kept = promise->p_dtype == ATTN_INPUT ? dtype : promise->p_dtype;
     /* S rounded once, and twice where the scale is a rounding of its own. */
     const double s_roundings = promise->grade == 'B' ? 1 : promise->grade == 'C' ? 2 : 0;
     struct rounding rounding = {
-        .dtype = dtype,
-        .roundoff = unit_roundoff(dtype),
+        .dtype = rules_out_dtype(view->problem),
+        .unit = rules_out_scale(view),
+        .roundoff = roundoff_of_out(view->problem),
         .ulp_least = 0x1p-149,
         .overflow = 0x1.ffffffp127,
+        .most = INFINITY,
         .p_roundoff = unit_roundoff(kept),
         .s_roundoff = s_roundings * unit_roundoff(dtype),
         .p_subnormal = kept == ATTN_F16,
@@ -63,6 +71,11 @@ struct rounding rounding_of(enum attn_dtype dtype, const struct promise *promise
     };
     if (dtype == ATTN_F16) rounding.ulp_least = 0x1p-24, rounding.overflow = 65520;
     if (dtype == ATTN_BF16) rounding.ulp_least = 0x1p-133, rounding.overflow = 0x1.ffp127;
+    if (rounding.dtype == ATTN_E4M3) {
+        rounding.ulp_least = 0x1p-9;
+        rounding.overflow = INFINITY;
+        rounding.most = 448 * rounding.unit;
+    }
     return rounding;
 }
 
@@ -97,14 +110,18 @@ struct row_bounds row_bounds_of(const struct rounding *rounding, const struct ro
     const double together = size->head_dim == 1 ? (double)size->keys : 1;
     const double sum2 = sum_variance * (double)size->keys * u32 * u32;
     const double sum = sum_most * sqrt((double)size->keys) * u32;
+    const bool byte = rounding->dtype == ATTN_E4M3;
     return (struct row_bounds){
-        .o_slope = rounding->roundoff + sum + bias + common * u_p,
+        .o_slope = (byte ? 0 : rounding->roundoff) + sum + bias + common * u_p,
         .p_a_slope = u,
         .p_r_slope = 4 * u,
         .a_slope = (2 * (8 * size->logit_abs + 8) + 8) * u32 +
                    (rounding->p_roundoff > u32 ? 0 : bias) + size->flushed,
         .r_slope = sum,
-        .constant = rounding->ulp_least / 2,
+        .constant = byte ? 0 : rounding->ulp_least / 2,
+        .unit = byte ? rounding->unit : 0,
+        .roundoff = rounding->roundoff,
+        .ulp_least = rounding->ulp_least,
         .r2_slope = rounding_variance * u_p * u_p + logit * logit * together + sum2 +
                     size->flushed * size->flushed * (double)size->keys, /* A^2 is at most n R^2 */
         .s2_slope = rounding_variance * u_s * u_s,
@@ -147,7 +164,7 @@ double tolerance_at(const struct rule_view *view, const struct answer *answer,
                     const struct promise *promise, int64_t b, int64_t h, int64_t row, int64_t d) {
     const int64_t from = (b * answer->q_heads + h) * answer->row_count + row;
     const struct row_size size = row_size_of(view, answer, b, h, row);
-    const struct rounding rounding = rounding_of((enum attn_dtype)view->problem->dtype, promise);
+    const struct rounding rounding = rounding_of(view, promise);
     const double lse = answer->lse[from];
     if (d < 0)
         return isfinite(lse) ? tolerance_of_lse(&rounding, &size, lse, promise->lse_grade) : 0;
@@ -157,5 +174,6 @@ double tolerance_at(const struct rule_view *view, const struct answer *answer,
     const double lost = rounding.p_subnormal && answer->lost_abs_v != NULL
                             ? tolerance_lost(answer->lost_abs_v[at], answer->lost_rms_v[at])
                             : tolerance_flushed(view, answer, b, h, row, d);
-    return lost + tolerance_tau(&bounds, answer->out[at], answer->p_abs_v[at], answer->p_rms_v[at]);
+    return tolerance_tau(&bounds, rounding_target(&rounding, answer->out[at]), answer->p_abs_v[at],
+                         answer->p_rms_v[at], lost);
 }

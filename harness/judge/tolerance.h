@@ -5,6 +5,8 @@
  *   tau     = u_out |o| + min(u A, 4 u R) + (2 (8 S + 8) + 8) u32 A
  *             + 2 sqrt(n) u32 (|o| + R) + m / 2 (|o| + A) + c u_P |o| + half a subnormal ulp
  *             + lost_abs_v + 4 sqrt(3) lost_rms_v, where P is kept in f16
+ *             of an output of 8 bits, for u_out |o| and half a subnormal ulp, half an ulp at |o| +
+ *             all else
  *   model^2 = (o rounded - o)^2 + 0.18 u_P^2 R^2
  *             + 6.25 u32^2 (S + 1)^2 R^2 [n R^2 where D = 1] + 0.2 n u32^2 (o^2 + R^2)
  *             + (m^2 / 25 + 0.18 u_P^2 c^2) o^2 + lost_rms_v^2, where P is kept in f16
@@ -38,11 +40,17 @@
  * sink all of a row's weights may be that small: then as much is at most A times the ratio of that
  * to the largest weight, exp(-X - sink) or more.
  *
+ * An output of 8 bits is stored over a scale, and an ulp is E4M3's times that. u_out |o| is up to a
+ * whole ulp, 2^-3 of an element, beside which no other error shows. So tau has half an ulp there,
+ * and the rest of tau once: what is not the answer rounded has to be its neighbour, near a tie.
+ * What E4M3 cannot say is stored as the largest of its sign, and compared with that.
+ *
  * An lse of grade B comes from a sum of the rounded P, each within u_P of itself, or from an
  * exponential by a polynomial of degree 3, whose relative error is 2^-13.5. */
 #ifndef ATTEST_TOLERANCE_H
 #define ATTEST_TOLERANCE_H
 
+#include "../../kernels/attn_number.h"
 #include "../../oracle/answer.h"
 #include "../../oracle/rule.h"
 
@@ -50,6 +58,8 @@
 
 /* Unit roundoff of a float dtype: f16 2^-11, bf16 2^-8, f32 2^-24. */
 double unit_roundoff(enum attn_dtype dtype);
+/* That of an output: as of q, or, of 8 bits, 2^-4. */
+double roundoff_of_out(const struct attn_problem *problem);
 
 /* What a kernel says of its accuracy. */
 struct promise {
@@ -61,15 +71,21 @@ struct promise {
 /* What a kernel rounds to: its output's type, and those of S and P. */
 struct rounding {
     enum attn_dtype dtype;
+    double unit;       /* what is stored times that is meant: out_scale, or 1 */
     double roundoff;   /* u_out */
-    double ulp_least;  /* the distance of subnormals */
+    double ulp_least;  /* the distance of subnormals, as stored */
     double overflow;   /* from here on a value rounds to Inf */
+    double most;       /* of 8 bits the largest there is, times unit; else Inf */
     double p_roundoff; /* u_P */
     double s_roundoff; /* u_S of grade B, 2 u_S of grade C; 0 of A: S is kept in f32 */
     bool p_subnormal;  /* P is kept in f16 */
     double lse_unit;   /* an lse times that is natural, as all lse are judged: 1, of base 2 ln 2 */
 };
-struct rounding rounding_of(enum attn_dtype dtype, const struct promise *promise);
+struct rounding rounding_of(const struct rule_view *view, const struct promise *promise);
+/* What an element should be whose answer is o. */
+static inline double rounding_target(const struct rounding *rounding, double o) {
+    return o > rounding->most ? rounding->most : o < -rounding->most ? -rounding->most : o;
+}
 
 /* What the answer and the rules say of a row. */
 struct row_size {
@@ -88,6 +104,7 @@ struct row_size row_size_of(const struct rule_view *view, const struct answer *a
 struct row_bounds {
     /* of tau, see tolerance_tau */
     double o_slope, p_a_slope, p_r_slope, a_slope, r_slope, constant;
+    double unit, roundoff, ulp_least; /* of an output of 8 bits: struct rounding; unit 0: of none */
     double r2_slope, o2_slope; /* model^2 = (o rounded - o)^2 + r2_slope R^2 + o2_slope o^2 */
     double s2_slope;           /* S in 16 bits, of a promise below A: s2_slope R^2 more */
     double shared;             /* what columns of V that move together add to 1 / n_eff */
@@ -96,12 +113,19 @@ struct row_bounds {
 struct row_bounds row_bounds_of(const struct rounding *rounding, const struct row_size *size,
                                 double columns, int64_t value_dim);
 
-/* Inlined, so that it is part of a caller's vector loop. */
-static inline __attribute__((always_inline)) double tolerance_tau(const struct row_bounds *bounds,
-                                                                  double o, double a, double r) {
+/* Inlined, so that it is part of a caller's vector loop. `lost`: tolerance_lost, where weights are.
+ */
+static inline __attribute__((always_inline)) double
+tolerance_tau(const struct row_bounds *bounds, double o, double a, double r, double lost) {
     const double p_a = bounds->p_a_slope * a, p_r = bounds->p_r_slope * r;
-    return bounds->o_slope * fabs(o) + (p_a < p_r ? p_a : p_r) + bounds->a_slope * a +
-           bounds->r_slope * r + bounds->constant;
+    const double tau = bounds->o_slope * fabs(o) + (p_a < p_r ? p_a : p_r) + bounds->a_slope * a +
+                       bounds->r_slope * r + bounds->constant + lost;
+    if (bounds->unit == 0) return tau;
+    const double stored = (fabs(o) + tau) / bounds->unit;
+    const double half =
+        attn_f64_from_bits(attn_f64_bits(stored) & 0x7ff0000000000000u) * bounds->roundoff;
+    const double least = bounds->ulp_least / 2;
+    return tau + bounds->unit * (half > least ? half : least);
 }
 
 /* What tau grows by where weights are lost. */

@@ -78,7 +78,8 @@ bool work_count(struct work *work, const struct rule_view *view, struct fault *f
     work->flops = 2 * (head_dim + value_dim) * counter.pairs;
     work->read_bytes =
         token * stored * (double)counter.rows + head_dim * element * rows + table_bytes(&counter);
-    work->bytes = work->read_bytes + value_dim * element * rows;
+    work->bytes =
+        work->read_bytes + value_dim * (double)attn_dtype_bytes(rules_out_dtype(problem)) * rows;
     free(counter.seen);
     return true;
 }

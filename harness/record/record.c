@@ -116,7 +116,7 @@ const struct row_field row_fields[] = {
         "the fixture's path where it was named with -f; a byte that is no UTF-8 is written \\xff, "
         "a backslash twice"),
     TEXT(fixture_digest, "XXH3-128 over the digests of all tensors"),
-    TEXT(dtype, "element type of q, k, v and out"),
+    TEXT(dtype, "element type of q, and of k, v and out where the line says no other"),
     INTEGER(batch, "", "B, sequences"),
     INTEGER(q_heads, "", "Hq, query heads"),
     INTEGER(kv_heads, "", "Hkv, key and value heads"),

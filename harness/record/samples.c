@@ -85,13 +85,16 @@ void samples_exchange_times(struct samples *one, struct samples *other, bool col
 }
 
 static void keep_element(struct samples_block *block, const struct samples_output *output,
-                         int64_t b, int64_t h, int64_t row, int64_t d, double got) {
+                         const struct rounding *rounding, int64_t b, int64_t h, int64_t row,
+                         int64_t d, double got) {
     const struct answer *answer = output->answer;
     const int64_t from = (b * answer->q_heads + h) * answer->row_count + row, at = block->count++;
     const int64_t index[] = {b, h, answer->rows[row], d};
     memcpy(block->index[at], index, sizeof index);
     block->got[at] = got;
-    block->expected[at] = d < 0 ? answer->lse[from] : answer->out[from * answer->value_dim + d];
+    block->expected[at] =
+        d < 0 ? answer->lse[from]
+              : rounding_target(rounding, answer->out[from * answer->value_dim + d]);
     block->tolerance[at] = tolerance_at(output->view, answer, &output->promise, b, h, row, d);
 }
 
@@ -111,17 +114,19 @@ static void keep_block(struct samples_block *block, const struct samples_output 
     const int64_t most = DEVIATION_BLOCK_ROWS * dim;
     block_allocate(block, most);
     double *got = allocate_or_abort(dim, sizeof *got);
-    const double unit =
-        lse ? rounding_of((enum attn_dtype)problem->dtype, &output->promise).lse_unit : 1;
+    const struct rounding rounding = rounding_of(output->view, &output->promise);
     for (int64_t row = 0; row < answer->row_count; row++) {
         const int64_t query = answer->rows[row];
         if (query / DEVIATION_BLOCK_ROWS != i / DEVIATION_BLOCK_ROWS || query >= q_len) continue;
         const int64_t at = (b * problem->q_heads + h) * problem->q_len + query;
-        const enum attn_dtype dtype = lse ? ATTN_F32 : (enum attn_dtype)problem->dtype;
-        const char *values = lse ? (const void *)output->lse : output->out;
-        bulk_widen(got, NULL, NULL, values + at * dim * attn_dtype_bytes(dtype), dtype, dim);
+        const char *values = output->out;
+        if (lse)
+            got[0] = (double)output->lse[at] * rounding.lse_unit;
+        else
+            bulk_widen_out(got, output->view, values + at * dim * attn_dtype_bytes(rounding.dtype),
+                           dim);
         for (int64_t d = 0; d < dim; d++)
-            keep_element(block, output, b, h, row, lse ? -1 : d, got[d] * unit);
+            keep_element(block, output, &rounding, b, h, row, lse ? -1 : d, got[d]);
     }
     free(got);
 }
@@ -144,19 +149,28 @@ void samples_keep_failure(struct samples *samples, enum status status,
     }
 }
 
+static void widen(double *to, const struct rule_view *view, bool lse, const void *from,
+                  int64_t dim) {
+    if (lse)
+        bulk_widen(to, NULL, NULL, from, ATTN_F32, dim);
+    else
+        bulk_widen_out(to, view, from, dim);
+}
+
 /* The same of two outputs, of rows that are valid. */
 static void keep_both(struct samples_block *block, const struct rule_view *view,
-                      const struct deviation_place *at, enum attn_dtype dtype, int64_t dim,
-                      const void *got, const void *expected) {
+                      const struct deviation_place *at, bool lse, const void *got,
+                      const void *expected) {
     const struct attn_problem *problem = view->problem;
-    const int64_t q_len = rules_q_len(view, at->b), width = attn_dtype_bytes(dtype);
+    const int64_t dim = lse ? 1 : problem->value_dim, q_len = rules_q_len(view, at->b);
+    const int64_t width = attn_dtype_bytes(lse ? ATTN_F32 : rules_out_dtype(problem));
     const int64_t first = at->i / DEVIATION_BLOCK_ROWS * DEVIATION_BLOCK_ROWS;
     block_allocate(block, DEVIATION_BLOCK_ROWS * dim);
     for (int64_t i = first; i < q_len && i < first + DEVIATION_BLOCK_ROWS; i++) {
         const int64_t row = (at->b * problem->q_heads + at->h) * problem->q_len + i;
         const int64_t from = row * dim * width, to = block->count;
-        bulk_widen(block->got + to, NULL, NULL, (const char *)got + from, dtype, dim);
-        bulk_widen(block->expected + to, NULL, NULL, (const char *)expected + from, dtype, dim);
+        widen(block->got + to, view, lse, (const char *)got + from, dim);
+        widen(block->expected + to, view, lse, (const char *)expected + from, dim);
         for (int64_t d = 0; d < dim; d++) {
             const int64_t index[] = {at->b, at->h, i, at->d < 0 ? -1 : d};
             memcpy(block->index[block->count++], index, sizeof index);
@@ -167,13 +181,11 @@ static void keep_both(struct samples_block *block, const struct rule_view *view,
 void samples_keep_difference(struct samples *samples, const struct rule_view *view,
                              const struct deviation_place *at, const void *out, const float *lse,
                              const void *expected_out, const float *expected_lse) {
-    const struct attn_problem *problem = view->problem;
     if (samples == NULL) return;
     if (at->d >= 0)
-        keep_both(&samples->out, view, at, (enum attn_dtype)problem->dtype, problem->value_dim, out,
-                  expected_out);
+        keep_both(&samples->out, view, at, false, out, expected_out);
     else
-        keep_both(&samples->lse, view, at, ATTN_F32, 1, lse, expected_lse);
+        keep_both(&samples->lse, view, at, true, lse, expected_lse);
 }
 
 /* Writing a row */

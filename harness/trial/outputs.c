@@ -20,7 +20,7 @@ static size_t round_up(size_t bytes) {
 bool outputs_allocate(struct outputs *outputs, const struct attn_problem *problem,
                       struct fault *fault) {
     const size_t rows = (size_t)(problem->batch * problem->q_heads * problem->q_len);
-    const int64_t row_bytes = problem->value_dim * attn_dtype_bytes(problem->dtype);
+    const int64_t row_bytes = problem->value_dim * attn_dtype_bytes(rules_out_dtype(problem));
     *outputs = (struct outputs){.out_at = GUARD_BYTES,
                                 .out_bytes = rows * (size_t)row_bytes,
                                 .lse_bytes = rows * sizeof(float)};
@@ -95,12 +95,8 @@ static void fill(unsigned char *memory, size_t bytes, uint32_t word, size_t widt
         memcpy(memory + done, memory, bytes - done < SEED_BYTES ? bytes - done : SEED_BYTES);
 }
 
-uint32_t outputs_unwritten(enum attn_dtype dtype) {
-    return dtype == ATTN_F16 ? UNWRITTEN_16 : dtype == ATTN_BF16 ? UNWRITTEN_BF16 : UNWRITTEN_32;
-}
-
 void outputs_fill(struct outputs *outputs, enum attn_dtype dtype) {
-    fill(outputs->memory + outputs->out_at, outputs->out_bytes, outputs_unwritten(dtype),
+    fill(outputs->memory + outputs->out_at, outputs->out_bytes, deviation_unwritten(dtype),
          (size_t)attn_dtype_bytes(dtype));
     fill(outputs->memory + outputs->lse_at, outputs->lse_bytes, UNWRITTEN_32, sizeof(float));
 }
@@ -141,7 +137,7 @@ bool outputs_equal(const struct outputs *outputs, const unsigned char *first,
 int64_t outputs_difference(const struct outputs *outputs, const unsigned char *first,
                            const struct rule_view *view, struct deviation_place *place) {
     const struct attn_problem *problem = view->problem;
-    const enum attn_dtype dtype = (enum attn_dtype)problem->dtype;
+    const enum attn_dtype dtype = rules_out_dtype(problem);
     const size_t width = (size_t)attn_dtype_bytes(dtype), dim = (size_t)problem->value_dim;
     const unsigned char *out = outputs->memory + outputs->out_at;
     const unsigned char *first_out = first + outputs->lse_bytes;
@@ -162,8 +158,8 @@ int64_t outputs_difference(const struct outputs *outputs, const unsigned char *f
         size_t d = 0;
         while (memcmp(out + at + d * width, first_out + at + d * width, width) == 0) d++;
         *place = (struct deviation_place){b, h, i, (int64_t)d, 0, 0, 0};
-        bulk_widen(&place->got, NULL, NULL, out + at + d * width, dtype, 1);
-        bulk_widen(&place->expected, NULL, NULL, first_out + at + d * width, dtype, 1);
+        bulk_widen_out(&place->got, view, out + at + d * width, 1);
+        bulk_widen_out(&place->expected, view, first_out + at + d * width, 1);
     }
     return rows;
 }
@@ -171,8 +167,11 @@ int64_t outputs_difference(const struct outputs *outputs, const unsigned char *f
 /* Whether any element of a row is a number other than 0. */
 static bool has_number(const unsigned char *row, size_t bytes, enum attn_dtype dtype) {
     const size_t width = (size_t)attn_dtype_bytes(dtype);
-    const uint32_t infinity = dtype == ATTN_F16 ? 0x7c00 : dtype == ATTN_BF16 ? 0x7f80 : 0x7f800000;
-    const uint32_t magnitude = width == 2 ? 0x7fff : 0x7fffffff;
+    const uint32_t infinity = dtype == ATTN_F16    ? 0x7c00
+                              : dtype == ATTN_BF16 ? 0x7f80
+                              : dtype == ATTN_E4M3 ? 0x7e /* its largest number */
+                                                   : 0x7f800000;
+    const uint32_t magnitude = width == 1 ? 0x7f : width == 2 ? 0x7fff : 0x7fffffff;
     for (size_t n = 0; n < bytes; n += width) {
         uint32_t bits = 0;
         memcpy(&bits, row + n, width); /* little-endian, as all machines here are */
@@ -184,10 +183,10 @@ static bool has_number(const unsigned char *row, size_t bytes, enum attn_dtype d
 
 bool outputs_any_unwritten(const struct outputs *outputs, const struct rule_view *view) {
     const struct attn_problem *problem = view->problem;
-    const enum attn_dtype dtype = (enum attn_dtype)problem->dtype;
+    const enum attn_dtype dtype = rules_out_dtype(problem);
     const size_t width = (size_t)attn_dtype_bytes(dtype);
     const size_t row_bytes = (size_t)problem->value_dim * width;
-    const uint32_t word = outputs_unwritten(dtype);
+    const uint32_t word = deviation_unwritten(dtype);
     for (int64_t n = 0; n < problem->batch * problem->q_heads; n++) {
         const size_t row = (size_t)(n * problem->q_len);
         const size_t bytes = (size_t)rules_q_len(view, n / problem->q_heads) * row_bytes;
@@ -211,7 +210,7 @@ bool outputs_row_kept(const struct outputs *outputs, const unsigned char *first,
         const int64_t i = (int64_t)row % problem->q_len;
         const size_t at = row * row_bytes;
         if (i < rules_q_len(view, b) && memcmp(out + at, first_out + at, row_bytes) == 0 &&
-            has_number(out + at, row_bytes, (enum attn_dtype)problem->dtype))
+            has_number(out + at, row_bytes, rules_out_dtype(problem)))
             return true;
     }
     return false;

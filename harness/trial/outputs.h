@@ -19,10 +19,8 @@ void outputs_free(struct outputs *outputs);
 void outputs_guard(struct outputs *outputs);
 /* Which guard was written to, or NULL. */
 const char *outputs_guard_broken(const struct outputs *outputs);
-/* The unwritten patterns of deviation.h, all over out and lse. */
+/* The unwritten patterns of deviation.h, all over out, which is of `dtype`, and lse. */
 void outputs_fill(struct outputs *outputs, enum attn_dtype dtype);
-/* That pattern, of an element's width. */
-uint32_t outputs_unwritten(enum attn_dtype dtype);
 
 /* `first` holds lse and then out, lse_bytes + out_bytes: so both are aligned, whatever out is. */
 void outputs_copy(const struct outputs *outputs, unsigned char *first);

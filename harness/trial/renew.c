@@ -186,14 +186,11 @@ static void change_batch(struct fixture *fixture) {
 /* +0 and -0 are equal. */
 static void change_out_signs(struct trial *trial) {
     unsigned char *out = trial->outputs.memory + trial->outputs.out_at;
-    if (trial->view.problem->dtype == ATTN_F32) {
-        uint32_t *bits = (uint32_t *)(void *)out;
-        for (size_t n = 0; n < trial->outputs.out_bytes / 4; n++)
-            if (bits[n] << 1 != 0) bits[n] ^= 0x80000000u;
-    } else {
-        uint16_t *bits = (uint16_t *)(void *)out;
-        for (size_t n = 0; n < trial->outputs.out_bytes / 2; n++)
-            if ((uint16_t)(bits[n] << 1) != 0) bits[n] ^= 0x8000u;
+    const size_t width = (size_t)attn_dtype_bytes(rules_out_dtype(trial->view.problem));
+    for (size_t at = 0; at < trial->outputs.out_bytes; at += width) {
+        uint32_t bits = 0;
+        memcpy(&bits, out + at, width); /* little-endian, as all machines here are */
+        if ((bits << (33 - 8 * width)) != 0) out[at + width - 1] ^= 0x80;
     }
 }
 
@@ -373,7 +370,7 @@ static bool head_is_right(const struct trial *trial, int64_t b, int64_t h) {
     const int64_t g = h / (whole->q_heads / whole->kv_heads), at = b * whole->q_heads + h;
     const int64_t list = rule_list_of(whole, b, h, 0); /* those of its queries follow */
     const int64_t width = (int64_t)width_of(&trial->view.tensors[ATTN_Q]);
-    const int64_t row_bytes = whole->value_dim * width;
+    const int64_t row_bytes = whole->value_dim * attn_dtype_bytes(rules_out_dtype(whole));
     struct attn_problem problem = *whole;
     problem.batch = problem.q_heads = problem.kv_heads = 1;
     problem.q_len = rules_q_len(&trial->view, b);
@@ -408,6 +405,7 @@ static bool head_is_right(const struct trial *trial, int64_t b, int64_t h) {
         *table = trial->view.tensors[tables[n].slot];
         if (table->data != NULL) table->data = (char *)table->data + 4 * tables[n].from;
     }
+    own[ATTN_OUT_SCALE] = trial->view.tensors[ATTN_OUT_SCALE];
     const struct rule_view view = {&problem, own};
     struct answer answer = {0};
     struct deviation deviation;

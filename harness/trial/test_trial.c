@@ -663,7 +663,7 @@ static struct outputs outputs_for(const struct fixture *fixture) {
     struct fault fault = {0};
     cr_assert(outputs_allocate(&outputs, &fixture->problem.attn, &fault), "%s", fault.text);
     outputs_guard(&outputs);
-    outputs_fill(&outputs, (enum attn_dtype)fixture->problem.attn.dtype);
+    outputs_fill(&outputs, rules_out_dtype(&fixture->problem.attn));
     return outputs;
 }
 
@@ -717,6 +717,34 @@ Test(outputs, rows_beyond_a_length_are_not_compared) {
     fixture_free(&fixture);
 }
 
+/* What differs is told as what it means; a byte is a number unless it is 0 or NaN. */
+Test(outputs, of_8_bits_are_compared_byte_by_byte) {
+    struct fixture fixture = obtain("f32-b1-hq2-kv8-d4-oute4m3-normal-seed1");
+    struct outputs outputs = outputs_for(&fixture);
+    const struct rule_view view = fixture_view(&fixture);
+    const double scale = rules_out_scale(&view);
+    unsigned char *first = malloc(outputs.out_bytes + outputs.lse_bytes);
+    unsigned char *out = outputs.memory + outputs.out_at;
+    struct deviation_place place;
+    cr_assert(first != NULL && outputs.out_bytes == 2 * 4 && out[7] == UNWRITTEN_E4M3);
+    outputs_copy(&outputs, first);
+    cr_assert(outputs_any_unwritten(&outputs, &view) && !outputs_row_kept(&outputs, first, &view));
+    memset(out, 0x80, 8); /* -0 */
+    outputs_copy(&outputs, first);
+    cr_assert(!outputs_any_unwritten(&outputs, &view));
+    cr_assert(!outputs_row_kept(&outputs, first, &view));
+    out[1] = 0xfe;
+    outputs_copy(&outputs, first);
+    cr_assert(outputs_row_kept(&outputs, first, &view));
+    out[1] = 0x3c;
+    cr_assert(outputs_difference(&outputs, first, &view, &place) == 1);
+    cr_assert(place.h == 0 && place.d == 1 && place.got == 1.5 * scale);
+    cr_assert(place.expected == -448 * scale);
+    free(first);
+    outputs_free(&outputs);
+    fixture_free(&fixture);
+}
+
 static struct work work_of(const char *line) {
     struct fixture fixture = obtain(line);
     const struct rule_view view = fixture_view(&fixture);
@@ -749,6 +777,8 @@ Test(work, counts_a_byte_a_value_of_8_bits_and_the_scales_that_are_of_use) {
     const double q_and_out = 2.0 * 64 * 2 * (2 * 8), rows = 2.0 * 2 * 2 * 100;
     const struct work all = work_of("f16-b2-hq8-hkv2-kv100-d64-kve4m3-normal-seed1");
     cr_assert(all.bytes == q_and_out + 64 * rows + 2 * 4, "%g", all.bytes);
+    const struct work narrow = work_of("f16-b2-hq8-hkv2-kv100-d64-kve4m3-oute4m3-normal-seed1");
+    cr_assert(narrow.bytes == 0.75 * q_and_out + 64 * rows + 3 * 4, "%g", narrow.bytes);
     const struct work tokens = work_of("f16-b2-hq8-hkv2-kv100-d64-kvint8token-normal-seed1");
     cr_assert(tokens.bytes == q_and_out + 64 * rows + 4 * rows, "%g", tokens.bytes);
     const struct work seen = work_of("f16-b2-hq8-hkv2-kv100-d64-window9-kvint8token-normal-seed1");

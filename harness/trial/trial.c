@@ -214,7 +214,7 @@ static void keep_time(struct trial *trial, double us) {
 }
 
 bool trial_launch(struct trial *trial, bool recorded) {
-    outputs_fill(&trial->outputs, (enum attn_dtype)trial->view.problem->dtype);
+    outputs_fill(&trial->outputs, rules_out_dtype(trial->view.problem));
     json_t *reply, *request = trial_request(trial, "launch");
     json_object_set_new(request, "recorded", json_boolean(recorded));
     if (trial->options->sanitizer == NULL)

@@ -193,8 +193,8 @@ json_t *trial_watch_for(struct trial *trial, bool cold) {
         json_array_append_new(q_lens, json_integer(rules_q_len(&trial->view, b)));
     outputs_put(&trial->outputs, trial->first);
     return json_pack("{s:o, s:b, s:I, s:I, s:i}", "q_lens", q_lens, "lse", trial->writes_lse,
-                     "unwritten", (json_int_t)outputs_unwritten((enum attn_dtype)problem->dtype),
-                     "unwritten_lse", (json_int_t)outputs_unwritten(ATTN_F32), "samples_min",
+                     "unwritten", (json_int_t)deviation_unwritten(rules_out_dtype(problem)),
+                     "unwritten_lse", (json_int_t)deviation_unwritten(ATTN_F32), "samples_min",
                      cold ? 0 : WATCHED_SAMPLES);
 }
 

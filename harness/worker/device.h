@@ -15,7 +15,8 @@ struct device_state {
     bool overlapped; /* launches of a replay may begin before the one before has ended */
 };
 
-/* Rows of bytes that are copied, or with from == NULL filled with a word of `word_bytes`, 2 or 4.
+/* Rows of bytes that are copied, or with from == NULL filled with a word of `word_bytes`, 1, 2
+ * or 4.
  */
 struct device_move {
     void *to;

@@ -330,7 +330,9 @@ static void cuda_erase(void) {
 
 static void cuda_move(const struct device_move *move) {
     const cuda_address to = address_of(move->to), from = address_of(move->from);
-    if (move->from == NULL && move->word_bytes == 2) {
+    if (move->from == NULL && move->word_bytes == 1) {
+        note(cuda.fill_on(to, (unsigned char)move->word, move->width, stream));
+    } else if (move->from == NULL && move->word_bytes == 2) {
         note(cuda.fill_2_on(to, (unsigned short)move->word, move->width / 2, stream));
     } else if (move->from == NULL) {
         note(cuda.fill_4_on(to, move->word, move->width / 4, stream));

@@ -39,9 +39,10 @@ static bool begin_watch(struct worker *worker, const struct side *side, struct w
     const bool with_lse = json_is_true(json_object_get(asked, "lse"));
     const struct attn_problem *problem = &worker->problem;
     const size_t rows = (size_t)(problem->batch * problem->q_heads * problem->q_len);
-    const size_t row_bytes = (size_t)problem->value_dim * attn_dtype_bytes(problem->dtype);
+    const size_t row_bytes = (size_t)problem->value_dim * attn_dtype_bytes(out->dtype);
     *watch = (struct watch){.device = worker->device,
                             .problem = &worker->problem,
+                            .dtype = out->dtype,
                             .out = out->data,
                             .out_bytes = rows * row_bytes,
                             .out_view = views_find(&worker->views, ATTN_OUT),

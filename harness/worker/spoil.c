@@ -122,7 +122,7 @@ static struct device_step copy_step(void *to, const void *from, size_t bytes) {
 }
 
 static struct device_step fill_step(const struct watch *watch, void *to, bool lse) {
-    const int word_bytes = (int)attn_dtype_bytes(lse ? ATTN_F32 : watch->problem->dtype);
+    const int word_bytes = (int)attn_dtype_bytes(lse ? ATTN_F32 : watch->dtype);
     struct device_step step = {.move = {.to = to,
                                         .width = lse ? watch->lse_bytes : watch->out_bytes,
                                         .rows = 1,

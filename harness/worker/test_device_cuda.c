@@ -930,7 +930,8 @@ Test(ceilings, hold_in_a_run_that_does_not_measure_them) {
     test_folder_remove(folder);
 }
 
-/* Between launches that are recorded: rows that do not follow one another, words of two sizes. */
+/* Between launches that are recorded: rows that do not follow one another, words of each size.
+ */
 Test(cuda, moves_happen_in_their_turn) {
     use_standins();
     double us;
@@ -944,9 +945,10 @@ Test(cuda, moves_happen_in_their_turn) {
         {.call = &call},
         {.move = {kept, out, ROW_BYTES, ROW_BYTES, ROW_BYTES, 1, 0, 0}},
         {.move = {v + 2, threes, ROW_BYTES, 2, 2, 2, 0, 0}},
-        {.move = {.to = v + ROW_BYTES * 2, .width = 4, .rows = 1, .word = 7, .word_bytes = 4}}};
+        {.move = {.to = v + ROW_BYTES * 2, .width = 4, .rows = 1, .word = 7, .word_bytes = 4}},
+        {.move = {.to = v + ROW_BYTES * 2 + 6, .width = 1, .rows = 1, .word = 9, .word_bytes = 1}}};
     went_well(device_cuda.record(1, kernel("honest"), &problem, steps, 3));
-    went_well(device_cuda.record(2, kernel("honest"), &problem, steps, 6));
+    went_well(device_cuda.record(2, kernel("honest"), &problem, steps, 7));
     went_well(device_cuda.replay(1, false, &us, NULL));
     cr_assert(output(&call) == two);
     went_well(device_cuda.replay(2, false, &us, NULL));
@@ -956,6 +958,7 @@ Test(cuda, moves_happen_in_their_turn) {
     cr_assert(rows[0] == two && rows[1] == wanted[0] && rows[2] == two);
     cr_assert(rows[DIM] == two && rows[DIM + 1] == wanted[1]);
     cr_assert(rows[2 * DIM] == 7 && rows[2 * DIM + 1] == 0 && rows[2 * DIM + 2] == two);
+    cr_assert(rows[2 * DIM + 3] == ((two & 0xff00) | 9));
     device_cuda.erase();
     const struct device_step beyond = {
         .move = {v, threes, ROW_BYTES, 2, 2, 2 * KEYS, 0, 0}}; /* more rows than there are */

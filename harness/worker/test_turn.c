@@ -266,6 +266,7 @@ Test(turn, outputs_are_expected_to_follow_and_are_kept_as_if_they_had_not) {
     cr_assert(turn_begin(&turn, &device_cpu, &one, &call));
     struct watch watch = {.device = &device_cpu,
                           .problem = &one,
+                          .dtype = ATTN_F16,
                           .out = (unsigned char *)out,
                           .out_bytes = sizeof out,
                           .q_lens = q_lens,

@@ -30,6 +30,7 @@ Test(watch, keeps_the_furthest_of_the_outputs_that_differ_where_they_count) {
                     far[8] = {1, 2, 3, 4, 5, 9, 7, 8}, lost[8] = {1, NAN, 3, 4, 5, 6, 7, 8};
         struct watch watch = {.device = &device_cpu,
                               .problem = &problem,
+                              .dtype = ATTN_F32,
                               .out = (unsigned char *)out,
                               .out_bytes = sizeof out,
                               .q_lens = q_lens,
@@ -66,6 +67,7 @@ Test(watch, fetches_no_longer_than_half_the_time) {
     float out[8] = {0};
     struct watch watch = {.device = &device_cpu,
                           .problem = &problem,
+                          .dtype = ATTN_F32,
                           .out = (unsigned char *)out,
                           .out_bytes = sizeof out,
                           .q_lens = q_lens};
@@ -77,5 +79,35 @@ Test(watch, fetches_no_longer_than_half_the_time) {
     watch_fill(&watch, 2.5);
     watch_look(&watch, 2);
     cr_assert(watch.looked == 1 && watch.differed == 1 && watch.first == 2);
+    watch_end(&watch);
+}
+
+/* 0xff is unwritten, and another NaN than 0x7f; 0x80 is -0. */
+Test(watch, looks_at_outputs_of_8_bits_byte_by_byte) {
+    uint8_t out[8] = {0x38, 0x00, 0x7f, 0x40, 0x30, 0x31, 0x32, 0x33};
+    const uint8_t alike[8] = {0x38, 0x80, 0x7f, 0x40, 0x30, 0x31, 0, 0};
+    const uint8_t off[8] = {0x38, 0x00, 0x7f, 0x42, 0x30, 0x31, 0x32, 0x33};
+    const uint8_t negated[8] = {0xb8, 0x00, 0x7f, 0xc0, 0x30, 0x31, 0x32, 0x33};
+    struct watch watch = {.device = &device_cpu,
+                          .problem = &problem,
+                          .dtype = ATTN_E4M3,
+                          .out = out,
+                          .out_bytes = sizeof out,
+                          .q_lens = q_lens,
+                          .here = true};
+    cr_assert(watch_begin(&watch, 0xff, unwritten));
+    const uint8_t *const written[] = {alike, off, negated};
+    for (int n = 0; n < 3; n++) {
+        watch_fill(&watch, 0);
+        for (int at = 0; at < 8; at++) cr_assert(out[at] == 0xff);
+        memcpy(out, written[n], sizeof out);
+        watch_look(&watch, n + 1);
+        cr_assert(watch.differed == n, "%d", n);
+    }
+    cr_assert(watch.first == 2 && watch.stale == 1 && watch.bare == 0 && watch.distance == 4);
+    watch_fill(&watch, 0);
+    memcpy(out, alike, 4);
+    watch_look(&watch, 4); /* the second sequence's is as it was filled */
+    cr_assert(watch.differed == 3 && watch.bare == 1 && isinf(watch.distance));
     watch_end(&watch);
 }

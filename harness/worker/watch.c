@@ -11,7 +11,7 @@ static size_t all_bytes(const struct watch *watch) {
 }
 
 static size_t width_of(const struct watch *watch) {
-    return attn_dtype_bytes(watch->problem->dtype);
+    return attn_dtype_bytes(watch->dtype);
 }
 
 static size_t image_bytes(const struct view *view) {
@@ -108,6 +108,7 @@ void watch_fill(struct watch *watch, double elapsed_s) {
 static double number(int32_t dtype, const unsigned char *at) {
     uint16_t code;
     float x;
+    if (dtype == ATTN_E4M3) return attn_e4m3_to_f32(*at);
     memcpy(&code, at, sizeof code);
     if (dtype == ATTN_F16) return attn_f16_to_f32(code);
     if (dtype == ATTN_BF16) return attn_bf16_to_f32(code);
@@ -227,7 +228,7 @@ void watch_turn_back(struct watch *watch) {
 
 void watch_compare(struct watch *watch, const unsigned char *out, const unsigned char *lse,
                    int64_t sample) {
-    const int32_t dtype = watch->problem->dtype;
+    const int32_t dtype = watch->dtype;
     const int64_t dim = watch->problem->value_dim;
     const unsigned char *expected = watch->expected, *expected_lse = expected + watch->out_bytes;
     const unsigned char *blank = watch->blank, *blank_lse = blank + watch->out_bytes;

@@ -17,6 +17,7 @@
 struct watch {
     const struct device *device;
     const struct attn_problem *problem;
+    int32_t dtype;                          /* enum attn_dtype of out */
     unsigned char *out, *lse;               /* on the device; lse NULL: not compared */
     size_t out_bytes, lse_bytes;            /* dense, [B, Hq, Sq, Dv] and [B, Hq, Sq] */
     const struct view *out_view, *lse_view; /* how they lie there; NULL: dense */

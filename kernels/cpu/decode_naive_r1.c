@@ -27,7 +27,7 @@ ATTN_PUBLIC const struct attn_kernel attn_export = {
               "limited by scalar loops, not memory",
     .traits = ATTN_GQA | ATTN_RAGGED | ATTN_WINDOW | ATTN_SOFTCAP | ATTN_DV | ATTN_KSHARED |
               ATTN_SINK | ATTN_QLENS | ATTN_ALIBI | ATTN_BIASED | ATTN_KV_E4M3 | ATTN_KV_INT8 |
-              ATTN_KV_HEAD | ATTN_KV_TOKEN | ATTN_THD | ATTN_STRIDED,
+              ATTN_KV_HEAD | ATTN_KV_TOKEN | ATTN_OUT_E4M3 | ATTN_THD | ATTN_STRIDED,
     .dtypes = 1u << ATTN_F32 | 1u << ATTN_F16 | 1u << ATTN_BF16,
     .p_dtype = ATTN_F32,
     .flags = ATTN_WRITES_LSE,

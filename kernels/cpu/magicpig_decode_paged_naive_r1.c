@@ -26,7 +26,8 @@ ATTN_PUBLIC const struct attn_kernel attn_export = {
     .change = "the textbook: 80 ms on a core at f16 Hq32 S60000 D256 P256, 2 % kept (Zen 5)",
     .traits = ATTN_GQA | ATTN_RAGGED | ATTN_PAGE | ATTN_KEEP | ATTN_MAGICPIG | ATTN_SOFTCAP |
               ATTN_DV | ATTN_KSHARED | ATTN_SINK | ATTN_QLENS | ATTN_ALIBI | ATTN_KV_E4M3 |
-              ATTN_KV_INT8 | ATTN_KV_HEAD | ATTN_KV_TOKEN | ATTN_NHD | ATTN_THD | ATTN_STRIDED,
+              ATTN_KV_INT8 | ATTN_KV_HEAD | ATTN_KV_TOKEN | ATTN_OUT_E4M3 | ATTN_NHD | ATTN_THD |
+              ATTN_STRIDED,
     .dtypes = 1u << ATTN_F32 | 1u << ATTN_F16 | 1u << ATTN_BF16,
     .p_dtype = ATTN_F32,
     .flags = ATTN_WRITES_LSE,

@@ -27,7 +27,7 @@ ATTN_PUBLIC const struct attn_kernel attn_export = {
               "kept (Zen 5), 9 times naive, 37 times bymask",
     .traits = ATTN_GQA | ATTN_KEEP | ATTN_KEEP_GROUP | ATTN_SOFTCAP | ATTN_DV | ATTN_KSHARED |
               ATTN_SINK | ATTN_ALIBI | ATTN_KV_E4M3 | ATTN_KV_INT8 | ATTN_KV_HEAD | ATTN_KV_TOKEN |
-              ATTN_STRIDED,
+              ATTN_OUT_E4M3 | ATTN_STRIDED,
     .dtypes = 1u << ATTN_F32 | 1u << ATTN_F16 | 1u << ATTN_BF16,
     .p_dtype = ATTN_F32,
     .flags = ATTN_WRITES_LSE,

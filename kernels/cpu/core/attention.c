@@ -106,16 +106,20 @@ static void write_row(const struct task *task, const struct isa *isa, int64_t r,
     const struct attn_tensor *sinks = &task->call->tensors[ATTN_SINKS];
     const int64_t value_dim = task->problem->value_dim;
     const struct attn_tensor *lse = &task->call->tensors[ATTN_LSE];
+    const struct attn_tensor *scale = &task->call->tensors[ATTN_OUT_SCALE];
+    const int32_t dtype = task->call->tensors[ATTN_OUT].dtype;
     void *row = lookup_row(task->call, ATTN_OUT, task->b, h, i);
     float log_sum = 0; /* of rows beyond the sequence */
     if (out) log_sum = sum == 0 ? -INFINITY : (float)((double)task->softmax_scale * max + log(sum));
     if (out && sinks->data)
         log_sum = add_sink(out, value_dim, (double)task->softmax_scale * max, sum,
                            ((const float *)sinks->data)[h * sinks->stride[0]]);
+    for (int64_t d = 0; out && scale->data && d < value_dim; d++)
+        out[d] /= *(const float *)scale->data;
     if (out && sum != 0)
-        isa->narrow(row, out, value_dim, task->problem->dtype);
+        isa->narrow(row, out, value_dim, dtype);
     else
-        memset(row, 0, (size_t)value_dim * attn_dtype_bytes(task->problem->dtype));
+        memset(row, 0, (size_t)value_dim * attn_dtype_bytes(dtype));
     if (lse->data) *(float *)lookup_row(task->call, ATTN_LSE, task->b, h, i) = log_sum;
 }
 

@@ -10,6 +10,8 @@ static void narrow(void *row, const float *values, int64_t count, int32_t dtype)
         ((uint16_t *)row)[n] = attn_f32_to_f16(values[n]);
     for (int64_t n = 0; dtype == ATTN_BF16 && n < count; n++)
         ((uint16_t *)row)[n] = attn_f32_to_bf16(values[n]);
+    for (int64_t n = 0; dtype == ATTN_E4M3 && n < count; n++)
+        ((uint8_t *)row)[n] = attn_f32_to_e4m3_sat(values[n]);
 }
 
 const struct isa ISA_NAME(isa_) = {
