@@ -1,4 +1,5 @@
-/* What may have been made of keys and values of 8 bits: with other scales, or as other numbers. */
+/* What may have been made of keys, values and outputs of 8 bits: with other scales, or as other
+ * numbers. */
 #include "hypothesis.h"
 #include "../../kernels/attn_number.h"
 
@@ -156,6 +157,25 @@ static bool as_uint8(struct course *course) {
     return read_as(course, ATTN_KV_INT8, of_uint8);
 }
 
+/* Times this power of it. What E4M3 cannot say then is as if it were 448. */
+static bool out_scale(struct course *course, double power) {
+    const double scale = rules_out_scale(course->view);
+    course->out_scale = pow(scale, power);
+    return has(course, ATTN_OUT_E4M3) && scale != 1;
+}
+
+static bool no_out_scale(struct course *course) {
+    return out_scale(course, 1);
+}
+
+static bool out_scale_twice(struct course *course) {
+    return out_scale(course, -1);
+}
+
+static bool out_multiplied(struct course *course) {
+    return out_scale(course, 2);
+}
+
 const struct hypothesis hypotheses_of_kv8[] = {
     {"the scales of keys were left out", OF_BOTH, 0, NULL, NULL, no_k_scale},
     {"the scales of values were left out", OF_OUT, 0, NULL, NULL, no_v_scale},
@@ -178,5 +198,8 @@ const struct hypothesis hypotheses_of_kv8[] = {
     {"E4M3 were read as E4M3FNUZ", OF_BOTH, 0, NULL, NULL, as_e4m3fnuz},
     {"E4M3 were read as integers", OF_BOTH, 0, NULL, NULL, e4m3_as_int8},
     {"integers were read without their sign", OF_BOTH, 0, NULL, NULL, as_uint8},
+    {"out_scale were forgotten", OF_OUT, 0, NULL, NULL, no_out_scale},
+    {"the output were divided twice by out_scale", OF_OUT, 0, NULL, NULL, out_scale_twice},
+    {"the output were multiplied with out_scale", OF_OUT, 0, NULL, NULL, out_multiplied},
     {NULL, 0, 0, NULL, NULL, NULL},
 };

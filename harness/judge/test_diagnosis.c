@@ -34,6 +34,7 @@
 #define E4M3_HEADS "f16-b2-hq6-hkv3-q4-kv300-d64-kve4m3head-normal-seed1"
 #define E4M3_PAGES "f16-b2-hq4-hkv2-q1-kv300-d64-page16-lens300,200-kve4m3token-normal-seed1"
 #define INT8_TOKENS "f16-b2-hq4-hkv2-q1-kv300-d64-kvint8token-normal-seed1"
+#define OUT8 "f16-b1-hq4-hkv2-q64-kv200-d64-causal-oute4m3-normal-seed1"
 #define LISTS "f16-b1-hq6-hkv3-q5-kv200-d64-page16-causal-keep40-keepgroup-normal-seed1"
 #define WIDE "f16-b2-hq4-hkv2-q1-kv300-d64-dv80-normal-seed1"
 #define LATENT "f16-b2-hq8-hkv1-q1-kv300-d192-dv128-kshared-scale0.125-normal-seed1"
@@ -77,7 +78,12 @@ static void put_lse(const struct output *output, int64_t at, double lse) {
 
 static void put_row(const struct output *output, int64_t at, const double *out, double lse) {
     const struct attn_problem *problem = output->view.problem;
-    for (int64_t d = 0; d < problem->value_dim; d++)
+    const bool byte = problem->traits & ATTN_OUT_E4M3;
+    const double unit = rules_out_scale(&output->view);
+    uint8_t *bytes = (uint8_t *)output->out + at * problem->value_dim;
+    for (int64_t d = 0; byte && d < problem->value_dim; d++)
+        bytes[d] = attn_f64_to_e4m3_sat(out[d] / unit);
+    for (int64_t d = 0; !byte && d < problem->value_dim; d++)
         output->out[at * problem->value_dim + d] =
             problem->dtype == ATTN_F16 ? attn_f64_to_f16(out[d]) : attn_f64_to_bf16(out[d]);
     put_lse(output, at, lse);
@@ -158,6 +164,10 @@ Test(diagnosis, every_planted_bug_that_a_hypothesis_describes_is_told_by_it) {
          "as if the output, or the weights, were cut off and not rounded"},
         {PLANTED_OUT_TRUNCATED, CAUSAL_BF16,
          "as if the output, or the weights, were cut off and not rounded"},
+        {PLANTED_OUT_TRUNCATED, OUT8,
+         "as if the output, or the weights, were cut off and not rounded"},
+        {PLANTED_OUT_SCALE_FORGOTTEN, OUT8, "as if out_scale were forgotten"},
+        {PLANTED_CAUSAL_TOP_LEFT, OUT8, "as if the causal mask were aligned to the top left"},
         {PLANTED_TILE_UNWRITTEN, CAUSAL, "wrong in 256 of 256 rows, columns 48-63"},
         {PLANTED_EMPTY_ROW_NAN, PAGED_EMPTY,
          "wrong in 4 of 12 rows, sequence 1, all of them rows that see no key"},
@@ -181,6 +191,7 @@ Test(diagnosis, nothing_is_made_up) {
         "f16-b1-hq8-hkv2-q1-kv1000-d8-normal-seed2",
         "bf16-b1-hq2-hkv1-q64-kv4096-d64-causal-normal-seed1",
         "f16-b1-hq4-hkv2-q64-kv512-d64-causal-model-seed1",
+        "f16-b1-hq4-hkv2-q64-kv512-d64-causal-oute4m3-model-seed1",
         "f16-b1-hq8-hkv8-q1-kv300-d64-peaked3-seed1",
         MAGICPIG,
     };
@@ -333,7 +344,7 @@ Test(diagnosis, every_hypothesis_is_told_from_the_others) {
     static const char *const lines[] = {SHORT,      PREFILL,    CAUSAL,      VARLEN, PAGED, SPARSE,
                                         MAGICPIG,   CAUSAL_D80, ANY_ORDER,   HEADS,  MODEL, LARGE,
                                         WINDOW,     OF_TODAY,   CHUNKS,      BIASED, WIDE,  LATENT,
-                                        E4M3_HEADS, E4M3_PAGES, INT8_TOKENS, LISTS,  SHORT};
+                                        E4M3_HEADS, E4M3_PAGES, INT8_TOKENS, LISTS,  OUT8,  SHORT};
     enum { HYPOTHESES_MAX = 200, LINES = sizeof lines / sizeof lines[0] };
     bool told[HYPOTHESES_MAX] = {false};
     const struct hypothesis *one;

@@ -385,6 +385,7 @@ PLANTED_CODE struct planted_row planted_row_at(enum planted bug, const struct at
     else
         find_rows(bug, problem, call, b, g, &row);
     find_scales(bug, problem, call, b, h, g, &row);
+    row.out_scale = (const float *)call->tensors[ATTN_OUT_SCALE].data;
     find_list(bug, problem, call, b, h, i, &row);
     find_hashes(bug, problem, call, b, h, &row);
     const void *k = row.k;

@@ -38,7 +38,7 @@ ATTN_PUBLIC const struct attn_kernel attn_export = {
               ATTN_WINDOW | ATTN_SOFTCAP | ATTN_SINK | ATTN_QLENS | ATTN_ALIBI | ATTN_BIASED |
               ATTN_DV | ATTN_KSHARED | ATTN_KV_E4M3 | ATTN_KV_INT8 | ATTN_KV_HEAD | ATTN_KV_TOKEN |
               ATTN_KEEP_GROUP |
-              (PLANTED_DEVICE == ATTN_CPU ? ATTN_NHD | ATTN_THD | ATTN_STRIDED : 0),
+              (PLANTED_DEVICE == ATTN_CPU ? ATTN_NHD | ATTN_THD | ATTN_STRIDED | ATTN_OUT_E4M3 : 0),
     .dtypes = 1u << ATTN_F16 | 1u << ATTN_BF16,
     .p_dtype = PLANTED_BUG == PLANTED_P_F32 ? ATTN_F32 : ATTN_INPUT,
     .flags = ATTN_WRITES_LSE |

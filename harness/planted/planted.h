@@ -151,6 +151,8 @@ enum { PLANTED_BLOCK = 64, PLANTED_HEAD_DIM_MAX = 1024, PLANTED_SHARES = 4 };
     X(SCALES_SWAPPED, scales_swapped, decode, all, "has the scale of keys for values, and back")   \
     X(SCALE_PAGE_BEFORE, scale_page_before, decode_paged, all, "has scales from the page before")  \
     X(SCALE_OF_QUERY_HEAD, scale_of_query_head, prefill_paged, all, "has query head h's scales")   \
+    X(OUT_SCALE_FORGOTTEN, out_scale_forgotten, decode, cpu, "forgets the scale of its output")     \
+    X(OUT_MULTIPLIED, out_multiplied, prefill, cpu, "multiplies its output with the scale")         \
     X(E5M2, e5m2, prefill_paged, all, "reads E4M3 as E5M2")                                        \
     X(BIAS_LEFT_OUT, bias_left_out, decode, all, "forgets the bias")                               \
     X(BIAS_OF_FIRST_HEAD, bias_of_first_head, prefill, all, "takes the first head's bias for all") \
@@ -262,6 +264,7 @@ struct planted_row {
     /* Of 8 bits: token t's scales, at scale_page times its page and scale_row times its row. */
     const float *k_scale, *v_scale;
     int64_t scale_page, scale_row;
+    const float *out_scale; /* of an output of 8 bits; NULL: it is as q */
     const int32_t *pages;
     int64_t page_size, page_stride; /* rows in a page; elements from a page to the next */
     /* Of the values; and from a row to the next, of keys and of values. */
@@ -287,7 +290,7 @@ extern "C" {
 #endif
 
 /* Writes the row's out [value_dim] and *lse with that bug in it, as far as a bug shows in a row. */
-PLANTED_CODE void planted_row(enum planted bug, const struct planted_row *row, uint16_t *out,
+PLANTED_CODE void planted_row(enum planted bug, const struct planted_row *row, void *out,
                               float *lse);
 /* Row `at` of q, counted over [B, Hq, Sq], at its first call. */
 PLANTED_CODE struct planted_row planted_row_at(enum planted bug, const struct attn_problem *problem,

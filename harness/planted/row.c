@@ -580,27 +580,42 @@ static PLANTED_CODE float quotient(enum planted bug, const struct share *all, in
     }
 }
 
+/* Element d of the output, of 8 bits over its scale. */
+static PLANTED_CODE void put(enum planted bug, const struct planted_row *row, void *out, int64_t d,
+                             float o) {
+    const bool cut = bug == PLANTED_OUT_TRUNCATED;
+    if (row->out_scale == NULL) {
+        ((uint16_t *)out)[d] = cut ? cut_off(row->dtype, o) : narrow(row->dtype, o);
+        return;
+    }
+    const float x = bug == PLANTED_OUT_SCALE_FORGOTTEN ? o
+                    : bug == PLANTED_OUT_MULTIPLIED    ? o * *row->out_scale
+                                                       : o / *row->out_scale;
+    const uint8_t nearest = attn_f32_to_e4m3_sat(x);
+    const bool beyond = fabsf(attn_e4m3_to_f32(nearest)) > fabsf(x);
+    ((uint8_t *)out)[d] = cut && beyond ? (uint8_t)(nearest - 1) : nearest;
+}
+
 static PLANTED_CODE void write(enum planted bug, const struct planted_row *row,
-                               const struct share *all, uint16_t *out) {
+                               const struct share *all, void *out) {
     const int64_t dim = row->value_dim;
     const int64_t written = bug == PLANTED_TILE_UNWRITTEN && dim > 16 ? dim - 16 : dim;
     const int64_t turn = bug == PLANTED_HALVES_EXCHANGED ? dim / 2 : 0;
     for (int64_t d = 0; d < own(written); d++) {
         const bool dropped = bug == PLANTED_VALUE_TAIL_DROPPED && LANE + d * LANES >= row->head_dim;
         const float o = dropped ? 0 : quotient(bug, all, d);
-        out[(LANE + d * LANES + turn) % dim] =
-            bug == PLANTED_OUT_TRUNCATED ? cut_off(row->dtype, o) : narrow(row->dtype, o);
+        put(bug, row, out, (LANE + d * LANES + turn) % dim, o);
     }
 }
 
-static PLANTED_CODE void write_nothing(enum planted bug, const struct planted_row *row,
-                                       uint16_t *out, float *lse) {
+static PLANTED_CODE void write_nothing(enum planted bug, const struct planted_row *row, void *out,
+                                       float *lse) {
     const bool zero = bug == PLANTED_LSE_OF_NOTHING || bug == PLANTED_ZEROS;
-    for (int64_t d = 0; d < own(row->value_dim); d++) out[LANE + d * LANES] = 0;
+    for (int64_t d = 0; d < own(row->value_dim); d++) put(bug, row, out, LANE + d * LANES, 0);
     if (LANE == 0) *lse = zero ? 0 : (bug == PLANTED_BASE_2 ? log2_e : 1) * row->sink;
 }
 
-PLANTED_CODE void planted_row(enum planted bug, const struct planted_row *row, uint16_t *out,
+PLANTED_CODE void planted_row(enum planted bug, const struct planted_row *row, void *out,
                               float *lse) {
     const int64_t dim = row->head_dim;
     const bool empty_too = bug == PLANTED_EMPTY_ROW_NAN || bug == PLANTED_SHARE_OF_NOTHING;

@@ -184,6 +184,7 @@ static void draw(struct text *text, struct dice *dice) {
     }
     if (one_in(dice, 4))
         add(text, "-%s%s", one_in(dice, 2) ? "kve4m3" : "kvint8", PICK(dice, of_scales));
+    if (one_in(dice, 8)) add(text, "-oute4m3");
     if (traits & ATTN_PAGE && one_in(dice, 4)) add(text, "-nhd");
     if (has_lens && one_in(dice, 4)) add(text, "-thd");
     if (one_in(dice, 4)) add(text, "-strided");
@@ -341,6 +342,7 @@ static const struct {
     {NULL, ATTN_KSHARED},
     {NULL, ATTN_KV_HEAD | ATTN_KV_TOKEN},
     {NULL, ATTN_KV_E4M3 | ATTN_KV_INT8 | ATTN_KV_HEAD | ATTN_KV_TOKEN},
+    {NULL, ATTN_OUT_E4M3},
     {NULL, ATTN_NHD},
     {NULL, ATTN_THD},
     {NULL, ATTN_STRIDED},

@@ -271,7 +271,9 @@ static void use_odd_kernels(void) {
 Test(fuzz, where_no_row_is_judged_nothing_was_selected) {
     int status;
     use_odd_kernels();
-    json_t *json = JSON(verb_fuzz, &status, "fuzz", "-k", "decode_refuses_r1", "-n200", "--json");
+    /* Seed 6 draws two problems that are plain enough for it, as few are. */
+    json_t *json =
+        JSON(verb_fuzz, &status, "fuzz", "-k", "decode_refuses_r1", "-n200", "-s6", "--json");
     cr_assert(status == FAULT_NOTHING);
     cr_assert(number_in(json, "refused") > 0 && number_in(json, "right") == 0);
     json_decref(json);

@@ -120,6 +120,10 @@ static const struct argp argp = {
     "f16-b2-hq6-hkv3-q8-kv208-d64-page16-causal-lens208,40-qlens8,5-kve4m3head-normal-seed1"
 #define KV_CHUNKS_OF_ALL                                                                           \
     "f16-b2-hq6-hkv3-q8-kv208-d64-page16-causal-lens208,40-qlens8,5-kve4m3-normal-seed1"
+#define OUT8 "f16-b2-hq8-hkv2-q1-kv1000-d64-oute4m3-normal-seed1"
+#define OUT8_FULL "bf16-b1-hq2-hkv1-q64-kv200-d64-causal-sinks-oute4m3-normal-seed1"
+#define OUT8_PAGED                                                                                 \
+    "f16-b3-hq4-hkv2-q1-kv1000-d64-page64-lens1000,0,500-kve4m3token-oute4m3-strided-normal-seed1"
 #define KV_LATENT "f16-b2-hq8-hkv1-q1-kv300-d192-dv128-kshared-kvint8token-normal-seed1"
 #define KV_LATENT_FULL "f16-b2-hq8-hkv1-q16-kv300-d96-dv64-kshared-kve4m3token-normal-seed1"
 #define KV_LATENT_PAGED                                                                            \
@@ -393,6 +397,15 @@ static const struct expectation {
     {"decode_paged_length_overread_r1", KV_PAGED, STATUS_FAIL_OOB_READ, "read: values of", BOTH, 0},
     {"decode_paged_length_overread_r1", KV_PAGED_INT8, STATUS_FAIL_OOB_READ, "read: v_scale of",
      BOTH, 0},
+    {"decode_flash_r1", OUT8, STATUS_PASS, "", CPU, 0},
+    {"prefill_exp_degree_3_r1", OUT8_FULL, STATUS_PASS, "", CPU, 0},
+    {"decode_paged_split_r1", OUT8_PAGED, STATUS_PASS, "", CPU, 0},
+    {"decode_out_scale_forgotten_r1", OUT8, STATUS_FAIL_ACCURACY, "gate 2", CPU, 0},
+    {"prefill_out_multiplied_r1", OUT8_FULL, STATUS_FAIL_ACCURACY, "gate 2", CPU, 0},
+    {"prefill_out_truncated_r1", OUT8_FULL, STATUS_FAIL_ACCURACY, "gate 2", CPU, 0},
+    {"prefill_tile_unwritten_r1", OUT8_FULL, STATUS_FAIL_UNWRITTEN, "never written", CPU, 0},
+    {"decode_last_key_dropped_r1", OUT8, STATUS_FAIL_ACCURACY, "gate 2", CPU, 0},
+    {"decode_keeps_k_r1", OUT8, STATUS_FAIL_NONDET, "q and k negated", CPU, 0},
     {"decode_alibi_left_out_r1", ALIBI, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
     {"prefill_alibi_sign_r1", ALIBI_CAUSAL, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
     {"decode_paged_slope_of_kv_head_r1", ALIBI_PAGED, STATUS_FAIL_ACCURACY, "gate 2", BOTH, 0},
@@ -566,6 +579,8 @@ static const struct {
     {"prefill_paged_scale_of_query_head_r1",
      "as if query head h had the scales of kv head h % Hkv, and its lse"},
     {"prefill_paged_e5m2_r1", "as if E4M3 were read as E5M2, and its lse"},
+    {"decode_out_scale_forgotten_r1", "as if out_scale were forgotten"},
+    {"prefill_out_multiplied_r1", "as if the output were multiplied with out_scale"},
     {"decode_alibi_left_out_r1", "as if alibi were left out, and its lse"},
     {"prefill_alibi_sign_r1", "as if alibi's slopes had the other sign, and its lse"},
     {"decode_paged_slope_of_kv_head_r1", "as if query head h had the slope of kv head"},
