@@ -481,6 +481,43 @@ def test_judge(folder):
     check("cannot be read" in done.stderr, done.stderr)
 
 
+def test_narrow(folder):
+    """An output of 8 bits is judged beside its scale, from arrays and from files."""
+    module = attest_module
+    codes = numpy.array([code for code in range(256) if code & 127 != 127], "u1")
+    check((module._arrays.e4m3(module.f32(codes)) == codes).all(), "each number of E4M3 is itself")
+    told = module._arrays.e4m3([numpy.nan, -numpy.inf, 449, -1e30, 2.0**-10, 3 * 2.0**-10, 1.0625, 1.1875])
+    check(told.tolist() == [127, 254, 126, 254, 0, 2, 56, 58], f"ties are even, the rest saturates: {told}")
+    for line in ("f16-b2-hq4-hkv2-q9-kv40-d32-causal-oute4m3-normal-seed1",
+                 "bf16-b2-hq4-hkv2-q1-kv90-d64-dv40-kve4m3-oute4m3-normal-seed1"):
+        problem, right, wrong = module.problem(line), *(numpy.zeros((2, 4, n, d), "u1") for n, d in
+                                                         [(9, 32) if "-q9-" in line else (1, 40)] * 2)
+        module.store(right, problem.answer_out / problem.out_scale)
+        module.store(wrong, problem.answer_out)
+        arrays = problem.q, problem.k, problem.v
+        given = {name: getattr(problem, name) for name in ("causal", "scale", "k_scale", "v_scale", "kv_dtype")}
+        for scale in (problem.out_scale, problem.out_scale.astype("f8"), float(problem.out_scale[0])):
+            row = module.judge(*arrays, right, out_scale=scale, **given)
+            check(row and row.grade == "A" and "-oute4m3-" in row.line, f"{line}: {row}")
+        raises(AssertionError, "out_scale were forgotten", module.assert_right, *arrays, wrong,
+               out_scale=problem.out_scale, **given)
+        for out in (numpy.where(right == right.max(), 0x7f, right), right ^ 0x80):
+            row = module.judge(*arrays, out.astype("u1"), out_scale=problem.out_scale, **given)
+            check(row.status in ("FAIL_NAN", "FAIL_ACCURACY"), f"{line}: {row}")
+        raises(ValueError, "out is of type F16, expected e4m3, the dtype of an output with out_scale", module.judge,
+               *arrays, problem.answer_out.astype("f2"), out_scale=problem.out_scale, **given)
+        raises(ValueError, "the dtype of q, or out_scale beside the inputs of one of 8 bits", module.judge, *arrays,
+               right, **given)
+        raises(ValueError, "out_scale[0] is 0: expected a finite number above 0", module.judge, *arrays, right,
+               out_scale=0.0, **given)
+        raises(ValueError, "dimension 0 of dataset 'out_scale' is 4, expected 1", module.judge, *arrays, right,
+               out_scale=numpy.ones(4), **given)
+        numpy.save(folder / "narrow.npy", right)
+        numpy.savez(folder / "narrow.npz", out=right, lse=problem.answer_lse.astype("f4"))
+        module._arrays.save(folder / "narrow.safetensors", {"out": (right, "F8_E4M3")})
+        attest("judge", line, *(folder / f"narrow.{end}" for end in ("npy", "npz", "safetensors")))
+
+
 with tempfile.TemporaryDirectory(prefix="attest-python-") as name:
     os.environ["ATTEST_RUNS"] = name + "/runs"
     folder = pathlib.Path(name)
@@ -491,5 +528,6 @@ with tempfile.TemporaryDirectory(prefix="attest-python-") as name:
     test_plain()
     test_files(folder)
     test_said(folder)
+    test_narrow(folder)
     test_judge(folder)
 sys.exit(1 if failures else 0)

@@ -159,6 +159,15 @@ Test(inspect, bytes_are_assumed_to_be_what_an_attribute_says) {
          "so");
 }
 
+Test(inspect, an_output_of_8_bits_is_assumed_of_a_scale) {
+    write_stranger(&(struct stranger){.q = {1, 4, 1, 16}, .kv_cache = {2, 2, 1, 4, 16}});
+    says_not("out_scale");
+    const hid_t file = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT);
+    put(file, "out_scale", H5T_IEEE_F32LE, 1, (hsize_t[]){1}, H5P_DEFAULT, (float[]){0.5f});
+    H5Fclose(file);
+    says("assumed   the output is e4m3, times out_scale: it is there");
+}
+
 /* The commonest mistake that nothing refuses: S divides S, and so Hkv divides Hq. */
 Test(inspect, heads_that_are_tokens_are_hinted_at) {
     write_stranger(&(struct stranger){.q = {1, 32, 4, 16}, .k = {1, 32, 4, 16}});

@@ -151,6 +151,8 @@ static json_t *assumed_of(const struct fixture *fixture) {
     if (attn->traits & ATTN_KV_E4M3)
         say(assumed, "%s of %s are bits of e4m3: the attribute 'kv_dtype' says so",
             source->datasets[stored].type, slot_name(stored));
+    if (attn->traits & ATTN_OUT_E4M3 && !source->has_line)
+        say(assumed, "the output is e4m3, times out_scale: it is there");
     if (!source->has_scale)
         say(assumed, "scale is 1/sqrt(%lld): there is no attribute 'scale'",
             (long long)attn->head_dim);

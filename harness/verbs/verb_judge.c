@@ -136,14 +136,15 @@ static const struct argp argp = {
     .doc =
         "Judges outputs that were computed elsewhere, on any machine, against the exact answer: "
         "out "
-        "[B, Hq, Sq, D] of q's dtype and, if it is there, lse [B, Hq, Sq] f32, natural unless "
+        "[B, Hq, Sq, D] of q's dtype, or E4M3 beside out_scale, and, if it is there, lse [B, Hq, "
+        "Sq] f32, natural unless "
         "--lse-base-2. OUTPUT is "
         "safetensors, npz, HDF5 (arrays named so) or npy (out alone); FIXTURE is a fixture file, "
         "safetensors of one (attest convert), or the line of one that is drawn."
         "\vRows, statuses, reports and diagnoses are those of `attest run`. What takes a kernel to "
         "launch is not shown, and said so: whether it reads what it must not, repeats itself, or "
         "is "
-        "fast. bf16 in npy and npz is uint16.",
+        "fast. bf16 in npy and npz is uint16, E4M3 uint8.",
 };
 
 /* A file may be named after the line that it is of. */
@@ -188,22 +189,25 @@ static void print_shape(char text[128], const int64_t *shape, int rank) {
 }
 
 /* Whether the array is what the problem's tensor is; the bits of bf16 may be called 16-bit
- * integers.
- */
+ * integers, and those of E4M3 signed ones. */
 static bool check(const struct tensors_entry *entry, const struct attn_problem *problem,
                   enum attn_slot slot, const char *path, struct fault *fault) {
     struct attn_tensor expected;
     char got[128], wanted[128];
     if (!tensor_shape(&expected, problem, slot, fault)) return false;
     const enum store_type type = entry->array.type;
-    const bool bits = expected.dtype == ATTN_BF16 && (type == STORE_U16 || type == STORE_I16);
+    const bool bits = (expected.dtype == ATTN_BF16 && (type == STORE_U16 || type == STORE_I16)) ||
+                      (expected.dtype == ATTN_E4M3 && type == STORE_I8);
     print_shape(got, entry->array.shape, entry->array.rank);
     print_shape(wanted, expected.shape, expected.rank);
     if (type != schema_type((enum attn_dtype)expected.dtype) && !bits)
         return fault_set(
             fault, FAULT_INPUT, "'%.300s': %s is of type %s, expected %s, the dtype of %s", path,
             entry->name, entry->array.type_text, dtype_name((enum attn_dtype)expected.dtype),
-            slot == ATTN_OUT ? "q" : "every lse");
+            slot != ATTN_OUT              ? "every lse"
+            : expected.dtype == ATTN_E4M3 ? "an output with out_scale"
+            : type == STORE_U8            ? "q, or out_scale beside the inputs of one of 8 bits"
+                                          : "q");
     return strcmp(got, wanted) == 0 ||
            fault_set(fault, FAULT_INPUT, "'%.300s': %s is %s, expected %s: %s", path, entry->name,
                      got, wanted, slot == ATTN_OUT ? "[B, Hq, Sq, D]" : "[B, Hq, Sq]");

@@ -7,7 +7,8 @@ import attest
 import numpy as np
 
 EVERYTHING = dict(dtypes=["f32", "f16", "bf16"], writes_lse=True, p_dtype="f32", change="by the definition")
-OF_LOGITS = ["gqa", "softcap", "alibi", "sinks", "dv", "kshared", "kve4m3", "kvint8", "kvhead", "kvtoken", "strided"]
+OF_LOGITS = ["gqa", "softcap", "alibi", "sinks", "dv", "kshared", "kve4m3", "kvint8", "kvhead", "kvtoken", "oute4m3",
+             "strided"]
 OF_PAGES = [*OF_LOGITS, "qlens", "nhd", "thd"]
 OF_DECODE = [*OF_LOGITS, "ragged", "qlens", "window", "bias", "nhd", "thd"]
 OF_PREFILL = [*OF_DECODE, "causal"]
@@ -102,7 +103,7 @@ def attend(call, b, h, i, place, tokens, keys, values):
         p = np.exp(logits - lse)
         total = p.sum() + np.exp(sink - lse)
         out, lse = p @ values / total, lse + np.log(total)
-    attest.store(call.out[row], out)
+    attest.store(call.out[row], out if call.out_scale is None else out / call.out_scale)
     call.lse[row] = lse
 
 

@@ -23,7 +23,7 @@ import typing
 
 import numpy
 
-from ._arrays import INPUTS, SLOTS, bf16, f32
+from ._arrays import INPUTS, SLOTS, bf16, e4m3, f32
 from ._judge import Row, assert_right, judge, problem
 
 __all__ = ["Call", "Kernel", "Problem", "Row", "assert_right", "f32", "judge", "kernel", "problem",
@@ -34,7 +34,7 @@ VARIANTS = ("prefill", "prefill_varlen", "decode", "decode_paged", "sparse_decod
 DTYPES = ("input", "f32", "f16", "bf16", "i32", "u8", "e4m3", "int8")
 TRAITS = ("gqa", "causal", "ragged", "page", "keep", "magicpig", "window", "softcap", "sinks",
           "qlens", "alibi", "bias", "dv", "kshared", "kve4m3", "kvint8", "kvhead", "kvtoken", "keepgroup",
-          None, "nhd", "thd", "strided")  # by their bits, of which some are nobody's
+          "oute4m3", "nhd", "thd", "strided")  # by their bits
 DEVICES = {"cpu": 1, "cuda": 2}
 # What tensors are, by the modules that a kernel's file has imported; the last where it has none of them.
 ARRAYS = {"cpu": ("torch", "jax", "numpy"), "cuda": ("torch", "cupy", "interface")}
@@ -91,9 +91,10 @@ class Call:
     k and v [pages, Hkv, P, D and Dv] instead of kv_cache, and k.swapaxes(1, 2) is contiguous; with thd q, out and lse and,
     without pages, k and v are [tokens, heads, D or Dv] and [tokens, Hq], and those of sequence b begin at
     cu_seqlens_q[b], or cu_seqlens_kv[b], both [B + 1]; with strided all of these have any strides but the last, 1. Then out [B, Hq, Sq, Dv] and
-    lse [B, Hq, Sq] (f32, natural logarithm) -- to be written. bf16 is uint16 in numpy and CuPy, which have
+    lse [B, Hq, Sq] (f32, natural logarithm) -- to be written; with the trait oute4m3 out is E4M3, of the output over
+    out_scale [1]. bf16 is uint16 in numpy and CuPy, which have
     no such type: `attest.f32` reads it and `attest.store` writes it, in numpy; torch.bfloat16 in torch,
-    and JAX's own in JAX. E4M3 likewise: uint8, read by `attest.f32`; torch.float8_e4m3fn; float8_e4m3fn in JAX.
+    and JAX's own in JAX. E4M3 likewise: uint8, read by `attest.f32` and written by `attest.store`; torch.float8_e4m3fn; float8_e4m3fn in JAX.
     Integers of 8 bits are int8.
 
     scale: of logits. problem: a Problem. threads: how many to use, at least 1. scratch: bytes (u8) as
@@ -200,7 +201,7 @@ def _checked(function, description):
     for dtype in description["dtypes"]:
         _one_of("a dtype", dtype, DTYPES[1:4])
     for trait in description["traits"]:
-        _one_of("a trait", trait, tuple(filter(None, TRAITS)))
+        _one_of("a trait", trait, TRAITS)
     if not description["dtypes"]:
         raise ValueError("dtypes is empty, expected at least one of f32, f16, bf16")
     known = ARRAYS[description["device"]]
@@ -233,11 +234,14 @@ def missing(packages: typing.Sequence[str]) -> typing.Optional[str]:
 
 
 def store(out: numpy.ndarray, values: numpy.ndarray) -> None:
-    """Writes float32 values into `out`, f32, f16 or bf16 (uint16), each rounded to the nearest, ties
-    to even. Values of float64 are rounded twice."""
+    """Writes float32 values into `out`, f32, f16, bf16 (uint16) or E4M3 (uint8, which has no more than 448),
+    each rounded to the nearest, ties to even. Values of float64 are rounded twice."""
     values = numpy.asarray(values, dtype=numpy.float32)
     if out.dtype == numpy.uint16:
         out[...] = bf16(values)
+        return
+    if out.dtype == numpy.uint8:
+        out[...] = e4m3(values)
         return
     with numpy.errstate(over="ignore"):
         out[...] = values

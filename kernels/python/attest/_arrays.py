@@ -9,7 +9,8 @@ import numpy
 # The tensors of a call, in attn.h's order; those that are written, and those that are read.
 SLOTS = ("q", "k", "v", "kv_cache", "kv_page_indptr", "kv_page_indices", "kv_last_page_len",
          "seq_lens", "sparse_ind", "sparse_nnz", "sparse_mask", "lsh_k", "lsh_l", "out", "lse",
-         "sinks", "q_lens", "slopes", "bias", "k_scale", "v_scale", "cu_seqlens_q", "cu_seqlens_kv")
+         "sinks", "q_lens", "slopes", "bias", "k_scale", "v_scale", "cu_seqlens_q", "cu_seqlens_kv",
+         "out_scale")
 WRITTEN = ("out", "lse")
 INPUTS = tuple(name for name in SLOTS if name not in WRITTEN)
 TYPES = {"F64": "f8", "F32": "f4", "F16": "f2", "BF16": "u2", "I64": "i8", "I32": "i4", "I16": "i2",
@@ -147,3 +148,15 @@ def bf16(values):
     bits = numpy.ascontiguousarray(values, numpy.float32).view(numpy.uint32)
     rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16
     return numpy.where(numpy.isnan(values), bits >> 16 | 0x40, rounded).astype(numpy.uint16)
+
+
+def e4m3(values):
+    """float32 as E4M3's bits as outputs have them, each rounded to the nearest, ties to even: beyond 448, of
+    infinity, too, 448 of its sign, and of NaN 0x7f; of float64 rounded twice."""
+    values = numpy.asarray(values, numpy.float32)
+    size = numpy.minimum(numpy.abs(values), numpy.float32(448))
+    bits = numpy.ascontiguousarray(size).view(numpy.uint32)
+    small = numpy.ascontiguousarray(size + numpy.float32(16384)).view(numpy.uint32) - 0x46800000  # multiples of 2^-9
+    normal = (bits - (120 << 23) + 0x7ffff + (bits >> 20 & 1)) >> 20
+    code = numpy.where(bits < 0x3c800000, small, normal) | numpy.where(numpy.signbit(values), 0x80, 0)
+    return numpy.where(numpy.isnan(values), 0x7f, code).astype(numpy.uint8).reshape(values.shape)

@@ -144,7 +144,7 @@ def unpacked(arrays, cu_seqlens_q, cu_seqlens_kv):
 
 
 def scale_of(name, array, kind):
-    """Of keys or values of 8 bits: a number or an array, which become f32."""
+    """Of keys, values or an output of 8 bits: a number or an array, which become f32."""
     if kind not in ("F64", "F32", "F16", "BF16", "U16"):
         raise TypeError(f"{name} is {kind}, expected floats")
     with _arrays.numpy.errstate(over="ignore"):
@@ -172,7 +172,7 @@ def fixture_of(given, causal, scale, layout, window=None, softcap=None, kshared=
         arrays["sinks"] = _arrays.sinks_of(*arrays["sinks"])
     if "bias" in arrays:
         arrays["bias"] = _arrays.bias_of(*arrays["bias"], q_len, kv_len or arrays["bias"][0].shape[-1])
-    for name in ("k_scale", "v_scale"):
+    for name in ("k_scale", "v_scale", "out_scale"):
         if name in arrays:
             arrays[name] = scale_of(name, *arrays[name])
     if kv_dtype is None and arrays.get("k", arrays.get("kv_cache", (None, None)))[1] == "F8_E4M3":
@@ -204,6 +204,7 @@ def judge(q, k=None, v=None, out=None, *, lse=None, causal=False, scale=None, wi
     key has weight 0. k and v, or kv_cache, of 8 bits: float8_e4m3fn, int8, or, with kv_dtype="e4m3", uint8;
     with k_scale and v_scale, which they are to be multiplied with, any floats, which become f32: one number, [Hkv],
     or one for each token, [B, Hkv, Skv] or [pages, Hkv, P]; with kshared k_scale alone.
+    out of 8 bits: float8_e4m3fn, or its bits as uint8, with out_scale, one number, which it is to be multiplied with.
 
     grade, lse_grade, p_dtype: what is asked, as in `attest.kernel`. threads: of the oracle, default
     all.
