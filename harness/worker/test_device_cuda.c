@@ -429,7 +429,7 @@ Test(row, of_an_honest_kernel_is_timed_by_replays) {
 }
 
 /* Launches of the stand-in are the host's, and on a busy one may take too long to be recorded. */
-enum { TRIES = 5 };
+enum { TRIES = 8 };
 
 /* On the stand-in by a kernel that tires, as a GPU at its power limit does. */
 static struct row run_tiring(bool burst, struct fixture *fixture) {
@@ -561,8 +561,8 @@ Test(row, is_cold_by_emptied_caches_where_copies_have_no_room) {
 /* Of few bytes each. On a busy host going through them may seem to take too long. */
 Test(row, is_cold_by_hundreds_of_copies_where_they_are_small) {
     use_standins();
-    setenv("STANDIN_CUDA_L2", "1572864", 1);
-    struct fixture fixture = obtain("f16-b1-hq4-hkv2-kv50-d64-normal-seed1");
+    setenv("STANDIN_CUDA_L2", "163840", 1);
+    struct fixture fixture = obtain("f16-b1-hq2-hkv1-kv40-d16-normal-seed1");
     const struct trial_options options = options_for(NULL);
     struct row row = {.cold.copies = 0};
     for (int n = 0; n < TRIES && row.cold.copies == 0; n++) row = run("honest", &fixture, &options);
