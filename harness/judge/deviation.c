@@ -64,7 +64,6 @@ struct job {
     const float *lse;
     struct rounding rounding;
     char lse_grade;
-    uint32_t unwritten;         /* deviation_unwritten */
     int64_t blocks;             /* units of one head */
     int64_t *block_start;       /* [blocks + 1] into answer->rows */
     struct unit *units;         /* [batch * q_heads * blocks] */
@@ -141,6 +140,11 @@ uint32_t deviation_unwritten(enum attn_dtype dtype) {
            : dtype == ATTN_BF16 ? UNWRITTEN_BF16
            : dtype == ATTN_E4M3 ? UNWRITTEN_E4M3
                                 : UNWRITTEN_32;
+}
+
+bool deviation_is_unwritten(const void *element, enum attn_dtype dtype) {
+    const uint32_t word = deviation_unwritten(dtype);
+    return memcmp(element, &word, (size_t)attn_dtype_bytes(dtype)) == 0; /* little-endian */
 }
 
 /* Fills the arrays of `work` from o, a, r and work->got, element by element; where weights are lost
@@ -263,11 +267,6 @@ static bool same_structure(double got, double expected) {
     return isnan(expected) ? isnan(got) : got == expected;
 }
 
-static bool is_unwritten(const struct job *job, int64_t at) {
-    return memcmp(element(job, at), &job->unwritten,
-                  (size_t)attn_dtype_bytes(job->rounding.dtype)) == 0; /* little-endian */
-}
-
 /* Counts what is not finite among the n elements in `work` and sets it to 0 on both sides, where it
  * weighs nothing in any sum. */
 static void set_aside(struct unit *unit, struct measurer *work, const struct row_bounds *bounds,
@@ -280,7 +279,7 @@ static void set_aside(struct unit *unit, struct measurer *work, const struct row
         const double tau = isfinite(o) ? tolerance_tau(bounds, o, work->a[i], work->r[i], lost) : 0;
         const double target = rounding_target(&job->rounding, o);
         int kind = BY_TOLERANCE;
-        if (is_unwritten(job, at + i)) {
+        if (deviation_is_unwritten(element(job, at + i), job->rounding.dtype)) {
             unit->unwritten_count++;
             kind = UNWRITTEN;
         } else {
@@ -440,7 +439,7 @@ static void add_padding(struct unit *unit, const struct job *job, int64_t b, int
     int64_t unwritten = 0, zero = 0;
     for (int64_t d = at; d < at + dim; d++) {
         double value;
-        unwritten += is_unwritten(job, d);
+        unwritten += deviation_is_unwritten(element(job, d), job->rounding.dtype);
         bulk_widen(&value, NULL, NULL, element(job, d), job->rounding.dtype, 1);
         zero += value == 0;
     }
@@ -582,7 +581,6 @@ void deviation_measure(struct deviation *deviation, const struct rule_view *view
         .lse = lse,
         .rounding = rounding_of(view, promise),
         .lse_grade = promise->lse_grade,
-        .unwritten = deviation_unwritten(rules_out_dtype(problem)),
     };
     cut_blocks(&job);
     const int64_t units = problem->batch * problem->q_heads * job.blocks;

@@ -21,6 +21,8 @@ enum { UNWRITTEN_16 = 0x7dab /* f16 */, UNWRITTEN_BF16 = 0x7fab, UNWRITTEN_E4M3 
 #define UNWRITTEN_32 0x7fabcdefu
 /* Of an element's width. */
 uint32_t deviation_unwritten(enum attn_dtype dtype);
+/* Whether an element holds it. */
+bool deviation_is_unwritten(const void *element, enum attn_dtype dtype);
 
 /* rho up to which a kernel is as good as a flash kernel can be; see judge.c for the other grades.
  */

@@ -65,9 +65,8 @@ static void widen(const struct scan *scan, const struct place *place, double *go
 }
 
 static bool is_unwritten(const struct scan *scan, const void *row, int64_t d) {
-    const uint32_t word = deviation_unwritten(scan->rounding.dtype);
-    const size_t width = attn_dtype_bytes(scan->rounding.dtype);
-    return memcmp((const char *)row + (size_t)d * width, &word, width) == 0; /* little-endian */
+    const enum attn_dtype dtype = scan->rounding.dtype;
+    return deviation_is_unwritten((const char *)row + d * attn_dtype_bytes(dtype), dtype);
 }
 
 static bool wrong_lse(const struct scan *scan, const struct place *place) {

@@ -203,9 +203,9 @@ static void report_unloadable(struct fuzz *fuzz) {
 
 /* How far two answers may be apart, in units of A: what f64 makes of a logit -- the rule of gate 2
  * with 2^-53 for 2^-24, because S knows how badly conditioned a logit is (deep: 2e5; MagicPIG at
- * opposite vectors: more) -- and 1e-12 for everything else. Of f32 f64 rounds each product and
- * each sum: sqrt(D) S more (deep, D 256: up to 1.25 times the rule without; one answer of 12,000).
- */
+ * opposite vectors: more) -- sqrt(D) S more for its D sums, which f64 rounds where products are
+ * f32's (deep, D 256: up to 1.25 times the rule without; one answer of 12,000), and 1e-12 for
+ * everything else. */
 static double answer_tolerance(double s, int64_t head_dim) {
     return 1e-12 + 2 * ((8 + sqrt((double)head_dim)) * s + 8) * 0x1p-53;
 }
